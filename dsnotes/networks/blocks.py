@@ -1,0 +1,59 @@
+"""Building blocks that several networks share, in 2-D and 3-D from the same lines."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+UP_CONV = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+AVG_POOL = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+NORM = {
+    ("batch", 2): nn.BatchNorm2d,
+    ("batch", 3): nn.BatchNorm3d,
+    ("instance", 2): nn.InstanceNorm2d,
+    ("instance", 3): nn.InstanceNorm3d,
+}
+
+
+def normalise(norm: str, dims: int, channels: int) -> nn.Module:
+    """Batch or instance normalisation with a learned scale and shift."""
+    if (norm, dims) not in NORM:
+        raise ValueError(f"norm={norm!r} in {dims}-D is unknown. Choose 'batch' or 'instance', and dims=2 or 3.")
+    return NORM[norm, dims](channels, affine=True)
+
+
+def conv_norm_relu(n_in: int, n_out: int, *, dims: int, kernel: int = 3, norm: str = "batch") -> nn.Sequential:
+    """Convolution that keeps the size, normalisation, ReLU."""
+    return nn.Sequential(
+        CONV[dims](n_in, n_out, kernel, padding=kernel // 2), normalise(norm, dims, n_out), nn.ReLU(inplace=True)
+    )
+
+
+class DoubleConv(nn.Sequential):
+    """(3x3 convolution, normalisation, ReLU), twice: the U-Net's block."""
+
+    def __init__(self, n_in: int, n_out: int, *, dims: int, norm: str = "batch", convs: int = 2) -> None:
+        widths = [n_in] + [n_out] * convs
+        super().__init__(
+            *(conv_norm_relu(a, b, dims=dims, norm=norm) for a, b in zip(widths, widths[1:], strict=False))
+        )
+
+
+class ResidualBlock(nn.Module):
+    """`convs` convolutions with a shortcut round them, a 1x1 one where the channels change."""
+
+    def __init__(self, n_in: int, n_out: int, *, dims: int, norm: str = "batch", convs: int = 2) -> None:
+        super().__init__()
+        *first, last = zip([n_in] + [n_out] * (convs - 1), [n_out] * convs, strict=True)
+        self.body = nn.Sequential(
+            *(conv_norm_relu(a, b, dims=dims, norm=norm) for a, b in first),
+            CONV[dims](*last, 3, padding=1),
+            normalise(norm, dims, n_out),
+        )
+        self.shortcut = (
+            nn.Identity() if n_in == n_out else nn.Sequential(CONV[dims](n_in, n_out, 1), normalise(norm, dims, n_out))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.relu(self.body(x) + self.shortcut(x), inplace=True)

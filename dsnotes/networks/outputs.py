@@ -1,0 +1,104 @@
+"""The contract every network keeps: a backbone that names its levels, and heads that read them.
+
+A backbone knows nothing of supervision. A head is built from `backbone.levels` alone, so that any head fits
+any backbone that has the levels it asks for; a `Network` is one backbone with the heads that were asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from dsnotes.shapes import Image, Outputs
+
+
+class Level(NamedTuple):
+    """A map that a head can read: its channels, and the input's voxels per voxel of it along each axis."""
+
+    channels: int
+    stride: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Everything a backbone computes on the way; each dict finest first, keyed "stride1", "stride2", …"""
+
+    encoder: dict[str, Tensor]
+    bottleneck: Tensor
+    decoder: dict[str, Tensor]
+    logits: Tensor
+
+    def __getitem__(self, level: str) -> Tensor:
+        """The map of a level by the name it has in `Backbone.levels`, such as "decoder.stride4"."""
+        part, _, stride = level.partition(".")
+        return getattr(self, part)[stride] if stride else getattr(self, part)
+
+
+class Backbone(nn.Module):
+    """forward(image) -> Features.
+
+    `levels` names every map: "encoder.stride1" …, "bottleneck", "decoder.stride1" …, finest first within a part.
+    `stride` is what each axis of the input must be divisible by.
+    """
+
+    levels: dict[str, Level]
+    stride: tuple[int, ...]
+    in_channels: int
+    classes: int
+
+    @property
+    def dims(self) -> int:
+        return len(self.stride)
+
+    def sides(self) -> dict[str, Level]:
+        """The decoder's levels, finest first, without their prefix: {"stride1": Level(...), …}."""
+        return {name.removeprefix("decoder."): at for name, at in self.levels.items() if name.startswith("decoder.")}
+
+
+class Head(nn.Module):
+    """forward(features, image) -> some fields of `Outputs`. `deployed` heads stay when training is over."""
+
+    deployed = False
+
+
+class Network(nn.Module):
+    """A backbone and its heads; forward(image) -> Outputs, the same type in training and evaluation."""
+
+    def __init__(self, backbone: Backbone, heads: dict[str, Head] | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = nn.ModuleDict(heads or {})
+
+    def forward(self, image: Image) -> Outputs:
+        require_divisible(image, self.backbone.stride)
+        features = self.backbone(image)
+        deepest = f"stride{max(self.backbone.levels['bottleneck'].stride)}"
+        fields: dict = {
+            "logits": features.logits,
+            "features": {**features.decoder, deepest: features.bottleneck},
+        }
+        for head in self.heads.values():
+            fields.update(head(features, image))
+        return Outputs(**fields)
+
+    def deployed(self) -> Network:
+        """What is left when training is over: the same weights without the heads that only training needs."""
+        return Network(self.backbone, {name: head for name, head in self.heads.items() if head.deployed})
+
+
+def require_divisible(image: Tensor, stride: tuple[int, ...]) -> None:
+    """Refuse an image that the network cannot halve as often as it wants to."""
+    size = tuple(image.shape[2:])
+    if len(size) != len(stride):
+        raise ValueError(
+            f"an image with {len(size)} spatial axes {size} came, but this network is {len(stride)}-D. "
+            f"Build it with dims={len(size)}, or pass {len(stride)} spatial axes after (batch, channel)."
+        )
+    if any(n % s for n, s in zip(size, stride, strict=True)):
+        padded = tuple(-(-n // s) * s for n, s in zip(size, stride, strict=True))
+        raise ValueError(
+            f"image size {size} is not divisible by {stride}, this network's total stride. "
+            f"Pad it to {padded} (dsnotes.data.patches.pad_to), or predict with a patch of that size."
+        )

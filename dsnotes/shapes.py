@@ -1,0 +1,56 @@
+"""The vocabulary: what every array and tensor in the package is called, and what a network returns.
+
+Axes are always (batch, channel, depth, height, width); 2-D drops depth. Outside a network a volume is
+(depth, height, width) with its spacing in mm in the same order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+try:
+    from jaxtyping import Float, Float32, Integer, UInt8
+except ModuleNotFoundError:  # a bare GPU machine with torch and numpy alone: the names remain, unchecked
+
+    class _Unchecked:
+        def __class_getitem__(cls, item):
+            return item[0]
+
+    Float = Float32 = Integer = UInt8 = _Unchecked
+
+Image = Float[Tensor, "batch channels *space"]  # *space: one name for 2-D and 3-D
+Label = Integer[Tensor, "batch *space"]  # class indices, 0 is background
+Logits = Float[Tensor, "batch classes *space"]  # one channel for two classes, else one a class
+Probs = Float[Tensor, "batch classes *space"]  # in [0, 1]
+SoftMask = Float[Tensor, "batch classes *space"]  # in [0, 1]; a hard mask is a special case
+Scalar = Float[Tensor, ""]
+
+Volume = Float32[np.ndarray, "..."]  # ([channels], depth, height, width), or ([channels], height, width)
+LabelMap = UInt8[np.ndarray, "*space"]
+ProbabilityMap = Float32[np.ndarray, "classes *space"]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What every network returns, in training and in evaluation alike; finest first in every dict."""
+
+    logits: Tensor  # (B, K, *space): what is deployed
+    sides: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # deep predictions at their own size: "stride1", "stride2", …
+    raised: dict[str, Tensor] = field(default_factory=dict)  # the same, brought to full size by learned up-sampling
+    features: dict[str, Tensor] = field(default_factory=dict)  # decoder maps, the bottleneck last
+    restored: Tensor | None = None  # logits of a reconstruction of the input
+
+
+def n_logits(classes: int) -> int:
+    """Channels that predict `classes` label values (background included): one sigmoid for two, else a softmax."""
+    if classes < 2:
+        raise ValueError(
+            f"classes={classes}, but background counts too: a binary task has classes=2. "
+            f"Pass the number of label values, for instance classes=len(dataset.labels)."
+        )
+    return 1 if classes == 2 else classes
