@@ -26,6 +26,7 @@ Label = Integer[Tensor, "batch *space"]  # class indices, 0 is background
 Logits = Float[Tensor, "batch classes *space"]  # one channel for two classes, else one a class
 Probs = Float[Tensor, "batch classes *space"]  # in [0, 1]
 SoftMask = Float[Tensor, "batch classes *space"]  # in [0, 1]; a hard mask is a special case
+CoarseMask = Float[Tensor, "batch classes *coarse"]  # a target at the size of a deep side
 Scalar = Float[Tensor, ""]
 
 Volume = Float32[np.ndarray, "..."]  # ([channels], depth, height, width), or ([channels], height, width)

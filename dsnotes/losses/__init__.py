@@ -1,0 +1,23 @@
+"""Losses: pure functions of (prediction, target); everything here is to be made small."""
+
+from dsnotes.losses.adversarial import critic_loss, deceive
+from dsnotes.losses.cross_entropy import bce_dice, binary_cross_entropy, cross_entropy
+from dsnotes.losses.exponential_log import exponential_log
+from dsnotes.losses.overlap import dice_coefficient, soft_dice
+from dsnotes.losses.reconstruction import binary_entropy, min_max, restoration_bce, restoration_l1, restoration_mse
+
+__all__ = [
+    "bce_dice",
+    "binary_cross_entropy",
+    "binary_entropy",
+    "critic_loss",
+    "cross_entropy",
+    "deceive",
+    "dice_coefficient",
+    "exponential_log",
+    "min_max",
+    "restoration_bce",
+    "restoration_l1",
+    "restoration_mse",
+    "soft_dice",
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -35,9 +37,7 @@ class DoubleConv(nn.Sequential):
 
     def __init__(self, n_in: int, n_out: int, *, dims: int, norm: str = "batch", convs: int = 2) -> None:
         widths = [n_in] + [n_out] * convs
-        super().__init__(
-            *(conv_norm_relu(a, b, dims=dims, norm=norm) for a, b in zip(widths, widths[1:], strict=False))
-        )
+        super().__init__(*(conv_norm_relu(a, b, dims=dims, norm=norm) for a, b in pairwise(widths)))
 
 
 class ResidualBlock(nn.Module):

@@ -79,8 +79,14 @@ class Network(nn.Module):
             "logits": features.logits,
             "features": {**features.decoder, deepest: features.bottleneck},
         }
-        for head in self.heads.values():
-            fields.update(head(features, image))
+        for name, head in self.heads.items():
+            given = head(features, image)
+            if clash := fields.keys() & given.keys():
+                raise ValueError(
+                    f"head {name!r} gives {sorted(clash)}, which another part of this network gives already. "
+                    f"Keep one of them: heads are {list(self.heads)}."
+                )
+            fields.update(given)
         return Outputs(**fields)
 
     def deployed(self) -> Network:

@@ -1,0 +1,88 @@
+"""Each paper's systems, settings and published tables; the only floor that joins networks, supervision and steps.
+
+`SYSTEMS` of every module here is found by looking, so that a sixth paper is one more file and no list to keep.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+
+from dsnotes.papers.recipe import Recipe
+from dsnotes.training.system import System
+
+
+@cache
+def recipes() -> dict[str, Recipe]:
+    """Every system by name, sorted; two modules that name the same one differently are a mistake of ours."""
+    found: dict[str, Recipe] = {}
+    for module in iter_modules(__path__):
+        for name, recipe in getattr(import_module(f"{__name__}.{module.name}"), "SYSTEMS", {}).items():
+            assert found.setdefault(name, recipe) is recipe, f"two recipes are called {name}"
+    return dict(sorted(found.items()))
+
+
+class Systems(dict):
+    """Names and the tables they are rows of; shows as a table in a notebook."""
+
+    def __repr__(self) -> str:
+        wide = max(map(len, self), default=0)
+        return "\n".join(f"{name:{wide}}  {', '.join(row['tables'])}" for name, row in self.items())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td><code>{name}</code></td><td>{row['dims']}-D</td><td>{row['width']}</td>"
+            f"<td>{', '.join(row['tables'])}</td></tr>"
+            for name, row in self.items()
+        )
+        return f"<table><tr><th>system</th><th></th><th>width</th><th>tables</th></tr>{rows}</table>"
+
+
+def systems(table: str | None = None) -> Systems:
+    """Every name that `build` knows, with its tables; `table="mss-2"` keeps that table's rows."""
+    known = {at for recipe in recipes().values() for at in recipe.tables}
+    if table is not None and table not in known:
+        raise ValueError(f"no system is a row of table {table!r}. Tables are {', '.join(sorted(known))}.")
+    return Systems(
+        (name, {"tables": recipe.tables, "dims": recipe.dims, "width": recipe.width, "options": recipe.options})
+        for name, recipe in recipes().items()
+        if table is None or table in recipe.tables
+    )
+
+
+def build(
+    name: str,
+    *,
+    in_channels: int = 1,
+    classes: int = 2,
+    width: int | None = None,
+    dims: int | None = None,
+    **options,
+) -> System:
+    """A system by the name it has in `systems()`; `width` (channels of the finest level) and `dims` are the paper's."""
+    if name not in recipes():
+        near = get_close_matches(name, recipes(), n=3, cutoff=0.4)
+        raise ValueError(
+            f"no system is called {name!r}. "
+            + (f"The nearest are {', '.join(near)}. " if near else "")
+            + "dsnotes.systems() lists them all."
+        )
+    recipe = recipes()[name]
+    if unknown := sorted(set(options) - set(recipe.options)):
+        offered = ", ".join(f"{key} ({what})" for key, what in recipe.options.items()) or "none"
+        raise TypeError(f"{name} has no option {', '.join(unknown)}. Its options: {offered}.")
+    for key, value, least in (("in_channels", in_channels, 1), ("width", width, 1)):
+        if value is not None and value < least:
+            raise ValueError(f"{key}={value}, but a network needs at least {least}. Try {key}={max(least, 8)}.")
+    if dims not in (None, 2, 3):
+        raise ValueError(f"dims={dims}, but images are 2-D or 3-D. Pass dims=2 or dims=3.")
+    return recipe.make(
+        name,
+        in_channels=in_channels,
+        classes=classes,
+        width=recipe.width if width is None else width,
+        dims=recipe.dims if dims is None else dims,
+        **options,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from dsnotes.shapes import Scalar
 Batch = dict[str, Tensor]  # "image", "label" and, where asked for, "soft"
 
 
+@runtime_checkable
 class Objective(Protocol):
     """objective(network, batch) -> named, already weighted scalars; the loss is their sum."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from dsnotes.shapes import Label, Logits, Probs
+from dsnotes.shapes import CoarseMask, Label, Logits, Probs
 
 
 def probabilities(logits: Logits) -> Probs:
@@ -31,3 +32,30 @@ def class_indices(label: Tensor, logits: Tensor) -> Label:
             f"as (batch, *space), here {(logits.shape[0], *logits.shape[2:])}: crop or resample both together."
         )
     return label.long()
+
+
+REDUCTIONS = ("nearest", "area", "max", "official_code")
+
+
+def reduce(label: Label, size: tuple[int, ...], *, channels: int, how: str = "nearest") -> CoarseMask:
+    """The label as a target of `size`: (B, channels, *size) in [0, 1].
+
+    nearest        one voxel of each cell speaks for it: a small tumour may vanish, no new label appears;
+    area           the share of each class in the cell: a voxel that is 3/4 tumour has target 0.75;
+    max            every class that the cell holds, so several may be 1: nothing small is lost (MLDS-Net);
+    official_code  MSS-UNet's release: the label *map* interpolated linearly and rounded, which between 0 and 2
+                   invents a rim of 1. Kept to be looked at.
+    """
+    if how not in REDUCTIONS:
+        raise ValueError(f"how={how!r} is no way to reduce a label. Choose one of {list(REDUCTIONS)}.")
+    if how == "nearest":
+        return one_hot(functional.interpolate(label[:, None].float(), size, mode="nearest")[:, 0].long(), channels)
+    if how == "official_code":
+        linear = functional.interpolate(
+            label[:, None].float(), size, mode=("bilinear", "trilinear")[len(size) - 2], align_corners=True
+        )
+        return one_hot(linear[:, 0].round().long(), channels)
+    full = one_hot(label, channels)
+    if how == "area":
+        return (functional.adaptive_avg_pool2d, functional.adaptive_avg_pool3d)[len(size) - 2](full, size)
+    return (functional.adaptive_max_pool2d, functional.adaptive_max_pool3d)[len(size) - 2](full, size)

@@ -1,0 +1,43 @@
+"""Cross-entropies, against hard or soft targets.
+
+They take logits, because the logarithm of a float32 sigmoid is -inf as soon as the network is sure of itself.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from dsnotes.losses.overlap import soft_dice
+from dsnotes.shapes import Logits, Scalar, SoftMask
+
+
+def binary_cross_entropy(logits: Logits, t: SoftMask) -> Scalar:
+    r"""$-\frac1n \sum [\,t \ln p + (1 - t) \ln (1 - p)\,]$ with $p = \sigma(\mathrm{logits})$."""
+    return functional.binary_cross_entropy_with_logits(logits, t)
+
+
+def cross_entropy(logits: Logits, t: SoftMask, *, weights: tuple[float, ...] | None = None) -> Scalar:
+    r"""$\frac{-\sum_i \sum_c w_c t_{ic} \ln p_{ic}}{\sum_i \sum_c w_c t_{ic}}$ with $p$ the softmax of the logits.
+
+    For one-hot targets this is PyTorch's weighted mean; it goes on to soft targets without a second definition.
+    A single channel is the foreground of two classes, and its cross-entropy the binary one.
+    """
+    if logits.shape[1] == 1 and weights is None:
+        return binary_cross_entropy(logits, t)
+    if weights is not None and len(weights) != logits.shape[1]:
+        raise ValueError(
+            f"{len(weights)} class weights {weights} came for {logits.shape[1]} classes. "
+            f"Give one weight a class, background first."
+        )
+    w = torch.tensor(weights or (1.0,) * logits.shape[1], dtype=logits.dtype, device=logits.device)
+    weighted = t * w.view(1, -1, *[1] * (logits.ndim - 2))
+    return -(weighted * logits.log_softmax(1)).sum() / weighted.sum()
+
+
+def bce_dice(logits: Logits, t: SoftMask, *, squared: bool = False) -> Scalar:
+    r"""$L_{BD} = \frac12 \mathrm{BCE} + (1 - D)$: U-Net++'s and µ-Net's combined loss; t may be soft.
+
+    Zero only where the prediction is as sure as the target is.
+    """
+    return 0.5 * binary_cross_entropy(logits, t) + soft_dice(logits.sigmoid(), t, squared=squared)

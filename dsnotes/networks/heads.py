@@ -1,0 +1,126 @@
+"""Heads that several supervisions ask for; each is built from `backbone.levels` alone.
+
+A decoder level is spoken of by its stride: "stride1", "stride2", … "stride1" is the network's own output.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dsnotes.networks.blocks import CONV, UP_CONV, conv_norm_relu
+from dsnotes.networks.outputs import Backbone, Features, Head, Level
+from dsnotes.shapes import Image, n_logits
+
+
+def choose_levels(backbone: Backbone, levels: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The decoder levels asked for, finest first, or all of them; a level that is not there is an error."""
+    offered = tuple(backbone.sides())
+    unknown = sorted(set(levels or ()) - set(offered))
+    if unknown:
+        raise ValueError(
+            f"levels {unknown} were asked for, but this backbone's decoder has {list(offered)}. Use those."
+        )
+    return offered if levels is None else tuple(name for name in offered if name in levels)
+
+
+class PerLevel(Head):
+    """One branch a decoder level, gathered in one field of `Outputs`; "stride1" is the network's own output."""
+
+    field = "sides"
+
+    def __init__(self, backbone: Backbone, *, levels: tuple[str, ...] | None = None) -> None:
+        super().__init__()
+        self.levels = choose_levels(backbone, levels)
+        self.branches = nn.ModuleDict(
+            {name: self.branch(backbone, backbone.sides()[name]) for name in self.levels if name != "stride1"}
+        )
+
+    def branch(self, backbone: Backbone, level: Level) -> nn.Module:
+        raise NotImplementedError
+
+    def forward(self, features: Features, image: Image) -> dict:
+        return {
+            self.field: {
+                name: features.logits if name == "stride1" else self.branches[name](features.decoder[name])
+                for name in self.levels
+            }
+        }
+
+
+class SideHeads(PerLevel):
+    """A 1x1 convolution: deep predictions at their own size."""
+
+    def __init__(self, backbone: Backbone, *, levels: tuple[str, ...] | None = None, bias: bool = True) -> None:
+        self.bias = bias
+        super().__init__(backbone, levels=levels)
+
+    def branch(self, backbone: Backbone, level: Level) -> nn.Module:
+        return CONV[backbone.dims](level.channels, n_logits(backbone.classes), 1, bias=self.bias)
+
+
+class LocalHeads(PerLevel):
+    """A 3x3 convolution to `width` maps, norm, ReLU, then 1x1: MSDS-UNet's local branch."""
+
+    def __init__(self, backbone: Backbone, *, levels: tuple[str, ...] | None = None, width: int = 6) -> None:
+        self.width = width
+        super().__init__(backbone, levels=levels)
+
+    def branch(self, backbone: Backbone, level: Level) -> nn.Module:
+        return nn.Sequential(
+            conv_norm_relu(level.channels, self.width, dims=backbone.dims),
+            CONV[backbone.dims](self.width, n_logits(backbone.classes), 1),
+        )
+
+
+class RaisedHeads(PerLevel):
+    """A 1x1 convolution, then a learned up-sampling to full size that starts as linear interpolation."""
+
+    field = "raised"
+    deployed = True
+
+    def branch(self, backbone: Backbone, level: Level) -> nn.Module:
+        channels = n_logits(backbone.classes)
+        return nn.Sequential(
+            CONV[backbone.dims](level.channels, channels, 1), linear_up_sampling(channels, level.stride)
+        )
+
+
+def linear_up_sampling(channels: int, stride: tuple[int, ...]) -> nn.Module:
+    """A transposed convolution of kernel 2s, stride s, that begins as linear interpolation and is free to leave it."""
+    dims = len(stride)
+    kernel = tuple(2 * s - s % 2 for s in stride)
+    padding = tuple(s // 2 for s in stride)
+    conv = UP_CONV[dims](channels, channels, kernel, stride=stride, padding=padding)
+    tent = torch.ones(())
+    for s, k in zip(stride, kernel, strict=True):
+        along = 1 - (torch.arange(k) - (k - 1) / 2).abs() / s
+        tent = tent.unsqueeze(-1) * along  # one axis more
+    with torch.no_grad():
+        conv.weight.zero_()
+        conv.bias.zero_()
+        for channel in range(channels):
+            conv.weight[channel, channel] = tent
+    return conv
+
+
+class RestorationDecoder(Head):
+    """A second decoder from the bottleneck, without skips, that restores the image: logits of grey values in [0, 1]."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        dims = backbone.dims
+        strides = [level.stride for level in backbone.sides().values()]  # finest first
+        n_in, stages, below = backbone.levels["bottleneck"].channels, [], backbone.levels["bottleneck"].stride
+        for stride in reversed(strides):
+            n_out, step = n_in // 2, tuple(b // s for b, s in zip(below, stride, strict=True))
+            stages += [
+                UP_CONV[dims](n_in, n_out, step, stride=step),
+                conv_norm_relu(n_out, n_out, dims=dims),
+                conv_norm_relu(n_out, n_out, dims=dims),
+            ]
+            n_in, below = n_out, stride
+        self.stages = nn.Sequential(*stages, CONV[dims](n_in, backbone.in_channels, 1))
+
+    def forward(self, features: Features, image: Image) -> dict[str, Tensor]:
+        return {"restored": self.stages(features.bottleneck)}

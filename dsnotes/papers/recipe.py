@@ -1,0 +1,30 @@
+"""What a paper's file says of each of its systems: how to build it, and which tables it is a row of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dsnotes.training.system import System
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`make(name, in_channels=, classes=, width=, dims=, **options)` -> System; width and dims are the paper's."""
+
+    make: Callable[..., System]
+    width: int
+    dims: int
+    tables: tuple[str, ...] = ()  # such as "mss-2": the paper's short name and the table's number
+    options: dict[str, str] = field(default_factory=dict)  # keyword -> what it chooses, for `systems()` and errors
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table: `rows[system][column]`, as printed. `slips` says what is wrong in print."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: dict[str, tuple]  # system or printed name -> one value a column; None where print is unreadable
+    slips: tuple[str, ...] = ()
+    starred: str | None = None  # the row that the others are tested against

@@ -1,0 +1,59 @@
+"""A loss at every decoder level, against the mask reduced to that level: the one idea in its plainest form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dsnotes.losses import cross_entropy, soft_dice
+from dsnotes.networks.heads import SideHeads
+from dsnotes.networks.outputs import Backbone, Head, Network
+from dsnotes.shapes import Logits, Scalar, SoftMask
+from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.plain import foreground
+from dsnotes.supervision.targets import class_indices, probabilities, reduce
+
+
+def entropy_and_dice(logits: Logits, t: SoftMask) -> Scalar:
+    """CE + (1 - D): what `Plain` asks of the output, asked of a side."""
+    return cross_entropy(logits, t) + soft_dice(foreground(probabilities(logits)), foreground(t), over_batch=True)
+
+
+def halving(levels: int) -> tuple[float, ...]:
+    """1, 1/2, 1/4, … scaled to the sum 1: nnU-Net's weights, for a start with any backbone."""
+    return tuple(2.0**-i / (2 - 2.0 ** (1 - levels)) for i in range(levels))
+
+
+@dataclass(frozen=True)
+class MultiScale:
+    """`weights`: one a decoder level, finest first; None is `halving`. `loss(logits, t)` is asked of every side."""
+
+    weights: tuple[float, ...] | None = None
+    reduction: str = "nearest"
+    loss: Callable[[Logits, SoftMask], Scalar] = entropy_and_dice
+    bias: bool = True  # of the 1x1 side heads
+
+    def level_weights(self, names: tuple[str, ...]) -> dict[str, float]:
+        weights = self.weights or halving(len(names))
+        if len(weights) != len(names):
+            raise ValueError(
+                f"{len(weights)} level weights {weights} came, but the network has {len(names)} levels {list(names)}. "
+                f"Give one a level, finest first, for instance weights={halving(len(names))}."
+            )
+        return dict(zip(names, weights, strict=True))
+
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        self.level_weights(tuple(backbone.sides()))  # refuse now, not in the first step
+        return {"sides": SideHeads(backbone, bias=self.bias)}
+
+    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
+        outputs = network(batch["image"])
+        label = class_indices(batch["label"], outputs.logits)
+        terms = {}
+        for name, weight in self.level_weights(tuple(outputs.sides)).items():
+            logits = outputs.sides[name]
+            t = reduce(label, tuple(logits.shape[2:]), channels=logits.shape[1], how=self.reduction)
+            terms[name] = weight * self.loss(logits, t)
+        return terms

@@ -1,0 +1,39 @@
+"""The control of every experiment: cross-entropy and Dice on the output alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dsnotes.losses import cross_entropy, soft_dice
+from dsnotes.networks.outputs import Backbone, Head, Network
+from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.targets import class_indices, one_hot, probabilities
+
+
+def foreground(p: Tensor) -> Tensor:
+    """All channels but the background's; a single channel is foreground already."""
+    return p if p.shape[1] == 1 else p[:, 1:]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """`cross_entropy`·CE + `dice`·(1 - D) on `Outputs.logits`; binary cross-entropy where there is one channel."""
+
+    cross_entropy: float = 1.0
+    dice: float = 1.0
+    squared: bool = True
+    over_batch: bool = True
+
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        return {}
+
+    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
+        logits = network(batch["image"]).logits
+        t = one_hot(class_indices(batch["label"], logits), logits.shape[1])
+        overlap = soft_dice(
+            foreground(probabilities(logits)), foreground(t), squared=self.squared, over_batch=self.over_batch
+        )
+        terms = {"cross-entropy": (self.cross_entropy, cross_entropy(logits, t)), "dice": (self.dice, overlap)}
+        return {name: weight * value for name, (weight, value) in terms.items() if weight}

@@ -1,0 +1,66 @@
+"""Every system by name: builds, trains a step, predicts, survives a save; and what a wrong name is answered with."""
+
+import io
+
+import pytest
+import torch
+
+from dsnotes.papers import build, systems
+
+SMALL = {"unet-2d": 4, "unet-3d": 4, "res-unet-3d": 4}
+
+
+@pytest.mark.parametrize("name", systems())
+def test_a_system_trains_a_step_predicts_and_survives_a_save(name):
+    torch.manual_seed(0)
+    width = SMALL.get(name, 4)
+    system = build(name, width=width)
+    stride = system.network.backbone.stride
+    size = tuple(max(s, 16) for s in stride)
+    batch = {"image": torch.randn(2, 1, *size), "label": torch.randint(0, 2, (2, *size))}
+    terms = system.objective(system.network, batch)
+    sum(terms.values()).backward()
+    assert all(term.ndim == 0 and term.isfinite() for term in terms.values())
+    assert all(p.grad is not None for p in system.network.parameters() if p.requires_grad)
+    probabilities = system.probabilities(batch["image"])
+    assert probabilities.shape == (2, 1, *size)
+    assert 0 <= probabilities.min() <= probabilities.max() <= 1
+    saved = io.BytesIO()
+    torch.save(system.network.state_dict(), saved)
+    saved.seek(0)
+    again = build(name, width=width)
+    again.network.load_state_dict(torch.load(saved))
+    assert torch.equal(again.probabilities(batch["image"]), probabilities)
+
+
+def test_systems_name_their_tables_and_can_be_asked_for_one():
+    assert "msds-1" in systems()["res-unet-3d"]["tables"]
+    assert "unet-3d" in systems("msds-1")
+    assert "unet-2d" in repr(systems())
+    assert "<code>unet-2d</code>" in systems()._repr_html_()
+    with pytest.raises(ValueError, match="no system is a row of table 'msds-99'. Tables are"):
+        systems("msds-99")
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(ValueError, match="no system is called 'unet2d'. The nearest are unet-2d"):
+        build("unet2d")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "answer"),
+    [
+        ({"classes": 1}, "background counts too: a binary task has classes=2"),
+        ({"dims": 4}, "dims=4, but images are 2-D or 3-D"),
+        ({"width": 0}, "width=0, but a network needs at least 1. Try width=8"),
+        ({"in_channels": 0}, "in_channels=0"),
+    ],
+)
+def test_impossible_sizes_are_answered(wrong, answer):
+    with pytest.raises(ValueError, match=answer):
+        build("unet-2d", **wrong)
+
+
+def test_an_unknown_option_is_answered_with_the_offered_ones():
+    with pytest.raises(TypeError, match=r"unet-2d has no option norms. Its options: norm \('batch' or 'instance'\)"):
+        build("unet-2d", norms="batch")

@@ -1,0 +1,62 @@
+"""Coarse targets: what each way of reducing a label keeps, loses and invents."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from dsnotes.supervision.targets import REDUCTIONS, class_indices, one_hot, reduce
+
+
+@pytest.mark.parametrize("how", REDUCTIONS)
+@pytest.mark.parametrize(("size", "dims"), [((8, 8), 2), ((4, 8, 8), 3)])
+def test_targets_match_their_side_and_lie_between_0_and_1(how, size, dims):
+    label = torch.randint(0, 3, (2, *(16,) * dims))
+    t = reduce(label, size, channels=3, how=how)
+    assert t.shape == (2, 3, *size)
+    assert t.min() >= 0
+    assert t.max() <= 1
+
+
+@pytest.mark.parametrize("how", REDUCTIONS)
+def test_at_full_size_every_way_is_the_label_itself(how):
+    label = torch.randint(0, 3, (2, 8, 8))
+    assert torch.equal(reduce(label, (8, 8), channels=3, how=how), one_hot(label, 3))
+
+
+def test_one_hot_is_pytorchs():
+    label = torch.randint(0, 4, (2, 5, 6))
+    assert torch.equal(one_hot(label, 4), functional.one_hot(label, 4).movedim(-1, 1).float())
+    assert torch.equal(one_hot(label.clamp_max(1), 1)[:, 0], (label > 0).float())
+
+
+def test_area_is_the_share_of_the_cell():
+    label = torch.zeros(1, 4, 4, dtype=torch.long)
+    label[0, :2, :2] = torch.tensor([[1, 1], [1, 0]])
+    assert reduce(label, (2, 2), channels=1, how="area")[0, 0].tolist() == [[0.75, 0], [0, 0]]
+
+
+def test_a_small_tumour_vanishes_by_nearest_and_survives_by_area_and_max():
+    label = torch.zeros(1, 16, 16, dtype=torch.long)
+    label[0, 3:5, 3:5] = 1
+    kept = {how: reduce(label, (2, 2), channels=1, how=how).sum().item() for how in ("nearest", "area", "max")}
+    assert kept == {"nearest": 0, "area": 4 / 64, "max": 1}
+
+
+def test_only_the_official_code_invents_a_rim():
+    label = torch.zeros(1, 32, 32, dtype=torch.long)
+    label[0, 9:23, 9:23] = 2  # tumour in background: no kidney anywhere
+    rim = {how: reduce(label, (16, 16), channels=3, how=how)[:, 1].sum().item() for how in REDUCTIONS}
+    assert rim.pop("official_code") > 0
+    assert set(rim.values()) == {0}
+
+
+def test_an_unknown_way_is_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match="how='mean' is no way to reduce a label. Choose one of"):
+        reduce(torch.zeros(1, 4, 4, dtype=torch.long), (2, 2), channels=1, how="mean")
+
+
+def test_a_label_of_another_grid_is_refused():
+    logits = torch.zeros(2, 1, 8, 8)
+    assert class_indices(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), logits).shape == (2, 8, 8)
+    with pytest.raises(ValueError, match=r"the label has shape \(2, 4, 4\), the logits \(2, 1, 8, 8\)"):
+        class_indices(torch.zeros(2, 4, 4, dtype=torch.long), logits)
