@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dsnotes.losses import cross_entropy, soft_dice
-from dsnotes.networks.heads import SideHeads
+from dsnotes.losses import cross_entropy, exponential_log, soft_dice
+from dsnotes.networks.heads import SideHeads, choose_levels
 from dsnotes.networks.outputs import Backbone, Head, Network
 from dsnotes.shapes import Logits, Scalar, SoftMask
 from dsnotes.supervision.objective import Batch
@@ -21,6 +21,24 @@ def entropy_and_dice(logits: Logits, t: SoftMask) -> Scalar:
     return cross_entropy(logits, t) + soft_dice(foreground(probabilities(logits)), foreground(t), over_batch=True)
 
 
+@dataclass(frozen=True)
+class ExponentialLogAndEntropy:
+    r"""MSS-UNet's loss of a side: $\sum_c w_c (-\ln D_c)^{0.3}$ over the foreground, plus class-weighted CE.
+
+    `squared` is the paper's denominator (Eqs. 6-7); the authors' release has the plain sums.
+    """
+
+    dice_weights: tuple[float, ...] = (0.4, 0.6)
+    entropy_weights: tuple[float, ...] | None = (0.28, 0.28, 0.44)
+    squared: bool = True
+
+    def __call__(self, logits: Logits, t: SoftMask) -> Scalar:
+        overlap = exponential_log(
+            foreground(probabilities(logits)), foreground(t), weights=self.dice_weights, squared=self.squared
+        )
+        return overlap + cross_entropy(logits, t, weights=self.entropy_weights)
+
+
 def halving(levels: int) -> tuple[float, ...]:
     """1, 1/2, 1/4, … scaled to the sum 1: nnU-Net's weights, for a start with any backbone."""
     return tuple(2.0**-i / (2 - 2.0 ** (1 - levels)) for i in range(levels))
@@ -28,9 +46,13 @@ def halving(levels: int) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class MultiScale:
-    """`weights`: one a decoder level, finest first; None is `halving`. `loss(logits, t)` is asked of every side."""
+    """`weights`: one a level, finest first; None is `halving`. `loss(logits, t)` is asked of every side.
+
+    `levels` names the decoder levels that are supervised; None is all of them.
+    """
 
     weights: tuple[float, ...] | None = None
+    levels: tuple[str, ...] | None = None
     reduction: str = "nearest"
     loss: Callable[[Logits, SoftMask], Scalar] = entropy_and_dice
     bias: bool = True  # of the 1x1 side heads
@@ -45,8 +67,8 @@ class MultiScale:
         return dict(zip(names, weights, strict=True))
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:
-        self.level_weights(tuple(backbone.sides()))  # refuse now, not in the first step
-        return {"sides": SideHeads(backbone, bias=self.bias)}
+        self.level_weights(choose_levels(backbone, self.levels))  # refuse now, not in the first step
+        return {"sides": SideHeads(backbone, levels=self.levels, bias=self.bias)}
 
     def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
         outputs = network(batch["image"])

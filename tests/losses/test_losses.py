@@ -116,7 +116,7 @@ def one_class(dice: float):
     ("dice", "slope"), [(0.05, 2.78), (0.2, 1.08), (0.5, 0.78), (0.8, 1.07), (0.95, 2.53), (0.99, 7.6)]
 )
 def test_slope_in_dice_is_the_one_of_the_formula(dice, slope):
-    """|d/dD (-ln D)^0.3| = 0.3 (-ln D)^-0.7 / D; the two-digit values are those of PAPERS' analysis of MSS-UNet."""
+    """|d/dD (-ln D)^0.3| = 0.3 (-ln D)^-0.7 / D; the printed digits are the notebook's."""
     p, t = one_class(dice)
     losses.exponential_log(p, t, weights=(1.0,), squared=False, eps=0.0).backward()
     dp_dD = 2 / (2 - dice) ** 2
