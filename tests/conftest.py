@@ -1,0 +1,33 @@
+"""What every test may use: the folder of real images, and a calm machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+os.environ.setdefault("MPLBACKEND", "Agg")  # figures are written, never shown
+if "OMP_NUM_THREADS" not in os.environ:
+    torch.set_num_threads(min(2, os.cpu_count() or 1))  # the tensors of tests are too small for more
+
+# The same examples on every machine; no deadline, since the checked annotations slow the first call of everything.
+hypothesis.settings.register_profile("dsnotes", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.load_profile("dsnotes")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], Path]:
+    """real_data("hippocampus_mr") -> the folder of that set of real images; skips where it is absent."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    root = Path(os.environ.get("DSNOTES_TEST_DATA", default))
+
+    def folder(name: str) -> Path:
+        if not (root / name).is_dir():
+            pytest.skip(f"real images {name!r} are not on this machine: DSNOTES_TEST_DATA names their folder")
+        return root / name
+
+    return folder
