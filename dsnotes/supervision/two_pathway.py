@@ -1,0 +1,147 @@
+"""MSDS-UNet's supervision: every side at full size (global: hard and soft fusion) and at its own size (local).
+
+    L = Σ_m α_m d(y, z_m)  +  λ1 d(y, Σ_m α_m z_m)  +  λ2 Σ_m α_m d(y_m, l_m)        d = 1 - Dice
+        hard                  soft                    side
+
+z_m are raised sides, l_m local ones, y_m the mask reduced to their size. The paper prints d as the Dice itself, which
+would be made small; and sums probabilities in the soft fusion, where a further sigmoid cannot fall below 1/2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dsnotes.losses import soft_dice
+from dsnotes.networks.heads import LocalHeads
+from dsnotes.networks.msds_unet import GlobalHeads
+from dsnotes.networks.outputs import Backbone, Head, Network
+from dsnotes.shapes import CoarseMask, Logits, Outputs, Probs, Scalar
+from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.plain import foreground
+from dsnotes.supervision.targets import class_indices, one_hot, probabilities, reduce
+
+OBJECTIVES = ("none", "hard", "soft", "side", "hard+soft", "all")
+# α of the sides, coarse to fine as the paper numbers them: 4 is the output. (134) and (124) are not given in print:
+# they take the weights of (234).
+ALPHA = {
+    "4": (1.0,),
+    "34": (0.2, 0.8),
+    "234": (0.2, 0.2, 0.6),
+    "134": (0.2, 0.2, 0.6),
+    "124": (0.2, 0.2, 0.6),
+    "1234": (0.2, 0.2, 0.2, 0.4),
+}
+
+
+def distance(logits: Logits, t: CoarseMask) -> Scalar:
+    """d = 1 - Dice with the plain denominator, per image and then averaged, as 2TP / (2TP + FP + FN)."""
+    return soft_dice(foreground(probabilities(logits)), foreground(t), squared=False)
+
+
+@dataclass(frozen=True)
+class TwoPathway:
+    """`sides` as the paper numbers them, "4" being the output; `alpha` is theirs, coarse to fine."""
+
+    objective: str = "all"
+    sides: str = "1234"
+    alpha: tuple[float, ...] | None = None
+    soft_weight: float = 1.0  # λ1
+    local_weight: float = 1.0  # λ2
+    reduction: str = "nearest"
+    local_width: int = 6
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective={self.objective!r} is unknown. Choose one of {list(OBJECTIVES)}.")
+        if self.alpha is None and self.numbers not in ALPHA:
+            raise ValueError(
+                f"sides={self.sides!r} has no weights in the paper. Use one of {[f'({s})' for s in ALPHA]}, "
+                f"or give alpha=, one weight a side, coarse to fine."
+            )
+
+    @property
+    def numbers(self) -> str:
+        return self.sides.strip("()")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return {"none": (), "hard+soft": ("hard", "soft"), "all": ("hard", "soft", "side")}.get(
+            self.objective, (self.objective,)
+        )
+
+    def weights(self, backbone: Backbone) -> dict[str, float]:
+        """α by level, finest first. A backbone with more than four levels counts from the fine end: 4 is stride 1."""
+        names = list(backbone.sides())
+        alpha = self.alpha or ALPHA[self.numbers]
+        asked = {4 - int(number): a for number, a in zip(self.numbers, alpha, strict=True)}
+        if max(asked) >= len(names):
+            raise ValueError(
+                f"sides={self.sides!r} needs {max(asked) + 1} decoder levels, this backbone has {len(names)}. "
+                f"Leave out the lowest numbers: they are the coarsest."
+            )
+        return {names[level]: asked[level] for level in sorted(asked)}
+
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        weights = self.weights(backbone)
+        levels, heads = tuple(weights), {}
+        if "hard" in self.parts or "soft" in self.parts:
+            heads["global"] = GlobalHeads(backbone, levels=levels, alpha=tuple(weights.values()))
+        if "side" in self.parts:
+            heads["local"] = LocalHeads(backbone, levels=levels, width=self.local_width)
+        return heads
+
+    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
+        weights = self.weights(network.backbone)
+        if "global" in network.heads:  # GradNorm moves them there
+            weights = dict(zip(weights, network.heads["global"].alpha, strict=True))
+        outputs = network(batch["image"])
+        terms = {
+            f"{part} {name}": weights[name] * value
+            for part, losses in self.side_losses(outputs, batch).items()
+            for name, value in losses.items()
+        }
+        return {**terms, **self.coupled(network, outputs, batch)}
+
+    def tasks(self, terms: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        """GradNorm's tasks, one a side: the terms that belong to it. The soft fusion belongs to no one side."""
+        sides = dict.fromkeys(term.split()[-1] for term in terms if " " in term)
+        return {side: tuple(term for term in terms if term.endswith(f" {side}")) for side in sides}
+
+    def weigh(self, network: Network, weights: Tensor) -> None:
+        """Take GradNorm's weights as α, in the order of `tasks`: the soft fusion and deployment use them too."""
+        network.heads["global"].alpha.copy_(weights)
+
+    def side_losses(self, outputs: Outputs, batch: Batch) -> dict[str, dict[str, Scalar]]:
+        """What splits into one loss a side, without α: {"hard": {level: d(y, z)}, "side": {level: λ2 d(y_m, l)}}."""
+        label = class_indices(batch["label"], outputs.logits)
+        channels = outputs.logits.shape[1]
+        losses: dict[str, dict[str, Scalar]] = {}
+        if "hard" in self.parts:
+            y = one_hot(label, channels)
+            losses["hard"] = {name: distance(z, y) for name, z in outputs.raised.items()}
+        if "side" in self.parts:
+            losses["side"] = {
+                name: self.local_weight
+                * distance(z, reduce(label, tuple(z.shape[2:]), channels=channels, how=self.reduction))
+                for name, z in outputs.sides.items()
+            }
+        return losses
+
+    def coupled(self, network: Network, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
+        """What does not split: the soft fusion; and with no deep supervision at all, the output's own loss."""
+        y = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
+        if "soft" in self.parts:
+            fused = network.heads["global"].fuse(outputs.raised)
+            return {"soft": self.soft_weight * distance(fused, y)}
+        return {} if "hard" in self.parts else {"output": distance(outputs.logits, y)}
+
+
+def average(network: Network, outputs: Outputs) -> Probs:
+    """Deployment: the mean of the M raised maps and their fusion, each as probabilities; without them the output."""
+    if "global" not in network.heads:
+        return probabilities(outputs.logits)
+    maps = [*outputs.raised.values(), network.heads["global"].fuse(outputs.raised)]
+    return torch.stack([probabilities(z) for z in maps]).mean(0)

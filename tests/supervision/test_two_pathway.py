@@ -1,0 +1,177 @@
+"""MSDS-UNet's two pathways: the printed losses with their signs mended, and what reaches which part."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from dsnotes.networks.msds_unet import msds_backbone
+from dsnotes.networks.unet import UNet
+from dsnotes.supervision import supervise
+from dsnotes.supervision.two_pathway import ALPHA, TwoPathway, average, distance
+
+
+def parameters(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def batch(dims=2, size=32, classes=2):
+    g = torch.Generator().manual_seed(0)
+    return {
+        "image": torch.randn(2, 1, *(size,) * dims, generator=g),
+        "label": torch.randint(0, classes, (2, *(size,) * dims), generator=g),
+    }
+
+
+def small(**settings):
+    torch.manual_seed(0)
+    objective = TwoPathway(**settings)
+    return supervise(UNet(width=2), objective), objective
+
+
+def test_parameter_counts_of_the_paper():
+    with torch.device("meta"):
+        backbone = msds_backbone()
+        assert parameters(backbone) == 26_379_781
+        assert parameters(supervise(backbone, TwoPathway())) == 26_452_994
+
+
+def test_distance_is_one_minus_equation_1_on_binary_masks():
+    """f = TP / (TP + (FN + FP) / 2), a similarity in print; the loss is what is missing to 1."""
+    p, y = (torch.rand(1, 1, 8, 8) > 0.5).float(), (torch.rand(1, 1, 8, 8) > 0.5).float()
+    tp, fp, fn = (p * y).sum(), (p * (1 - y)).sum(), ((1 - p) * y).sum()
+    expected = 1 - tp / (tp + 0.5 * (fn + fp))
+    torch.testing.assert_close(distance((p * 2 - 1) * 100, y), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_terms_are_equations_2_to_5():
+    net, objective = small()
+    b = batch()
+    outputs, terms = net(b["image"]), objective(net, b)
+    y, alpha = b["label"][:, None].float(), {"stride1": 0.4, "stride2": 0.2, "stride4": 0.2, "stride8": 0.2}
+    fused = sum(a * outputs.raised[name] for name, a in alpha.items())
+    expected = {"soft": distance(fused, y)}
+    for name, a in alpha.items():
+        coarse = functional.interpolate(y, outputs.sides[name].shape[2:], mode="nearest")
+        expected[f"hard {name}"] = a * distance(outputs.raised[name], y)
+        expected[f"side {name}"] = a * distance(outputs.sides[name], coarse)
+    assert terms.keys() == expected.keys()
+    for name in terms:
+        torch.testing.assert_close(terms[name], expected[name])
+
+
+def test_lambdas_scale_their_terms_alone():
+    net, one = small()
+    b = batch()
+    other = TwoPathway(soft_weight=3.0, local_weight=5.0)
+    factors = {"soft": 3.0, "side": 5.0, "hard": 1.0}
+    for name, term in other(net, b).items():
+        torch.testing.assert_close(term, factors[name.split()[0]] * one(net, b)[name])
+
+
+def test_soft_fusion_of_one_side_is_that_sides_loss():
+    net, objective = small(objective="hard+soft", sides="(4)")
+    terms = objective(net, batch())
+    torch.testing.assert_close(terms["soft"], terms["hard stride1"])
+
+
+@pytest.mark.parametrize(
+    ("objective", "parts"),
+    [
+        ("none", {"output"}),
+        ("hard", {"hard"}),
+        ("soft", {"soft"}),
+        ("side", {"side", "output"}),
+        ("hard+soft", {"hard", "soft"}),
+        ("all", {"hard", "soft", "side"}),
+    ],
+)
+def test_the_objectives_of_table_3(objective, parts):
+    net, two_pathway = small(objective=objective)
+    terms = two_pathway(net, batch())
+    assert {name.split()[0] for name in terms} == parts
+    sum(terms.values()).backward()
+    assert all(p.grad is not None for p in net.parameters())  # no head is built that is not trained
+
+
+@pytest.mark.parametrize("sides", ALPHA)
+def test_the_side_subsets_of_tables_4_and_5(sides):
+    net, objective = small(sides=f"({sides})")
+    levels = [f"stride{2 ** (4 - int(number))}" for number in reversed(sides)]
+    outputs = net(batch()["image"])
+    assert list(outputs.raised) == list(outputs.sides) == levels
+    assert all(side.shape == (2, 1, 32, 32) for side in outputs.raised.values())
+    assert list(objective.weights(net.backbone)) == levels
+    assert sum(objective.weights(net.backbone).values()) == pytest.approx(1)
+
+
+def test_local_heads_are_taught_by_the_local_loss_alone():
+    net, objective = small()
+    terms = objective(net, batch())
+    sum(term for name, term in terms.items() if not name.startswith("side")).backward()
+    assert all(p.grad is None for p in net.heads["local"].parameters())
+
+
+def test_one_sides_hard_loss_reaches_its_own_and_coarser_blocks():
+    net, objective = small()
+    objective(net, batch())["hard stride4"].backward()
+    assert [any(p.grad is not None for p in block.parameters()) for block in net.backbone.decoder] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_deployment_is_the_mean_of_the_raised_maps_and_their_fusion():
+    net, _ = small()
+    image = batch()["image"]
+    net.eval()
+    outputs = net(image)
+    maps = [z.sigmoid() for z in outputs.raised.values()]
+    fused = sum(a * z for a, z in zip((0.4, 0.2, 0.2, 0.2), outputs.raised.values(), strict=True)).sigmoid()
+    torch.testing.assert_close(average(net, outputs), sum([*maps, fused]) / 5)
+    deployed = net.deployed()
+    assert list(deployed.heads) == ["global"]  # the local branch is dropped
+    assert torch.equal(average(deployed, deployed(image)), average(net, outputs))
+
+
+def test_probabilities_summed_and_squashed_again_could_never_say_background():
+    """Eq. 4 as printed: g(Σ α p) with p in [0, 1] and Σ α = 1 lies in [σ(0), σ(1)] = [.5, .731]."""
+    p = torch.tensor([0.0, 1.0])
+    assert p.sigmoid().tolist() == pytest.approx([0.5, 0.731], abs=1e-3)
+
+
+@pytest.mark.parametrize(("dims", "classes"), [(2, 3), (3, 2)])
+def test_on_other_backbones(dims, classes):
+    objective = TwoPathway(reduction="area")
+    net = supervise(UNet(dims=dims, classes=classes, width=2), objective)
+    sum(objective(net, batch(dims, 16, classes)).values()).backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+def test_an_empty_coarse_target_is_survived():
+    net, objective = small()
+    b = batch()
+    b["label"].zero_()
+    b["label"][:, 1, 1] = 1  # gone at every stride above 1
+    total = sum(objective(net, b).values())
+    total.backward()
+    assert total.isfinite()
+    assert all(p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "answer"),
+    [
+        ({"objective": "fusion"}, "objective='fusion' is unknown. Choose one of"),
+        ({"sides": "(12)"}, r"sides='\(12\)' has no weights in the paper. Use one of .* or give alpha="),
+    ],
+)
+def test_wrong_settings_are_answered(settings, answer):
+    with pytest.raises(ValueError, match=answer):
+        TwoPathway(**settings)
+
+
+def test_more_sides_than_levels_are_refused():
+    with pytest.raises(ValueError, match=r"sides='1234' needs 4 decoder levels, this backbone has 2"):
+        supervise(UNet(width=2, depth=3), TwoPathway())
