@@ -1,0 +1,163 @@
+"""How training goes: the loss with its terms and the validation scores, drawn once or while `fit` runs.
+
+history = dsnotes.fit(system, train, val, …, on_epoch=curves.live())
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from dsnotes.training.history import History
+from dsnotes.viewers import ink, place
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Records = Iterable[Mapping]  # one an epoch: epoch, loss, its terms, lr, val_dice, seconds
+NOT_TERMS = {"epoch", "loss", "lr", "seconds", "grad_norm"}
+
+
+def plot(history: Records, *, title: str = "") -> place.Picture:
+    """The loss with its terms, and beside it the validation scores with the best one marked."""
+    records = list(history)
+    return place.Picture(draw(records, title=title), alt=_in_words(records))
+
+
+def live(*, title: str = "", seconds: int | float = 1.0) -> LivePlot:
+    """What to pass as `on_epoch`: a plot and a table that follow the training, redrawn at most every `seconds`."""
+    return LivePlot(title=title, seconds=seconds)
+
+
+def lines(
+    series: Mapping[str, Mapping], *, x: str = "", y: str = "", log: bool = False, title: str = ""
+) -> place.Picture:
+    """Compare `{name: {x: y}}`, such as runs over epochs or layers by name; each has its own dash and marker."""
+    if not any(series.values()):
+        raise ValueError("there is nothing to draw: pass {name: {x: y, …}, …} with at least one point.")
+    with ink.look():
+        figure = ink.sheet(6.4, 3.0)
+        axes = figure.subplots()
+        for index, (name, points) in enumerate(series.items()):
+            axes.plot(
+                list(points.keys()),
+                list(points.values()),
+                color=ink.ON_PAPER[index % len(ink.ON_PAPER)],
+                linestyle=ink.DASHES[index % len(ink.DASHES)],
+                marker="osD^vPX"[index % 7] if len(points) <= 12 else None,
+                markersize=5,
+                label=name,
+            )
+        axes.set(xlabel=x, ylabel=y, yscale="log" if log else "linear")
+        axes.set_title(title, loc="left")
+        axes.grid(axis="y")
+        axes.legend(handlelength=3.5)
+    return place.Picture(figure, alt=f"{title or y}: {', '.join(series)}")
+
+
+class LivePlot:
+    """Called with the history so far. When the cell ends, the notebook holds one picture and one table: the last."""
+
+    def __init__(self, *, title: str = "", seconds: int | float = 1.0) -> None:
+        self.title, self.seconds = title, seconds
+        self.history: Records = ()
+        self._picture, self._table = place.Spot(), place.Spot()
+        self._drawn, self._pending = -float("inf"), False
+
+    def __call__(self, history: Records) -> None:
+        self.history = history
+        if place.shell() is None:
+            return
+        if not self._pending:  # an epoch shorter than `seconds` may be the last: the end of the cell draws it
+            place.shell().events.register("post_execute", self._finish)
+            self._pending = True
+        if time.monotonic() - self._drawn >= self.seconds:
+            self.redraw()
+
+    def redraw(self) -> None:
+        records = list(self.history)
+        self._picture.put_figure(draw(records, title=self.title), _in_words(records))
+        self._table.put(self.history if isinstance(self.history, History) else History(records))
+        self._drawn = time.monotonic()
+
+    def _finish(self) -> None:
+        place.shell().events.unregister("post_execute", self._finish)
+        self._pending = False
+        self.redraw()
+
+
+def draw(records: list, *, title: str = "") -> Figure:
+    """The figure itself, without showing it."""
+    if not records:
+        raise ValueError("the history is empty: pass what dsnotes.fit returned after at least one epoch.")
+    scores = [key for key in _keys(records) if key.startswith("val_")]
+    terms = [key for key in _keys(records) if key not in NOT_TERMS and not key.startswith("val_")]
+    if len(terms) == 1:
+        terms = []  # a single term is the loss
+    with ink.look():
+        panels = 2 if scores else 1
+        figure = ink.sheet(4.6 * panels, 2.9)
+        axes = figure.subplots(1, panels, squeeze=False)[0]
+        for index, key in enumerate(["loss", *terms]):
+            _line(axes[0], records, key, index, thick=key == "loss")
+        _finish_axes(axes[0], "loss" + (" and its terms" if terms else ""), legend=bool(terms))
+        if scores:
+            for index, key in enumerate(scores):
+                _line(axes[1], records, key, index, thick=index == 0, label=key.removeprefix("val_"))
+            _mark_best(axes[1], records, scores[0])
+            _finish_axes(axes[1], "validation", legend=len(scores) > 1)
+            if scores[0] == "val_dice":
+                axes[1].set_ylim(0, 1)
+            axes[1].set_ylabel(scores[0].removeprefix("val_") if len(scores) == 1 else "")
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    return figure
+
+
+def _keys(records: list) -> list[str]:
+    return list(dict.fromkeys(key for record in records for key, value in record.items() if _is_number(value)))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _line(axes: Axes, records: list, key: str, index: int, *, thick: bool, label: str | None = None) -> None:
+    known = [(record["epoch"], record[key]) for record in records if _is_number(record.get(key))]
+    axes.plot(
+        *zip(*known, strict=True),
+        color=ink.ON_PAPER[index % len(ink.ON_PAPER)],
+        linestyle=ink.DASHES[index % len(ink.DASHES)],
+        linewidth=2.0 if thick else 1.4,
+        marker="o" if len(known) < 2 else None,
+        label=label or key,
+    )
+
+
+def _mark_best(axes: Axes, records: list, key: str) -> None:
+    known = [(record[key], record["epoch"]) for record in records if _is_number(record.get(key))]
+    best, epoch = max(known, key=lambda pair: pair[0])
+    axes.plot(epoch, best, marker="o", markersize=6, markerfacecolor=ink.PAPER, markeredgecolor=ink.INK)
+    axes.set_title(f"best {best:.3f} in epoch {epoch:g}", loc="right", color=ink.FAINT)
+
+
+def _finish_axes(axes: Axes, name: str, *, legend: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    values = [y for line in axes.lines for y in line.get_ydata()]
+    if min(values) > 0 and max(values) / min(values) > 30:
+        axes.set_yscale("log")
+    axes.set_title(name, loc="left")
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    axes.grid(axis="y")
+    if legend:
+        axes.legend(handlelength=3)
+
+
+def _in_words(records: list) -> str:
+    last = records[-1] if records else {}
+    said = ", ".join(f"{key} {value:.4g}" for key, value in last.items() if _is_number(value))
+    return f"Training curves over {len(records)} epochs; the last: {said}"

@@ -1,0 +1,147 @@
+"""How each layer over a scan is drawn, and what the legend says of it.
+
+Who drew a line shows in its style, what it encloses in its colour and in the name beside it: truth solid, prediction
+dashed, readers thin with a pattern each, a soft mask as a veil with level lines.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dsnotes.viewers import ink
+from dsnotes.viewers.scene import Scene
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SOFT_LEVELS = {0.25: ":", 0.5: "-", 0.75: "--"}
+READER_COLOURS = (ink.PURPLE, ink.GREEN, ink.YELLOW, ink.VERMILION)
+PREDICTION_DASH = (0, (3, 2))
+NAMED = 8  # labels that get a name beside them and a place in the legend
+
+
+class Cut(NamedTuple):
+    """One slice: across `axis` of a volume at index `at`; the whole of a 2-D image where `axis` is None."""
+
+    axis: int | None
+    at: int
+    spacing: tuple[float, ...]  # of rows and columns, mm
+
+    def of(self, volume: np.ndarray) -> np.ndarray:
+        return volume if self.axis is None else volume.take(self.at, self.axis)
+
+    def extent(self, volume: np.ndarray) -> tuple[float, float, float, float]:
+        rows, columns = self.of(volume).shape
+        return (0.0, columns * self.spacing[1], rows * self.spacing[0], 0.0)
+
+
+def draw_truth(axes: Axes, scene: Scene, cut: Cut) -> None:
+    plane = cut.of(scene.truth)
+    for index, value in enumerate(scene.values):
+        _contour(axes, plane == value, cut, colors=_colour(index), linewidths=2.0, linestyles="-")
+        if len(scene.values) > 1 and index < NAMED:
+            _write_name(axes, plane == value, scene.name(value), cut)
+
+
+def draw_prediction(axes: Axes, scene: Scene, cut: Cut) -> None:
+    plane = cut.of(scene.prediction)
+    for index, value in enumerate(scene.values):
+        colour = _prediction_colour(scene, index)
+        _contour(axes, plane == value, cut, colors=[colour], linewidths=1.5, linestyles=[PREDICTION_DASH])
+
+
+def draw_readers(axes: Axes, scene: Scene, cut: Cut) -> None:
+    for number, label in enumerate(scene.readers.values()):
+        colour, dash = _reader_style(number)
+        _contour(axes, cut.of(label) > 0, cut, colors=colour, linewidths=1.0, linestyles=[dash])
+
+
+def draw_soft(axes: Axes, scene: Scene, cut: Cut) -> None:
+    from matplotlib.colors import to_rgb
+
+    plane = cut.of(scene.soft)
+    veil = np.concatenate([np.broadcast_to(to_rgb(ink.PURPLE), (*plane.shape, 3)), 0.55 * plane[..., None]], -1)
+    axes.imshow(veil, extent=cut.extent(scene.soft), interpolation="nearest")
+    for level, style in SOFT_LEVELS.items():
+        _contour(axes, plane, cut, level, colors="white", linewidths=0.8, linestyles=style)
+
+
+DRAW = {"soft": draw_soft, "truth": draw_truth, "readers": draw_readers, "prediction": draw_prediction}
+
+
+def handles(scene: Scene, layers: tuple[str, ...]) -> list:
+    """The legend's lines: who by style, what by colour."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    one = len(scene.values) <= 1
+    listed = []
+    if "truth" in layers:
+        listed.append(Line2D([], [], color=_colour(0) if one else ink.INK, lw=2, label="truth"))
+    if "prediction" in layers:
+        colour = ink.SKY if one else ink.INK
+        listed.append(Line2D([], [], color=colour, lw=1.5, ls=PREDICTION_DASH, label="prediction"))
+    for number, name in enumerate(scene.readers if "readers" in layers else ()):
+        colour, dash = _reader_style(number)
+        listed.append(Line2D([], [], color=colour, lw=1.5, ls=dash, label=name))
+    if "soft" in layers:
+        listed.append(Patch(facecolor=ink.PURPLE, alpha=0.55, label="soft mask, lines at ¼ ½ ¾"))
+    if not one and {"truth", "prediction"} & set(layers):
+        values = scene.values[:NAMED]
+        listed += [Patch(facecolor=_colour(index), label=scene.name(value)) for index, value in enumerate(values)]
+        if len(scene.values) > NAMED:
+            listed.append(Patch(facecolor="none", label=f"… and {len(scene.values) - NAMED} more"))
+    return listed
+
+
+def _colour(index: int) -> str:
+    return ink.ON_GREY[index % len(ink.ON_GREY)]
+
+
+def _prediction_colour(scene: Scene, index: int) -> str | tuple[float, ...]:
+    """A colour of its own where there is one label, a paler one of the label's where there are several."""
+    if len(scene.values) == 1:
+        return ink.SKY
+    from matplotlib.colors import to_rgb
+
+    return tuple(0.5 + 0.5 * part for part in to_rgb(_colour(index)))
+
+
+def _reader_style(number: int) -> tuple:
+    return READER_COLOURS[number % len(READER_COLOURS)], ink.DASHES[1 + number % (len(ink.DASHES) - 1)]
+
+
+def _contour(axes: Axes, plane: np.ndarray, cut: Cut, level: float = 0.5, **line) -> None:
+    """A line in mm round where `plane` exceeds `level`; padded, so that it closes at the border of the image."""
+    if not (plane > level).any():
+        return
+    from matplotlib.patheffects import withStroke
+
+    padded = np.pad(plane.astype(np.float32), 1)
+    rows, columns = ((np.arange(n) - 0.5) * mm for n, mm in zip(padded.shape, cut.spacing, strict=True))
+    drawn = axes.contour(columns, rows, padded, levels=[level], **line)
+    drawn.set(path_effects=[withStroke(linewidth=line["linewidths"] + 1.2, foreground="black", alpha=0.65)])
+
+
+def _write_name(axes: Axes, mask: np.ndarray, name: str, cut: Cut) -> None:
+    if not mask.any():
+        return
+    from matplotlib.patheffects import withStroke
+
+    inside = np.argwhere(mask)
+    row, column = inside[inside[:, 1].argmax()]
+    beyond = column > 0.8 * mask.shape[1]  # a name there would leave the picture: write it inwards
+    axes.annotate(
+        name,
+        ((column + (not beyond)) * cut.spacing[1], (row + 0.5) * cut.spacing[0]),
+        xytext=(-4 if beyond else 4, 0),
+        textcoords="offset points",
+        ha="right" if beyond else "left",
+        va="center",
+        fontsize=8,
+        color="white",
+        path_effects=[withStroke(linewidth=2, foreground="black")],
+        annotation_clip=True,
+    )

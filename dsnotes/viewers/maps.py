@@ -1,0 +1,87 @@
+"""Small maps side by side at their own size: targets at every depth, side predictions, feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dsnotes.viewers import ink, place
+from dsnotes.viewers.scene import Number
+
+COLOURS = {"grey": "gray", "heat": "viridis"}  # viridis grows steadily lighter: it reads in grey too
+WRITTEN = 12  # a map of at most so many columns has its values written into it
+
+
+def maps(
+    rows: Mapping,
+    *,
+    window: tuple[Number, Number] | str | None = None,
+    colours: str = "grey",
+    title: str = "",
+) -> place.Picture:
+    """Draw `{name: map}` as one row, or `{row name: {name: map}}` as several.
+
+    A map is a 2-D array or tensor. A coarse map is drawn as large as a fine one, and its values are written into it
+    (empty is 0), so that what a pixel of stride 8 holds can be read. All maps share one `window`, by default from their
+    lowest to their highest value; window="each" gives every map its own.
+    """
+    if colours not in COLOURS:
+        raise ValueError(f"colours={colours!r} is unknown. Choose one of {sorted(COLOURS)}.")
+    nested = rows if all(isinstance(row, Mapping) for row in rows.values()) else {"": rows}
+    drawn = {row: {name: _flat(name, values) for name, values in maps.items()} for row, maps in nested.items()}
+    everything = [values for maps in drawn.values() for values in maps.values()]
+    if not everything:
+        raise ValueError("there is no map to draw: pass {name: 2-D array}, or {row: {name: 2-D array}}.")
+    if isinstance(window, str) and window != "each":
+        raise ValueError(f"window={window!r} is unknown here: pass (lowest, highest), 'each' or nothing.")
+    shared = window if isinstance(window, tuple) else _range(everything)
+    columns = max(len(maps) for maps in drawn.values())
+    side = min(2.4, 9.6 / columns)
+    with ink.look():
+        figure = ink.sheet(side * columns + 0.3 * any(drawn), (side + 0.25) * len(drawn) + 0.3 * bool(title))
+        grid = figure.subplots(len(drawn), columns, squeeze=False)
+        for line, (row, maps_of_row) in zip(grid, drawn.items(), strict=True):
+            for axes in line[len(maps_of_row) :]:
+                axes.set_visible(False)
+            for axes, (name, values) in zip(line, maps_of_row.items(), strict=False):
+                low, high = _range([values]) if window == "each" else shared
+                axes.imshow(values, cmap=COLOURS[colours], vmin=low, vmax=high, interpolation="nearest")
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set(visible=True, color=ink.FAINT)
+                axes.set_title(f"{name}  ({' × '.join(map(str, values.shape))})", fontsize=8.5)
+                if values.shape[1] <= WRITTEN:
+                    _write(axes, values, (low + high) / 2)
+            line[0].set_ylabel(row, fontsize=9.5)
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    said = "; ".join(f"{row} {name}".strip() for row, maps_of_row in drawn.items() for name in maps_of_row)
+    return place.Picture(figure, alt=f"{title or 'Maps'}: {said}")
+
+
+def _flat(name: str, values: object) -> np.ndarray:
+    """The map as a 2-D array; axes of length one in front of it are dropped."""
+    detached = values.detach().cpu() if hasattr(values, "detach") else values
+    array = np.asarray(detached, dtype=np.float32)
+    while array.ndim > 2 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 2:
+        raise ValueError(
+            f"the map {name!r} has shape {array.shape}; a map is 2-D. Choose a slice and a channel first: x[0, 3]."
+        )
+    return array
+
+
+def _range(arrays: list[np.ndarray]) -> tuple[float, float]:
+    low, high = min(float(a.min()) for a in arrays), max(float(a.max()) for a in arrays)
+    return low, high if high > low else low + 1.0
+
+
+def _write(axes, values: np.ndarray, middle: float) -> None:
+    size = min(9.0, 70.0 / values.shape[1])
+    for (row, column), value in np.ndenumerate(values):
+        if value == 0:
+            continue
+        text = f"{value:.2f}".removeprefix("0") if value % 1 else f"{value:.0f}"
+        colour = "black" if value > middle else "white"
+        axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)

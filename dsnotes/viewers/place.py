@@ -1,0 +1,95 @@
+"""Where the code runs, and how a picture gets into the notebook: once, and so that it stays in the saved file."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dsnotes.viewers import ink
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CSS_PIXELS = 90  # of the page for an inch of the figure
+
+
+def shell() -> Any | None:
+    """The notebook kernel's shell, or None in a script and in a terminal."""
+    if "IPython" not in sys.modules:
+        return None
+    found = sys.modules["IPython"].get_ipython()
+    return found if hasattr(found, "kernel") else None
+
+
+def here() -> str:
+    """ "browser" (somebody can move a slider), "kernel" (a head-less run) or "script".
+
+    JupyterLab and Notebook send their requests with an empty user name, papermill and nbconvert with the account's;
+    VS Code sends a random one, but leaves the notebook's path among the variables.
+    """
+    kernel_shell = shell()
+    if kernel_shell is None:
+        return "script"
+    user = kernel_shell.get_parent().get("header", {}).get("username")
+    return "browser" if user == "" or "__vsc_ipynb_file__" in kernel_shell.user_ns else "kernel"
+
+
+def choose(viewer: str | None, viewers: dict[str, Any]) -> str:
+    """Argument before DSNOTES_VIEWER before place."""
+    asked = viewer or os.environ.get("DSNOTES_VIEWER")
+    if not asked:
+        return "slices" if here() == "browser" else "still"
+    if asked not in viewers:
+        near = difflib.get_close_matches(asked, viewers, n=1)
+        source = "viewer=" if viewer else "DSNOTES_VIEWER="
+        raise ValueError(
+            f"{source}{asked!r} is not a viewer of dsnotes. Choose one of {sorted(viewers)}"
+            + (f"; did you mean {near[0]!r}?" if near else ".")
+        )
+    return asked
+
+
+class Spot:
+    """One place in a cell's output: `put` fills it, and fills it anew. What is there last is what the file keeps."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def put(self, thing: Any) -> None:
+        if shell() is None:
+            return
+        if self._handle is None:
+            from IPython.display import display
+
+            self._handle = display(thing, display_id=True)
+        else:
+            self._handle.update(thing)
+
+    def put_figure(self, figure: Figure, alt: str = "") -> None:
+        if shell() is None:
+            return
+        from IPython.display import Image
+
+        width = round(figure.get_figwidth() * CSS_PIXELS)
+        self.put(Image(data=ink.png(figure), format="png", width=width, alt=alt))
+
+
+class Picture:
+    """A figure that is in the notebook already: `figure` to change, `save` to keep."""
+
+    def __init__(self, figure: Figure, alt: str = "") -> None:
+        self.figure = figure
+        Spot().put_figure(figure, alt)
+
+    def save(self, path: str | Path) -> Path:
+        """Write it in the format that the ending names: png, pdf, svg."""
+        path = Path(path)
+        with ink.look():
+            self.figure.savefig(path)
+        return path
+
+    def _ipython_display_(self) -> None:
+        """Nothing: the call that made the picture has put it into the cell; a second one would stand below it."""

@@ -1,0 +1,50 @@
+"""`dsnotes.show`: one call that fits the place it is made in, and leaves one picture in the saved notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dsnotes.data.case import Case
+from dsnotes.viewers import place
+from dsnotes.viewers.scene import Number, Overlay, compose
+from dsnotes.viewers.view import View, sliders, still
+
+VIEWERS = {"still": still, "slices": sliders}
+
+
+def show(
+    case: Case,
+    *,
+    prediction: Overlay | None = None,
+    soft: Overlay | None = None,
+    readers: bool | Mapping[str, Overlay] | Sequence[Overlay] | np.ndarray = False,
+    names: Mapping[int, str] | None = None,
+    window: str | tuple[Number, Number] | None = None,
+    channel: int = 0,
+    at: tuple[int, ...] | None = None,
+    zoom: Number | None = None,
+    title: str | None = None,
+    viewer: str | None = None,
+) -> View:
+    """Look at a case: the truth solid, the prediction dashed, readers thin, a soft mask as a veil with level lines.
+
+    In a browser sliders move through the volume; a head-less run is given the still picture alone and never waits.
+    `viewer` decides before the environment variable DSNOTES_VIEWER, and that before the place: "slices" or "still".
+    `window` is "lung", "soft", "bone" or (lowest, highest), and by default holds 99 % of the voxels. `at` is the voxel
+    the planes go through, by default in the lesion; `zoom` shows only so many mm on every side of it. `readers=True`
+    takes the readers that the case brings along.
+    """
+    choice = place.choose(viewer, VIEWERS)
+    scene = compose(
+        case,
+        prediction=prediction,
+        soft=soft,
+        readers=readers,
+        names=names,
+        window=window,
+        channel=channel,
+        title=title,
+    )
+    return VIEWERS[choice](scene, at=at, zoom=zoom)

@@ -1,0 +1,117 @@
+"""What `show` returns: a picture in the notebook that can be saved, redrawn and, in a browser, moved by sliders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dsnotes.viewers import place
+from dsnotes.viewers.scene import WINDOWS, Number, Scene
+from dsnotes.viewers.slices import PLANES, focus, picture, require_inside
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_OPEN: dict[str, tuple[str, list[View]]] = {}  # by cell: the execution that opened the views, and the views
+
+
+class View(place.Picture):
+    """`figure` is the picture as it stands; `redraw` changes what it shows, in the notebook too."""
+
+    def __init__(self, scene: Scene, *, at: tuple[int, ...] | None = None, zoom: Number | None = None) -> None:
+        self.scene: Scene | None = scene
+        self.shown: dict[str, Any] = {
+            "at": require_inside(scene, focus(scene) if at is None else at),
+            "zoom": zoom,
+            "window": scene.window,
+            "layers": scene.layers,
+        }
+        self.figure: Figure
+        self.controls: Any = None
+        self._spot = place.Spot()
+
+    def redraw(self, **shown: Any) -> None:
+        """Any of `at`, `zoom`, `window` and `layers`; the rest stays as it is."""
+        self.shown.update(shown)
+        self.figure = picture(self.scene, **self.shown)
+        self._spot.put_figure(self.figure, alt=self._in_words())
+
+    def close(self) -> None:
+        """Let go of the volume and of the sliders; the picture stays."""
+        if self.controls is not None:
+            self.controls.close_all() if hasattr(self.controls, "close_all") else self.controls.close()
+        self.scene = self.controls = None
+
+    def _in_words(self) -> str:
+        where = ", ".join(f"{plane} {i + 1}" for plane, i in zip(PLANES, self.shown["at"], strict=False))
+        planes = where if len(self.shown["at"]) == 3 else "one slice"
+        return f"{self.scene.title}: {planes}; drawn over it: {', '.join(self.shown['layers']) or 'nothing'}"
+
+    def __repr__(self) -> str:
+        return f"View({self._in_words()})" if self.scene else "View(closed)"
+
+
+def still(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: Number | None = None) -> View:
+    view = View(scene, at=at, zoom=zoom)
+    view.redraw()
+    return view
+
+
+def sliders(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: Number | None = None) -> View:
+    """The still picture with sliders above it. They redraw that very picture, so the saved file holds the last one."""
+    view = View(scene, at=at, zoom=zoom)
+    if place.shell() is not None:
+        _replace_views_of_this_cell(view)
+        view.controls = _controls(view)
+        place.Spot().put(view.controls)
+    view.redraw()
+    return view
+
+
+def _controls(view: View) -> Any:
+    import ipywidgets
+
+    scene, wide = view.scene, {"description_width": "70px"}
+    moves = [
+        ipywidgets.IntSlider(value=i, min=0, max=n - 1, description=plane, style=wide)
+        for plane, i, n in zip(PLANES, view.shown["at"], scene.image.shape, strict=False)
+        if scene.image.ndim == 3
+    ]
+    low, high = scene.window
+    reach = max(high - low, 1e-6)
+    levels = ipywidgets.FloatRangeSlider(
+        value=(low, high), min=low - reach, max=high + reach, step=reach / 100, description="window", style=wide
+    )
+    presets = ipywidgets.Dropdown(
+        options={"as given": scene.window, **WINDOWS}, value=scene.window, description="preset", style=wide
+    )
+    boxes = {name: ipywidgets.Checkbox(value=True, description=name, indent=False) for name in scene.layers}
+
+    def redraw(_change: Any = None) -> None:
+        at = tuple(move.value for move in moves) or view.shown["at"]
+        view.redraw(at=at, window=levels.value, layers=tuple(name for name, box in boxes.items() if box.value))
+
+    def take_preset(change: Any) -> None:
+        low, high = change["new"]
+        levels.min, levels.max = min(levels.min, low), max(levels.max, high)
+        levels.value = (low, high)
+
+    for control in [*moves, levels, *boxes.values()]:
+        control.observe(redraw, "value")
+    presets.observe(take_preset, "value")
+    return ipywidgets.VBox(
+        [ipywidgets.HBox(moves), ipywidgets.HBox([levels, presets]), ipywidgets.HBox(list(boxes.values()))]
+    )
+
+
+def _replace_views_of_this_cell(view: View) -> None:
+    """A cell that runs again frees what it held before: ipywidgets keeps every slider, and with it the volume."""
+    parent = place.shell().get_parent()
+    cell, execution = parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id")
+    if cell is None:
+        return
+    before, views = _OPEN.get(cell, (execution, []))
+    if before != execution:
+        for old in views:
+            old.close()
+        views = []
+    _OPEN[cell] = (execution, [*views, view])

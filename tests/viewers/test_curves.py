@@ -1,0 +1,86 @@
+"""What the curves show of a history, and that each can be told from the next in grey."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from dsnotes.training.history import History
+from dsnotes.viewers import curves
+
+RECORDS = [
+    {"epoch": n, "loss": 3 / n, "cross-entropy": 2 / n, "dice": 1 / n, "lr": 1e-3, "val_dice": d, "seconds": 0.5}
+    for n, d in enumerate((0.1, 0.7, 0.9, 0.8), start=1)
+]
+
+
+def drawn_lines(axes) -> dict[str, list]:
+    return {line.get_label(): list(line.get_ydata()) for line in axes.lines if not line.get_label().startswith("_")}
+
+
+def test_the_loss_its_terms_and_the_score_are_drawn():
+    losses, scores = curves.draw(RECORDS).axes
+    assert drawn_lines(losses) == {
+        "loss": [3, 1.5, 1, 0.75],
+        "cross-entropy": [2, 1, 2 / 3, 0.5],
+        "dice": [1, 0.5, 1 / 3, 0.25],
+    }
+    assert drawn_lines(scores) == {"dice": [0.1, 0.7, 0.9, 0.8]}
+    assert scores.get_title(loc="right") == "best 0.900 in epoch 3"
+    assert scores.get_ylim() == (0, 1)
+
+
+def test_every_curve_has_a_dash_of_its_own():
+    (losses, _) = curves.draw(RECORDS).axes
+    dashes = {str(line._unscaled_dash_pattern) for line in losses.lines}
+    assert len(dashes) == 3
+
+
+def test_a_single_term_is_the_loss_and_not_drawn_twice():
+    (axes,) = curves.draw([{"epoch": 1, "loss": 1.0, "mse": 1.0}, {"epoch": 2, "loss": 0.5, "mse": 0.5}]).axes
+    assert list(drawn_lines(axes)) == ["loss"]
+
+
+def test_epochs_without_validation_and_missing_values_are_left_out():
+    records = [{"epoch": 1, "loss": 1.0, "val_dice": None}, {"epoch": 2, "loss": 0.9, "val_dice": 0.4}]
+    _, scores = curves.draw(records).axes
+    assert drawn_lines(scores) == {"dice": [0.4]}
+    (only,) = curves.draw(records[:1]).axes
+    assert drawn_lines(only) == {"loss": [1.0]}
+
+
+def test_a_loss_that_falls_by_two_orders_is_drawn_on_a_log_scale():
+    fall = [{"epoch": n, "loss": math.exp(-n)} for n in range(6)]
+    assert curves.draw(fall).axes[0].get_yscale() == "log"
+    assert curves.draw(RECORDS).axes[0].get_yscale() == "linear"
+
+
+def test_epochs_are_whole_numbers_even_when_there_is_one():
+    figure = curves.draw(RECORDS[:1])
+    figure.canvas.draw()
+    assert all(tick.get_text().isdigit() for tick in figure.axes[0].get_xticklabels())
+
+
+def test_a_history_is_drawn_like_its_records():
+    assert drawn_lines(curves.plot(History(RECORDS)).figure.axes[0]) == drawn_lines(curves.draw(RECORDS).axes[0])
+
+
+def test_an_empty_history_is_refused():
+    with pytest.raises(ValueError, match=r"the history is empty: pass what dsnotes\.fit returned"):
+        curves.plot(History())
+
+
+def test_a_live_plot_in_a_script_keeps_silent(capsys):
+    assert curves.live()(History(RECORDS)) is None
+    assert capsys.readouterr().out == ""
+
+
+def test_lines_compare_runs_by_dash_and_marker():
+    shown = curves.lines({"output": {"a": 1e-4, "b": 1e-2}, "every depth": {"a": 1e-2, "b": 2e-2}}, log=True, y="norm")
+    axes = shown.figure.axes[0]
+    assert drawn_lines(axes) == {"output": [1e-4, 1e-2], "every depth": [1e-2, 2e-2]}
+    assert len({line.get_marker() for line in axes.lines}) == 2
+    assert axes.get_yscale() == "log"
+    with pytest.raises(ValueError, match=r"there is nothing to draw: pass \{name: \{x: y, …\}, …\}"):
+        curves.lines({"empty": {}})

@@ -1,0 +1,50 @@
+"""Maps of every depth side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dsnotes.viewers import maps
+
+
+def test_coarse_maps_have_their_values_written_into_them():
+    coarse = torch.tensor([[0.0, 0.25], [0.5, 1.0]])
+    shown = maps({"area": {"stride 8": coarse, "stride 1": torch.zeros(32, 32)}})
+    first, second = shown.figure.axes
+    assert [text.get_text() for text in first.texts] == [".25", ".50", "1"]
+    assert [text.get_text() for text in second.texts] == []
+    assert first.get_title() == "stride 8  (2 × 2)"
+    assert first.get_ylabel() == "area"
+
+
+def test_one_window_for_all_or_one_for_each():
+    rows = {"image": np.array([[-1000.0, 40.0]]), "mask": np.array([[0.0, 1.0]])}
+    assert {axes.images[0].get_clim() for axes in maps(rows).figure.axes} == {(-1000.0, 40.0)}
+    assert [axes.images[0].get_clim() for axes in maps(rows, window="each").figure.axes] == [(-1000, 40), (0, 1)]
+    assert [axes.images[0].get_clim() for axes in maps(rows, window=(0, 2)).figure.axes] == [(0, 2), (0, 2)]
+
+
+def test_rows_of_unequal_length_leave_their_places_empty():
+    shown = maps({"a": {"x": np.ones((2, 2)), "y": np.ones((2, 2))}, "b": {"x": np.ones((2, 2))}})
+    assert [axes.get_visible() for axes in shown.figure.axes] == [True, True, True, False]
+
+
+def test_leading_axes_of_one_are_dropped_and_gradients_are_no_obstacle():
+    tensor = torch.ones(1, 1, 3, 4, requires_grad=True)
+    assert maps({"side": tensor}).figure.axes[0].get_title() == "side  (3 × 4)"
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: maps({"x": np.zeros((2, 3, 4))}), r"'x' has shape \(2, 3, 4\); a map is 2-D.* x\[0, 3\]"),
+        (lambda: maps({}), r"there is no map to draw"),
+        (lambda: maps({"x": np.zeros((2, 2))}, colours="jet"), r"colours='jet' is unknown\. Choose one of"),
+        (lambda: maps({"x": np.zeros((2, 2))}, window="soft"), r"window='soft' is unknown here"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(call, text):
+    with pytest.raises(ValueError, match=text):
+        call()
