@@ -1,1 +1,48 @@
-"""Deep-supervision notes."""
+"""Deep-supervision notes: five papers on deeply supervised medical segmentation to run, see, question and change.
+
+The names a notebook needs, nothing else. Each is fetched from its floor when it is first used, so that
+`import dsnotes` costs nothing and a bare machine needs only what it uses.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dsnotes.data import open_case, open_dataset
+    from dsnotes.inference import predict, to_label
+    from dsnotes.metrics import score
+    from dsnotes.papers import build, systems
+    from dsnotes.training.fit import fit
+    from dsnotes.viewers import show
+
+__version__ = "0.1.0"
+__all__ = ["build", "fit", "open_case", "open_dataset", "predict", "score", "show", "systems", "to_label"]
+
+_HOME = {
+    "systems": "dsnotes.papers",
+    "build": "dsnotes.papers",
+    "fit": "dsnotes.training.fit",
+    "predict": "dsnotes.inference",
+    "to_label": "dsnotes.inference",
+    "score": "dsnotes.metrics",
+    "show": "dsnotes.viewers",
+    "open_case": "dsnotes.data",
+    "open_dataset": "dsnotes.data",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Fetch a public name, once (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(
+            f"dsnotes has no {name!r}. It offers {', '.join(sorted(_HOME))}; everything else is imported from its "
+            f"floor, for instance `from dsnotes.data import phantoms`."
+        )
+    globals()[name] = found = getattr(import_module(_HOME[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__doc__", "__version__"]

@@ -1,0 +1,76 @@
+# One door for everything. All it needs is make and Python 3.11 or newer; the rest lives in .venv.
+
+FIRST    := notebooks/00_start_here.ipynb
+LAB_ARGS ?=
+ifeq ($(OS),Windows_NT)
+PY := .venv/Scripts/python
+else
+PY := .venv/bin/python
+endif
+# One thread a process, as many processes as there are cores (four at most: each holds a torch of its own).
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal --durations=15
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test check lint notebooks pairs clean
+
+help:  ## this list
+	@echo "dsnotes: five papers on deeply supervised segmentation, to run, see, question and change"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  Another Python:         make lab PYTHON=/path/to/python3.12"
+	@echo "  Options for Jupyter:    make lab LAB_ARGS='--port=9000'    (in a container: --ip=0.0.0.0)"
+	@echo "  Linux without a GPU:    PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make lab"
+
+lab: .venv/.lab  ## set up what the notebooks need, then open JupyterLab on the first one
+	@echo "==> JupyterLab on $(FIRST). No browser here? Open one of the addresses below. Ctrl-C stops it."
+	@as_root=$$([ "$$(id -u)" != 0 ] || echo --allow-root); \
+	$(PY) -m jupyterlab $$as_root --LabApp.default_url=/lab/tree/$(FIRST) $(LAB_ARGS)
+
+test: lint  ## set up everything, then style, tests, notebook pairs and every notebook head-less
+	@echo "==> tests and notebook pairs"
+	@$(PYTEST) -m "not slow and not notebook"
+	@echo "==> every notebook head-less, in its smoke mode; executed copies go to build/notebooks/"
+	@$(PYTEST) -m notebook
+
+check: lint  ## the fast part: style, tests and notebook pairs, nothing that runs a notebook or a browser
+	@echo "==> tests and notebook pairs"
+	@$(PYTEST) -m "not slow and not notebook and not browser"
+
+lint: .venv/.all  ## style alone
+	@echo "==> style"
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+notebooks: .venv/.all  ## every notebook head-less, in its smoke mode; executed copies go to build/notebooks/
+	@$(PYTEST) -m notebook
+
+pairs: .venv/.all  ## bring the .py and the .ipynb of every notebook together (the newer wins) and strip outputs
+	@find notebooks -name '*.py' -not -path '*/.*' -exec $(PY) -m jupytext --quiet --sync {} +
+	@find notebooks -name '*.ipynb' -not -path '*/.*' -exec $(PY) -m nbstripout {} +
+
+clean:  ## remove .venv, build/ and caches; runs/ and data/ stay
+	@echo "==> removing .venv, build/ and caches"
+	@rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp says which set is installed; the second call installs nothing unless the two files have changed.
+.venv/.lab: EXTRAS := itk,sweep,course
+.venv/.all: EXTRAS := all
+.venv/.lab .venv/.all: pyproject.toml constraints.txt
+	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	  for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python); do \
+	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && break; python=; \
+	  done; \
+	  if [ -z "$$python" ]; then \
+	    echo "dsnotes needs Python 3.11 or newer; $(or $(PYTHON),this machine's python3) is \
+	$$($(or $(PYTHON),python3) --version 2>/dev/null || echo not a Python that runs)." >&2; \
+	    echo "Install one from https://www.python.org/downloads/, or name it: make lab PYTHON=/path/to/python3.12" >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "==> making .venv with $$("$$python" --version)"; "$$python" -m venv --clear .venv; \
+	fi
+	@echo "==> installing dsnotes[$(EXTRAS)] into .venv with the versions of constraints.txt (minutes, the first time)"
+	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt torch
+	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch .venv/.lab $@
