@@ -1,0 +1,83 @@
+"""Splits by patient: whoever is trained on is never tested on, and the same seed gives the same sides everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from dsnotes.data.case import Case
+
+Patient = Callable[[str], object]
+
+
+def split(
+    cases: Sequence[Case] | Sequence[str],
+    shares: tuple[float | int, ...] = (0.7, 0.1, 0.2),
+    *,
+    seed: int,
+    patient: Patient | None = None,
+) -> tuple[Sequence, ...]:
+    """Parts of the given shares of the patients, each of the same kind as `cases` and in its order.
+
+    `patient` turns a case's name into its patient's, such as lambda name: name.split("_")[0]; by default every case
+    is a patient. The order of the lot is a hash of seed and patient: it is the same on every machine, for any order
+    of the cases.
+    """
+    if min(shares, default=0) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"shares {shares} came; pass positive ones that sum to 1, such as (0.7, 0.1, 0.2).")
+    names = _names(cases)
+    order = _by_lot(names, seed, patient)
+    if len(order) < len(shares):
+        raise ValueError(
+            f"{len(order)} patients cannot go to {len(shares)} parts. Pass more cases, fewer shares, or check that "
+            f"`patient` tells patients apart."
+        )
+    ends = _ends(len(order), shares)
+    sides = {who: sum(rank >= end for end in ends) for rank, who in enumerate(order)}
+    return tuple(_part(cases, names, patient, {w for w in order if sides[w] == side}) for side in range(len(shares)))
+
+
+def k_fold(
+    cases: Sequence[Case] | Sequence[str], k: int, *, seed: int, patient: Patient | None = None
+) -> list[tuple[Sequence, Sequence]]:
+    """k pairs (train, test) in which every case is tested exactly once; folds differ by at most one patient."""
+    names = _names(cases)
+    order = _by_lot(names, seed, patient)
+    if not 2 <= k <= len(order):
+        raise ValueError(
+            f"{k} folds came for {len(order)} patients ({len(names)} cases). Pass k from 2 to {len(order)}, or check "
+            f"that `patient` tells patients apart."
+        )
+    folds = [set(order[fold::k]) for fold in range(k)]
+    return [(_part(cases, names, patient, set(order) - fold), _part(cases, names, patient, fold)) for fold in folds]
+
+
+def _names(cases: Sequence[Case] | Sequence[str]) -> list[str]:
+    names = getattr(cases, "names", None) or [case if isinstance(case, str) else case.name for case in cases]
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise ValueError(f"the name {twice[0]!r} occurs more than once: give every case its own, by Case(name=…).")
+    return list(names)
+
+
+def _by_lot(names: Sequence[str], seed: int, patient: Patient | None) -> list[object]:
+    patients = {patient(name) if patient else name for name in names}
+    return sorted(patients, key=lambda who: hashlib.sha256(f"{seed}/{who}".encode()).digest())
+
+
+def _ends(n: int, shares: Sequence[float]) -> list[int]:
+    """Whole patients by the largest remainder, at least one a part; where each part ends."""
+    counts = [max(1, int(share * n + 1e-9)) for share in shares]
+    while sum(counts) != n:
+        step = 1 if sum(counts) < n else -1
+        movable = [i for i in range(len(shares)) if counts[i] + step >= 1]
+        counts[max(movable, key=lambda i: step * (shares[i] * n - counts[i]))] += step
+    return [sum(counts[: i + 1]) for i in range(len(counts))]
+
+
+def _part(
+    cases: Sequence[Case] | Sequence[str], names: list[str], patient: Patient | None, members: set[object]
+) -> Sequence:
+    indices = [i for i, name in enumerate(names) if (patient(name) if patient else name) in members]
+    subset = getattr(cases, "subset", None)
+    return subset(indices) if subset else [cases[i] for i in indices]
