@@ -31,3 +31,9 @@ def real_data() -> Callable[[str], Path]:
         return root / name
 
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """The same random numbers for a test whichever ran before it."""
+    torch.manual_seed(0)

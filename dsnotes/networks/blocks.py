@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -57,3 +58,22 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.relu(self.body(x) + self.shortcut(x), inplace=True)
+
+
+def linear_up_sampling(channels: int, stride: tuple[int, ...], *, bias: bool = True) -> nn.Module:
+    """A transposed convolution of kernel 2s, stride s, that begins as linear interpolation and is free to leave it."""
+    dims = len(stride)
+    kernel = tuple(2 * s - s % 2 for s in stride)
+    padding = tuple(s // 2 for s in stride)
+    conv = UP_CONV[dims](channels, channels, kernel, stride=stride, padding=padding, bias=bias)
+    tent = torch.ones(())
+    for s, k in zip(stride, kernel, strict=True):
+        along = 1 - (torch.arange(k) - (k - 1) / 2).abs() / s
+        tent = tent.unsqueeze(-1) * along  # one axis more
+    with torch.no_grad():
+        conv.weight.zero_()
+        if bias:
+            conv.bias.zero_()
+        for channel in range(channels):
+            conv.weight[channel, channel] = tent
+    return conv

@@ -5,10 +5,9 @@ A decoder level is spoken of by its stride: "stride1", "stride2", … "stride1" 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from dsnotes.networks.blocks import CONV, UP_CONV, conv_norm_relu
+from dsnotes.networks.blocks import CONV, UP_CONV, conv_norm_relu, linear_up_sampling
 from dsnotes.networks.outputs import Backbone, Features, Head, Level
 from dsnotes.shapes import Image, n_logits
 
@@ -84,24 +83,6 @@ class RaisedHeads(PerLevel):
         return nn.Sequential(
             CONV[backbone.dims](level.channels, channels, 1), linear_up_sampling(channels, level.stride)
         )
-
-
-def linear_up_sampling(channels: int, stride: tuple[int, ...]) -> nn.Module:
-    """A transposed convolution of kernel 2s, stride s, that begins as linear interpolation and is free to leave it."""
-    dims = len(stride)
-    kernel = tuple(2 * s - s % 2 for s in stride)
-    padding = tuple(s // 2 for s in stride)
-    conv = UP_CONV[dims](channels, channels, kernel, stride=stride, padding=padding)
-    tent = torch.ones(())
-    for s, k in zip(stride, kernel, strict=True):
-        along = 1 - (torch.arange(k) - (k - 1) / 2).abs() / s
-        tent = tent.unsqueeze(-1) * along  # one axis more
-    with torch.no_grad():
-        conv.weight.zero_()
-        conv.bias.zero_()
-        for channel in range(channels):
-            conv.weight[channel, channel] = tent
-    return conv
 
 
 class RestorationDecoder(Head):

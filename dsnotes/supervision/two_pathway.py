@@ -105,10 +105,12 @@ class TwoPathway:
         }
         return {**terms, **self.coupled(network, outputs, batch)}
 
-    def tasks(self, terms: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-        """GradNorm's tasks, one a side: the terms that belong to it. The soft fusion belongs to no one side."""
-        sides = dict.fromkeys(term.split()[-1] for term in terms if " " in term)
-        return {side: tuple(term for term in terms if term.endswith(f" {side}")) for side in sides}
+    def tasks(self, network: Network) -> dict[str, tuple[str, ...]]:
+        """GradNorm's tasks, one a side, and the terms of each. The soft fusion belongs to no one side."""
+        return {
+            name: tuple(f"{part} {name}" for part in self.parts if part != "soft")
+            for name in self.weights(network.backbone)
+        }
 
     def weigh(self, network: Network, weights: Tensor) -> None:
         """Take GradNorm's weights as α, in the order of `tasks`: the soft fusion and deployment use them too."""

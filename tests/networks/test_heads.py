@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dsnotes.networks.heads import LocalHeads, RaisedHeads, RestorationDecoder, SideHeads, linear_up_sampling
+from dsnotes.networks.blocks import linear_up_sampling
+from dsnotes.networks.heads import LocalHeads, RaisedHeads, RestorationDecoder, SideHeads
 from dsnotes.networks.outputs import Network
 from dsnotes.networks.unet import UNet
 
@@ -42,7 +43,7 @@ def test_every_head_gets_a_gradient_and_a_subset_of_levels_may_be_asked_for():
 
 
 def test_the_restoration_decoder_has_no_skips():
-    backbone = UNet(width=2, in_channels=3)
+    backbone = UNet(width=8, in_channels=3)
     head = RestorationDecoder(backbone).eval()
     features = backbone.eval()(torch.randn(1, 3, 32, 32))
     for skip in features.encoder.values():

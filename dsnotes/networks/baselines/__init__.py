@@ -1,0 +1,1 @@
+"""Networks that the five papers compare with, one file each."""

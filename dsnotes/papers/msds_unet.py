@@ -1,0 +1,88 @@
+"""MSDS-UNet: two pathways of deep supervision, and GradNorm to weigh them.
+
+Yang, Wu, Li, Cao and Zaiane 2021, "MSDS-UNet: A multi-scale deeply supervised 3D U-Net for automatic segmentation of
+lung tumor in CT", Computerized Medical Imaging and Graphics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from dsnotes.networks.msds_unet import msds_backbone
+from dsnotes.papers.recipe import Recipe
+from dsnotes.supervision import supervise
+from dsnotes.supervision.two_pathway import ALPHA, OBJECTIVES, TwoPathway, average
+from dsnotes.training.gradnorm_step import GradNormStep
+from dsnotes.training.settings import Settings
+from dsnotes.training.system import System
+
+HU_WINDOW = (-1000.0, 400.0)  # the paper names none; lung to soft tissue, scaled to [0, 1]
+SPACING = (1.0, 1.0, 1.0)
+
+# λ3 is searched in 0.1…1000 in print; as a penalty on the weights that would outweigh any Dice: 1e-5 instead.
+SETTINGS = Settings(
+    patch=(128, 128, 128),
+    batch=1,
+    epochs=200,
+    optimiser="adam",
+    lr=1e-3,
+    weight_decay=1e-5,
+    schedule="step",
+    step_every=50,
+    factor=0.1,
+)
+
+
+def msds_unet(
+    name: str,
+    *,
+    in_channels: int,
+    classes: int,
+    width: int,
+    dims: int,
+    objective: str = "all",
+    sides: str = "(1234)",
+    soft_weight: float = 1.0,
+    local_weight: float = 1.0,
+    reduction: str = "nearest",
+    norm: str = "batch",
+    asymmetry: float = 1.5,
+    shared: str | None = None,
+) -> System:
+    """`msds-unet-gm` is the same network with α moved by GradNorm."""
+    backbone = msds_backbone(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
+    goal = TwoPathway(
+        objective=objective, sides=sides, soft_weight=soft_weight, local_weight=local_weight, reduction=reduction
+    )
+    network = supervise(backbone, goal)
+    system = System(name, network, goal, settings=SETTINGS, deploy=partial(average, network))
+    if name == "msds-unet-gm":
+        if objective not in ("hard", "hard+soft", "all"):
+            raise ValueError(
+                f"objective={objective!r} leaves GradNorm nothing to balance by α. Choose 'hard', 'hard+soft' or 'all'."
+            )
+        system = replace(system, make_step=partial(GradNormStep, asymmetry=asymmetry, shared=shared))
+    return system
+
+
+OPTIONS = {
+    "objective": f"one of {OBJECTIVES}",
+    "sides": f"one of {[f'({s})' for s in ALPHA]}; 4 is the output",
+    "soft_weight": "λ1",
+    "local_weight": "λ2",
+    "reduction": "how the mask reaches a local side: 'nearest', 'area' or 'max'",
+    "norm": "'batch' or 'instance'",
+}
+GRADNORM = {"asymmetry": "GradNorm's exponent", "shared": "name of the parameter where gradients are compared"}
+TABLED = ("msds-1", "msds-2", "msds-10", "msds-11", "msds-13", "msds-14")
+SYSTEMS = {
+    "msds-unet": Recipe(
+        msds_unet,
+        width=30,
+        dims=3,
+        tables=(*TABLED, "msds-3", "msds-4", "msds-5", "msds-6", "msds-7", "msds-8"),
+        options=OPTIONS,
+    ),
+    "msds-unet-gm": Recipe(msds_unet, width=30, dims=3, tables=TABLED, options=OPTIONS | GRADNORM),
+}

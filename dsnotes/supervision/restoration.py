@@ -1,0 +1,57 @@
+"""DSMS U-Net's supervision: a second decoder must give the image back, so that the bottleneck keeps what it shows.
+
+    L = 10 BCE(segmentation, mask) + 1 BCE(restoration, image)
+
+The image is scaled to [0, 1]. BCE against grey values never falls below their own entropy, about a half for evenly
+spread greys: the restoration term is reported with that floor taken off, which leaves every gradient as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dsnotes.losses import cross_entropy, min_max, restoration_bce, restoration_l1, restoration_mse
+from dsnotes.networks.heads import RestorationDecoder
+from dsnotes.networks.outputs import Backbone, Head, Network
+from dsnotes.shapes import Scalar
+from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.targets import class_indices, one_hot
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Scalar]] = {
+    "bce": restoration_bce,
+    "mse": restoration_mse,
+    "l1": restoration_l1,
+}
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """`segmentation` : `restoration` is 10 : 1 in the paper; a restoration weight of 0 builds no second decoder."""
+
+    segmentation: float = 10.0
+    restoration: float = 1.0
+    loss: str = "bce"
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss={self.loss!r} cannot compare images here. Choose one of {list(LOSSES)}.")
+
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        return {"restoration": RestorationDecoder(backbone)} if self.restoration else {}
+
+    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
+        outputs = network(batch["image"])
+        mask = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
+        terms = {"segmentation": self.segmentation * cross_entropy(outputs.logits, mask)}
+        if self.restoration:
+            if outputs.restored is None:
+                raise ValueError(
+                    "this network restores no image (Outputs.restored is None). Build it with "
+                    "dsnotes.supervision.supervise(backbone, Restoration()), which adds the decoder."
+                )
+            image = min_max(batch["image"])
+            terms["restoration"] = self.restoration * LOSSES[self.loss](outputs.restored, image)
+        return terms
