@@ -1,0 +1,136 @@
+"""Every notebook is a pair without outputs, names its parameters, and runs from top to bottom without a display.
+
+Found by looking, never listed: a new notebook is tested from the moment it is saved.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import papermill
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+EXECUTED = ROOT / "build" / "notebooks"
+CELL_SECONDS, NOTEBOOK_SECONDS = 180, 420  # a smoke run is a minute; a loaded machine is given more
+
+
+def written(suffix: str) -> list[str]:
+    """Every notebook's name with its folder and without its suffix."""
+    found = (p.relative_to(NOTEBOOKS) for p in NOTEBOOKS.rglob(f"*{suffix}"))
+    return sorted(p.with_suffix("").as_posix() for p in found if not any(part.startswith(".") for part in p.parts))
+
+
+SOURCES = written(".py")
+every_notebook = pytest.mark.parametrize("name", SOURCES)
+
+
+def test_every_notebook_has_its_twin():
+    assert written(".ipynb") == SOURCES, "`make pairs` writes the missing ones"
+
+
+@every_notebook
+def test_the_pair_is_one_notebook(name):
+    """The .ipynb as py:percent is the .py, whatever the files' times say."""
+    command = [sys.executable, "-m", "jupytext", "--quiet", "--to", "py:percent", "-o", "-", f"{name}.ipynb"]
+    converted = subprocess.run(command, cwd=NOTEBOOKS, capture_output=True, text=True, encoding="utf-8", check=True)
+    source = (NOTEBOOKS / f"{name}.py").read_text(encoding="utf-8")
+    assert converted.stdout == source, f"{name}.py and {name}.ipynb differ: `make pairs` takes over the newer"
+
+
+@every_notebook
+def test_nothing_is_stored_but_the_source(name):
+    notebook = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert set(notebook["metadata"]) <= {"kernelspec", "jupytext"}
+    for cell in notebook["cells"]:
+        assert not cell.get("outputs"), "`make pairs` strips outputs"
+        assert not cell.get("execution_count")
+        assert set(cell["metadata"]) <= {"tags", "nbgrader"}
+
+
+@every_notebook
+def test_every_parameter_has_a_type_and_a_word_of_help(name):
+    tagged = [c for c in jupytext.read(NOTEBOOKS / f"{name}.py").cells if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    parameters = papermill.inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb"))
+    assert (parameters["smoke"]["inferred_type_name"], parameters["smoke"]["default"]) == ("bool", "False")
+    assigned = {t.id for node in ast.parse(tagged[0].source).body for t in getattr(node, "targets", [node.target])}
+    assert set(parameters) == assigned
+    for each in parameters.values():
+        assert each["inferred_type_name"] not in ("None", ""), f"{each['name']} has no type: `{each['name']}: int = …`"
+        assert each["help"], f"{each['name']} has no help: `{each['name']}: … = …  # what it is`"
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if not name.startswith("labs/")])
+def test_the_library_is_imported_never_redefined(name):
+    """In a lab the students write; elsewhere a notebook uses what the library has."""
+    tree = ast.parse((NOTEBOOKS / f"{name}.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        assert not isinstance(node, ast.ClassDef), f"line {node.lineno}: a class belongs in the library"
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 10, f"line {node.lineno}: so long a function belongs in the library"
+
+
+def cells(executed: Path) -> list[dict]:
+    return json.loads(executed.read_text(encoding="utf-8"))["cells"] if executed.is_file() else []
+
+
+def failure(executed: Path) -> str:
+    """The cell that failed and its traceback; empty where no cell did."""
+    for number, cell in enumerate(cells(executed)):
+        for output in cell.get("outputs", []):
+            if output["output_type"] == "error":
+                traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output["traceback"]))
+                return f"cell {number}:\n{''.join(cell['source'])}\n\n{traceback}"
+    return ""
+
+
+# On import it leaves a note and refuses: head-less, itkwidgets makes every later cell wait for a browser.
+REFUSING = """
+import os, pathlib
+pathlib.Path(os.environ["DSNOTES_ITKWIDGETS_NOTE"]).touch()
+raise ImportError("itkwidgets was imported without a browser")
+"""
+
+
+@pytest.mark.notebook
+@every_notebook
+def test_it_runs_from_top_to_bottom(name, tmp_path):
+    executed = EXECUTED / f"{name}.ipynb"
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    executed.unlink(missing_ok=True)
+    (tmp_path / "itkwidgets.py").write_text(REFUSING, encoding="utf-8")
+    note = tmp_path / "imported"
+    nowhere = "http://127.0.0.1:9"  # a smoke run needs no network
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+        "DSNOTES_ITKWIDGETS_NOTE": str(note),
+        **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere),
+    }
+    environment.pop("MPLBACKEND", None)  # a notebook draws with its kernel's own
+    command = [
+        *(sys.executable, "-m", "papermill", str(NOTEBOOKS / f"{name}.ipynb"), str(executed)),
+        *("-y", "{smoke: true}", "--cwd", str((NOTEBOOKS / name).parent)),
+        *("--execution-timeout", str(CELL_SECONDS), "--no-progress-bar"),
+    ]
+    try:
+        ran = subprocess.run(
+            command, env=environment, timeout=NOTEBOOK_SECONDS, capture_output=True, text=True, encoding="utf-8"
+        )
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"{name} was not done after {NOTEBOOK_SECONDS} s: a smoke run is a minute")
+    if ran.returncode:
+        pytest.fail(f"{name}: {failure(executed) or ran.stderr}\n(kept as {executed})", pytrace=False)
+    assert not note.exists(), f"{name} imports itkwidgets where there is no browser"
+    kinds = {kind for cell in cells(executed) for output in cell.get("outputs", []) for kind in output.get("data", {})}
+    assert "image/png" in kinds, f"{name} leaves no picture in the saved file"
