@@ -13,7 +13,7 @@ from dsnotes.networks.outputs import Backbone, Head, Network
 from dsnotes.shapes import Logits, Scalar, SoftMask
 from dsnotes.supervision.objective import Batch
 from dsnotes.supervision.plain import foreground
-from dsnotes.supervision.targets import class_indices, probabilities, reduce
+from dsnotes.supervision.targets import class_indices, one_hot, probabilities, reduce
 
 
 def entropy_and_dice(logits: Logits, t: SoftMask) -> Scalar:
@@ -79,3 +79,22 @@ class MultiScale:
             t = reduce(label, tuple(logits.shape[2:]), channels=logits.shape[1], how=self.reduction)
             terms[name] = weight * self.loss(logits, t)
         return terms
+
+
+@dataclass(frozen=True)
+class FullSize:
+    """Every raised prediction against the whole mask, as 3-D DSN and M-Net are taught; `head` raises them."""
+
+    head: Callable[[Backbone], Head]
+    weights: dict[str, float]
+    loss: Callable[[Logits, SoftMask], Scalar] = cross_entropy
+
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        return {"raised": self.head(backbone)}
+
+    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
+        outputs = network(batch["image"])
+        t = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
+        if unknown := sorted(set(self.weights) - set(outputs.raised)):
+            raise KeyError(f"weights name {unknown}, but the network raises {list(outputs.raised)}. Use those names.")
+        return {name: weight * self.loss(outputs.raised[name], t) for name, weight in self.weights.items()}

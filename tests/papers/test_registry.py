@@ -16,7 +16,7 @@ def test_a_system_trains_a_step_predicts_and_survives_a_save(name):
     width = SMALL.get(name, 4)
     system = build(name, width=width)
     stride = system.network.backbone.stride
-    size = tuple(max(s, 16) for s in stride)
+    size = tuple(max(2 * s, 16) for s in stride)
     batch = {"image": torch.randn(2, 1, *size), "label": torch.randint(0, 2, (2, *size))}
     terms = system.objective(system.network, batch)
     sum(terms.values()).backward()

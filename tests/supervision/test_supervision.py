@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from dsnotes.networks.unet import UNet
 from dsnotes.supervision import MultiScale, Plain, halving, supervise
+from dsnotes.supervision.multi_scale import FullSize
 
 
 def batch(classes=2, dims=2, size=32):
@@ -93,3 +94,16 @@ def test_halving_sums_to_one():
 def test_too_few_weights_are_refused_before_the_first_step():
     with pytest.raises(ValueError, match=r"2 level weights \(0.9, 0.1\) came, but the network has 4 levels"):
         supervise(UNet(width=2), MultiScale(weights=(0.9, 0.1)))
+
+
+def test_full_size_weighs_each_raised_prediction_against_the_whole_mask():
+    from dsnotes.networks.baselines.dsn_3d import DSN3D, AuxiliaryClassifiers
+
+    objective = FullSize(AuxiliaryClassifiers, {"stride1": 5.0, "stride2": 1.0, "stride4": 2.0})
+    net, b = supervise(DSN3D(width=2), objective), batch(dims=3, size=16)
+    terms, raised = objective(net, b), net(b["image"]).raised
+    y = b["label"][:, None].float()
+    for name, weight in objective.weights.items():
+        torch.testing.assert_close(terms[name], weight * functional.binary_cross_entropy_with_logits(raised[name], y))
+    with pytest.raises(KeyError, match=r"weights name \['stride8'\], but the network raises"):
+        FullSize(AuxiliaryClassifiers, {"stride8": 1.0})(net, b)
