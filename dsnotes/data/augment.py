@@ -1,0 +1,259 @@
+"""Random rotation, scaling, elastic deformation, gamma and mirroring; what is drawn stands apart from its application.
+
+The defaults are those of the MSS U-Net's training (Zhao et al. 2020, https://doi.org/10.1016/j.imu.2020.100357).
+Departs from it: linear instead of cubic interpolation of the image, since the cubic one costs several times the
+whole of the rest; and beyond its rim the patch repeats its outermost voxels, image and label alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dsnotes.data.warp import resample
+from dsnotes.shapes import Image, Label, SoftMask
+
+Number = float | int
+Range = tuple[Number, Number]
+PLANES = {2: ((0, 1),), 3: ((1, 2), (0, 2), (0, 1))}  # the plane that turns about axis 0, 1, 2; in 2-D the only one
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges, and for each the probability that a sample gets it; `replace(Augmentation(), p_gamma=0)` varies it.
+
+    `scale` multiplies the coordinates that are read, so 1.25 shows more, smaller. `alpha` and `sigma` are those of
+    Simard's elastic deformation in a volume: uniform noise in ±1, smoothed by a Gaussian of `sigma` voxels, times
+    `alpha`, which amounts to displacements of alpha / √3 · (2 √π sigma)^(-3/2) voxels (standard deviation).
+    `gamma` keeps each channel's mean and standard deviation.
+    """
+
+    rotation: tuple[Number, Number, Number] = (15, 15, 15)  # degrees either way about each axis; in 2-D the first
+    p_rotation: Number = 0.2
+    scale: Range = (0.85, 1.25)
+    p_scale: Number = 0.2
+    alpha: Range = (0, 900)
+    sigma: Range = (9, 13)  # voxels
+    p_elastic: Number = 0.2
+    gamma: Range = (0.7, 1.5)
+    p_gamma: Number = 0.3
+    mirror: tuple[int, ...] | None = None  # axes without batch and channel; None: all of them
+    p_mirror: Number = 0.5  # for each axis by itself
+
+    def __post_init__(self) -> None:
+        for name in ("p_rotation", "p_scale", "p_elastic", "p_gamma", "p_mirror"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} is no probability. Give a number from 0 to 1.")
+        for name in ("scale", "alpha", "sigma", "gamma"):
+            low, high = getattr(self, name)
+            if not (0 <= low <= high < math.inf and (low > 0 or name == "alpha")):
+                raise ValueError(
+                    f"{name}={(low, high)} is no range: it needs 0 {'<=' if name == 'alpha' else '<'} low <= high. "
+                    f"To switch it off, leave the range and set its probability to 0."
+                )
+
+
+class Drawn(NamedTuple):
+    """The parameters of one batch, on the CPU: small, readable, and all that is needed to do the same again."""
+
+    space: tuple[int, ...]
+    matrix: Tensor  # (B, n, n): from an output voxel to the one it is read from, about the patch's centre
+    amplitude: Tensor  # (B, n): standard deviation of the displacement in voxels, 0 without elastic deformation
+    sigma: Tensor  # (B, n): its smoothness in voxels
+    noise: Tensor  # (B, *lattice, n): standard normal, at lattice points `step` voxels apart
+    step: tuple[float, ...]
+    mirror: Tensor  # (B, n) bool
+    gamma: Tensor  # (B,): 1 leaves the grey values alone
+
+    @property
+    def resampled(self) -> Tensor:
+        """Which samples need an interpolation at all; mirroring alone does not."""
+        turned = (self.matrix != torch.eye(len(self.space), dtype=self.matrix.dtype)).flatten(1).any(1)
+        return turned | (self.amplitude > 0).any(1)
+
+
+def draw(
+    augmentation: Augmentation,
+    *,
+    batch: int,
+    space: Sequence[int],
+    generator: torch.Generator,
+    spacing: Sequence[Number] | None = None,
+) -> Drawn:
+    """Draw the parameters for `batch` patches of size `space`.
+
+    With `spacing` (mm) rotations are rigid and deformations isotropic in millimetres, lengths counted in the finest
+    voxel; without, voxels are taken for cubes. Every number is drawn whether it is used or not, so that changing one
+    probability leaves the other parameters as they were.
+    """
+    dims, spacing = _checked(space, spacing, augmentation.mirror, generator)
+
+    def uniform(low: Number | Tensor, high: Number | Tensor, *more: int) -> Tensor:
+        return low + (high - low) * torch.rand(batch, *more, generator=generator, dtype=torch.float64)
+
+    def happens(p: Number, *more: int) -> Tensor:
+        return uniform(0, 1, *more) < p
+
+    def about_one(low: Number, high: Number) -> Tensor:
+        """As often below 1 as above, although the range reaches further above."""
+        below, above = uniform(low, min(high, 1)), uniform(max(low, 1), high)
+        return torch.where(happens(0.5 if low < 1 < high else float(high <= 1)), below, above)
+
+    reach = torch.tensor(augmentation.rotation[: len(PLANES[dims])], dtype=torch.float64).deg2rad()
+    angles = uniform(-reach, reach, len(reach)) * happens(augmentation.p_rotation)[:, None]
+    scale = torch.where(happens(augmentation.p_scale), about_one(*augmentation.scale), 1.0)
+    sigma = uniform(*augmentation.sigma)
+    size = uniform(*augmentation.alpha) / math.sqrt(3) * (2 * math.sqrt(math.pi) * sigma) ** -1.5
+    size = size * happens(augmentation.p_elastic)
+    gamma = torch.where(happens(augmentation.p_gamma), about_one(*augmentation.gamma), 1.0)
+    mirrored = torch.zeros(dims, dtype=torch.bool)
+    mirrored[list(range(dims) if augmentation.mirror is None else augmentation.mirror)] = True
+    mirror = happens(augmentation.p_mirror, dims) & mirrored
+
+    finest = spacing.min() / spacing  # one voxel of the finest axis, in voxels of each axis
+    step = tuple(max(augmentation.sigma[0] * f, 1.0) for f in finest.tolist())
+    lattice = [math.ceil((n - 1) / s) + 5 for n, s in zip(space, step, strict=True)]  # two points beyond either rim
+    return Drawn(
+        space=tuple(space),
+        matrix=_rotation(angles, dims) * scale[:, None, None] * (spacing[None, :] / spacing[:, None]),
+        amplitude=size[:, None] * finest,
+        sigma=sigma[:, None] * finest,
+        noise=torch.randn(batch, *lattice, dims, generator=generator, dtype=torch.float64),
+        step=step,
+        mirror=mirror,
+        gamma=gamma,
+    )
+
+
+def apply(
+    drawn: Drawn, image: Image, label: Label | None = None, soft: SoftMask | None = None
+) -> tuple[Image, Label | None, SoftMask | None]:
+    """Do what was drawn, on the device of the tensors; a sample for which nothing was drawn comes back bit for bit.
+
+    One interpolation serves image, label and soft mask together, and mirroring is part of it.
+    """
+    _check(drawn, image, label, soft)
+    changed = drawn.resampled | drawn.mirror.any(1) | (drawn.gamma != 1)
+    if not changed.any():
+        return image, label, soft
+    samples = []
+    for b, resampled in enumerate(drawn.resampled.tolist()):
+        parts = [None if x is None else x[b] for x in (image, label, soft)]
+        axes = [a - len(drawn.space) for a in drawn.mirror[b].nonzero().flatten().tolist()]
+        if resampled:
+            parts = resample(_grid(drawn, b, image), *parts)
+        elif axes:
+            parts = [None if x is None else x.flip(axes) for x in parts]
+        if drawn.gamma[b] != 1:
+            parts[0] = _gamma(parts[0], drawn.gamma[b].item())
+        samples.append(parts)
+    image, label, soft = (_batched(part) for part in zip(*samples, strict=True))
+    return image, label, soft
+
+
+def _batched(samples: Sequence[Tensor | None]) -> Tensor | None:
+    if samples[0] is None:
+        return None
+    return samples[0][None] if len(samples) == 1 else torch.stack(list(samples))  # a batch of one needs no copy
+
+
+def _grid(drawn: Drawn, b: int, image: Tensor) -> Tensor:
+    """(*space, n): where each voxel of sample b is read, in the coordinates of `grid_sample`.
+
+    Both parts are sums of products of functions of one axis each: the affine one of 1 and x, the displacement of
+    Gaussians on a lattice. So a matrix product an axis makes the whole grid, several times quicker than smoothing or
+    up-sampling a field. Rows of unit length give the displacement the same variance everywhere, at the rim too.
+    """
+    dims = len(drawn.space)
+    elastic = bool((drawn.amplitude[b] > 0).any())
+    lattice = drawn.noise.shape[1:-1] if elastic else (0,) * dims
+    weights = drawn.noise.new_zeros(*(2 + n for n in lattice), dims)  # per axis: 1, x, then the Gaussians
+    for axis in range(dims):
+        weights[tuple(int(axis == a) for a in range(dims))] = drawn.matrix[b, :, axis]
+    if elastic:
+        weights[(slice(2, None),) * dims] = drawn.noise[b] * drawn.amplitude[b]
+    weights = (weights * 2 / torch.tensor(drawn.space)).flip(-1)  # grid_sample: -1…1 over the patch, last axis first
+
+    # float64 on CUDA, where TF32 would move a voxel by a twentieth; elsewhere float32 is exact to 1e-5 voxels.
+    exact = torch.float64 if image.device.type == "cuda" or image.dtype == torch.float64 else torch.float32
+    field = weights.to(image.device, exact)
+    with torch.autocast(image.device.type, enabled=False):
+        for axis in reversed(range(dims)):
+            n = drawn.space[axis]
+            x = torch.arange(n, dtype=torch.float64) - (n - 1) / 2
+            basis = torch.stack([torch.ones_like(x), x], 1)
+            if elastic:
+                points = (torch.arange(lattice[axis]) - (lattice[axis] - 1) / 2) * drawn.step[axis]
+                bumps = torch.exp(-(((x[:, None] - points) / drawn.sigma[b, axis]) ** 2) / 2)
+                basis = torch.cat([basis, bumps / bumps.norm(dim=1, keepdim=True)], 1)
+            if drawn.mirror[b, axis]:
+                basis = basis.flip(0)
+            before = weights.shape[:axis]
+            field = basis.to(image.device, exact) @ field.reshape(math.prod(before), weights.shape[axis], -1)
+    return field.reshape(*drawn.space, dims)
+
+
+def _gamma(image: Tensor, gamma: float) -> Tensor:
+    """((x - min) / (max - min))^gamma, shifted and stretched to the mean and standard deviation that x had."""
+    x = image if image.dtype == torch.float64 else image.float()
+    space, tiny = tuple(range(1, x.ndim)), torch.finfo(x.dtype).tiny
+    low, mean = x.amin(space, keepdim=True), x.mean(space, keepdim=True)
+    curved = ((x - low) / (x.amax(space, keepdim=True) - low).clamp_min(tiny)).pow_(gamma)
+    curved -= curved.mean(space, keepdim=True)
+    before = torch.linalg.vector_norm(x - mean, dim=space, keepdim=True)
+    after = torch.linalg.vector_norm(curved, dim=space, keepdim=True)
+    return curved.mul_(before / after.clamp_min(tiny)).add_(mean).to(image.dtype)
+
+
+def _rotation(angles: Tensor, dims: int) -> Tensor:
+    """(B, planes) radians to (B, dims, dims), one turn after the other."""
+    identity = torch.eye(dims, dtype=angles.dtype).repeat(len(angles), 1, 1)
+    rotation = identity
+    for angle, (i, j) in zip(angles.unbind(1), PLANES[dims], strict=True):
+        turn = identity.clone()
+        turn[:, i, i] = turn[:, j, j] = angle.cos()
+        turn[:, i, j], turn[:, j, i] = -angle.sin(), angle.sin()
+        rotation = rotation @ turn
+    return rotation
+
+
+def _checked(
+    space: Sequence[int],
+    spacing: Sequence[Number] | None,
+    mirror: tuple[int, ...] | None,
+    generator: torch.Generator,
+) -> tuple[int, Tensor]:
+    dims = len(space)
+    if dims not in PLANES:
+        raise ValueError(f"space={tuple(space)} has {dims} axes, needed are 2 or 3: pass space=image.shape[2:].")
+    if mirror is not None and not set(mirror) <= set(range(dims)):
+        raise ValueError(
+            f"mirror={mirror} names an axis that space={tuple(space)} lacks: the axes are {tuple(range(dims))}. "
+            f"Give those to be mirrored, or mirror=None for all."
+        )
+    if generator.device.type != "cpu":
+        raise ValueError(
+            f"the generator is on {generator.device}; parameters are drawn on the CPU, so that a seed means the same "
+            f"everywhere. Pass torch.Generator().manual_seed(seed)."
+        )
+    if spacing is not None and (len(spacing) != dims or not all(0 < s < math.inf for s in spacing)):
+        raise ValueError(
+            f"spacing={tuple(spacing)} does not fit space={tuple(space)}: one positive number of mm an axis is needed. "
+            f"Pass case.spacing, or leave it out for cubic voxels."
+        )
+    return dims, torch.tensor([1.0] * dims if spacing is None else list(spacing), dtype=torch.float64)
+
+
+def _check(drawn: Drawn, image: Tensor, label: Tensor | None, soft: Tensor | None) -> None:
+    needed = (len(drawn.gamma), *drawn.space)
+    for name, x in (("image", image), ("label", label), ("soft mask", soft)):
+        if x is not None and (grid := (x.shape[0], *x.shape[x.ndim - len(drawn.space) :])) != needed:
+            raise ValueError(
+                f"the {name} has batch and size {grid}, but the parameters were drawn for {needed}. "
+                f"Draw them anew: draw(…, batch={x.shape[0]}, space={tuple(grid[1:])})."
+            )
