@@ -1,0 +1,173 @@
+"""From a scanner's values to a network's: spacing, window, normalisation, as one frozen value that names a cache.
+
+stats = foreground_statistics(train)
+kits = Preprocess(spacing=(3.0, 0.78162, 0.78162), clip=stats.percentiles, normalise=stats.z_score)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from dsnotes.data.case import Case
+from dsnotes.data.foreground import require_label
+from dsnotes.data.resample import resample, restore
+
+__all__ = ["Preprocess", "Statistics", "foreground_statistics", "hu_window", "resample", "restore"]
+
+Pair = tuple[float | int, float | int]  # low and high, or mean and standard deviation
+Pairs = Pair | tuple[Pair, ...]  # one for all channels, or one a channel
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What is done to every case, in this order; a field left at None does nothing."""
+
+    channels: tuple[int, ...] | None = None  # which modalities to keep
+    relabel: tuple[int, ...] | None = None  # the new value of each old one: (0, 1, 1) merges two classes
+    spacing: tuple[float | int, ...] | None = None  # mm in the order of the array's axes
+    image_order: int = 3  # of the spline that resamples the image: 3, 1 or 0
+    label_rule: str = "nearest"  # how labels are resampled: nearest, linear
+    clip: Pairs | None = None  # (low, high)
+    normalise: str | Pairs | None = None  # "image", "nonzero", "minmax", "window", or (mean, standard deviation)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.normalise, str) and self.normalise not in ("image", "nonzero", "minmax", "window"):
+            raise ValueError(
+                f"normalise={self.normalise!r}: pass 'image', 'nonzero', 'minmax', 'window' or (mean, standard "
+                f"deviation), such as foreground_statistics(train).z_score."
+            )
+        if self.normalise == "window" and self.clip is None:
+            raise ValueError("normalise='window' scales the clipped range to 0…1: pass clip=(low, high) with it.")
+
+    def __call__(self, case: Case) -> Case:
+        if self.channels is not None:
+            case = _choose(case, self.channels)
+        if self.relabel is not None:
+            case = _relabelled(case, self.relabel)
+        if self.spacing is not None:
+            case = resample(case, self.spacing, image_order=self.image_order, label_rule=self.label_rule)
+        if self.clip is None and self.normalise is None:
+            return case
+        image = case.image.reshape(case.channels, *case.space)
+        bounds, moments = _a_channel(self.clip, case), _a_channel(self.normalise, case)
+        done = [_rescale(*of_channel) for of_channel in zip(image, bounds, moments, strict=True)]
+        return replace(case, image=np.stack(done).reshape(case.image.shape))
+
+    def json(self) -> str:
+        """The settings as text: equal settings give equal text."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def hu_window(low: float | int, high: float | int) -> Preprocess:
+    """min(max(x, low), high) scaled to 0…1: a CT window, such as hu_window(-1000, 400) for the lung."""
+    if not low < high:
+        raise ValueError(f"hu_window({low}, {high}): pass the lower value first, such as hu_window(-1000, 400).")
+    return Preprocess(clip=(float(low), float(high)), normalise="window")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the foreground of a training set looks like, one entry a channel."""
+
+    percentiles: tuple[tuple[float, float], ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def z_score(self) -> tuple[tuple[float, float], ...]:
+        """What `Preprocess(normalise=…)` takes."""
+        return tuple(zip(self.mean, self.std, strict=True))
+
+
+def foreground_statistics(
+    cases: Iterable[Case], *, percentiles: tuple[float, float] = (0.5, 99.5), most: int = 20_000_000
+) -> Statistics:
+    """Percentiles, mean and standard deviation of all foreground voxels of the training cases, as nnU-Net takes them.
+
+    Pass the training part alone: a test case must not set the window it is judged in. Beyond `most` voxels the
+    percentiles come from every second, fourth, … one; mean and deviation always from all.
+    """
+    kept: list[np.ndarray] = []  # (channels, voxels) of every case
+    every, count, mean, squares = 1, 0, 0.0, 0.0
+    for case in cases:
+        voxels = case.image.reshape(case.channels, *case.space)[:, require_label(case) > 0]
+        n = voxels.shape[1]
+        if n == 0:
+            continue
+        own = voxels.mean(1, dtype=np.float64)
+        spread = ((voxels - own[:, None]) ** 2).sum(1)
+        squares = squares + spread + (own - mean) ** 2 * (count * n / (count + n))  # Chan et al. 1983, for two parts
+        mean = mean + (own - mean) * (n / (count + n))
+        count += n
+        kept.append(voxels[:, ::every])
+        while sum(part.shape[1] for part in kept) > most:
+            every, kept = every * 2, [part[:, ::2] for part in kept]
+    if not count:
+        raise ValueError(
+            "no case holds any foreground voxel to take statistics of. Check the labels (is the foreground 0?), or "
+            "normalise by Preprocess(normalise='image')."
+        )
+    bounds = np.percentile(np.concatenate(kept, 1), percentiles, axis=1)
+    std = np.sqrt(squares / count)
+    return Statistics(
+        percentiles=tuple((float(low), float(high)) for low, high in bounds.T),
+        mean=tuple(float(value) for value in mean),
+        std=tuple(float(value) for value in std),
+    )
+
+
+def _rescale(image: np.ndarray, bounds: Pair | None, rule: str | Pair | None) -> np.ndarray:
+    if bounds is not None:
+        image = np.clip(image, *map(np.float32, bounds))
+    if rule is None:
+        return image
+    if rule in ("minmax", "window"):
+        low, high = bounds if rule == "window" else (float(image.min()), float(image.max()))
+        return _over(image - np.float32(low), high - low, of=high)
+    if rule == "nonzero":  # a skull-stripped brain: the zeros about it stay zeros
+        inside = image != 0
+        voxels = image[inside] if inside.any() else image
+        mean, std = voxels.mean(dtype=np.float64), voxels.std(dtype=np.float64)
+        return _over(np.where(inside, image - np.float32(mean), np.float32(0)), std, of=mean)
+    mean, std = (image.mean(dtype=np.float64), image.std(dtype=np.float64)) if rule == "image" else rule
+    return _over(image - np.float32(mean), std, of=mean)
+
+
+def _over(centred: np.ndarray, scale: float, *, of: float) -> np.ndarray:
+    """Divided by its scale; an image that is the same everywhere has none and becomes zero, not noise."""
+    return np.zeros_like(centred) if scale <= 1e-6 * max(abs(of), 1e-6) else centred / np.float32(scale)
+
+
+def _a_channel(value: str | Pairs | None, case: Case) -> list:
+    if value is None or isinstance(value, str) or not isinstance(value[0], tuple):
+        return [value] * case.channels
+    if len(value) == 1 or len(value) == case.channels:
+        return list(value) * (case.channels if len(value) == 1 else 1)
+    raise ValueError(
+        f"{len(value)} pairs came for the {case.channels} channels of case {case.name}. Pass one pair for all, or one "
+        f"a channel, from statistics of cases with the same channels."
+    )
+
+
+def _choose(case: Case, channels: tuple[int, ...]) -> Case:
+    if not all(0 <= channel < case.channels for channel in channels):
+        raise ValueError(
+            f"channels={channels} came, but case {case.name} has {case.channels}: pass some of "
+            f"{tuple(range(case.channels))}."
+        )
+    return replace(case, image=case.image.reshape(case.channels, *case.space)[list(channels)])
+
+
+def _relabelled(case: Case, values: tuple[int, ...]) -> Case:
+    if case.label is None:
+        return case
+    if int(case.label.max()) >= len(values):
+        raise ValueError(
+            f"relabel={values} names {len(values)} values, but the label of case {case.name} goes to "
+            f"{int(case.label.max())}. Pass the new value of every old one, background first."
+        )
+    return replace(case, label=np.array(values, np.uint8)[case.label])
