@@ -1,0 +1,76 @@
+"""Preprocessed cases on disk as memory-mapped arrays, so that a patch costs a patch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from dsnotes.data.case import Case
+from dsnotes.data.foreground import class_counts, lowest, remember
+from dsnotes.data.geometry import Geometry
+from dsnotes.data.resample import Grid
+
+FORMAT = 1  # raise it when what is stored, or how it is computed, changes: older folders are then no longer found
+PLAIN = {"geometry": Geometry, "grid": Grid}
+
+
+def cached(place: Path, make: Callable[[], Case]) -> Case:
+    """The case stored in the folder `place`, made and stored first where it is not yet."""
+    if not place.is_dir():
+        _store(make(), place)
+    return _load(place)
+
+
+def _store(case: Case, place: Path) -> None:
+    part = place.with_name(f"{place.name}.part-{uuid.uuid4().hex[:8]}")
+    try:
+        part.mkdir(parents=True)
+        np.save(part / "image.npy", case.image)
+        if case.label is not None:
+            np.save(part / "label.npy", case.label)
+            np.save(part / "counts.npy", class_counts(case))
+        np.save(part / "lowest.npy", lowest(case))
+        extras = {name: asdict(value) if name in PLAIN else value for name, value in case.extras.items()}
+        arrays = [name for name, value in extras.items() if isinstance(value, np.ndarray)]
+        for name in arrays:
+            np.save(part / f"extra-{name}.npy", extras.pop(name))
+        about = {"name": case.name, "spacing": case.spacing, "extras": extras, "arrays": arrays}
+        (part / "case.json").write_text(json.dumps(about), encoding="utf-8")
+        part.rename(place)
+    except OSError as error:
+        if place.is_dir():  # another process was first with the same case
+            return
+        raise OSError(
+            f"case {case.name} cannot be cached in {place.parent} ({error.strerror or error}). Free some space, or "
+            f"pass cache= a folder that is writable; cases cached so far stay there."
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _load(place: Path) -> Case:
+    about = json.loads((place / "case.json").read_text(encoding="utf-8"))
+    extras = about["extras"]
+    for name, kind in PLAIN.items():
+        if name in extras:
+            extras[name] = kind(**{key: tuple(value) for key, value in extras[name].items()})
+    if "names" in extras:  # JSON knows no whole numbers as keys
+        extras["names"] = {int(value): name for value, name in extras["names"].items()}
+    extras |= {name: np.load(place / f"extra-{name}.npy", mmap_mode="r") for name in about["arrays"]}
+    labelled = os.path.exists(place / "label.npy")
+    case = Case(
+        about["name"],
+        np.load(place / "image.npy", mmap_mode="r"),
+        np.load(place / "label.npy", mmap_mode="r") if labelled else None,
+        tuple(about["spacing"]),
+        extras,
+    )
+    remember(case, np.load(place / "counts.npy") if labelled else None, np.load(place / "lowest.npy"))
+    return case

@@ -1,0 +1,187 @@
+"""A folder in the Decathlon's layout as a lazy sequence of cases."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import SupportsIndex
+
+import numpy as np
+
+from dsnotes.data.cache import FORMAT, cached
+from dsnotes.data.case import Case, class_indices
+from dsnotes.data.files import open_case, read_volume, require_same_geometry
+from dsnotes.data.foreground import class_counts
+from dsnotes.data.geometry import Geometry
+from dsnotes.data.layout import Entry, read_layout
+from dsnotes.data.preprocess import Pairs, Preprocess
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker opens a case
+    """`data[3]` opens the fourth case, `data["case_07"]` the one of that name, `data[:10]` is a dataset again.
+
+    Every look opens the files anew: `list(data)` keeps small cases in memory, `data.preprocess(…, cache=folder)`
+    reads from disk only what a patch needs.
+    """
+
+    name: str
+    folder: Path
+    labels: dict[int, str]  # value -> name, background first
+    modality: tuple[str, ...]  # one name a channel
+    entries: tuple[Entry, ...] = field(repr=False)
+    filed_labels: dict[int, str] = field(repr=False)  # as dataset.json has them, before any relabelling
+    filed_channels: int = field(repr=False, default=1)
+    steps: tuple[Preprocess, ...] = ()
+    cache: Path | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(entry.name for entry in self.entries)
+
+    @property
+    def classes(self) -> int:
+        """How many label values there are, background included: what `build(classes=…)` takes."""
+        return len(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, which: SupportsIndex | slice | str) -> Case | Dataset:
+        if isinstance(which, slice):
+            return replace(self, entries=self.entries[which])
+        if isinstance(which, str):
+            return self.subset([which])[0]
+        return self._case(self.entries[which])
+
+    def subset(self, which: Iterable[SupportsIndex | str]) -> Dataset:
+        """The cases of these indices or names, in this order."""
+        place = {entry.name: entry for entry in self.entries}
+        entries = []
+        for one in which:
+            if isinstance(one, str) and one not in place:
+                near = difflib.get_close_matches(one, place, n=3, cutoff=0.4) or list(place)[:3]
+                raise KeyError(f"{self.name} has no case {one!r}; the nearest names: {', '.join(near)}.")
+            entries.append(place[one] if isinstance(one, str) else self.entries[one])
+        return replace(self, entries=tuple(entries))
+
+    def preprocess(self, settings: Preprocess, *, cache: str | os.PathLike | None = None) -> Dataset:
+        """The same cases, preprocessed when they are opened; with `cache` once, and then read as memory maps.
+
+        A cached case is found again by its settings and by its files' names, sizes and times: changing either makes
+        it anew. Several processes may share the folder; one that is killed leaves no half a case.
+        """
+        labels, modality = self.labels, self.modality
+        if settings.relabel is not None:
+            labels = _merged(labels, settings.relabel)
+        if settings.channels is not None:
+            modality = tuple(modality[channel] for channel in settings.channels if channel < len(modality))
+        return replace(
+            self,
+            labels=labels,
+            modality=modality,
+            steps=(*self.steps, settings),
+            cache=Path(cache) if cache is not None else self.cache,
+        )
+
+    def _case(self, entry: Entry) -> Case:
+        def make() -> Case:
+            case = self._opened(entry)
+            for step in self.steps:
+                case = step(case)
+            return replace(case, extras={**case.extras, "names": self.labels})
+
+        if self.cache is None:
+            return make()
+        return cached(self.cache / f"{entry.name}-{self._key(entry)}", make)
+
+    def _key(self, entry: Entry) -> str:
+        files = [(str(path.relative_to(self.folder)), path.stat()) for path in entry.files()]
+        about = {
+            "format": FORMAT,
+            "steps": [step.json() for step in self.steps],
+            "files": [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files],
+            "recist": entry.recist,
+            "labels": list(self.filed_labels.items()),
+        }
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _opened(self, entry: Entry) -> Case:
+        case = open_case(entry.image, entry.label, name=entry.name)
+        if case.channels != self.filed_channels:
+            raise ValueError(
+                f"{entry.image} has {case.channels} channels, dataset.json names {self.filed_channels} under "
+                f"'modality'. Name one modality a channel there."
+            )
+        if case.label is not None:
+            present = {int(value) for value in np.flatnonzero(class_counts(case).any(0))}
+            if unnamed := sorted(present - set(self.filed_labels)):
+                raise ValueError(
+                    f"{entry.label} holds the label value {', '.join(map(str, unnamed))}, which dataset.json does "
+                    f"not name; it names {self.filed_labels}. Correct the file, or add the value's name under 'labels'."
+                )
+        geometry: Geometry = case.extras["geometry"]
+        if entry.readers is not None:
+            readers = _beside(entry.readers, geometry, entry.image)
+            case.extras["readers"] = class_indices(readers, str(entry.readers))
+        if entry.soft is not None:
+            soft = _beside(entry.soft, geometry, entry.image).astype(np.float32)
+            if not (soft.min() >= 0 and soft.max() <= 1):
+                raise ValueError(
+                    f"{entry.soft} holds values from {soft.min():g} to {soft.max():g}; a soft mask holds shares from "
+                    f"0 to 1. Divide it by its full value (255 for 8 bits), and look for NaN."
+                )
+            case.extras["soft"] = soft
+        if entry.recist is not None:
+            case.extras["recist"] = entry.recist
+        return case
+
+
+def open_dataset(
+    folder: str | os.PathLike,
+    *,
+    split: str = "training",
+    spacing: tuple[float | int, ...] | None = None,
+    clip: Pairs | None = None,
+    normalise: str | Pairs | None = None,
+    cache: str | os.PathLike | None = None,
+) -> Dataset:
+    """Open a folder in the Decathlon's layout; `spacing`, `clip`, `normalise` are short for `.preprocess(…)`.
+
+    `split` is "training" (with labels) or "test". Statistics of the foreground belong to the training side alone, so
+    they come after the split: train.preprocess(Preprocess(clip=foreground_statistics(train).percentiles, …)).
+    """
+    layout = read_layout(Path(folder), split)
+    data = Dataset(
+        layout.name,
+        Path(folder),
+        layout.labels,
+        layout.modality,
+        layout.entries,
+        layout.labels,
+        len(layout.modality),
+    )
+    settings = Preprocess(spacing=spacing, clip=clip, normalise=normalise)
+    return data.preprocess(settings, cache=cache) if settings != Preprocess() or cache is not None else data
+
+
+def _beside(path: Path, geometry: Geometry, image: Path) -> np.ndarray:
+    """(channels, *space) of a file that must lie on the image's grid."""
+    array, own = read_volume(path)
+    require_same_geometry(geometry, own, image, path)
+    return array if array.ndim > len(own.size) else array[None]
+
+
+def _merged(labels: dict[int, str], relabel: tuple[int, ...]) -> dict[int, str]:
+    news = sorted(set(relabel))
+    if len(relabel) != len(labels) or news != list(range(len(news))):
+        raise ValueError(
+            f"relabel={relabel} came for the labels {labels}: pass the new value of each, background first, without a "
+            f"gap, such as {(0, *[1] * (len(labels) - 1))} to merge all foreground."
+        )
+    return {new: "+".join(name for old, name in labels.items() if relabel[old] == new) for new in news}

@@ -1,0 +1,121 @@
+"""The one layout on disk, the Decathlon's: what dataset.json lists, and what lies beside it.
+
+dataset.json, imagesTr/, labelsTr/ (and imagesTs/); beside them, where there are any, readersTr/<case>.nii.gz with one
+reader along the fourth axis, softTr/<case>.nii.gz with shares from 0 to 1, and recistTr.json, {case: axes}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsnotes.data.files import require_exists, stem
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The files of one case."""
+
+    name: str
+    image: Path
+    label: Path | None = None
+    readers: Path | None = None
+    soft: Path | None = None
+    recist: object = None
+
+    def files(self) -> list[Path]:
+        return [path for path in (self.image, self.label, self.readers, self.soft) if path is not None]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a folder says of itself."""
+
+    name: str
+    labels: dict[int, str]  # value -> name, background first
+    modality: tuple[str, ...]  # one name a channel
+    entries: tuple[Entry, ...]
+
+
+def read_layout(folder: Path, split: str) -> Layout:
+    """Read dataset.json; every file it lists is looked for now, and opened later."""
+    require_exists(folder)
+    about = _about(folder)
+    labels, modality = _named(about, "labels", folder), _named(about, "modality", folder)
+    if sorted(labels) != list(range(len(labels))):
+        raise ValueError(
+            f"{folder}/dataset.json names the label values {sorted(labels)}; a network needs 0 (background), 1, 2, … "
+            f"without a gap. Renumber the labels and dataset.json."
+        )
+    lists = [key for key, value in about.items() if isinstance(value, list)]
+    if split not in lists:
+        raise ValueError(f"{folder}/dataset.json has no list {split!r}; pass split= one of {lists}.")
+    return Layout(
+        name=str(about.get("name", folder.name)),
+        labels=dict(sorted(labels.items())),
+        modality=tuple(modality[key] for key in sorted(modality)),
+        entries=tuple(_entries(folder, about[split], split)),
+    )
+
+
+def _about(folder: Path) -> dict:
+    path = folder / "dataset.json"
+    if not path.is_file():
+        below = sorted(str(found.parent) for found in folder.glob("*/dataset.json"))
+        raise FileNotFoundError(
+            f"{folder} holds no dataset.json. Needed is the Decathlon's layout: dataset.json, imagesTr/, labelsTr/ "
+            f"(data_scripts/ bring public sets into it)."
+            + (f" Folders below that have one: {', '.join(below[:5])}." if below else "")
+        )
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no valid JSON ({error}). Correct it there, or fetch it again.") from error
+    if not isinstance(about, dict):
+        raise ValueError(f"{path} holds a {type(about).__name__}; needed are keys: labels, modality, training.")
+    return about
+
+
+def _named(about: dict, key: str, folder: Path) -> dict[int, str]:
+    named = about.get(key)
+    try:
+        return {int(value): str(name) for value, name in named.items()}
+    except (AttributeError, ValueError) as error:
+        example = '{"0": "background", "1": "tumour"}' if key == "labels" else '{"0": "CT"}'
+        raise ValueError(
+            f"{folder}/dataset.json has {named!r} under {key!r}; needed is a name for each number: {example}."
+        ) from error
+
+
+def _entries(folder: Path, listed: list, split: str) -> Iterator[Entry]:
+    recists: dict[str, dict] = {}
+    seen: set[str] = set()
+    for item in listed:
+        files = {"image": item} if isinstance(item, str) else item
+        image = folder / files["image"]
+        label = folder / files["label"] if "label" in files else None
+        for path in (image, label):
+            if path is not None:
+                _require_listed(path, folder, split)
+        name, suffix = stem(image), image.parent.name.removeprefix("images")
+        if name in seen:
+            raise ValueError(f"{folder}/dataset.json lists {name!r} more than once under {split!r}; keep one.")
+        seen.add(name)
+        if suffix not in recists:
+            path = folder / f"recist{suffix}.json"
+            recists[suffix] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        beside = {what: folder / f"{what}{suffix}" / f"{name}.nii.gz" for what in ("readers", "soft")}
+        found = {what: path for what, path in beside.items() if path.is_file()}
+        yield Entry(name, image, label, recist=recists[suffix].get(name), **found)
+
+
+def _require_listed(path: Path, folder: Path, split: str) -> None:
+    try:
+        require_exists(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{folder}/dataset.json lists under {split!r} a file that is missing: {error} Fetch the rest, or take the "
+            f"case out of dataset.json."
+        ) from error
