@@ -25,7 +25,7 @@ help:  ## this list
 lab: .venv/.lab  ## set up what the notebooks need, then open JupyterLab on the first one
 	@echo "==> JupyterLab on $(FIRST). No browser here? Open one of the addresses below. Ctrl-C stops it."
 	@as_root=$$([ "$$(id -u)" != 0 ] || echo --allow-root); \
-	$(PY) -m jupyterlab $$as_root --LabApp.default_url=/lab/tree/$(FIRST) $(LAB_ARGS)
+	exec $(PY) -m jupyterlab $$as_root --LabApp.default_url=/lab/tree/$(FIRST) $(LAB_ARGS)
 
 test: lint  ## set up everything, then style, tests, notebook pairs and every notebook head-less
 	@echo "==> tests and notebook pairs"
@@ -55,7 +55,7 @@ clean:  ## remove .venv, build/ and caches; runs/ and data/ stay
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp says which set is installed; the second call installs nothing unless the two files have changed.
-.venv/.lab: EXTRAS := itk,sweep,course
+.venv/.lab: EXTRAS := itk
 .venv/.all: EXTRAS := all
 .venv/.lab .venv/.all: pyproject.toml constraints.txt
 	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
@@ -72,5 +72,5 @@ clean:  ## remove .venv, build/ and caches; runs/ and data/ stay
 	fi
 	@echo "==> installing dsnotes[$(EXTRAS)] into .venv with the versions of constraints.txt (minutes, the first time)"
 	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt torch
-	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	@$(PY) -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[$(EXTRAS)]"
 	@touch .venv/.lab $@
