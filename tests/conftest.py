@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,23 @@ if "OMP_NUM_THREADS" not in os.environ:
 # The same examples on every machine; no deadline, since the checked annotations slow the first call of everything.
 hypothesis.settings.register_profile("dsnotes", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("dsnotes")
+
+
+MISSING = {
+    "gpu": None if torch.cuda.is_available() else "needs a CUDA device",
+    "browser": None if shutil.which("chromium") else "needs chromium: apt-get install chromium",
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A marked test is skipped, and says why, where the machine lacks what it needs; `slow` ones run when asked for."""
+    asked = config.getoption("markexpr")
+    for item in items:
+        for marker in item.iter_markers():
+            if reason := MISSING.get(marker.name):
+                item.add_marker(pytest.mark.skip(reason=reason))
+            elif marker.name == "slow" and "slow" not in asked:
+                item.add_marker(pytest.mark.skip(reason="full size; run with `pytest -m slow`"))
 
 
 @pytest.fixture(scope="session")
