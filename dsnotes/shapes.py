@@ -45,6 +45,7 @@ class Outputs:
     raised: dict[str, Tensor] = field(default_factory=dict)  # the same, brought to full size by learned up-sampling
     features: dict[str, Tensor] = field(default_factory=dict)  # decoder maps, the bottleneck last
     restored: Tensor | None = None  # logits of a reconstruction of the input
+    restored_features: dict[str, Tensor] = field(default_factory=dict)  # maps of the decoder that reconstructs
 
 
 def n_logits(classes: int) -> int:

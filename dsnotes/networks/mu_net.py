@@ -1,0 +1,107 @@
+"""µ-Net: a U-Net that can also be run backwards, a second decoder made of the encoder's own kernels, transposed.
+
+Paper: Yuan et al., "µ-Net: Medical image segmentation using efficient and effective deep supervision".
+Departs from the paper, which does not say: norm and ReLU after each transposed convolution, up-sampling by nearest (the
+counterpart of max-pooling that has no parameters), and reconstruction of images scaled to [0, 1].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dsnotes.networks.blocks import CONV, normalise
+from dsnotes.networks.outputs import Backbone, Features, Head
+from dsnotes.networks.unet import UNet
+from dsnotes.shapes import Image
+
+TRANSPOSED = {2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
+
+
+class TiedDecoder(Head):
+    """From the bottleneck back to the image by conv_transpose(u, w) with the encoder's w: the adjoint of its conv.
+
+    Only biases and norms are its own (8,833 at the paper's widths). The kernels stay the encoder's parameters: they are
+    reached through an unregistered reference, so that no weight has two names, and their gradient is the sum of both
+    paths. Its map at "stride2^i" has the channels of the U-Net decoder's at that level.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.dims = backbone.dims
+        blocks = [*backbone.encoder, backbone.bottleneck]
+        convs = [
+            [m for m in block.modules() if isinstance(m, CONV[self.dims]) and m.kernel_size[0] > 1] for block in blocks
+        ]
+        if any(len(pair) != 2 for pair in convs):
+            raise ValueError(
+                f"the tied decoder mirrors two 3x3 convolutions a level, this encoder has {[len(c) for c in convs]}. "
+                f"Use a backbone with plain double convolutions, such as unet-2d or unet++."
+            )
+        self._encoder = (convs,)
+        self.bias_b = nn.ParameterList(torch.zeros(b.in_channels) for _, b in convs)
+        self.bias_a = nn.ParameterList(torch.zeros(a.in_channels) for a, _ in convs)
+        norm = "batch" if any("BatchNorm" in type(m).__name__ for m in backbone.modules()) else "instance"
+        self.norm_b = nn.ModuleList(normalise(norm, self.dims, b.in_channels) for _, b in convs)
+        self.norm_a = nn.ModuleList(normalise(norm, self.dims, a.in_channels) for a, _ in convs[1:])
+
+    def forward(self, features: Features, image: Image | None) -> dict:
+        x, maps, (convs,) = features.bottleneck, {}, self._encoder
+        for level in reversed(range(len(convs))):
+            a, b = convs[level]
+            x = functional.relu(self.norm_b[level](self.back(x, b, self.bias_b[level])))
+            if level < len(convs) - 1:
+                maps[f"stride{2**level}"] = x
+            x = self.back(x, a, self.bias_a[level])
+            if level > 0:
+                x = functional.relu(self.norm_a[level - 1](x))
+                x = functional.interpolate(x, scale_factor=2, mode="nearest")  # up to the level above
+        return {"restored": x, "restored_features": dict(reversed(maps.items()))}
+
+    def back(self, x: Tensor, conv: nn.Module, bias: Tensor) -> Tensor:
+        return TRANSPOSED[self.dims](x, conv.weight, bias, padding=conv.padding)
+
+
+class AutoEncoder(Head):
+    """U-Net-Auto's separate teacher: the same U-Net without skips, 27,908,929 parameters of its own."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        levels = backbone.sides()
+        self.net = WithoutSkips(
+            in_channels=backbone.in_channels,
+            classes=2,
+            dims=backbone.dims,
+            width=levels["stride1"].channels,
+            depth=len(levels) + 1,
+            outputs=backbone.in_channels,
+        )
+
+    def forward(self, features: Features | None, image: Image) -> dict:
+        own = self.net(image)
+        deepest = f"stride{max(self.net.stride)}"
+        return {"restored": own.logits, "restored_features": {**own.decoder, deepest: own.bottleneck}}
+
+
+class WithoutSkips(UNet):
+    """A U-Net whose decoder sees the bottleneck alone."""
+
+    def __init__(self, *, outputs: int, **settings) -> None:
+        super().__init__(**settings)
+        dims = settings["dims"]
+        widths = [level.channels for level in self.sides().values()]
+        block = type(self.decoder[0])
+        self.skips = nn.ModuleList()
+        self.decoder = nn.ModuleList(block(n, n, dims=dims) for n in widths)
+        self.output = CONV[dims](widths[0], outputs, 1)
+
+    def forward(self, image: Image) -> Features:
+        encoder, x = {}, image
+        for level, block in enumerate(self.encoder):
+            x = encoder[f"stride{2**level}"] = block(x if level == 0 else self.pool(x))
+        bottleneck = x = self.bottleneck(self.pool(x))
+        decoder = {}
+        for level in reversed(range(len(self.decoder))):
+            x = decoder[f"stride{2**level}"] = self.decoder[level](self.up[level](x))
+        return Features(encoder, bottleneck, dict(reversed(decoder.items())), self.output(x))
