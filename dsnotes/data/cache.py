@@ -15,6 +15,7 @@ import numpy as np
 from dsnotes.data.case import Case
 from dsnotes.data.foreground import class_counts, lowest, remember
 from dsnotes.data.geometry import Geometry
+from dsnotes.data.layout import axes
 from dsnotes.data.resample import Grid
 
 FORMAT = 1  # raise it when what is stored, or how it is computed, changes: older folders are then no longer found
@@ -63,6 +64,8 @@ def _load(place: Path) -> Case:
             extras[name] = kind(**{key: tuple(value) for key, value in extras[name].items()})
     if "names" in extras:  # JSON knows no whole numbers as keys
         extras["names"] = {int(value): name for value, name in extras["names"].items()}
+    if "recist" in extras:
+        extras["recist"] = axes(extras["recist"])
     extras |= {name: np.load(place / f"extra-{name}.npy", mmap_mode="r") for name in about["arrays"]}
     labelled = os.path.exists(place / "label.npy")
     case = Case(

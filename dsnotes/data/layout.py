@@ -23,7 +23,7 @@ class Entry:
     label: Path | None = None
     readers: Path | None = None
     soft: Path | None = None
-    recist: object = None
+    recist: dict | None = None
 
     def files(self) -> list[Path]:
         return [path for path in (self.image, self.label, self.readers, self.soft) if path is not None]
@@ -58,6 +58,13 @@ def read_layout(folder: Path, split: str) -> Layout:
         modality=tuple(modality[key] for key in sorted(modality)),
         entries=tuple(_entries(folder, about[split], split)),
     )
+
+
+def axes(recist: dict | None) -> dict | None:
+    """RECIST axes from JSON, which knows lists alone, as pairs of end points."""
+    if recist is None:
+        return None
+    return {key: tuple(map(tuple, value)) if key.endswith("_axis") else value for key, value in recist.items()}
 
 
 def _about(folder: Path) -> dict:
@@ -108,7 +115,7 @@ def _entries(folder: Path, listed: list, split: str) -> Iterator[Entry]:
             recists[suffix] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         beside = {what: folder / f"{what}{suffix}" / f"{name}.nii.gz" for what in ("readers", "soft")}
         found = {what: path for what, path in beside.items() if path.is_file()}
-        yield Entry(name, image, label, recist=recists[suffix].get(name), **found)
+        yield Entry(name, image, label, recist=axes(recists[suffix].get(name)), **found)
 
 
 def _require_listed(path: Path, folder: Path, split: str) -> None:

@@ -50,10 +50,7 @@ def resample(case: Case, spacing: tuple[float, ...], *, image_order: int = 3, la
     label = case.label
     if label is not None:
         label = onto(label, here, there, order=0) if label_rule == "nearest" else _largest_share(label, here, there)
-    extras = {"grid": here, **case.extras}
-    for name, order in (("alpha", 1), ("soft", 1), ("readers", 0)):
-        if isinstance(extras.get(name), np.ndarray):
-            extras[name] = onto(extras[name], here, there, order=order)
+    extras = {"grid": here, **{name: _carried(name, extra, here, there) for name, extra in case.extras.items()}}
     return replace(case, image=image, label=label, spacing=spacing, extras=extras)
 
 
@@ -85,9 +82,31 @@ def onto(array: np.ndarray, here: Grid, there: Grid, *, order: int) -> np.ndarra
     return out
 
 
+def _carried(name: str, extra: object, here: Grid, there: Grid) -> object:
+    """Maps on the grid are resampled, shares linearly and masks by the nearest voxel; positions in voxels are moved."""
+
+    def moved(voxel):  # its last axes, where it has fewer than the grid
+        axes = list(zip(here.space, here.spacing, there.space, there.spacing, strict=True))[-len(voxel) :]
+        return tuple(((v - (n - 1) / 2) * a) / b + (m - 1) / 2 for v, (n, a, m, b) in zip(voxel, axes, strict=True))
+
+    if isinstance(extra, np.ndarray):
+        on_grid = extra.ndim >= len(here.space) and extra.shape[-len(here.space) :] == here.space
+        return onto(extra, here, there, order=1 if extra.dtype.kind == "f" else 0) if on_grid else extra
+    if name == "recist":
+        axes = {key: tuple(moved(end) for end in extra[key]) for key in ("long_axis", "short_axis") if key in extra}
+        if "slice" in extra:
+            depth = moved((extra["slice"], 0, 0))[0]
+            axes["slice"] = min(max(round(depth), 0), there.space[0] - 1)
+        return {**extra, **axes}
+    if name == "tumours":
+        return [{**tumour, "centre": moved(tumour["centre"])} for tumour in extra]
+    return extra
+
+
 def _resampled(array: np.ndarray, here: Grid, there: Grid, order: int) -> np.ndarray:
     import SimpleITK as sitk
 
+    array = array.view(np.uint8) if array.dtype == bool else array
     image = sitk.GetImageFromArray(np.ascontiguousarray(array))
     image.SetSpacing(here.spacing[::-1])
     image.SetOrigin(_first_voxel(here))

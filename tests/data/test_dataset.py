@@ -111,12 +111,12 @@ def test_extras_beside_the_images(folder):
     readers = np.stack([case.label, case.label * 0]).astype("f4")
     save_volume(folder / "softTr" / "p1_a.nii.gz", soft, case)
     save_volume(folder / "readersTr" / "p1_a.nii.gz", readers, case)
-    (folder / "recistTr.json").write_text(json.dumps({"p1_a": {"slice": 2, "long": [[1, 2], [3, 4]]}}))
+    (folder / "recistTr.json").write_text(json.dumps({"p1_a": {"slice": 2, "long_axis": [[1, 2], [3, 4]]}}))
     first, second = open_dataset(folder)[:2]
     np.testing.assert_array_equal(first.extras["soft"], soft[None])
     np.testing.assert_array_equal(first.extras["readers"], readers)
     assert first.extras["readers"].dtype == np.uint8
-    assert first.extras["recist"] == {"slice": 2, "long": [[1, 2], [3, 4]]}
+    assert first.extras["recist"] == {"slice": 2, "long_axis": ((1, 2), (3, 4))}
     assert not {"soft", "readers", "recist"} & set(second.extras)
 
 
@@ -153,6 +153,7 @@ def test_merged_labels(folder):
 
 def test_cached_cases_are_the_same_and_memory_mapped(folder, tmp_path):
     save_volume(folder / "softTr" / "p1_a.nii.gz", np.ones((4, 12, 10), "f4"), phantom("p1_a"))
+    (folder / "recistTr.json").write_text(json.dumps({"p1_a": {"slice": 2, "long_axis": [[1, 2], [3, 4]]}}))
     plain = open_dataset(folder).preprocess(SETTINGS)
     data = open_dataset(folder).preprocess(SETTINGS, cache=tmp_path / "cache")
     for _ in ("written", "read"):
@@ -163,8 +164,8 @@ def test_cached_cases_are_the_same_and_memory_mapped(folder, tmp_path):
             np.testing.assert_array_equal(ours.label, truth.label)
             assert (ours.name, ours.spacing) == (truth.name, truth.spacing)
             assert set(ours.extras) == set(truth.extras)
-            for name in ("geometry", "grid", "names"):
-                assert ours.extras[name] == truth.extras[name]
+            for name in ("geometry", "grid", "names", "recist"):
+                assert ours.extras.get(name) == truth.extras.get(name)
             np.testing.assert_array_equal(class_counts(ours), class_counts(truth))
             np.testing.assert_array_equal(lowest(ours), lowest(truth))
     assert isinstance(data[0].extras["soft"], np.memmap)

@@ -106,6 +106,26 @@ def test_extras_come_along():
     assert "grid" not in case.extras
 
 
+def test_positions_in_voxels_are_moved():
+    """A dot of one voxel's brightness and the positions that point at it stay together."""
+    image = np.zeros((9, 24, 30), "f4")
+    image[6, 15, 20] = 100
+    recist = {"long_axis": ((15, 20), (3, 4)), "short_axis": ((9.5, 12), (10, 8)), "slice": 6, "long_mm": 9.0}
+    case = case_of(image, recist=recist, tumours=[{"centre": (6, 15, 20), "scale": "small"}], lungs=image > 0)
+    out = resample(case, (1.0, 0.5, 0.4), image_order=1)
+    brightest = np.argwhere(out.image > 0.9 * out.image.max()).mean(0)
+    ((tumour,), moved) = out.extras["tumours"], out.extras["recist"]
+    np.testing.assert_allclose(tumour["centre"], brightest, atol=1e-3)
+    assert (tumour["scale"], moved["long_mm"]) == ("small", 9.0)
+    np.testing.assert_allclose(moved["long_axis"][0], brightest[1:], atol=1e-3)
+    assert moved["slice"] == round(brightest[0])
+    length = [
+        np.linalg.norm(np.subtract(*axis["long_axis"]) * mm) for axis, mm in ((recist, OLD[1:]), (moved, (0.5, 0.4)))
+    ]
+    assert length[0] == pytest.approx(length[1])
+    assert out.extras["lungs"].shape == out.space
+
+
 def test_channels_and_pictures():
     several = resample(case_of(blobs(channels=(2,))), NEW)
     alone = resample(case_of(blobs(channels=(2,))[1]), NEW)
