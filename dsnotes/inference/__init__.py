@@ -1,0 +1,8 @@
+"""From a trained system and an image to a clean label map."""
+
+from dsnotes.inference.components import keep_kidneys, remove_small
+from dsnotes.inference.mirror import mirror
+from dsnotes.inference.predict import predict, to_label
+from dsnotes.inference.sliding_window import sliding_window
+
+__all__ = ["keep_kidneys", "mirror", "predict", "remove_small", "sliding_window", "to_label"]

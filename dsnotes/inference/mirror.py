@@ -1,0 +1,41 @@
+"""Test-time mirroring: the mean prediction over all mirrored views of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, combinations
+
+import torch
+from torch import Tensor
+
+from dsnotes.inference.sliding_window import Predictor
+
+
+def mirror(predictor: Predictor, axes: Sequence[int] | None = None) -> Predictor:
+    r"""$x \mapsto 2^{-n} \sum_{m} m(f(m(x)))$ over the $2^n$ mirrorings $m$ of n spatial axes: 4 in 2-D, 8 in 3-D.
+
+    `axes` counts the axes of space from 0 (depth in 3-D); all of them by default. Leave one out where left and right
+    are not alike to the network. The result is a predictor again, to be used by itself or in `sliding_window`.
+    """
+
+    def mirrored(image: Tensor) -> Tensor:
+        views = list(_mirrorings(axes, image.ndim - 2))
+        total = None
+        for dims in views:
+            p = predictor(image.flip(dims)).flip(dims)  # flip copies, so `total` is nobody else's
+            total = p.to(torch.float32) if total is None else total.add_(p)
+        return total.div_(len(views))
+
+    return mirrored
+
+
+def _mirrorings(axes: Sequence[int] | None, n_axes: int) -> list[tuple[int, ...]]:
+    """Every set of axes to flip, the empty one first, counted in (batch, channel, *space)."""
+    chosen = range(n_axes) if axes is None else sorted(set(axes))
+    if any(axis not in range(n_axes) for axis in chosen):
+        raise ValueError(
+            f"axes={tuple(axes)} cannot all be mirrored: the image has {n_axes} axes of space. "
+            f"Choose from {tuple(range(n_axes))}, or leave axes out to mirror all of them."
+        )
+    sets = chain.from_iterable(combinations(chosen, n) for n in range(len(chosen) + 1))
+    return [tuple(axis + 2 for axis in flipped) for flipped in sets]

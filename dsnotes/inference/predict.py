@@ -1,0 +1,146 @@
+"""From a preprocessed case to the probabilities of a system, and from these to a label map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from dsnotes.data.case import Case
+from dsnotes.inference.mirror import mirror as mirrored
+from dsnotes.inference.sliding_window import sliding_window
+from dsnotes.shapes import LabelMap, ProbabilityMap, n_logits
+from dsnotes.training.precision import Terms
+from dsnotes.training.system import System
+
+
+def predict(
+    system: System,
+    case: Case,
+    *,
+    patch: Sequence[int] | None = None,
+    overlap: float = 0.5,
+    mirror: bool | Sequence[int] = False,
+    batch: int | str = "auto",
+    device: str | torch.device = "auto",
+    amp: bool | str = "auto",
+) -> ProbabilityMap:
+    """(K, *space) probabilities of `case`, which is preprocessed as the system's training cases were.
+
+    A 2-D system predicts a volume slice by slice. Without `patch`, a 2-D system sees the whole image and a 3-D one
+    windows as large as it was trained on (the whole volume where its settings name none), padded with zeros to the
+    network's stride. `mirror=True` averages over all mirrored views, `mirror=(1, 2)` over those of some axes of the
+    network's space. `device="auto"` is a GPU where there is one; the network stays there. With `amp=True` the network
+    computes in bfloat16, which "auto" does on a GPU alone: elsewhere a prediction is the same on every machine.
+    """
+    images = _images(system, case)
+    patch = _window(system, images.shape[2:], patch)
+    device = _device(device)
+    views = mirror if not isinstance(mirror, bool) else range(system.dims) if mirror else ()
+
+    system.network.to(device)
+    if _fits(images, system.classes, device):  # else the result gathers in main memory, a little slower
+        images = torch.from_numpy(np.array(images, np.float32)).to(device)
+    window = {"patch": patch, "overlap": overlap, "batch": batch, "device": device}
+    try:
+        with Terms(system.network, system.objective, amp=_precision(amp, device)).replaced():
+            predictor = mirrored(system.probabilities, views) if len(views) else system.probabilities
+            p = sliding_window(predictor, images, **window, progress=True)
+    except torch.OutOfMemoryError as error:
+        raise RuntimeError(_smaller(system, patch, batch)) from error
+    return p.transpose(0, 1).cpu().numpy().reshape(-1, *case.space)  # (K, slices, ...) or (K, 1, ...) before
+
+
+def to_label(p: ProbabilityMap, *, threshold: float = 0.5) -> LabelMap:
+    """The most probable class of every voxel, or of a single channel whether it exceeds the threshold."""
+    if not np.isfinite(p.sum(dtype=np.float64)):
+        raise ValueError(
+            f"the probabilities {p.shape} hold NaN or infinite values, which belong to no class. "
+            f"Look for NaN in the network's weights: [n for n, w in network.named_parameters() if w.isnan().any()]."
+        )
+    if len(p) == 1:
+        return (p[0] > threshold).astype(np.uint8)
+    label = np.empty(p.shape[1:], np.uint8)
+    for row in range(p.shape[1]):  # argmax counts in 8 bytes a voxel: a row of them at a time
+        label[row] = p[:, row].argmax(0)
+    return label
+
+
+def _images(system: System, case: Case) -> np.ndarray:
+    """(batch, channels, *space) as the network wants it: the slices of a volume are the batch of a 2-D network."""
+    axes, dims, channels = len(case.space), system.dims, system.network.backbone.in_channels
+    if axes < dims:
+        raise ValueError(
+            f"case {case.name!r} has {axes} axes of space {case.space}, but system {system.name!r} is {dims}-D. "
+            f"Build it with dims={axes}, or pass a volume (depth, height, width) with three spacings."
+        )
+    if case.channels != channels:
+        raise ValueError(
+            f"case {case.name!r} has {case.channels} channels, but system {system.name!r} takes {channels}. "
+            f"Build it with in_channels={case.channels}, or choose the channels: "
+            f"dataclasses.replace(case, image=case.image[:{channels}])."
+        )
+    if not np.isfinite(case.image.sum(dtype=np.float64)):
+        raise ValueError(
+            f"the image of case {case.name!r} holds NaN or infinite voxels. "
+            f"Clip or fill them first, for instance dataclasses.replace(case, image=np.nan_to_num(case.image))."
+        )
+    image = case.image.reshape(channels, *case.space)
+    return np.moveaxis(image, 0, 1) if axes > dims else image[None]
+
+
+def _window(system: System, space: Sequence[int], patch: Sequence[int] | None) -> tuple[int, ...]:
+    stride = system.network.backbone.stride
+    wanted = patch or (system.dims == 3 and system.settings.patch) or space
+    if len(wanted) != len(stride):
+        raise ValueError(
+            f"patch={tuple(wanted)} has {len(wanted)} axes, but system {system.name!r} is {len(stride)}-D. "
+            f"Pass {len(stride)} sizes, for instance patch={tuple(4 * s for s in stride)}."
+        )
+    if not patch:
+        return tuple(-(-n // s) * s for n, s in zip(wanted, stride, strict=True))
+    nearest = tuple(max((2 * n + s) // (2 * s), 1) * s for n, s in zip(patch, stride, strict=True))
+    if tuple(patch) != nearest:
+        raise ValueError(
+            f"patch={tuple(patch)} is not divisible by {stride}, the total stride of system {system.name!r}. "
+            f"The nearest that is: patch={nearest}."
+        )
+    return nearest
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device={device!r} is unknown. Pass 'auto', 'cpu', 'cuda' or 'cuda:1'.") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={str(device)!r} came, but PyTorch sees no GPU here. Pass device='auto' or 'cpu'.")
+    return chosen
+
+
+def _precision(amp: bool | str, device: torch.device) -> torch.dtype | None:
+    if amp not in (True, False, "auto"):
+        raise ValueError(f"amp={amp!r} is unknown. Pass 'auto', True (bfloat16) or False (float32).")
+    if amp == "auto":
+        amp = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if amp else None
+
+
+def _fits(images: np.ndarray, classes: int, device: torch.device) -> bool:
+    """Whether image and result take less than half of what is free on the GPU."""
+    if device.type != "cuda":
+        return False
+    voxels = images.size + images.size // images.shape[1] * n_logits(classes)
+    return 4 * voxels < torch.cuda.mem_get_info(device)[0] / 2
+
+
+def _smaller(system: System, patch: tuple[int, ...], batch: int | str) -> str:
+    stride = system.network.backbone.stride
+    half = tuple(max(n // 2 // s, 1) * s for n, s in zip(patch, stride, strict=True))
+    return (
+        f"the GPU's memory does not hold batch={batch!r} of windows {patch}. "
+        f"Predict with batch=1, with a smaller window such as patch={half}, or with device='cpu'."
+    )
