@@ -7,6 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dsnotes.data.augment import Augmentation
+
+Number = float | int
+CHOICES = {
+    "optimiser": ("adam", "adamw", "sgd"),
+    "schedule": ("constant", "step", "exponential", "poly", "plateau"),
+    "stop": ("never", "twice_best", "moving_average"),
+}
+AT_LEAST_ONE = ("batch", "accumulate", "epochs", "iterations", "validation_iterations", "step_every")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -19,19 +29,36 @@ class Settings:
     iterations: int | None = None  # steps an epoch; None: one pass over the cases
     validation_iterations: int | None = None  # None: the whole of the validation cases
     optimiser: str = "adam"  # adam, adamw, sgd
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    momentum: float = 0.9  # of sgd
-    weight_decay: float = 0.0
+    lr: Number = 1e-3
+    betas: tuple[Number, Number] = (0.9, 0.999)
+    momentum: Number = 0.9  # of sgd
+    weight_decay: Number = 0.0
     amsgrad: bool = False
     schedule: str = "constant"  # constant, step, exponential, poly, plateau
     step_every: int = 50  # epochs between two cuts of "step" and "exponential"
-    factor: float = 0.1  # what a cut multiplies the rate with
-    power: float = 0.9  # of "poly"
+    factor: Number = 0.1  # what a cut multiplies the rate with
+    power: Number = 0.9  # of "poly"
     patience: int = 30  # epochs without progress before "plateau" cuts
-    min_lr: float = 0.0
+    threshold: Number = 1e-3  # what "plateau" calls progress of the moving average
+    min_lr: Number = 0.0
     stop: str = "never"  # never, twice_best, moving_average
     stop_patience: int = 50  # epochs without progress of the moving average
-    clip: float | None = 12.0  # the gradient's largest norm
-    foreground: float = 1 / 3  # share of patches forced to hold foreground
-    augment: bool | str = False  # True: the default augmentation
+    stop_threshold: Number = 5e-4  # what "moving_average" calls progress
+    stop_lr: Number = 1e-6  # "moving_average" stops only below this rate
+    clip: Number | None = 12.0  # the gradient's largest norm
+    foreground: Number = 1 / 3  # share of patches forced to hold foreground
+    augment: bool | Augmentation = False  # True: the default augmentation
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is unknown. Choose one of {', '.join(map(repr, known))}."
+                )
+        for name in AT_LEAST_ONE:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} leaves nothing to do. Pass {name}=1 or more.")
+        if self.lr <= 0:
+            raise ValueError(f"lr={self.lr} moves no weight. Pass a positive rate, for instance lr=1e-3.")
+        if not 0 <= self.foreground <= 1:
+            raise ValueError(f"foreground={self.foreground} is a share of the patches. Pass a number from 0 to 1.")

@@ -2,12 +2,115 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from dsnotes.supervision.objective import Batch
+from dsnotes.training import distributed
+from dsnotes.training.precision import Terms
+from dsnotes.training.settings import Settings
+
+if TYPE_CHECKING:
+    from dsnotes.training.system import System
 
 
 class Step(Protocol):
-    """What `fit` calls for every batch."""
+    """What `fit` calls for every batch; made by `system.make_step(system, settings, amp=…, compile=…)`.
+
+    `optimisers["network"]` is the one whose rate the schedule sets. `state_dict` holds what else must survive a stop:
+    a critic's weights, a task's first loss; the network and the optimisers are kept by `fit`.
+    """
+
+    terms: Terms
+    optimisers: dict[str, Optimizer]
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]: ...
+
+    def set_lr(self, lr: float) -> None: ...
+
+    def state_dict(self) -> dict: ...
+
+    def load_state_dict(self, state: dict) -> None: ...
 
 
 class PlainStep:
-    """Forward, backward, step."""
+    """Forward, backward, step. What differs in a game or a balancing act overrides one of the small methods.
+
+    `batch` holds `settings.accumulate` micro-batches; each goes forward and backward by itself and weighs by its share
+    of the samples, so that the gradient is that of the joint mean.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        settings: Settings,
+        *,
+        amp: torch.dtype | None = None,
+        compile: bool = False,  # noqa: A002
+    ) -> None:
+        self.settings, self.network = settings, system.network
+        self.terms = Terms(system.network, system.objective, amp=amp, compile=compile)
+        self.parallel = distributed.parallel(self.terms)
+        self.optimisers = {"network": make_optimiser(system.network, settings)}
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        self.network.train()
+        self.optimisers["network"].zero_grad(set_to_none=True)
+        totals: dict[str, Tensor] = {}
+        for part, share, last in micro_batches(batch, self.settings.accumulate):
+            with nullcontext() if last else distributed.quiet(self.parallel):
+                terms = self.forward_terms(part)
+                self.backward(terms, share)
+            for name, term in {"loss": sum(terms.values()), **terms}.items():
+                totals[name] = totals.get(name, 0.0) + share * term.detach()
+        return {**totals, "grad_norm": self.update()}  # tensors: reading one here would wait for the GPU
+
+    def forward_terms(self, batch: Batch) -> dict[str, Tensor]:
+        return self.parallel(batch)
+
+    def backward(self, terms: dict[str, Tensor], share: float) -> None:
+        (share * sum(terms.values())).backward()
+
+    def update(self) -> Tensor:
+        """Clip, step; the gradient's norm before it was clipped."""
+        clip = float("inf") if self.settings.clip is None else self.settings.clip
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip)
+        self.optimisers["network"].step()
+        return norm.detach()
+
+    def set_lr(self, lr: float) -> None:
+        for group in self.optimisers["network"].param_groups:
+            group["lr"] = lr
+
+    def state_dict(self) -> dict:
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        pass
+
+
+def micro_batches(batch: Batch, parts: int) -> Iterator[tuple[Batch, float, bool]]:
+    """The batch in `parts` pieces as even as they come, each with its share of the samples, and whether it is last."""
+    samples = len(batch["image"])
+    pieces = {name: value.tensor_split(min(parts, samples)) for name, value in batch.items()}
+    for index, image in enumerate(pieces["image"]):
+        yield (
+            {name: piece[index] for name, piece in pieces.items()},
+            len(image) / samples,
+            index == len(pieces["image"]) - 1,
+        )
+
+
+def make_optimiser(module: torch.nn.Module, settings: Settings) -> Optimizer:
+    """The optimiser `settings` names, over the parameters that learn; fused: one kernel instead of one a tensor."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    shared = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": parameters[0].device.type != "mps"}
+    if settings.optimiser == "sgd":
+        return SGD(parameters, momentum=settings.momentum, **shared)
+    kind = {"adam": Adam, "adamw": AdamW}[settings.optimiser]
+    return kind(parameters, betas=settings.betas, amsgrad=settings.amsgrad, **shared)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -26,7 +26,7 @@ class System:
     name: str
     network: Network
     objective: Objective
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     deploy: Callable[[Outputs], Probs] = logits_to_probabilities
     make_step: Callable[..., Step] = PlainStep
 

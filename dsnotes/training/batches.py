@@ -1,0 +1,147 @@
+"""The batches of a run: which they are hangs on (seed, epoch, iteration) alone, so nothing random needs storing."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from dsnotes.data import augment
+from dsnotes.data.augment import Augmentation, Drawn
+from dsnotes.data.case import Case
+from dsnotes.data.patches import Place, draw_batch, gather, tiles, validation_batches
+from dsnotes.supervision.objective import Batch
+from dsnotes.training.distributed import ALONE, World
+from dsnotes.training.settings import Settings
+
+Job, Result = TypeVar("Job"), TypeVar("Result")
+
+
+def seed_of(*numbers: int) -> int:
+    """One seed from several whole numbers, so that neighbours have nothing in common."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """draw(epoch, iteration) -> that batch of the run, always the same, and the augmentation still to be applied."""
+
+    cases: Sequence[Case]
+    settings: Settings
+    classes: int
+    augmentation: Augmentation | None
+    seed: int
+    rank: int
+    device: torch.device
+
+    def __call__(self, epoch: int, iteration: int) -> tuple[Batch, Drawn | None]:
+        generator = torch.Generator().manual_seed(seed_of(self.seed, self.rank, epoch, iteration))
+        settings = self.settings
+        parts = [
+            draw_batch(
+                self.cases,
+                patch=settings.patch,
+                batch=settings.batch,
+                foreground=settings.foreground,
+                generator=generator,
+            )
+            for _ in range(settings.accumulate)  # each with its own share of foreground, as if it came alone
+        ]
+        batch = parts[0] if len(parts) == 1 else {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
+        refuse_unknown_classes(batch, self.classes)
+        drawn = None
+        if self.augmentation is not None:
+            drawn = augment.draw(
+                self.augmentation,
+                batch=len(batch["image"]),
+                space=settings.patch,
+                generator=generator,
+                spacing=self.cases[0].spacing[-len(settings.patch) :],
+            )
+        if self.device.type == "cpu":
+            return augmented(batch, drawn), None
+        return pinned(batch, self.device), drawn
+
+    def ready(self, drawn: tuple[Batch, Drawn | None]) -> Batch:
+        """On the device and augmented there."""
+        batch, parameters = drawn
+        return augmented(to(batch, self.device), parameters)
+
+
+def augmented(batch: Batch, drawn: Drawn | None) -> Batch:
+    if drawn is None:
+        return batch
+    image, label, soft = augment.apply(drawn, batch["image"], batch["label"], batch.get("soft"))
+    return {"image": image, "label": label} | ({} if soft is None else {"soft": soft})
+
+
+def pinned(batch: Batch, device: torch.device) -> Batch:
+    """In memory from which a GPU copies by itself while the step before it is still computing."""
+    return {name: value.pin_memory() for name, value in batch.items()} if device.type == "cuda" else batch
+
+
+def to(batch: Batch, device: torch.device) -> Batch:
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+
+
+def refuse_unknown_classes(batch: Batch, classes: int) -> None:
+    highest = int(batch["label"].max())
+    if highest >= classes:
+        raise ValueError(
+            f"a label holds class {highest}, but the system was built with classes={classes} (0 to {classes - 1}). "
+            f"Build it with classes={highest + 1}, or merge classes in the labels."
+        )
+
+
+def ahead(job: Callable[..., Result], calls: Iterable[tuple], *, workers: int, prefetch: int) -> Iterator[Result]:
+    """job(*call) for every call, in order, computed up to `prefetch` calls ahead on background threads.
+
+    Closing the generator, or an error in a job, ends the threads.
+    """
+    if workers == 0:
+        yield from (job(*call) for call in calls)
+        return
+    calls = iter(calls)
+    with ThreadPoolExecutor(workers, thread_name_prefix="dsnotes-batches") as pool:
+        waiting = deque(pool.submit(job, *call) for call in islice(calls, max(prefetch, 1)))
+        try:
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(job, *call) for call in islice(calls, 1))
+                yield result
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def whole(cases: Sequence[Case], patch: tuple[int, ...], batch: int) -> Iterator[tuple[list[Place]]]:
+    """Places that cover every case, `batch` at a time."""
+    places = (place for case in cases for place in tiles(case, patch))
+    while group := list(islice(places, batch)):
+        yield (group,)
+
+
+def for_validation(
+    cases: Sequence[Case], settings: Settings, *, seed: int, world: World = ALONE, workers: int = 1
+) -> Iterator[Batch]:
+    """The same batches in every epoch: the whole of the cases, or `validation_iterations` batches of patches.
+
+    Of several processes each takes its share.
+    """
+    patch, batch = settings.patch, settings.batch
+    if settings.validation_iterations is None:
+        yield from ahead(
+            lambda places: gather(places, patch=patch),
+            islice(whole(cases, patch, batch), world.rank, None, world.size),
+            workers=workers,
+            prefetch=2,
+        )
+    else:
+        per_case = -(-settings.validation_iterations * batch // len(cases))
+        batches = validation_batches(cases, patch=patch, batch=batch, seed=seed, per_case=per_case)
+        yield from islice(batches, world.rank, settings.validation_iterations, world.size)

@@ -1,0 +1,102 @@
+"""Several processes, one run: what `torchrun` starts, `fit` finds here.
+
+torchrun --nproc-per-node=4 train.py
+
+`batch` is what each process draws, so n processes take n times as many samples a step. The gradients are averaged,
+which equals one process with the joint batch for losses that are means over samples; batch normalisation and a Dice
+over the batch see only their own process's share.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class World:
+    """Which of how many processes this is; the first alone writes and speaks."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0  # place on this machine: which GPU
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+
+ALONE = World()
+
+
+def here() -> World:
+    """What torchrun says about this process; one of one without it."""
+    if "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
+        return ALONE
+    return World(
+        *(int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    )
+
+
+@contextmanager
+def joined(world: World, device: torch.device) -> Iterator[None]:
+    """Inside, the processes can talk: NCCL between GPUs, gloo between CPUs."""
+    opened = world.size > 1 and not dist.is_initialized()
+    if opened:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=world.rank, world_size=world.size)
+    try:
+        yield
+    finally:
+        if opened:
+            dist.destroy_process_group()
+
+
+def several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def parallel(module: nn.Module) -> nn.Module:
+    """`module`, its gradients averaged over the processes during backward; itself where there is one process."""
+    if not several():
+        return module
+    device = next(module.parameters()).device
+    return nn.parallel.DistributedDataParallel(
+        module,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        find_unused_parameters=True,  # an objective need not reach every head, nor in every step
+    )
+
+
+def quiet(module: nn.Module) -> AbstractContextManager:
+    """Inside, backward only adds up gradients; they are averaged by the first backward outside."""
+    return module.no_sync() if isinstance(module, nn.parallel.DistributedDataParallel) else nullcontext()
+
+
+def average(values: dict[str, float], device: torch.device) -> dict[str, float]:
+    """The mean over the processes of every value, the same on each of them."""
+    if not several():
+        return values
+    joint = total(torch.tensor(list(values.values()), dtype=torch.float64, device=device)) / dist.get_world_size()
+    return dict(zip(values, joint.tolist(), strict=True))
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum over the processes."""
+    if several():
+        dist.all_reduce(values)
+    return values
+
+
+def from_first(value):
+    """What the first process has, on all of them."""
+    if not several():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]

@@ -1,0 +1,171 @@
+"""From cases to a trained network: a plain loop that can be stopped anywhere and goes on from there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from dsnotes.data.augment import Augmentation
+from dsnotes.data.case import Case
+from dsnotes.supervision.objective import Batch
+from dsnotes.training import checkpoints, devices, distributed, precision, schedules
+from dsnotes.training.batches import Draw, ahead, for_validation, seed_of
+from dsnotes.training.history import History, Record
+from dsnotes.training.ledger import Ledger
+from dsnotes.training.preflight import augmentation, fitting_patch, refuse_unfit_cases
+from dsnotes.training.progress import Progress
+from dsnotes.training.settings import Number, Settings
+from dsnotes.training.step import Step
+from dsnotes.training.system import System
+from dsnotes.training.validate import validate
+
+
+def fit(
+    system: System,
+    train: Sequence[Case],
+    val: Sequence[Case] | None = None,
+    *,
+    patch: Sequence[int] | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    lr: Number | None = None,
+    iterations: int | None = None,
+    accumulate: int | None = None,
+    augment: bool | Augmentation | None = None,
+    settings: Settings | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    amp: bool | str = "auto",
+    deterministic: bool = True,
+    channels_last: bool | str = "auto",
+    compile: bool = False,  # noqa: A002
+    on_epoch: Callable[[History], object] | None = None,
+    progress: bool = True,
+    workers: int = 1,
+    prefetch: int = 2,
+) -> History:
+    """Train `system.network` in place and return one record an epoch.
+
+    What is not given comes from `settings`, or else from the system's own. With `out`, that folder holds a checkpoint
+    after every epoch and the same command goes on from it, on a CPU bit for bit as if it had never been stopped.
+    `on_epoch` gets the history after every epoch and may end the run by returning True. `seed` decides the batches,
+    their augmentation and the dropout, not the weights the network came with. `workers` threads draw the batches up
+    to `prefetch` ahead; `workers=0` draws them in between.
+    """
+    given = {"patch": patch, "epochs": epochs, "batch": batch, "lr": lr, "iterations": iterations,
+             "accumulate": accumulate, "augment": augment}  # fmt: skip
+    settings = replace(settings or system.settings, **{k: v for k, v in given.items() if v is not None})
+    settings = replace(settings, patch=fitting_patch(system, settings, train))
+    refuse_unfit_cases(system, train, val)
+    world = distributed.here()
+    device = devices.pick(device, local=world.local)
+    folder = None if out is None else checkpoints.prepare(out)
+    samples = settings.batch * settings.accumulate * world.size
+    iterations = settings.iterations or -(-len(train) // samples)
+
+    with ExitStack() as stack:
+        stack.enter_context(distributed.joined(world, device))
+        stack.enter_context(devices.reproducible(device, deterministic=deterministic))
+        stack.enter_context(devices.explained_memory(settings, system.network.backbone.stride, device))
+        system.network.to(device)
+        devices.arrange(system.network, system.dims, channels_last, device)
+        draw = Draw(train, settings, system.classes, augmentation(settings.augment), seed, world.rank, device)
+        run = {
+            "system": system.name,
+            "settings": json.loads(json.dumps(asdict(settings))),
+            "seed": seed,
+            "processes": world.size,
+            "training cases": len(train),
+            "validation cases": len(val or ()),
+        }
+        step, history = begin(system, settings, draw, run, folder, amp=amp, compile=compile)
+        moments = ((e, i) for e in range(len(history) + 1, settings.epochs + 1) for i in range(iterations))
+        batches = stack.enter_context(closing(ahead(draw, moments, workers=workers, prefetch=prefetch)))
+        shown = Progress(settings.epochs, iterations, started=len(history), shown=progress and world.first)
+        stack.enter_context(closing(shown)).say(history.notes)
+        try:
+            for epoch in range(len(history) + 1, settings.epochs + 1):
+                started = time.perf_counter()
+                lr = schedules.rate(settings, epoch - 1, history.column("loss"))
+                if schedules.finished(settings, history, lr):
+                    history.stopped = f"stop={settings.stop!r}"
+                    break
+                step.set_lr(lr)
+                ledger = Ledger(epoch, look_every=1 if device.type == "cpu" else 16)
+                for iteration in range(iterations):
+                    devices.seed_everything(seed_of(seed, world.rank, epoch, iteration), device)  # dropout, sampling
+                    ledger.add(step(draw.ready(next(batches))))
+                    shown.step()
+                record: Record = {"epoch": epoch, **distributed.average(ledger.means(), device), "lr": lr}
+                record["samples_per_second"] = iterations * samples / (time.perf_counter() - started)
+                if val is not None:
+                    seen = for_validation(val, settings, seed=seed, world=world, workers=workers)
+                    record |= validate(step.terms, system.deploy, seen, classes=system.classes, device=device)
+                history.append({**record, "seconds": time.perf_counter() - started})
+                if folder is not None and world.first:
+                    checkpoints.save(folder, run=run, network=system.network, step=step, history=history)
+                shown.epoch(record)
+                if on_epoch is not None and on_epoch(history) is True:
+                    history.stopped = "on_epoch"
+                    break
+            else:
+                history.stopped = "epochs"
+        except (KeyboardInterrupt, FloatingPointError) as error:
+            history.stopped = "interrupted"
+            if folder is not None:  # weights and history as they were after the last finished epoch
+                found = checkpoints.load(folder)
+                system.network.load_state_dict(found["network"])
+                history.records = found["history"]
+            if isinstance(error, FloatingPointError):
+                raise
+    return history
+
+
+def begin(
+    system: System,
+    settings: Settings,
+    draw: Draw,
+    run: dict,
+    folder: Path | None,
+    *,
+    amp: bool | str,
+    compile: bool,  # noqa: A002
+) -> tuple[Step, History]:
+    """The step and the history so far: a new one, or what `folder` holds if that is the same run."""
+    found = None if folder is None else checkpoints.load(folder)
+    if found is not None and amp == "auto":
+        amp = found["run"]["amp"] == "bfloat16"  # measured when the run began; a second measurement may fall otherwise
+    dtype, sentence = precision.choose(amp, draw.device, lambda: precision.speedup(system, first_batch(draw)))
+    run["amp"] = "float32" if dtype is None else "bfloat16"
+    if found is not None:
+        checkpoints.refuse_other_run(found["run"], run, folder / checkpoints.CHECKPOINT)
+        checkpoints.refuse_other_network(found["network"], system.network, folder / checkpoints.CHECKPOINT)
+    step = system.make_step(system, settings, amp=dtype, compile=compile)
+    if found is not None:
+        history = checkpoints.restore(found, network=system.network, step=step)
+        if len(history) > settings.epochs:
+            raise ValueError(
+                f"{folder} holds {len(history)} finished epochs, epochs={settings.epochs} asks for fewer. "
+                f"Pass epochs={len(history)} or more, or another out."
+            )
+        return step, history
+    history = History()
+    history.notes.append(sentence)
+    if folder is not None and draw.rank == 0:
+        checkpoints.describe(folder, run)
+        checkpoints.save(
+            folder, run=run, network=system.network, step=step, history=history
+        )  # the weights it began with
+    return step, history
+
+
+def first_batch(draw: Draw) -> Batch:
+    """As much as goes forward at once."""
+    return {name: value[: draw.settings.batch] for name, value in draw.ready(draw(1, 0)).items()}

@@ -1,0 +1,74 @@
+"""Learning rates and stopping rules of the five papers, as functions of the epoch and of what was recorded so far.
+
+None of them keeps a state: what a run was before it was stopped is in its history, and the rate of the next epoch
+follows from that, so a resumed run needs nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from dsnotes.training.history import History
+from dsnotes.training.settings import Settings
+
+
+def rate(settings: Settings, epoch: int, losses: Sequence[float] = ()) -> float:
+    r"""The learning rate of `epoch`, counted from 0, after epochs that ended with the training `losses`.
+
+    step, exponential: $\eta f^{\lfloor e / n \rfloor}$ (MSDS: f = .1, n = 50; µ-Net: f = .9, n = 3);
+    poly: $\eta (1 - e / E)^{p}$ (DSNet); plateau: see `plateau` (MSS).
+    """
+    if settings.schedule in ("step", "exponential"):
+        lr = settings.lr * settings.factor ** (epoch // settings.step_every)
+    elif settings.schedule == "poly":
+        lr = settings.lr * (1 - min(epoch, settings.epochs) / settings.epochs) ** settings.power
+    elif settings.schedule == "plateau":
+        lr = settings.lr * settings.factor ** plateau(moving_average(losses), settings.patience, settings.threshold)
+    else:
+        lr = settings.lr
+    return max(lr, settings.min_lr)
+
+
+def moving_average(values: Sequence[float], *, keep: float = 0.93) -> list[float]:
+    r"""$m_0 = v_0$, $m_e = .93\,m_{e-1} + .07\,v_e$: what MSS-UNet watches instead of the noisy loss itself."""
+    return list(accumulate(values, lambda mean, value: keep * mean + (1 - keep) * value))
+
+
+def plateau(values: Sequence[float], patience: int, threshold: float) -> int:
+    """How often the rate was cut: once each time more than `patience` epochs in a row brought no progress.
+
+    Progress is falling below the best value by more than `threshold`, in absolute terms.
+    """
+    best, waited, cuts = float("inf"), 0, 0
+    for value in values:
+        best, waited = (value, 0) if value < best - threshold else (best, waited + 1)
+        if waited > patience:
+            cuts, waited = cuts + 1, 0
+    return cuts
+
+
+def finished(settings: Settings, history: History, lr: float) -> bool:
+    """Whether the stopping rule ends the run after these epochs, the next one's rate being `lr`."""
+    if settings.stop == "twice_best":
+        return twice_best(history.column("val_score"))
+    if settings.stop == "moving_average":
+        stalled = epochs_without_progress(moving_average(history.column("loss")), settings.stop_threshold)
+        return stalled > settings.stop_patience and lr < settings.stop_lr
+    return False
+
+
+def twice_best(scores: Sequence[float]) -> bool:
+    """µ-Net: the run has lasted twice as long as its best epoch (from 1) took, and no better score has come.
+
+    A best first epoch would end the run after the second; that is what the rule says.
+    """
+    return bool(scores) and len(scores) >= 2 * (1 + scores.index(max(scores)))
+
+
+def epochs_without_progress(values: Sequence[float], threshold: float) -> int:
+    """Epochs since the last value that fell below the best one before it by more than `threshold`."""
+    best, waited = float("inf"), 0
+    for value in values:
+        best, waited = (value, 0) if value < best - threshold else (best, waited + 1)
+    return waited

@@ -1,0 +1,100 @@
+"""How good a network is on the validation cases, cheaply enough for every epoch.
+
+Counts are pooled over all voxels of all patches; the figures of a paper's table, case by case and in mm, are made
+with `dsnotes.predict` and `dsnotes.score`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from dsnotes.shapes import Integer, Label, Outputs, Probs
+from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.targets import class_indices
+from dsnotes.training import distributed
+from dsnotes.training.precision import Terms
+
+METRICS = ("dice", "iou", "ppv", "sensitivity")
+Counts = Integer[Tensor, "3 foreground"]  # true positives, predicted, true voxels of each foreground class
+
+
+@torch.no_grad()
+def validate(
+    terms: Terms, deploy: Callable[[Outputs], Probs], batches: Iterable[Batch], *, classes: int, device: torch.device
+) -> dict[str, float]:
+    """val_dice, val_iou, val_ppv, val_sensitivity; val_score, the mean of these four; val_loss and its terms.
+
+    With several foreground classes the metrics are their means, and val_dice_1, val_dice_2, … stand beside them.
+    """
+    terms.network.eval()
+    counts = torch.zeros(3, classes - 1, dtype=torch.int64, device=device)
+    losses: dict[str, Tensor] = {}
+    samples = torch.zeros((), device=device)
+    for batch in batches:
+        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        outputs, found = outputs_and_terms(terms, batch)
+        size = len(batch["image"])
+        for name, term in {"val_loss": sum(found.values()), **{f"val_loss_{n}": t for n, t in found.items()}}.items():
+            losses[name] = losses.get(name, 0.0) + size * term.float()
+        samples += size
+        counts += count(deploy(outputs), class_indices(batch["label"], outputs.logits))
+    distributed.total(counts)
+    distributed.total(samples)
+    summed = distributed.total(torch.stack(list(losses.values()))) / samples
+    scores = metrics(counts)
+    mean = {f"val_{name}": value.mean().item() for name, value in scores.items()}
+    each = {f"val_dice_{c}": v for c, v in enumerate(scores["dice"].tolist(), start=1)} if classes > 2 else {}
+    return {
+        **mean,
+        **each,
+        "val_score": sum(mean.values()) / len(mean),
+        **dict(zip(losses, summed.tolist(), strict=True)),
+    }
+
+
+def outputs_and_terms(terms: Terms, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
+    """Both from one forward pass where the objective calls the network with the batch's image itself."""
+    seen: list[Outputs] = []
+
+    def look(network, args, outputs):
+        if args and args[0] is batch["image"] and not seen:
+            seen.append(outputs)
+
+    hook = terms.network.register_forward_hook(look)
+    try:
+        found = terms(batch)
+    finally:
+        hook.remove()
+    if not seen:
+        with terms.replaced():
+            seen.append(terms.network(batch["image"]))
+    return seen[0], found
+
+
+def count(p: Probs, label: Label) -> Counts:
+    """One channel means foreground above 0.5; of several, the likeliest class is taken."""
+    predicted = (p[:, 0] > 0.5).long() if p.shape[1] == 1 else p.argmax(1)
+    rows = []
+    for c in range(1, max(p.shape[1], 2)):
+        positive, true = predicted == c, label == c
+        rows.append(torch.stack([(positive & true).sum(), positive.sum(), true.sum()]))
+    return torch.stack(rows, dim=1)
+
+
+def metrics(counts: Counts, *, eps: float = 1.0) -> dict[str, Tensor]:
+    r"""µ-Net's four, per class: with $TP$, $P$ predicted and $T$ true voxels and $\epsilon = 1$
+
+    $\frac{2TP + \epsilon}{T + P + \epsilon}$, $\frac{TP + \epsilon}{T + P - TP + \epsilon}$,
+    $\frac{TP + \epsilon}{P + \epsilon}$, $\frac{TP + \epsilon}{T + \epsilon}$: nothing against nothing is 1.
+    """
+    tp, p, t = counts.float().unbind()
+    values = (
+        (2 * tp + eps) / (t + p + eps),
+        (tp + eps) / (t + p - tp + eps),
+        (tp + eps) / (p + eps),
+        (tp + eps) / (t + eps),
+    )
+    return dict(zip(METRICS, values, strict=True))
