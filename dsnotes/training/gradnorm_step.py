@@ -1,0 +1,125 @@
+"""A step that balances the objective's tasks by GradNorm; works with any supervision of several terms.
+
+    replace(system, make_step=partial(GradNormStep, asymmetry=1.5))
+
+An objective may say which of its terms are one task and where their weights live (`tasks` and `weigh`, as
+`TwoPathway` does); otherwise every term is a task and the step multiplies it by its weight.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from dsnotes.networks.outputs import Network
+from dsnotes.supervision.gradnorm import GradNorm
+from dsnotes.supervision.objective import Batch
+from dsnotes.training import distributed
+from dsnotes.training.settings import Settings
+from dsnotes.training.step import PlainStep
+
+if TYPE_CHECKING:
+    from dsnotes.training.system import System
+
+
+class GradNormStep(PlainStep):
+    """`shared` names the parameter W_s that all tasks reach; None is the coarsest decoder block's last convolution.
+
+    The gradient norms at W_s come from the one graph of the step: a pass for each task down to W_s alone, without the
+    weight gradients of the layers between.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        settings: Settings,
+        *,
+        shared: str | None = None,
+        asymmetry: float = 1.5,
+        balance_lr: float = 0.025,
+        start: tuple[float, ...] | None = None,
+        **how,
+    ) -> None:
+        super().__init__(system, settings, **how)
+        self.objective = system.objective
+        self.shared = shared_parameter(system.network, shared)
+        self.options = {"asymmetry": asymmetry, "lr": balance_lr, "start": start, "device": self.shared.device}
+        self.balance: GradNorm | None = None
+        self.pulls: list[Tensor] = []  # ∇_Ws α_m L_m over the micro-batches so far
+        self.losses: list[Tensor] = []
+        if hasattr(self.objective, "tasks"):
+            self.tasks = self.objective.tasks(system.network)
+            self.begin()
+
+    def begin(self) -> None:
+        self.balance = GradNorm(tuple(self.tasks), **self.options)
+        self.optimisers["balance"] = self.balance.optimiser
+        self.hand_out()
+
+    def hand_out(self) -> None:
+        if hasattr(self.objective, "weigh"):
+            self.objective.weigh(self.network, self.balance.weights)
+
+    def forward_terms(self, batch: Batch) -> dict[str, Tensor]:
+        terms = super().forward_terms(batch)
+        if self.balance is None:  # only now are the terms' names known
+            self.tasks = {name: (name,) for name in terms}
+            self.begin()
+        if hasattr(self.objective, "weigh"):
+            return terms
+        return {name: w * terms[name] for name, w in zip(self.tasks, self.balance.weights.clone(), strict=True)}
+
+    def backward(self, terms: dict[str, Tensor], share: float) -> None:
+        own = [share * sum(terms[name] for name in names) for names in self.tasks.values()]
+        pulls = [torch.autograd.grad(loss, self.shared, retain_graph=True)[0] for loss in own]
+        self.pulls = [a + b for a, b in zip(self.pulls, pulls, strict=True)] if self.pulls else pulls
+        losses = [loss.detach() for loss in own]
+        self.losses = [a + b for a, b in zip(self.losses, losses, strict=True)] if self.losses else losses
+        super().backward(terms, share)
+
+    def update(self) -> Tensor:
+        norm = super().update()
+        pulls, losses = (
+            distributed.total(torch.stack(parts)) / distributed.here().size for parts in (self.pulls, self.losses)
+        )
+        self.pulls, self.losses = [], []
+        alpha = self.balance.weights
+        self.balance.update(losses / alpha, pulls.flatten(1).norm(dim=1) / alpha)
+        self.hand_out()
+        return norm
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        record = super().__call__(batch)
+        return record | {f"alpha {name}": w for name, w in zip(self.tasks, self.balance.weights.clone(), strict=True)}
+
+    def state_dict(self) -> dict:
+        return {} if self.balance is None else {"tasks": self.tasks, "balance": self.balance.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        if not state:
+            return
+        if self.balance is None:
+            self.tasks = state["tasks"]
+            self.begin()
+        self.balance.load_state_dict(state["balance"])
+        self.hand_out()
+
+
+def shared_parameter(network: Network, name: str | None) -> nn.Parameter:
+    """The parameter called `name`; by default the last convolution of the coarsest decoder block."""
+    named = {at: p for at, p in network.named_parameters() if p.ndim > 2}
+    if name is None:
+        blocks = [at for at in named if at.startswith("backbone.decoder.")]
+        if blocks:
+            coarsest = max(int(at.split(".")[2]) for at in blocks)
+            name = next(at for at in reversed(blocks) if at.startswith(f"backbone.decoder.{coarsest}."))
+            if ".shortcut." in name:
+                name = next(at for at in reversed(blocks) if at.startswith(f"backbone.decoder.{coarsest}.body."))
+    if name not in named:
+        raise ValueError(
+            f"GradNorm compares the tasks at one shared parameter, and {name!r} is none of this network's. "
+            f"Name a convolution that all tasks reach, shared=..., such as {', '.join(list(named)[:3])}, …"
+        )
+    return named[name]
