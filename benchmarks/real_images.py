@@ -1,0 +1,130 @@
+"""Systems on a folder of real images, each at the same budget, scored on held-out patients.
+
+    python benchmarks/real_images.py FOLDER --patch 40 56 40 --epochs 30 --iterations 50 --width 16 \\
+        --system "mss-unet" --system "mss-unet strategies=()" [--write NAME]
+
+The folder is in the Decathlon's layout. Every volume is normalised by itself; the patients are split by a hash of seed
+and name. A system may be followed by options of dsnotes.build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from timing import keep, machine, table
+
+import dsnotes
+from dsnotes.data.augment import Augmentation
+from dsnotes.data.preprocess import Preprocess
+from dsnotes.data.splits import split
+from dsnotes.metrics import dice
+
+
+def parse(text: str) -> tuple[str, dict]:
+    name, *options = text.split(maxsplit=1)
+    pairs = (pair.split("=", 1) for pair in (options[0].split(" ") if options else []))
+    return name, {key: ast.literal_eval(value) for key, value in pairs}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--system", action="append", required=True)
+    parser.add_argument("--patch", type=int, nargs="+", required=True)
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--iterations", type=int, default=50)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--spacing", type=float, nargs="+", help="mm an axis to resample to")
+    parser.add_argument("--foreground", type=float, default=1 / 3)
+    parser.add_argument("--clip", type=float, nargs=2)
+    parser.add_argument("--normalise", default="image")
+    parser.add_argument("--augment", action="store_true")
+    parser.add_argument("--mirror", action="store_true", help="test-time mirroring")
+    parser.add_argument("--test", type=float, default=0.2, help="share of the patients that are held out")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--write", metavar="NAME", help="keep the table as results/NAME.md")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    settings = Preprocess(
+        spacing=None if options.spacing is None else tuple(options.spacing),
+        clip=None if options.clip is None else tuple(options.clip),
+        normalise=options.normalise,
+    )
+    with tempfile.TemporaryDirectory() as cache:
+        data = dsnotes.open_dataset(options.folder).preprocess(settings, cache=cache)
+        train, test = split(data, (1 - options.test, options.test), seed=options.seed)
+        rows = [run(text, options, data, train, test) for text in options.system]
+    labels = [name for value, name in data.labels.items() if value]
+    columns = ["system", "parameters", *(f"Dice {name}" for name in labels), "mean ± SD of cases", "training, s"]
+    text = "\n".join(
+        [
+            f"## {options.write or options.folder.name}",
+            "",
+            f"{len(train)} patients train, {len(test)} test (seed {options.seed}); patch {tuple(options.patch)}, "
+            f"width {options.width}, {options.epochs} × {options.iterations} steps of {options.batch}, "
+            f"Adam {options.lr}, poly; on a {machine()}.",
+            "",
+            table(columns, rows),
+        ]
+    )
+    print(text)
+    if options.write:
+        keep(options.write, text)
+
+
+def run(text: str, options, data, train, test) -> list[str]:
+    name, own = parse(text)
+    torch.manual_seed(options.seed)
+    system = dsnotes.build(name, in_channels=train[0].channels, classes=data.classes, **{"width": options.width} | own)
+    settings = replace(
+        system.settings,
+        patch=tuple(options.patch),
+        batch=options.batch,
+        accumulate=1,
+        epochs=options.epochs,
+        iterations=options.iterations,
+        lr=options.lr,
+        schedule="poly",
+        stop="never",
+        foreground=options.foreground,
+        augment=Augmentation() if options.augment else False,
+    )
+    started = time.perf_counter()
+    history = dsnotes.fit(system, train, settings=settings, seed=options.seed, progress=False)
+    seconds = time.perf_counter() - started
+    print(
+        text,
+        f"{seconds:.0f} s",
+        history.notes,
+        f"loss {history[0]['loss']:.3f} → {history[-1]['loss']:.3f}",
+        flush=True,
+    )
+    scores = []
+    for case in test:
+        label = dsnotes.to_label(dsnotes.predict(system, case, patch=tuple(options.patch), mirror=options.mirror))
+        scores.append([dice(label == value, case.label == value) for value in range(1, data.classes)])
+    scores = np.array(scores)
+    print(text, scores.mean(0).round(4), flush=True)
+    parameters = sum(p.numel() for p in system.network.parameters())
+    return [
+        f"`{text}`",
+        f"{parameters:,}",
+        *(f"{value:.3f}" for value in scores.mean(0)),
+        f"{scores.mean():.3f} ± {scores.mean(1).std(ddof=1):.3f}",
+        f"{seconds:.0f}",
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What every benchmark here needs: taking turns, the machine in words, a table kept beside the others."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> str:
+    """The processor without its owner's name for it, threads and torch."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text() if cpuinfo.exists() else ""
+    has = [name for name in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if name in flags]
+    return (
+        f"{platform.machine()} CPU ({', '.join(has) or 'instruction sets unknown'}), "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
+
+
+def take_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each way and round, after one that is not counted; who begins changes from round to round."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds + 1):
+        for name in list(ways)[:: 1 if turn % 2 else -1]:
+            started = time.perf_counter()
+            ways[name]()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: taken[1:] for name, taken in seconds.items()}
+
+
+def ratio(a: list[float], b: list[float]) -> float:
+    """The median of the rounds' own ratios, so that a machine that grows slower slows both alike."""
+    return statistics.median(x / y for x, y in zip(a, b, strict=True))
+
+
+def table(columns: list[str], rows: list[list[object]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def keep(name: str, text: str) -> None:
+    """`results/<name>.md`, which README.md links to."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.md").write_text(text + "\n")
