@@ -84,7 +84,7 @@ class Statistics:
 
 
 def foreground_statistics(
-    cases: Iterable[Case], *, percentiles: tuple[float, float] = (0.5, 99.5), most: int = 20_000_000
+    cases: Iterable[Case], *, percentiles: Pair = (0.5, 99.5), most: int = 20_000_000
 ) -> Statistics:
     """Percentiles, mean and standard deviation of all foreground voxels of the training cases, as nnU-Net takes them.
 
@@ -127,19 +127,20 @@ def _rescale(image: np.ndarray, bounds: Pair | None, rule: str | Pair | None) ->
         return image
     if rule in ("minmax", "window"):
         low, high = bounds if rule == "window" else (float(image.min()), float(image.max()))
-        return _over(image - np.float32(low), high - low, of=high)
+        return _over(image - np.float32(low), high - low)
     if rule == "nonzero":  # a skull-stripped brain: the zeros about it stay zeros
         inside = image != 0
         voxels = image[inside] if inside.any() else image
         mean, std = voxels.mean(dtype=np.float64), voxels.std(dtype=np.float64)
-        return _over(np.where(inside, image - np.float32(mean), np.float32(0)), std, of=mean)
+        return _over(np.where(inside, image - np.float32(mean), np.float32(0)), std)
     mean, std = (image.mean(dtype=np.float64), image.std(dtype=np.float64)) if rule == "image" else rule
-    return _over(image - np.float32(mean), std, of=mean)
+    return _over(image - np.float32(mean), std)
 
 
-def _over(centred: np.ndarray, scale: float, *, of: float) -> np.ndarray:
-    """Divided by its scale; an image that is the same everywhere has none and becomes zero, not noise."""
-    return np.zeros_like(centred) if scale <= 1e-6 * max(abs(of), 1e-6) else centred / np.float32(scale)
+def _over(centred: np.ndarray, scale: float) -> np.ndarray:
+    """Divided by its scale; an image that is the same everywhere has none and becomes zero."""
+    scale = np.float32(scale)
+    return centred / scale if scale > 0 else np.zeros_like(centred)
 
 
 def _a_channel(value: str | Pairs | None, case: Case) -> list:

@@ -61,16 +61,17 @@ def test_other_settings_or_files_make_a_case_anew(folder, tmp_path, phantom):
     assert folders() == 1
     open_dataset(folder).preprocess(Preprocess(normalise="image"), cache=cache)[0]
     assert folders() == 2
-    path = folder / "imagesTr" / "p1_a.nii.gz"
-    case = phantom("p1_a")
-    save_volume(path, case.image + 1, case)
-    os.utime(path, (1, 1))
-    changed = open_dataset(folder).preprocess(Preprocess(clip=(0.0, 1.0)), cache=cache)
-    changed[0]
+    os.utime(folder / "imagesTr" / "p1_a.nii.gz", (1, 1))
+    open_dataset(folder).preprocess(SETTINGS, cache=cache)[0]
     assert folders() == 3
+    label = folder / "labelsTr" / "p1_a.nii.gz"
+    before = label.stat()
+    save_label(label, np.eye(12, 10, dtype="u1")[None].repeat(4, 0), phantom("p1_a"))
+    assert label.stat().st_size != before.st_size
+    os.utime(label, ns=(before.st_atime_ns, before.st_mtime_ns))
     open_dataset(folder).preprocess(SETTINGS, cache=cache)[0]
     assert folders() == 4
-    save_volume(folder / "softTr" / "p1_a.nii.gz", np.ones((4, 12, 10), "f4"), case)
+    save_volume(folder / "softTr" / "p1_a.nii.gz", np.ones((4, 12, 10), "f4"), phantom("p1_a"))
     assert "soft" in open_dataset(folder).preprocess(SETTINGS, cache=cache)[0].extras
     assert folders() == 5
 

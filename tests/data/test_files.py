@@ -163,7 +163,7 @@ def test_time_series_of_vectors(tmp_path):
         ("size", {"array": np.zeros((5, 7), "u1")}),
         ("spacing", {"spacing": (0.7, 0.8, 4.0)}),
         ("direction", {"direction": np.diag([-1, 1, 1])}),
-        ("origin", {"origin": (-3.0, 21.0, 100.0)}),
+        ("origin", {"origin": (-3.0, 20.1, 100.0)}),
     ],
 )
 def test_image_and_label_that_do_not_fit(tmp_path, ct, what, changed):

@@ -195,6 +195,11 @@ def test_onto_the_same_grid_is_the_same_array():
     assert onto(array, grid, grid, order=1) is array
 
 
+def test_a_single_slice_stays_one():
+    case = case_of(blobs((1, 20, 20)))
+    assert resample(case, (9.0, 1.0, 1.0)).space == (1, 20, 16)
+
+
 def test_wrong_settings():
     case = case_of(blobs())
     with pytest.raises(ValueError, match=r"spacing \(1\.0, 1\.0\) came for case a, which has 3 axes.*such as \(3\.0"):
