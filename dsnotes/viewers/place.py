@@ -81,7 +81,7 @@ class Picture:
     """A figure that is in the notebook already: `figure` to change, `save` to keep."""
 
     def __init__(self, figure: Figure, alt: str = "") -> None:
-        self.figure = figure
+        self.figure, self.alt = figure, alt
         Spot().put_figure(figure, alt)
 
     def save(self, path: str | Path) -> Path:
