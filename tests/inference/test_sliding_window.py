@@ -154,6 +154,27 @@ def test_auto_takes_more_of_small_windows_than_of_large():
     assert taken[600, 600] == 1
 
 
+def test_progress_is_quiet_unless_it_takes_long(monkeypatch, capsys):
+    import tqdm.auto
+
+    seconds, seen = [], []
+
+    class Bar(tqdm.auto.tqdm):
+        def __init__(self, **arguments):
+            seconds.append(arguments["delay"])
+            super().__init__(**arguments)
+
+        def update(self, n=1):
+            seen.append((n, self.total))
+            return super().update(n)
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+    sliding_window(torch.sigmoid, torch.zeros(2, 1, 16, 8), patch=(8, 8), batch=4, progress=True)
+    assert seconds[0] >= 2
+    assert seen == [(4, 6), (2, 6)]
+    assert capsys.readouterr().err == ""
+
+
 def test_mirrored_windows_equal_monai_with_the_same_mirrored_network():
     from monai.inferers import sliding_window_inference
 
