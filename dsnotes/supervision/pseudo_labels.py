@@ -28,7 +28,7 @@ from torch.nn import functional
 from dsnotes.losses import bce_dice, binary_cross_entropy, cross_entropy, min_max, soft_dice
 from dsnotes.networks.mu_net import AutoEncoder, TiedDecoder
 from dsnotes.networks.outputs import Backbone, Head, Network
-from dsnotes.shapes import Image, Label, Logits, Outputs, Probs, Scalar, SoftMask
+from dsnotes.shapes import Image, Label, Logits, Outputs, Scalar, SoftMask
 from dsnotes.supervision.objective import Batch
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities
 
@@ -115,7 +115,7 @@ def as_image(label: Label, classes: int, like: Image) -> Image:
     return (label.to(like.dtype) / (classes - 1)).unsqueeze(1).expand(-1, like.shape[1], *like.shape[2:])
 
 
-def as_grey(logits: Logits, restored: Probs) -> Scalar:
+def as_grey(logits: Logits, restored: Image) -> Scalar:
     """L_BD between the prediction, turned into grey values as the mask was, and a restored mask."""
     if logits.shape[1] == restored.shape[1] == 1:
         return bce_dice(logits, restored)
