@@ -1,5 +1,6 @@
 """Files in and out, voxel for voxel, with nibabel and SimpleITK as oracles; and every way a file can be wrong."""
 
+import re
 import shutil
 
 import nibabel
@@ -105,6 +106,17 @@ def test_one_slice_of_a_volume_stays_a_volume(tmp_path):
     assert case.space == (1, 4, 5)
 
 
+def test_a_nifti_of_two_axes_is_turned_and_goes_back(tmp_path):
+    """In nibabel's terms its axes run to the right and to the front, so both are flipped."""
+    array = np.random.default_rng(0).random((4, 5)).astype("f4")
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([2.0, 3, 1, 1])), tmp_path / "flat.nii.gz")
+    case = open_case(tmp_path / "flat.nii.gz")
+    np.testing.assert_array_equal(case.image, array.T[::-1, ::-1])
+    assert case.spacing == (3.0, 2.0)
+    saved = nibabel.load(save_volume(tmp_path / "saved.nii.gz", case.image, case))
+    np.testing.assert_array_equal(saved.get_fdata(dtype="f4"), array)
+
+
 def test_a_case_that_came_from_no_file(tmp_path):
     case = Case("phantom", np.ones((2, 3, 4), "f4"), None, (5.0, 1.0, 2.0))
     image = sitk.ReadImage(str(save_volume(tmp_path / "phantom.nii.gz", case.image, case)))
@@ -121,7 +133,7 @@ def test_a_missing_file_is_answered_with_the_nearest(tmp_path, ct):
     written(tmp_path / "spleen_4.nii.gz", ct)
     with pytest.raises(FileNotFoundError, match=r"no 'liver_12.nii.gz'; the nearest names there: liver_012.nii.gz"):
         open_case(tmp_path / "liver_12.nii.gz")
-    with pytest.raises(FileNotFoundError, match=rf"In {tmp_path} there is no 'imagesTr'; the nearest names there"):
+    with pytest.raises(FileNotFoundError, match=rf"In {re.escape(str(tmp_path))} there is no 'imagesTr'; the near"):
         open_case(tmp_path / "imagesTr" / "liver_012.nii.gz")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"that folder is empty"):
