@@ -38,6 +38,13 @@ def plan(patch: tuple[int, ...], spacing: tuple[float, ...], *, smallest: int = 
     deepest = max(possible)
     if deepest == 0:
         raise ValueError(f"patch {patch} cannot be halved once and keep {smallest} voxels. Use {2 * smallest} or more.")
+    total = [2**n for n in possible]
+    if any(n % s for n, s in zip(patch, total, strict=True)):
+        nearest = tuple(max(1, round(n / s)) * s for n, s in zip(patch, total, strict=True))
+        raise ValueError(
+            f"patch {patch} cannot be halved {tuple(possible)} times. The nearest that can is {nearest}; "
+            f"or ask for fewer with halvings=."
+        )
     strides = tuple(tuple(2 if n + level >= deepest else 1 for n in possible) for level in range(deepest))
     kernels, now, coarsest = [], list(spacing), max(spacing)
     for stride in (*strides, (1,) * len(patch)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from dsnotes.data.preprocess import Preprocess
 from dsnotes.networks.msds_unet import msds_backbone
 from dsnotes.papers.recipe import Recipe, Table
 from dsnotes.supervision import supervise
@@ -17,8 +18,8 @@ from dsnotes.training.gradnorm_step import GradNormStep
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
-HU_WINDOW = (-1000.0, 400.0)  # the paper names none; lung to soft tissue, scaled to [0, 1]
-SPACING = (1.0, 1.0, 1.0)
+# The paper names no window: lung to soft tissue is ours.
+PREPROCESS = Preprocess(spacing=(1.0, 1.0, 1.0), clip=(-1000.0, 400.0), normalise="window")
 
 # λ3 is searched in 0.1…1000 in print; as a penalty on the weights that would outweigh any Dice: 1e-5 instead.
 SETTINGS = Settings(

@@ -10,6 +10,7 @@ reduced (nearest, which the paper leaves open, against linear interpolation of t
 
 from __future__ import annotations
 
+from dsnotes.data.preprocess import Preprocess
 from dsnotes.networks.mss_unet import MSSUNet, plan
 from dsnotes.papers.recipe import Recipe, Table
 from dsnotes.supervision import MultiScale, Objective, Plain, supervise
@@ -22,6 +23,10 @@ PRESETS = ("paper", "official_code")
 LEVEL_WEIGHTS = {"paper": (0.4, 0.2, 0.2, 0.1, 0.1), "official_code": (0.6, 0.1, 0.1, 0.1, 0.1)}
 SPACING = (3.0, 0.78162, 0.78162)  # the "interpolated" KiTS19 set; depth, height, width
 PATCH = (48, 192, 192)
+
+# The percentiles and the mean and deviation of the training foreground, as the release measured them on KiTS19; for
+# other data, take them by dsnotes.data.preprocess.foreground_statistics.
+PREPROCESS = Preprocess(spacing=SPACING, clip=(-68.34, 285.91), normalise=(94.54, 70.52))
 
 # "An epoch" is 250 patches-in-batches. AMSGrad, weight decay and the share of foreground are the release's.
 SETTINGS = Settings(

@@ -79,6 +79,11 @@ def test_he_initialisation_with_the_leak():
     ("patch", "spacing", "answer"),
     [
         ((4, 4), (1.0, 1.0), r"patch \(4, 4\) cannot be halved once .* Use 8 or more"),
+        (
+            (50, 190, 200),
+            (3.0, 0.8, 0.8),
+            r"cannot be halved \(3, 5, 5\) times .* nearest that can is \(48, 192, 192\)",
+        ),
         ((64, 64), (1.0,), r"patch \(64, 64\) and spacing \(1.0,\) differ in axes"),
     ],
 )
