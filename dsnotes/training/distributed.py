@@ -10,7 +10,7 @@ over the batch see only their own process's share.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -61,15 +61,19 @@ def several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def parallel(module: nn.Module) -> nn.Module:
-    """`module`, its gradients averaged over the processes during backward; itself where there is one process."""
+def parallel(module: nn.Module, reaches_all: Callable[[], bool]) -> nn.Module:
+    """`module`, its gradients averaged over the processes during backward; itself where there is one process.
+
+    All begin with the weights of the first. An objective need not reach every head, but DistributedDataParallel waits
+    for the gradient of every parameter, unless it is told to look for those without one in every step.
+    """
     if not several():
         return module
     device = next(module.parameters()).device
     return nn.parallel.DistributedDataParallel(
         module,
         device_ids=[device.index] if device.type == "cuda" else None,
-        find_unused_parameters=True,  # an objective need not reach every head, nor in every step
+        find_unused_parameters=not reaches_all(),
     )
 
 
@@ -91,6 +95,12 @@ def total(values: Tensor) -> Tensor:
     if several():
         dist.all_reduce(values)
     return values
+
+
+def together() -> None:
+    """Wait until all processes are here."""
+    if several():
+        dist.barrier()
 
 
 def from_first(value):

@@ -18,7 +18,7 @@ from dsnotes.training import checkpoints, devices, distributed, precision, sched
 from dsnotes.training.batches import Draw, ahead, for_validation, seed_of
 from dsnotes.training.history import History, Record
 from dsnotes.training.ledger import Ledger
-from dsnotes.training.preflight import augmentation, fitting_patch, refuse_unfit_cases
+from dsnotes.training.preflight import augmentation, fitting_patch, refuse_unfit
 from dsnotes.training.progress import Progress
 from dsnotes.training.settings import Number, Settings
 from dsnotes.training.step import Step
@@ -63,7 +63,7 @@ def fit(
              "accumulate": accumulate, "augment": augment}  # fmt: skip
     settings = replace(settings or system.settings, **{k: v for k, v in given.items() if v is not None})
     settings = replace(settings, patch=fitting_patch(system, settings, train))
-    refuse_unfit_cases(system, train, val)
+    refuse_unfit(system, train, val, seed)
     world = distributed.here()
     device = devices.pick(device, local=world.local)
     folder = None if out is None else checkpoints.prepare(out)
@@ -139,7 +139,9 @@ def begin(
     compile: bool,  # noqa: A002
 ) -> tuple[Step, History]:
     """The step and the history so far: a new one, or what `folder` holds if that is the same run."""
+    distributed.together()  # the first may still be writing for a run before this one
     found = None if folder is None else checkpoints.load(folder)
+    distributed.together()  # nor may it write a new one before the others have looked
     if found is not None and amp == "auto":
         amp = found["run"]["amp"] == "bfloat16"  # measured when the run began; a second measurement may fall otherwise
     dtype, sentence = precision.choose(amp, draw.device, lambda: precision.speedup(system, first_batch(draw)))

@@ -145,16 +145,21 @@ def dry_step_seconds(terms: Terms, batch: Batch) -> float:
     return min(seconds[1:])
 
 
-def dry(terms: Terms, batch: Batch, *, backward: bool) -> None:
-    """One evaluation that leaves no trace: the weights' gradients and the running statistics stay as they were."""
+def dry(terms: Terms, batch: Batch, *, backward: bool) -> list[Tensor | None]:
+    """The gradients of one evaluation, which leaves no trace in the network nor in the random numbers.
+
+    None stands for a parameter that the terms do not reach.
+    """
     network = terms.network
+    device = batch["image"].device
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
     training = network.training
     network.train()
     try:
-        loss = sum(terms(batch).values())
-        if backward:
-            torch.autograd.grad(loss, [p for p in network.parameters() if p.requires_grad], allow_unused=True)
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            loss = sum(terms(batch).values())
+            learning = [p for p in network.parameters() if p.requires_grad]
+            return list(torch.autograd.grad(loss, learning, allow_unused=True)) if backward else []
     finally:
         network.train(training)
         for name, buffer in network.named_buffers():

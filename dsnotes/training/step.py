@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,13 +12,14 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from dsnotes.supervision.objective import Batch
 from dsnotes.training import distributed
-from dsnotes.training.precision import Terms
+from dsnotes.training.precision import Terms, dry
 from dsnotes.training.settings import Settings
 
 if TYPE_CHECKING:
     from dsnotes.training.system import System
 
 
+@runtime_checkable
 class Step(Protocol):
     """What `fit` calls for every batch; made by `system.make_step(system, settings, amp=…, compile=…)`.
 
@@ -55,13 +56,15 @@ class PlainStep:
     ) -> None:
         self.settings, self.network = settings, system.network
         self.terms = Terms(system.network, system.objective, amp=amp, compile=compile)
-        self.parallel = distributed.parallel(self.terms)
+        self.parallel: torch.nn.Module | None = None  # the terms again, their gradients shared between processes
         self.optimisers = {"network": make_optimiser(system.network, settings)}
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         self.network.train()
         self.optimisers["network"].zero_grad(set_to_none=True)
         totals: dict[str, Tensor] = {}
+        if self.parallel is None:
+            self.parallel = distributed.parallel(self.terms, lambda: reaches_all(self.terms, batch))
         for part, share, last in micro_batches(batch, self.settings.accumulate):
             with nullcontext() if last else distributed.quiet(self.parallel):
                 terms = self.forward_terms(part)
@@ -92,6 +95,11 @@ class PlainStep:
 
     def load_state_dict(self, state: dict) -> None:
         pass
+
+
+def reaches_all(terms: Terms, batch: Batch) -> bool:
+    first = {name: value[:2] for name, value in batch.items()}
+    return all(gradient is not None for gradient in dry(terms, first, backward=True))
 
 
 def micro_batches(batch: Batch, parts: int) -> Iterator[tuple[Batch, float, bool]]:
