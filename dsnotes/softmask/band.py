@@ -1,0 +1,301 @@
+"""The matting equations on the unknown band: numbered, assembled and solved one connected band at a time, in numba.
+
+Two pixels are coupled when a window holds both, so a band is a connected set of unknown pixels at most two steps
+apart. Numbered breadth first from one of its ends, the matrix of a ring is a narrow strip along the diagonal: plain
+elimination inside that strip is exact and, for rings up to some twenty pixels wide, faster than any iteration. Wide
+bands and shells in 3-D go to conjugate gradients on the windows themselves.
+
+Everything compiled lives in this one file, because numba looks only at the file of the function called to see
+whether its cache is stale.
+"""
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import numba
+import numpy as np
+
+UNSEEN, OUTSIDE, LESION = -1, -2, -3  # what `number` holds until a pixel gets its number, and for known pixels
+FRONT_LIMIT = 200  # unknowns; a wider strip costs more than the iterations do
+PANEL = 4  # columns eliminated together, so that each touch of the rest does four columns' work
+
+
+def kernel(function):
+    """Compile and keep the machine code beside the source, else in the user's cache folder, else for this process."""
+    options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz", "arcp"}}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError as error:
+        if "cannot cache function" not in str(error):
+            raise
+        return numba.njit(**options)(function)  # a read-only install without a home folder: compile every time
+
+
+@kernel
+@no_type_check
+def _spread(seed, start, number, shape, reach, queue, last):
+    """Number breadth first all that is coupled to `seed`, from `start` on; return the end and the neighbours' kinds.
+
+    When pixel j has been served, all its neighbours have numbers below `last[j] + 1`, and so have those of all
+    pixels before it: that is the strip.
+    """
+    depth, height, width = shape
+    number[seed] = start
+    queue[start] = seed
+    served, end = start, start + 1
+    beside_lesion = beside_outside = False
+    while served < end:
+        pixel = queue[served]
+        z, y, x = pixel // (height * width), pixel // width % height, pixel % width
+        for zz in range(max(0, z - 2 * reach), min(depth, z + 2 * reach + 1)):
+            for yy in range(max(0, y - 2), min(height, y + 3)):
+                row = (zz * height + yy) * width
+                for near in range(row + max(0, x - 2), row + min(width, x + 3)):
+                    kind = number[near]
+                    if kind == UNSEEN:
+                        number[near] = end
+                        queue[end] = near
+                        end += 1
+                    elif kind == OUTSIDE:
+                        beside_outside = True
+                    elif kind == LESION:
+                        beside_lesion = True
+        last[served] = end - 1
+        served += 1
+    return end, beside_lesion, beside_outside
+
+
+@kernel
+@no_type_check
+def _window_centres(band, shape, reach, seen):
+    """Every window that holds a pixel of the band, once; windows lie wholly inside the image."""
+    depth, height, width = shape
+    centres = np.empty(band.size * 9 * (2 * reach + 1), np.int64)
+    count = 0
+    for pixel in band:
+        z, y, x = pixel // (height * width), pixel // width % height, pixel % width
+        for zz in range(max(reach, z - reach), min(depth - reach, z + reach + 1)):
+            for yy in range(max(1, y - 1), min(height - 1, y + 2)):
+                row = (zz * height + yy) * width
+                for centre in range(row + max(1, x - 1), row + min(width - 1, x + 2)):
+                    if not seen[centre]:
+                        seen[centre] = True
+                        centres[count] = centre
+                        count += 1
+    return centres[:count].copy()
+
+
+@kernel
+@no_type_check
+def _deviations(image, centre, offsets, eps, d):
+    """d = (I − μ) / √(‖I − μ‖² + ε): with it a window's Laplacian is 1 − 1·1ᵀ/m − d·dᵀ, m its number of pixels."""
+    m = offsets.size
+    mean = 0.0
+    for t in range(m):
+        d[t] = image[centre + offsets[t]]
+        mean += d[t]
+    mean /= m
+    energy = eps
+    for t in range(m):
+        d[t] -= mean
+        energy += d[t] * d[t]
+    scale = 1.0 / np.sqrt(energy)
+    for t in range(m):
+        d[t] *= scale
+
+
+@kernel
+@no_type_check
+def _assemble(image, centres, offsets, eps, number, start, column, matrix, right):
+    """Add every window to the strip: entry (i, j), i ≥ j, lies at column[j] + i − j. Known lesion goes to `right`."""
+    m = offsets.size
+    d = np.empty(m)
+    index = np.empty(m, np.int64)
+    for centre in centres:
+        _deviations(image, centre, offsets, eps, d)
+        mean = slope = 0.0
+        inside = 0
+        for t in range(m):
+            near = number[centre + offsets[t]]
+            if near >= 0:
+                index[inside] = near - start
+                d[inside] = d[t]
+                inside += 1
+            elif near == LESION:
+                mean += 1.0 / m
+                slope += d[t]
+        for s in range(inside):
+            i = index[s]
+            matrix[column[i]] += 1.0 - 1.0 / m - d[s] * d[s]
+            right[i] += mean + slope * d[s]
+            for t in range(s):
+                j = index[t]
+                matrix[column[min(i, j)] + abs(i - j)] -= 1.0 / m + d[s] * d[t]
+
+
+@kernel
+@no_type_check
+def _eliminate(matrix, column, last, right):
+    """Solve in place: L·D·Lᵀ inside the strip, `PANEL` columns at a time.
+
+    Slices rather than index sums, because numba then need not look out for negative indices: half the time.
+    """
+    n = right.size
+    for first in range(0, n, PANEL):
+        end = last[first] + 1  # the same for the whole panel
+        size = min(PANEL, n - first)
+        for r in range(size):
+            done = matrix[column[first + r] : column[first + r] + end - first - r]
+            for q in range(r + 1, size):
+                target = matrix[column[first + q] : column[first + q] + end - first - q]
+                share, source = done[q - r] / done[0], done[q - r :]
+                for i in range(target.size):
+                    target[i] -= share * source[i]
+        rest = end - first - PANEL
+        if rest <= 0:
+            continue
+        a = matrix[column[first] + 4 : column[first] + 4 + rest]
+        b = matrix[column[first + 1] + 3 : column[first + 1] + 3 + rest]
+        c = matrix[column[first + 2] + 2 : column[first + 2] + 2 + rest]
+        d = matrix[column[first + 3] + 1 : column[first + 3] + 1 + rest]
+        pivot_a, pivot_b = matrix[column[first]], matrix[column[first + 1]]
+        pivot_c, pivot_d = matrix[column[first + 2]], matrix[column[first + 3]]
+        for k in range(rest):
+            target = matrix[column[first + PANEL + k] : column[first + PANEL + k] + rest - k]
+            share_a, share_b, share_c, share_d = a[k] / pivot_a, b[k] / pivot_b, c[k] / pivot_c, d[k] / pivot_d
+            ak, bk, ck, dk = a[k:], b[k:], c[k:], d[k:]
+            for i in range(target.size):
+                target[i] -= share_a * ak[i] + share_b * bk[i] + share_c * ck[i] + share_d * dk[i]
+    for j in range(n):
+        below, rows = matrix[column[j] + 1 : column[j] + 1 + last[j] - j], right[j + 1 : last[j] + 1]
+        solved = right[j] / matrix[column[j]]
+        for i in range(rows.size):
+            rows[i] -= below[i] * solved
+    for j in range(n - 1, -1, -1):
+        below, rows = matrix[column[j] + 1 : column[j] + 1 + last[j] - j], right[j + 1 : last[j] + 1]
+        known = 0.0
+        for i in range(rows.size):
+            known += below[i] * rows[i]
+        right[j] = (right[j] - known) / matrix[column[j]]
+
+
+@kernel
+@no_type_check
+def _iterate(image, centres, offsets, eps, number, start, n, tolerance, limit):
+    """Conjugate gradients with a diagonal preconditioner; a window passes its mean and its slope back to its pixels."""
+    m = offsets.size
+    d = np.empty((centres.size, m))
+    index = np.empty((centres.size, m), np.uint32)  # number in the band; n for every known pixel
+    windows, diagonal, residual = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n + 1)
+    for w in range(centres.size):
+        _deviations(image, centres[w], offsets, eps, d[w])
+        mean = slope = 0.0
+        for t in range(m):
+            near = number[centres[w] + offsets[t]]
+            index[w, t] = near - start if near >= 0 else n
+            if near == LESION:
+                mean += 1.0 / m
+                slope += d[w, t]
+        for t in range(m):
+            windows[index[w, t]] += 1.0
+            diagonal[index[w, t]] += 1.0 - 1.0 / m - d[w, t] ** 2
+            residual[index[w, t]] += mean + slope * d[w, t]
+    x, direction, image_of = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n + 1)
+    energy = 0.0
+    for i in range(n):
+        direction[i] = residual[i] / diagonal[i]
+        energy += residual[i] * direction[i]
+    enough = tolerance**2 * eps  # the softest modes, lone bright pixels, weigh no more than ε
+    for _ in range(limit):
+        if energy <= enough:
+            return x[:n], True
+        for i in range(n):
+            image_of[i] = windows[i] * direction[i]
+        for w in range(centres.size):
+            pixels, deviation = index[w], d[w]
+            mean = slope = 0.0
+            for t in range(m):
+                value = direction[pixels[t]]
+                mean += value
+                slope += deviation[t] * value
+            mean /= m
+            for t in range(m):
+                image_of[pixels[t]] -= mean + slope * deviation[t]
+        curvature = 0.0
+        for i in range(n):
+            curvature += direction[i] * image_of[i]
+        step = energy / curvature
+        previous, energy = energy, 0.0
+        for i in range(n):
+            x[i] += step * direction[i]
+            residual[i] -= step * image_of[i]
+            energy += residual[i] ** 2 / diagonal[i]
+        for i in range(n):
+            direction[i] = residual[i] / diagonal[i] + energy / previous * direction[i]
+    return x[:n], False
+
+
+@kernel
+@no_type_check
+def solve_bands(image, trimap, eps, reach, front_limit, tolerance, limit):
+    """α of every pixel of a stack, and how many pixels lie in bands on which the iteration did not settle.
+
+    `reach` is 0 for windows of 3×3 inside a slice and 1 for windows of 3×3×3.
+    """
+    shape = trimap.shape
+    values, kinds = image.ravel(), trimap.ravel()
+    alpha = np.empty(values.size, np.float32)
+    number = np.empty(values.size, np.int32)
+    unknown = 0
+    for pixel in range(values.size):
+        alpha[pixel] = kinds[pixel] > 0
+        if kinds[pixel] == 0:
+            number[pixel] = UNSEEN
+            unknown += 1
+        else:
+            number[pixel] = LESION if kinds[pixel] > 0 else OUTSIDE
+    offsets = np.empty(9 * (2 * reach + 1), np.int64)
+    for t in range(offsets.size):
+        offsets[t] = ((t // 9 - reach) * shape[1] + t // 3 % 3 - 1) * shape[2] + t % 3 - 1
+    queue, last = np.empty(unknown, np.int32), np.empty(unknown, np.int32)
+    seen = np.zeros(values.size, np.bool_)
+    end, unsettled = 0, 0
+    for pixel in range(values.size):
+        if number[pixel] != UNSEEN:
+            continue
+        start = end
+        end, beside_lesion, beside_outside = _spread(pixel, start, number, shape, reach, queue, last)
+        if not (beside_lesion and beside_outside):  # energy 0: the one kind it touches; ½ where it touches none
+            constant = 1.0 if beside_lesion else 0.0 if beside_outside else 0.5
+            for j in range(start, end):
+                alpha[queue[j]] = constant
+            continue
+        far = queue[end - 1]  # from one end the front of an open band is half as wide
+        for j in range(start, end):
+            number[queue[j]] = UNSEEN
+        _spread(far, start, number, shape, reach, queue, last)
+        band = queue[start:end]
+        n = band.size
+        centres = _window_centres(band, shape, reach, seen)
+        reached = last[start:end] - np.int32(start)
+        squares = 0.0
+        for j in range(n):
+            reached[j] = reached[min(j | (PANEL - 1), n - 1)]
+            squares += float(reached[j] - j) ** 2
+        if squares <= n * float(front_limit) ** 2:
+            column = np.empty(n, np.int64)
+            entries = 0
+            for j in range(n):
+                column[j] = entries
+                entries += reached[j] - j + 1
+            matrix, solution = np.zeros(entries), np.zeros(n)
+            _assemble(values, centres, offsets, eps, number, start, column, matrix, solution)
+            _eliminate(matrix, column, reached, solution)
+        else:
+            solution, settled = _iterate(values, centres, offsets, eps, number, start, n, tolerance, limit)
+            if not settled:
+                unsettled += n
+        for j in range(n):
+            alpha[band[j]] = min(1.0, max(0.0, solution[j]))
+    return alpha.reshape(shape), unsettled

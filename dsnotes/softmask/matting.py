@@ -1,0 +1,144 @@
+"""Soft masks by closed-form matting: the lesion's share of every pixel near its edge, from the image itself.
+
+Levin, Lischinski, Weiss 2007 (https://doi.org/10.1109/TPAMI.2007.1177), as used for nodules by
+Wang et al., https://arxiv.org/abs/2007.14556. In every window w of m pixels α is a straight-line function of the grey
+value, up to ε:
+
+    L_ij = Σ_{w ∋ i, j} [ δ_ij − (1 + (I_i − μ_w)(I_j − μ_w) / (σ²_w + ε/m)) / m ],    minimise αᵀ L α
+
+Departs from the paper: pixels known from the trimap are held exactly (core 1, outside 0) rather than by a penalty, so
+only the unknown band is solved for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+
+AnyArray = Shaped[np.ndarray, "..."]
+Alpha = Float32[np.ndarray, "..."]
+
+REACH = {"slice": 0, "volume": 1}
+TOLERANCE = 1e-6  # in α
+ITERATIONS = 20_000
+
+
+def soft_mask(
+    image: AnyArray, trimap: AnyArray, eps: float | int = 1e-7, *, window: Literal["slice", "volume"] = "slice"
+) -> Alpha:
+    r"""α ∈ [0, 1] on the image's grid: 1 where the trimap is 1, 0 where it is −1, matted where it is 0.
+
+    ε belongs to grey values in [0, 1] (1e-7 for clean images, 1e-5 … 1e-4 for noisy CT): an image that leaves [0, 1],
+    such as one in HU, is first brought there by its own minimum and maximum.
+
+    A stack (depth, height, width) is solved slice by slice. A band that touches known pixels of one kind only takes
+    that kind's value (the energy is 0 there), so a slice without core comes back empty; `window="volume"`, windows of
+    3×3×3, lets the neighbouring slices speak. A band that touches no known pixel at all is ½.
+    """
+    grey, kinds = _checked(image, trimap, eps, window)
+    from dsnotes.softmask import band  # numba
+
+    alpha, unsettled = band.solve_bands(grey, kinds, float(eps), REACH[window], band.FRONT_LIMIT, TOLERANCE, ITERATIONS)
+    if unsettled:
+        raise RuntimeError(
+            f"matting did not settle in {ITERATIONS} iterations on {unsettled} of {np.count_nonzero(kinds == 0)} "
+            f"unknown pixels at eps={eps:g}. Use a larger eps (try {max(100 * eps, 1e-5):g}) or a narrower trimap."
+        )
+    return alpha.reshape(trimap.shape)
+
+
+def soft_masks(
+    images: Sequence[AnyArray] | AnyArray,
+    trimaps: Sequence[AnyArray] | AnyArray,
+    eps: float | int = 1e-7,
+    *,
+    window: Literal["slice", "volume"] = "slice",
+    workers: int | None = None,
+) -> list[Alpha] | Alpha:
+    """`soft_mask` of each pair, on `workers` threads (default: one a core): an array for arrays, a list for lists."""
+    if len(images) != len(trimaps):
+        raise ValueError(
+            f"{len(images)} images but {len(trimaps)} trimaps. Pass one trimap for each image, in the same order."
+        )
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers={workers}: at least one thread is needed. Leave it out to use every core.")
+    one = partial(_numbered_soft_mask, images, trimaps, eps, window)
+    threads = min(workers or _cores(), max(1, len(images)))
+    if threads == 1:
+        masks = [one(k) for k in range(len(images))]
+    else:
+        one(0)  # compiles, or loads what was compiled, before the threads ask for it all at once
+        with ThreadPoolExecutor(threads) as pool:
+            masks = list(pool.map(one, range(len(images))))
+    if isinstance(images, np.ndarray) and isinstance(trimaps, np.ndarray):
+        return np.array(masks, np.float32).reshape(trimaps.shape)
+    return masks
+
+
+def _numbered_soft_mask(images, trimaps, eps, window, k):
+    try:
+        return soft_mask(images[k], trimaps[k], eps, window=window)
+    except (ValueError, RuntimeError) as error:
+        raise type(error)(f"image {k} of {len(images)}: {error}") from error
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _checked(image: AnyArray, trimap: AnyArray, eps: float, window: str):
+    """What the solver takes: grey values in [0, 1] and a trimap, both (depth, height, width)."""
+    if image.shape != trimap.shape:
+        raise ValueError(
+            f"image {image.shape} and trimap {trimap.shape} differ in shape. "
+            f"Make the trimap from a mask on the image's own grid, without channel axes."
+        )
+    if window not in REACH:
+        raise ValueError(f'window="{window}" is unknown. Use "slice" (3×3) or "volume" (3×3×3).')
+    needed = (3, 3) if window == "slice" else (3, 3, 3)
+    if not len(needed) <= image.ndim <= 3 or min(image.shape[-len(needed) :]) < 3:
+        raise ValueError(
+            f'an image of {image.shape} holds no window of {"×".join("3" * len(needed))} for window="{window}". '
+            f"Pass (height, width) or (depth, height, width) with at least 3 pixels a side"
+            + ("." if window == "slice" else ', or window="slice".')
+        )
+    if not eps >= 1e-12:
+        raise ValueError(
+            f"eps={eps}: below 1e-12 the equations are singular in double precision. The usual value is 1e-7."
+        )
+    low, high = float(image.min()), float(image.max())
+    if not np.isfinite(high - low):
+        bad = np.count_nonzero(~np.isfinite(image))
+        raise ValueError(
+            f"image holds {bad} NaN or infinite pixels of {image.size}. "
+            f"Replace them, for instance with np.nan_to_num(image, nan=image[np.isfinite(image)].min())."
+        )
+    if trimap.dtype.kind not in "iu" or trimap.min() < -1 or trimap.max() > 1:
+        values = np.unique(trimap)
+        if not np.isin(values, (-1, 0, 1)).all():
+            raise ValueError(
+                f"trimap holds {_few(values)}, but −1 is outside, 0 unknown and 1 lesion. Convert it: "
+                f"np.where(trimap == lesion_value, 1, np.where(trimap == outside_value, -1, 0))."
+            )
+    for value, name, remedy in (
+        (1, "lesion", "Erode less (a smaller radius), or use trimap_from_mask(mask, radius, keep_small=True)"),
+        (-1, "outside", "Crop the image with more margin round the lesion, or use a smaller radius"),
+    ):
+        if not (trimap == value).any():
+            raise ValueError(f"trimap has no {name} pixel ({value}), so α is not determined. {remedy}.")
+    grey = np.ascontiguousarray(image, np.float64)
+    if low < 0 or high > 1:
+        grey = (grey - low) / (high - low or 1.0)
+    volume = (1, *image.shape)[-3:]
+    return grey.reshape(volume), np.ascontiguousarray(trimap, np.int8).reshape(volume)
+
+
+def _few(values) -> str:
+    shown = ", ".join(f"{v:g}" for v in values[:4])
+    return shown if len(values) <= 4 else f"{len(values)} values ({shown}, …)"

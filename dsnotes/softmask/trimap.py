@@ -1,0 +1,107 @@
+"""Trimaps: which pixels are surely lesion (1), surely outside (−1) and left to the image to decide (0).
+
+Strategies 1 and 2 of Wang et al., https://arxiv.org/abs/2007.14556; the third, RECIST axes, makes a mask first
+(`recist.mask_from_recist`) and goes on with strategy 1. The paper gives no radius: 2 or 3 pixels suit 64×64, 4 suit
+256×256.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int8, Shaped
+
+AnyMask = Shaped[np.ndarray, "..."]
+Trimap = Int8[np.ndarray, "..."]
+
+
+def trimap_from_mask(mask: AnyMask, radius: int = 3, *, keep_small: bool = False) -> Trimap:
+    """1 where the mask eroded by a disk of `radius` pixels is, −1 outside the mask dilated by it, 0 between.
+
+    A stack (depth, height, width) is worked slice by slice. Beyond the image's border the mask is taken to go on as it
+    does at the border, so a lesion cut by the crop is not eroded from there. Where erosion would leave a slice's
+    lesion without core, its deepest pixels stay core. A small lesion beside a larger one is left to the image, which
+    then calls it outside; with `keep_small=True` every connected lesion keeps its deepest pixels.
+    """
+    import cv2
+
+    inside = _binary(mask, "mask")
+    if radius < 1:
+        raise ValueError(f"radius={radius} leaves no pixel unknown. Use a whole number from 1 on; 3 suits 64×64 crops.")
+    if mask.ndim not in (2, 3):
+        raise ValueError(f"mask has shape {mask.shape}. Pass (height, width) or (depth, height, width), no channels.")
+    if not inside.any():
+        raise ValueError("mask is empty, so there is no lesion to soften. Leave this case out or check its label.")
+    trimap = np.empty(mask.shape, np.int8)
+    disk = _disk(radius)
+    for index, level in enumerate(inside.reshape(-1, *mask.shape[-2:])):
+        core = cv2.erode(level, disk)
+        if keep_small or not core.any():
+            core |= _deepest_of_vanished(level, core, whole=not keep_small)
+        trimap.reshape(-1, *mask.shape[-2:])[index] = core + cv2.dilate(level, disk)
+    trimap -= 1
+    if trimap.min() > -1:
+        raise ValueError(
+            f"radius={radius} leaves no pixel outside the lesion in {mask.shape}. "
+            f"Crop the image with more margin round the lesion, or use a smaller radius."
+        )
+    return trimap
+
+
+def trimap_from_readers(masks: Sequence[AnyMask] | AnyMask) -> Trimap:
+    """1 inside every reader's outline, −1 outside all of them, 0 where they disagree; `masks` are (readers, *space).
+
+    In a stack, slices that not everyone drew have no core: `soft_mask(…, window="volume")` fills them from the
+    slices beside them.
+    """
+    readers = np.asarray(masks)
+    if readers.ndim not in (3, 4) or len(readers) < 2:
+        raise ValueError(
+            f"masks have shape {readers.shape}; needed are two or more readers' masks on one grid, (readers, *space). "
+            f"With a single mask use trimap_from_mask(mask, radius)."
+        )
+    votes = _binary(readers, "masks").sum(axis=0, dtype=np.int16)
+    empty = [k for k, reader in enumerate(readers) if not reader.any()]
+    if empty:
+        raise ValueError(f"readers {empty} drew nothing. Leave their masks out: masks[[0, 1, …]].")
+    if votes.max() < len(readers):
+        raise ValueError(
+            f"no pixel lies inside all {len(readers)} outlines (at most {votes.max()} agree), so there is no core. "
+            f"Leave out the reader who drew elsewhere, or soften the consensus: "
+            f"trimap_from_mask(consensus(masks), radius)."
+        )
+    if votes.min() > 0:
+        raise ValueError("no pixel lies outside all outlines. Crop with more margin round the lesion.")
+    return (votes == len(readers)).astype(np.int8) - (votes == 0)
+
+
+def _binary(mask: AnyMask, name: str) -> np.ndarray:
+    """The mask as contiguous 0/1 bytes."""
+    if mask.dtype == bool:
+        return np.ascontiguousarray(mask).view(np.uint8)
+    if mask.size and (mask.min() < 0 or mask.max() > 1 or (mask.dtype.kind == "f" and not np.isin(mask, (0, 1)).all())):
+        raise ValueError(
+            f"{name} holds values from {mask.min():g} to {mask.max():g}; needed are 0 and 1. Pick the lesion's value: "
+            f"{name} == 1, or threshold: {name} > 0.5."
+        )
+    return np.ascontiguousarray(mask, np.uint8)
+
+
+def _disk(radius: int) -> np.ndarray:
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    return (y * y + x * x <= radius * radius).astype(np.uint8)
+
+
+def _deepest_of_vanished(level: np.ndarray, core: np.ndarray, *, whole: bool) -> np.ndarray:
+    """Of each connected lesion without core (or of the `whole` level) the pixels farthest from any pixel outside."""
+    import cv2
+
+    count, parts = (2, level) if whole else cv2.connectedComponents(level)
+    kept = np.zeros_like(level)
+    depth = cv2.distanceTransform(level, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    for part in range(1, count):
+        own = parts == part
+        if own.any() and not core[own].any():
+            kept[own & (depth == depth[own].max())] = 1
+    return kept

@@ -1,0 +1,118 @@
+"""Trimaps against SciPy's morphology and the two strategies as the paper words them."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from dsnotes.softmask import trimap_from_mask, trimap_from_readers
+
+
+def disc(size=64, radius=18.0, centre=None):
+    y, x = np.mgrid[:size, :size]
+    cy, cx = centre or (size / 2, size / 2)
+    return np.hypot(y - cy, x - cx) < radius
+
+
+def structure(radius):
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    return y**2 + x**2 <= radius**2
+
+
+def by_scipy(mask, radius):
+    core = ndimage.binary_erosion(mask, structure(radius), border_value=1)
+    wide = ndimage.binary_dilation(mask, structure(radius))
+    return core.astype(int) + wide - 1
+
+
+@pytest.mark.parametrize("radius", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("size", [64, 256])
+def test_same_pixels_as_scipy(size, radius):
+    rng = np.random.default_rng(radius)
+    wobbly = ndimage.gaussian_filter(rng.normal(size=(size, size)), size / 20)
+    mask = disc(size, 0.3 * size) | (wobbly > 2.2 * wobbly.std())
+    np.testing.assert_array_equal(trimap_from_mask(mask, radius), by_scipy(mask, radius))
+
+
+def test_a_stack_is_its_slices():
+    stack = np.stack([disc(radius=r) for r in (8, 12, 9)]).astype(np.uint8)
+    stack = np.concatenate([stack, np.zeros((1, 64, 64), np.uint8)])  # and one without lesion
+    trimap = trimap_from_mask(stack, 2)
+    for level, expected in zip(trimap[:3], stack[:3], strict=True):
+        np.testing.assert_array_equal(level, trimap_from_mask(expected, 2))
+    assert (trimap[3] == -1).all()
+    assert trimap.dtype == np.int8
+
+
+def test_a_lesion_at_the_border_goes_on_beyond_it():
+    mask = np.zeros((32, 32), bool)
+    mask[10:20, :12] = True
+    trimap = trimap_from_mask(mask, 3)
+    assert (trimap[13:17, 0] == 1).all()
+    assert (trimap[14, 8:10] == [1, 0]).all()  # three pixels off the free edge
+
+
+def test_a_lesion_that_erosion_deletes_keeps_its_deepest_pixels():
+    mask = np.zeros((20, 20), bool)
+    mask[8:11, 5:12] = True  # 3 rows: the middle one is deepest
+    trimap = trimap_from_mask(mask, 4)
+    np.testing.assert_array_equal(np.argwhere(trimap == 1), [(9, c) for c in range(6, 11)])
+    assert (trimap == 0).sum() == (by_scipy(mask, 4) == 0).sum() - 5
+
+
+def test_a_small_lesion_beside_a_large_one_is_kept_when_asked():
+    mask = disc(radius=12)
+    mask[2:5, 2:5] = True
+    assert not (trimap_from_mask(mask, 3)[:6, :6] == 1).any()
+    kept = trimap_from_mask(mask, 3, keep_small=True)
+    np.testing.assert_array_equal(np.argwhere(kept[:6, :6] == 1), [(3, 3)])
+    np.testing.assert_array_equal(kept[10:], by_scipy(mask, 3)[10:])
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
+def test_any_mask_of_zeros_and_ones(dtype):
+    np.testing.assert_array_equal(trimap_from_mask(disc().astype(dtype), 2), by_scipy(disc(), 2))
+
+
+@pytest.mark.parametrize(
+    ("mask", "radius", "text"),
+    [
+        (disc() * 2, 3, r"values from 0 to 2.*mask == 1"),
+        (disc() * 0.5, 3, r"from 0 to 0\.5.*mask > 0\.5"),
+        (np.where(disc(), np.nan, 0.0), 3, "values from nan to nan"),
+        (np.zeros((9, 9), bool), 1, "mask is empty.*check its label"),
+        (disc(), 0, "radius=0 leaves no pixel unknown"),
+        (np.ones((1, 1, 9, 9), bool), 1, r"\(1, 1, 9, 9\).*no channels"),
+        (np.ones((9, 9), bool), 1, "no pixel outside the lesion.*more margin"),
+    ],
+)
+def test_what_is_refused(mask, radius, text):
+    with pytest.raises(ValueError, match=text):
+        trimap_from_mask(mask, radius)
+
+
+def test_readers_agree_inside_all_and_outside_all():
+    """Strategy 2: the intersection is lesion, the complement of the union background, the rest unknown."""
+    readers = [disc(radius=r, centre=(32, 32 + s)) for r, s in ((10, 0), (12, 3), (9, -2), (11, 1))]
+    trimap = trimap_from_readers(readers)
+    np.testing.assert_array_equal(trimap == 1, np.logical_and.reduce(readers))
+    np.testing.assert_array_equal(trimap == -1, ~np.logical_or.reduce(readers))
+    np.testing.assert_array_equal(trimap, trimap_from_readers(np.stack(readers).astype(np.uint8)))
+
+
+def test_readers_of_one_mind_leave_nothing_unknown():
+    np.testing.assert_array_equal(trimap_from_readers([disc(), disc()]), np.where(disc(), 1, -1))
+
+
+@pytest.mark.parametrize(
+    ("masks", "text"),
+    [
+        ([disc(centre=(12, 12), radius=5), disc(centre=(40, 40), radius=5)], "at most 1 agree.*soften the consensus"),
+        ([disc()], r"\(1, 64, 64\).*trimap_from_mask"),
+        ([disc(), np.zeros((64, 64), bool)], r"readers \[1\] drew nothing"),
+        ([disc().astype(np.uint8) * 255] * 2, "masks holds values from 0 to 255"),
+        ([np.ones((9, 9), bool)] * 2, "no pixel lies outside"),
+    ],
+)
+def test_readers_that_are_refused(masks, text):
+    with pytest.raises(ValueError, match=text):
+        trimap_from_readers(masks)
