@@ -1,0 +1,15 @@
+"""CT-like cases drawn from continuous shapes, so that the true share of lesion in every voxel is known.
+
+Case i of a seed is the same patient whatever the number asked for, and on any grid: a finer one shows more of it. The
+natural field of view is that of a small adult; where a spacing is given, everything (tumours too) is drawn at the
+scale that fills size × spacing, while blur and noise stay those of a scanner. Images are whole Hounsfield units and
+fractions are multiples of 1/4096, so that every machine makes the same ones. Axes: z upwards, y to the back, x to the
+patient's left.
+"""
+
+from dsnotes.data.phantoms.abdomen import abdomen
+from dsnotes.data.phantoms.kidneys import kidneys
+from dsnotes.data.phantoms.lung import lung
+from dsnotes.data.phantoms.nodules import nodules
+
+__all__ = ["abdomen", "kidneys", "lung", "nodules"]

@@ -1,0 +1,122 @@
+"""What chest and belly share: wall of skin, fat and muscle, spine, ribs, hollow organs, the table underneath."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dsnotes.data.phantoms.forms import EVERYWHERE, Form, Number, capsule, within
+from dsnotes.data.phantoms.scanner import (
+    AIR,
+    CARTILAGE,
+    CORTEX,
+    DISC,
+    FAT,
+    FLUID,
+    MARROW,
+    MUSCLE,
+    SKIN,
+    Canvas,
+)
+
+
+def barrel(y0: Number, half_width: Number, half_depth: Number, power: Number = 2.4) -> Form:
+    """An upright tube of rounded section about (y0, 0). Its distance is measured along rays from the middle."""
+
+    def distance(z, y, x):
+        y = y - y0
+        level = (np.abs(x / half_width) ** power + np.abs(y / half_depth) ** power) ** (1 / power) + 1e-9
+        return np.hypot(y, x) * (1 - 1 / level) + 0 * z
+
+    return Form(distance, *EVERYWHERE)
+
+
+def paint_table(canvas: Canvas, y: Number) -> None:
+    """The couch: a thin curved shell."""
+    shell = Form(lambda z, yy, x: np.abs(yy - y + 9e-4 * x * x) - 1.5 + 0 * z, (-1e4, y - 40, -1e4), (1e4, y + 3, 1e4))
+    canvas.paint(shell, -150.0)
+
+
+def paint_wall(canvas: Canvas, body: Form, muscle: Form, rng: np.random.Generator) -> None:
+    """Skin, fat under it, and a coat of muscle in two layers with fat between them."""
+    canvas.paint_hollow(body, SKIN, 2.0, FAT + rng.normal(0, 6))
+    wave, phase = rng.uniform(45, 70), rng.uniform(0, 6)
+    coat = canvas.paint(muscle, MUSCLE + rng.normal(0, 6))
+    z, y, x = canvas.grid.axes(coat.window)
+    # the fascia between the layers, now nearer the skin and now farther, here thick and there thin
+    middle = 6 + 2 * np.sin(2 * np.pi * (x - y + 0.4 * z) / wave + phase)
+    thick = 0.9 + 0.8 * np.sin(2 * np.pi * (x + y) / (1.7 * wave))
+    gap = np.abs(coat.distance + middle) - thick
+    canvas.mix(coat._replace(share=np.clip(0.5 - gap / coat.cell, 0, 1)), FAT + 25)
+
+
+def paint_spine(
+    canvas: Canvas, rng: np.random.Generator, *, y: Number, radii: tuple[Number, Number], pitch: Number
+) -> None:
+    """Bodies of spongy bone in a cortical shell with discs between, canal, arch, processes. `radii`: depth, width."""
+    deep, wide = radii
+    back = y + deep + 7.0  # the canal's middle
+    shift = rng.uniform(0, pitch)
+
+    def phase(z):  # from the middle of the nearest disc
+        return np.abs((z + shift) % pitch - pitch / 2)
+
+    def arch(z, yy, x):  # a ring about the canal with a spine behind and a wing on each side, broken by joints
+        behind = yy - back - 12
+        ring = np.abs(np.hypot(yy - back, x) - 11.5) - 2.6
+        spine = np.maximum(np.abs(x) - 2.8, np.abs(behind - 8) - 9)
+        wing = np.maximum(np.abs(yy - back + 3 - 0.25 * np.abs(x)) - 3.0, np.abs(np.abs(x) - 19) - 9)
+        return np.maximum(np.minimum(np.minimum(ring, spine), wing), 4.5 - phase(z + 0.5 * behind))
+
+    whole = barrel(y, wide, deep, power=2.6)
+    body = Form(whole.distance, (-1e4, y - deep - 3, -wide - 3), (1e4, y + deep + 3, wide + 3))
+    bone = Form(lambda z, yy, x: np.maximum(body.distance(z, yy, x), 3.2 - phase(z)), body.low, body.high)
+    canvas.paint(Form(arch, (-1e4, back - 14, -40.0), (1e4, back + 34, 40.0)), 380.0 + rng.normal(0, 40))
+    canvas.paint(body, DISC)
+    canvas.paint_hollow(bone, CORTEX * 0.75, 2.2, MARROW + rng.normal(0, 35))
+    canvas.paint(capsule((-1e4, back, 0), (1e4, back, 0), 8.0), FLUID + 20)
+
+
+def ribs(
+    cage: Form,
+    *,
+    pitch: Number,
+    shift: Number,
+    thick: Number,
+    tall: Number,
+    slope: Number,
+    clear: Number,
+    droop: Number = 0.0,
+) -> Form:
+    """Rods that run round the cage `clear` mm off its inside, falling `slope` mm per mm from back to front and `droop`
+    from the middle to the side."""
+
+    def distance(z, y, x):
+        out = cage.distance(z, y, x) - clear - thick / 2
+        up = (z - slope * y + shift + droop * np.abs(x)) % pitch - pitch / 2
+        u, v = (2 * out / thick) ** 2, (2 * up / tall) ** 2 / (1 + slope**2 + droop**2)
+        k0 = np.sqrt(u + v)
+        k1 = np.sqrt(u * (2 / thick) ** 2 + v * (2 / tall) ** 2)
+        return k0 * (k0 - 1) / np.maximum(k1, 1e-9)
+
+    return Form(distance, *EVERYWHERE)
+
+
+def paint_ribs(canvas: Canvas, rods: Form, *, front: Number | None = None) -> None:
+    """A shell of dense bone about marrow; in front of y = `front` ribs are cartilage."""
+    canvas.paint_hollow(rods, CORTEX, 1.8, MARROW + 30)
+    if front is not None:
+        before = Form(lambda z, y, x: y - front + 0 * (z + x), (-1e4,) * 3, (1e4, front + 4, 1e4))
+        canvas.paint(within(before, rods), CARTILAGE)
+
+
+def paint_hollow_organ(
+    canvas: Canvas, form: Form, wall: Number, inside: Number | np.ndarray, *, thick: Number = 2.2, gas: Number = 0
+) -> None:
+    """A wall, what it holds (a number or a field over the grid), and gas over the front `gas` part of it."""
+    inner = canvas.paint(form, wall).peeled(thick)
+    canvas.mix(inner, inside[inner.window] if isinstance(inside, np.ndarray) else inside)
+    if gas:
+        y = canvas.grid.axes(inner.window)[1]
+        level = form.low[1] + gas * (form.high[1] - form.low[1])
+        bubble = np.minimum(inner.share, np.clip(0.5 - (y - level) / inner.cell, 0, 1))
+        canvas.mix(inner._replace(share=bubble), AIR + 40)
