@@ -1,0 +1,1 @@
+"""Runs: notebooks with parameters, sweeps of them, and the tables that their results fill."""
