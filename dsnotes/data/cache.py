@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from dsnotes.data.layout import axes
 from dsnotes.data.resample import Grid
 
 FORMAT = 1  # raise it when what is stored, or how it is computed, changes: older folders are then no longer found
+OPEN = 64  # cases kept open: opening one takes longer than reading a small patch; a map holds a file of the system's
 PLAIN = {"geometry": Geometry, "grid": Grid}
 
 
@@ -56,6 +58,7 @@ def _store(case: Case, place: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
+@lru_cache(OPEN)
 def _load(place: Path) -> Case:
     about = json.loads((place / "case.json").read_text(encoding="utf-8"))
     extras = about["extras"]

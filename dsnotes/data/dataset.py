@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import SupportsIndex
 
@@ -27,7 +28,7 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
     """`data[3]` opens the fourth case, `data["case_07"]` the one of that name, `data[:10]` is a dataset again.
 
     Every look opens the files anew: `list(data)` keeps small cases in memory, `data.preprocess(…, cache=folder)`
-    reads from disk only what a patch needs.
+    reads from disk only what a patch needs and keeps the cases used last open.
     """
 
     name: str
@@ -86,7 +87,7 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
             labels=labels,
             modality=modality,
             steps=(*self.steps, settings),
-            cache=Path(cache) if cache is not None else self.cache,
+            cache=Path(cache).absolute() if cache is not None else self.cache,
         )
 
     def _case(self, entry: Entry) -> Case:
@@ -100,11 +101,15 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
             return make()
         return cached(self.cache / f"{entry.name}-{self._key(entry)}", make)
 
+    @cached_property
+    def _settings(self) -> list[str]:
+        return [step.json() for step in self.steps]
+
     def _key(self, entry: Entry) -> str:
         files = [(str(path.relative_to(self.folder)), path.stat()) for path in entry.files()]
         about = {
             "format": FORMAT,
-            "steps": [step.json() for step in self.steps],
+            "steps": self._settings,
             "files": [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files],
             "recist": entry.recist,
             "labels": list(self.filed_labels.items()),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from dsnotes.data import cache as store
 from dsnotes.data import dataset as module
 from dsnotes.data.dataset import open_dataset
 from dsnotes.data.files import open_case, save_label, save_volume
@@ -24,6 +25,7 @@ def test_cached_cases_are_the_same_and_memory_mapped(folder, tmp_path, phantom):
     plain = open_dataset(folder).preprocess(SETTINGS)
     data = open_dataset(folder).preprocess(SETTINGS, cache=tmp_path / "cache")
     for _ in ("written", "read"):
+        store._load.cache_clear()
         for ours, truth in zip(data, plain, strict=True):
             assert isinstance(ours.image, np.memmap)
             assert isinstance(ours.label, np.memmap)
@@ -45,10 +47,26 @@ def test_a_cached_case_is_made_once(folder, tmp_path, monkeypatch):
     data = open_dataset(folder).preprocess(SETTINGS, cache=tmp_path / "cache")
     assert len(list(data)) == 4
     monkeypatch.setattr(module, "open_case", lambda *_args, **_named: pytest.fail("opened again"))
+    store._load.cache_clear()
     monkeypatch.setattr(np, "bincount", lambda *_args, **_named: pytest.fail("counted again"))
     again = open_dataset(folder).preprocess(SETTINGS, cache=tmp_path / "cache")
     batch = draw_batch(again, patch=(8, 16, 4), batch=4, foreground=1.0, generator=torch.Generator().manual_seed(0))
     assert batch["label"].flatten(1).any(1).all()
+
+
+def test_a_case_stays_open_while_it_is_in_use(folder, tmp_path, monkeypatch):
+    data = open_dataset(folder).preprocess(SETTINGS, cache=tmp_path / "cache")
+    first = data[0]
+    monkeypatch.setattr(np, "load", lambda *_args, **_named: pytest.fail("loaded again"))
+    assert data[0] is first
+
+
+def test_the_cache_stays_where_it_is_when_the_working_folder_changes(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = open_dataset(folder.absolute(), normalise="image", cache="cache")
+    monkeypatch.chdir(folder)
+    assert data[0].name == "p1_a"
+    assert (tmp_path / "cache").is_dir()
 
 
 def test_other_settings_or_files_make_a_case_anew(folder, tmp_path, phantom):
