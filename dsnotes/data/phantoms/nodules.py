@@ -12,7 +12,7 @@ from dsnotes.data.phantoms.grid import Grid, filled
 from dsnotes.data.phantoms.lesions import directions, spiked, tumour
 from dsnotes.data.phantoms.order import checked_count, checked_size, checked_spacing, settled, streams
 from dsnotes.data.phantoms.readers import diameters, outlines
-from dsnotes.data.phantoms.scanner import FAT, LUNG, MUSCLE, Canvas, Protocol, correlated
+from dsnotes.data.phantoms.scanner import FAT, LUNG, MUSCLE, Canvas, Protocol, blurred, correlated
 from dsnotes.data.phantoms.torso import paint_ribs, ribs
 from dsnotes.data.phantoms.vessels import drawn, grown
 
@@ -27,9 +27,10 @@ def nodules(
     """`n` crops, the four kinds in turn; label 1 is the true nodule (alpha ≥ 0.5), not the readers' consensus, which
     (readers.mean(0) ≥ 0.5) is the reader's to take.
 
-    extras: `alpha`, the true share of nodule in each pixel; `kind`; `readers` (4, *space), one mask each; `recist`,
-    long_axis and short_axis as ((row, column), (row, column)) in pixels with long_mm and short_mm, of the true shape
-    (in 3-D in the slice `slice`). A 2-D crop is a section without thickness.
+    extras: `alpha`, the true share of nodule in each pixel; `seen`, that share after the scanner's blur, which is the α
+    that an image can show; `kind`; `readers` (4, *space), one mask each; `recist`, long_axis and short_axis as
+    ((row, column), (row, column)) in pixels with long_mm and short_mm, of the true shape (in 3-D in the slice `slice`).
+    A 2-D crop is a section without thickness.
     """
     checked_count(n, seed, "nodules")
     if dims not in (2, 3):
@@ -78,6 +79,7 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], field: 
     alpha = np.zeros(grid.size)
     alpha[what.window] = what.share
     alpha = settled(alpha)
+    seen = settled(blurred(alpha.astype(float), protocol, grid))
     label = (alpha >= 0.5).astype(np.uint8)
     # a veil's border is a matter of opinion; slice for slice readers agree better than over a volume
     doubt = (1.35 if kind == "ground-glass" else 1.0) * (1.1 if grid.flat else 0.85)
@@ -86,8 +88,8 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], field: 
     recist = diameters(form, grid, depth) | ({} if grid.flat else {"slice": depth})
     image = canvas.scanned(protocol, lattice)
     if grid.flat:
-        image, alpha, label, readers = image[0], alpha[0], label[0], readers[:, 0]
-    extras = {"alpha": alpha, "kind": kind, "readers": readers, "recist": recist}
+        image, alpha, seen, label, readers = image[0], alpha[0], seen[0], label[0], readers[:, 0]
+    extras = {"alpha": alpha, "seen": seen, "kind": kind, "readers": readers, "recist": recist}
     return Case(f"nodule-{seed}-{index:03d}", image, label, spacing, extras)
 
 

@@ -64,6 +64,17 @@ def bell(sigma: Number) -> np.ndarray:
     return np.diff(steps) / (steps[-1] - steps[0])
 
 
+def blurred(values: np.ndarray, protocol: Protocol, grid: Grid) -> np.ndarray:
+    """What the scanner's blur makes of values on a grid: of tissues an image, of a true share the share seen in it."""
+    from scipy.ndimage import correlate1d
+
+    for axis, extent in enumerate(grid.extent):
+        if grid.size[axis] > 1:
+            kernel = bell(protocol.edge / GAUSSIAN_EDGE / extent)
+            values = correlate1d(values, kernel, axis, mode="nearest")
+    return values
+
+
 class Canvas:
     """Tissue painted over tissue: each form replaces what was there by the share of the voxel that it fills."""
 
@@ -93,13 +104,7 @@ class Canvas:
 
     def scanned(self, protocol: Protocol, rng: np.random.Generator) -> np.ndarray:
         """Blur, noise and rounding: float32 whole HU, as scanners store them, which are equal on every machine."""
-        from scipy.ndimage import correlate1d
-
-        image = self.image
-        for axis, extent in enumerate(self.grid.extent):
-            if self.grid.size[axis] > 1:
-                kernel = bell(protocol.edge / GAUSSIAN_EDGE / extent)
-                image = correlate1d(image, kernel, axis, mode="nearest")
+        image = blurred(self.image, protocol, self.grid)
         noise = correlated(rng, self.grid.size, (0.5, protocol.grain, protocol.grain))
         # less is absorbed in air, so less is the noise there
         level = protocol.noise * np.clip((image + 1000) / 700, 0.55, 1)

@@ -1,0 +1,153 @@
+"""Closed-form matting of a ring: dsnotes against pymatting's `estimate_alpha_cf`, and both against a direct solve.
+
+    python benchmarks/matting.py [--write]
+
+The image is a blurred, noisy, lobed disc that fills half the side, the trimap what lies within `ring` pixels of its
+edge. Both solve the same equations: pymatting's window works on three channels, and a grey image repeated three times
+needs three times our ε there. A direct sparse solve of the printed Laplacian says how far off each one is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from importlib.metadata import version
+
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
+from pymatting import estimate_alpha_cf
+from scipy import ndimage
+from timing import keep, machine, ratio, table, take_turns
+
+from dsnotes.softmask import soft_mask, soft_masks, trimap_from_mask
+
+EPS = 1e-7
+CROPS = 1500
+
+
+def nodule(size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] - size / 2 + rng.uniform(-1, 1, (2, 1, 1))
+    lobes = 0.02 * size * np.sin(rng.integers(3, 7) * np.arctan2(y, x))
+    edge = rng.uniform(0.24, 0.3) * size + lobes - np.hypot(y, x)
+    image = 0.2 + 0.6 * ndimage.gaussian_filter(np.clip(edge + 0.5, 0, 1), 1)
+    image += 0.03 * ndimage.gaussian_filter(rng.normal(size=(size, size)), 0.7)
+    return image.clip(0, 1), edge > 0
+
+
+def pymatting(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
+    colour = np.repeat(image[..., None], 3, axis=2)
+    return estimate_alpha_cf(colour, (trimap + 1) / 2, laplacian_kwargs={"epsilon": 3 * EPS})
+
+
+def direct(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
+    pixels = np.arange(image.size).reshape(image.shape)
+    of = np.lib.stride_tricks.sliding_window_view(pixels, (3, 3)).reshape(-1, 9)
+    grey = image.ravel()[of]
+    away = grey - grey.mean(1, keepdims=True)
+    variance = (away**2).mean(1) + EPS / 9
+    values = np.eye(9) - (1 + away[:, :, None] * away[:, None, :] / variance[:, None, None]) / 9
+    rows, columns = np.repeat(of, 9, axis=1), np.tile(of, (1, 9))
+    matrix = scipy.sparse.csr_matrix((values.ravel(), (rows.ravel(), columns.ravel())), (image.size,) * 2)
+    unknown, alpha = (trimap == 0).ravel(), (trimap > 0).ravel().astype(float)
+    right = -matrix[unknown][:, ~unknown] @ alpha[~unknown]
+    alpha[unknown] = scipy.sparse.linalg.spsolve(matrix[unknown][:, unknown].tocsc(), right)
+    return alpha.clip(0, 1).reshape(image.shape)
+
+
+def ms(seconds: list[float]) -> str:
+    return f"{1e3 * float(np.median(seconds)):.2f}"
+
+
+def rings(rounds: int) -> str:
+    rows = []
+    for size in (64, 256, 512):
+        for ring in (3, 6):
+            image, mask = nodule(size)
+            trimap = trimap_from_mask(mask, ring)
+            ways = {
+                "own": partial(soft_mask, image, trimap, EPS),
+                "peer": partial(pymatting, image, trimap),
+                "both": lambda mask=mask, image=image, ring=ring: soft_mask(image, trimap_from_mask(mask, ring), EPS),
+            }
+            taken = take_turns(ways, rounds)
+            exact = direct(image, trimap)
+            off = [f"{abs(ways[who]() - exact).max():.0e}" for who in ("own", "peer")]
+            times = f"{ratio(taken['peer'], taken['own']):.1f}"
+            unknown = np.count_nonzero(trimap == 0)
+            rows.append(
+                [f"{size}²", ring, unknown, ms(taken["own"]), ms(taken["peer"]), times, *off, ms(taken["both"])]
+            )
+    columns = ["image", "ring", "unknown", "ms", "pymatting ms", "times as fast", "max error", "pymatting's"]
+    return table([*columns, "with its trimap, ms"], rows)
+
+
+def crops(rounds: int) -> str:
+    some = [nodule(64, seed) for seed in range(50)]
+    images = np.stack([image for image, _ in some] * (CROPS // 50))
+    trimaps = np.stack([trimap_from_mask(mask, 3) for _, mask in some] * (CROPS // 50))
+    ways = {
+        "one core": partial(soft_masks, images, trimaps, EPS, workers=1),
+        "two cores": partial(soft_masks, images, trimaps, EPS, workers=2),
+        "pymatting": lambda: [pymatting(*pair) for pair in zip(images, trimaps, strict=True)],
+    }
+    taken = take_turns(ways, rounds)
+    rows = [[who, ms(taken[who]), f"{ratio(taken['pymatting'], taken[who]):.1f}"] for who in ways]
+    return table([f"{CROPS} crops of 64×64, ring 3", "ms", "times as fast"], rows)
+
+
+FIRST_CALL = """
+import time, numpy as np
+rng = np.random.default_rng(0)
+image, trimap = rng.random((64, 64)), np.where(np.hypot(*np.mgrid[-32:32, -32:32]) < 20, 1, -1).astype(np.int8)
+trimap[10:54:9] = 0
+started = time.perf_counter()
+{use}
+print(time.perf_counter() - started)
+"""
+OWN = "from dsnotes.softmask import soft_mask\nsoft_mask(image, trimap)"
+PEER = "from pymatting import estimate_alpha_cf\nestimate_alpha_cf(np.repeat(image[..., None], 3, 2), (trimap + 1) / 2)"
+
+
+def first_calls(rounds: int) -> str:
+    def seconds(use: str, **environment: str) -> float:
+        command = [sys.executable, "-c", FIRST_CALL.format(use=use)]
+        return float(subprocess.check_output(command, env=os.environ | environment, text=True))
+
+    rows = []
+    for who, use in (("dsnotes", OWN), ("pymatting", PEER)):
+        seconds(use)
+        warm = np.median([seconds(use) for _ in range(rounds)])
+        with tempfile.TemporaryDirectory() as empty:
+            rows.append([who, f"{warm:.2f}", f"{seconds(use, NUMBA_CACHE_DIR=empty):.2f}"])
+    return table(["import and first call in a fresh process, s", "compiled before", "nothing compiled"], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--write", action="store_true", help="keep the tables in results/matting.md")
+    options = parser.parse_args()
+    text = "\n\n".join(
+        [
+            "## Closed-form matting",
+            f"`python benchmarks/matting.py` on one core of a {machine()}, numba {version('numba')}, "
+            f"pymatting {version('pymatting')}, {options.rounds} rounds. Errors are the largest difference in α to a "
+            f"direct sparse solve.",
+            rings(options.rounds),
+            crops(3),
+            first_calls(3),
+        ]
+    )
+    print(text)
+    if options.write:
+        keep("matting", text)
+
+
+if __name__ == "__main__":
+    main()
