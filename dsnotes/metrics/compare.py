@@ -1,0 +1,142 @@
+"""Two systems, several readers, slices with and without a tumour: what stands beside the mean Dice in the tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dsnotes.metrics.overlap import as_masks, dice
+
+
+class PairedTest(NamedTuple):
+    """Of `n` cases scored by both: mean of first - second, the statistic, and the two-sided p-value."""
+
+    difference: float
+    statistic: float
+    p: float
+    n: int
+
+
+def paired_t_test(first: Sequence[float | int] | np.ndarray, second: Sequence[float | int] | np.ndarray) -> PairedTest:
+    """t = mean(d) √n / sd(d) over the cases' differences d, with n - 1 degrees of freedom.
+
+    With all differences alike it is 0 (p = 1) where they are 0, else infinite (p = 0).
+    """
+    from scipy.special import stdtr
+
+    d = _differences(first, second)
+    mean, error = d.mean(), d.std(ddof=1) / math.sqrt(len(d))
+    alike = 0.0 if mean == 0 else math.copysign(math.inf, mean)
+    t = alike if np.ptp(d) == 0 else float(mean / error)
+    return PairedTest(float(mean), t, float(2 * stdtr(len(d) - 1, -abs(t))), len(d))
+
+
+def wilcoxon(first: Sequence[float | int] | np.ndarray, second: Sequence[float | int] | np.ndarray) -> PairedTest:
+    """Signed ranks: for differences that are not normal, as Dice values near 1 are not. Cases without a difference are
+    left out; with none left the statistic is 0 and p = 1.
+    """
+    from scipy.stats import wilcoxon as signed_ranks
+
+    d = _differences(first, second)
+    if not d.any():
+        return PairedTest(0.0, 0.0, 1.0, len(d))
+    result = signed_ranks(d[d != 0])
+    return PairedTest(float(d.mean()), float(result.statistic), float(result.pvalue), len(d))
+
+
+def holm(p_values: Sequence[float | int] | np.ndarray) -> list[float]:
+    """p-values corrected for their number: the k-th smallest of m times m - k + 1, and never below a smaller one's."""
+    p = np.asarray(p_values, dtype=float)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(
+            f"p_values={p.tolist()}: needed is a list of numbers from 0 to 1. "
+            f"Leave out comparisons that gave none: [p for p in p_values if 0 <= p <= 1]."
+        )
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
+    corrected = np.empty_like(p)
+    corrected[order] = stepped
+    return corrected.tolist()
+
+
+class SliceErrors(NamedTuple):
+    """Slices with a tumour that was found, without one where some was marked, with one where nothing was marked."""
+
+    found: int
+    false_positives: int
+    false_negatives: int
+
+
+def slice_errors(prediction: np.ndarray, truth: np.ndarray, *, axis: int = 0) -> SliceErrors:
+    """Count slices across `axis`, as the false positives and negatives of MSDS-UNet's tables 10 and 12."""
+    marked, present = (m.any(axis=_within_slice(m, axis)) for m in as_masks(prediction, truth))
+    counts = (marked & present, marked & ~present, present & ~marked)
+    return SliceErrors(*(int(np.count_nonzero(c)) for c in counts))
+
+
+def slice_dice(prediction: np.ndarray, truth: np.ndarray, *, axis: int = 0) -> np.ndarray:
+    """Dice of each slice across `axis`, NaN where both are empty: there is nothing to agree on.
+
+    `np.nanmean` of it counts a falsely marked slice as 0 (MSDS-UNet's table 11, "all slices"); its mean over the slices
+    with a tumour is that of table 10.
+    """
+    p, t = as_masks(prediction, truth)
+    within = _within_slice(t, axis)
+    overlap, size = (p & t).sum(within), p.sum(within) + t.sum(within)
+    return np.where(size > 0, 2 * overlap / np.maximum(size, 1), np.nan)
+
+
+def consensus(readers: Sequence[np.ndarray] | np.ndarray, *, share: float | int = 0.5) -> np.ndarray:
+    """What at least `share` of the readers marked."""
+    masks = [as_masks(reader, readers[0])[0] for reader in readers]
+    return (np.sum(masks, axis=0) >= share * len(masks)).astype(np.uint8)
+
+
+class Agreement(NamedTuple):
+    """`dice[i, j]` of `names[i]` with `names[j]`: "D1", "D2", …, "consensus" and, where given, "prediction"."""
+
+    names: tuple[str, ...]
+    dice: np.ndarray
+
+
+def agreement(readers: Sequence[np.ndarray] | np.ndarray, *, prediction: np.ndarray | None = None) -> Agreement:
+    """Pairwise Dice of readers, their 50 % consensus and a prediction: one nodule's share of DSNet's table 4.
+
+    Each reader has a voice in the consensus, so a reader's Dice with it flatters the reader, not the prediction.
+    """
+    if len(readers) < 2:
+        raise ValueError(f"{len(readers)} reader came, but agreement takes two or more: agreement([first, second]).")
+    masks = {f"D{i}": reader for i, reader in enumerate(readers, 1)} | {"consensus": consensus(readers)}
+    if prediction is not None:
+        masks["prediction"] = prediction
+    table = np.array([[dice(a, b) for b in masks.values()] for a in masks.values()])
+    return Agreement(tuple(masks), table)
+
+
+def _differences(first: Sequence[float | int] | np.ndarray, second: Sequence[float | int] | np.ndarray) -> np.ndarray:
+    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(
+            f"the scores have shapes {a.shape} and {b.shape}, but a paired test needs one number a case and the same "
+            f"cases in the same order on both sides: [table[name] for name in names] of each."
+        )
+    if len(a) < 2:
+        raise ValueError(f"{len(a)} case came, but a paired test needs two or more: score more cases.")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError(
+            f"the scores hold {np.count_nonzero(~(np.isfinite(a) & np.isfinite(b)))} pairs with NaN or infinity (a "
+            f"Hausdorff distance to an empty mask is infinite). Leave those cases out of both and say how many: "
+            f"keep = np.isfinite(first) & np.isfinite(second)."
+        )
+    return a - b
+
+
+def _within_slice(mask: np.ndarray, axis: int) -> tuple[int, ...]:
+    if not -mask.ndim <= axis < mask.ndim:
+        raise ValueError(
+            f"axis={axis}, but the masks have {mask.ndim} axes, 0 to {mask.ndim - 1}; axis=0 counts axial slices."
+        )
+    return tuple(a for a in range(mask.ndim) if a != axis % mask.ndim)

@@ -1,0 +1,136 @@
+"""How much of two masks is the same: counts of voxels, and the ratios the papers print.
+
+`eps` is added above and below a ratio: 1 in µ-Net, 0, the default, in the other papers. Where that leaves 0 / 0, two
+empty masks are in perfect agreement (1), and anything else is the worst (0): a system that marks nothing in a patient
+with a tumour has no claim to a perfect PPV. µ-Net's eps = 1 gives it one, literally: (0 + 1) / (0 + 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Voxels found, falsely marked, missed, and rightly left; sums over cases with `+`."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+    def __add__(self, other: Confusion) -> Confusion:
+        return Confusion(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
+
+
+def confusion(prediction: np.ndarray, truth: np.ndarray) -> Confusion:
+    """Count the voxels of two masks of the same grid."""
+    prediction, truth = as_masks(prediction, truth)
+    tp, marked, present = (int(np.count_nonzero(m)) for m in (prediction & truth, prediction, truth))
+    return Confusion(tp, marked - tp, present - tp, truth.size - marked - present + tp)
+
+
+def dice(prediction: np.ndarray, truth: np.ndarray, *, eps: float | int = 0) -> float:
+    """(2 TP + eps) / (2 TP + FP + FN + eps)."""
+    return dice_of(confusion(prediction, truth), eps=eps)
+
+
+def iou(prediction: np.ndarray, truth: np.ndarray, *, eps: float | int = 0) -> float:
+    """(TP + eps) / (TP + FP + FN + eps), also called Jaccard; Dice / (2 - Dice) when eps is 0."""
+    return iou_of(confusion(prediction, truth), eps=eps)
+
+
+def ppv(prediction: np.ndarray, truth: np.ndarray, *, eps: float | int = 0) -> float:
+    """(TP + eps) / (TP + FP + eps), also called precision: how much of what is marked is right."""
+    return ppv_of(confusion(prediction, truth), eps=eps)
+
+
+def sensitivity(prediction: np.ndarray, truth: np.ndarray, *, eps: float | int = 0) -> float:
+    """(TP + eps) / (TP + FN + eps), also called recall: how much of what is there is marked."""
+    return sensitivity_of(confusion(prediction, truth), eps=eps)
+
+
+def accuracy(prediction: np.ndarray, truth: np.ndarray, *, eps: float | int = 0) -> float:
+    """(TP + TN + eps) / (all voxels + eps); near 1 for any small organ, whatever was marked."""
+    return accuracy_of(confusion(prediction, truth), eps=eps)
+
+
+def pooled_f1(counts: Iterable[Confusion], *, eps: float | int = 0) -> float:
+    """Dice of all cases as if they were one: 2 ΣTP / (2 ΣTP + ΣFP + ΣFN).
+
+    For one case F1 and Dice are the same number. Over several, this weighs a case by its size, the mean Dice does not.
+    """
+    return dice_of(sum(counts, start=Confusion(0, 0, 0, 0)), eps=eps)
+
+
+def dice_of(c: Confusion, *, eps: float | int = 0) -> float:
+    return _ratio(2 * c.tp, c.fp + c.fn, c, eps)
+
+
+def iou_of(c: Confusion, *, eps: float | int = 0) -> float:
+    return _ratio(c.tp, c.fp + c.fn, c, eps)
+
+
+def ppv_of(c: Confusion, *, eps: float | int = 0) -> float:
+    return _ratio(c.tp, c.fp, c, eps)
+
+
+def sensitivity_of(c: Confusion, *, eps: float | int = 0) -> float:
+    return _ratio(c.tp, c.fn, c, eps)
+
+
+def accuracy_of(c: Confusion, *, eps: float | int = 0) -> float:
+    return _ratio(c.tp + c.tn, c.fp + c.fn, c, eps)
+
+
+def _ratio(right: int, wrong: int, c: Confusion, eps: float | int) -> float:
+    """(right + eps) / (right + wrong + eps)."""
+    whole = right + wrong + eps
+    if whole == 0:
+        return 1.0 if c.tp + c.fp + c.fn == 0 else 0.0
+    return (right + eps) / whole
+
+
+def as_masks(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as bool, or an error that says what to type."""
+    if prediction.shape != truth.shape:
+        raise ValueError(
+            f"the prediction has shape {prediction.shape}, the truth {truth.shape}. Both must lie on the same grid: "
+            f"undo the crop or the resampling of the prediction first (dsnotes.predict does)."
+        )
+    return _as_mask(prediction, "prediction"), _as_mask(truth, "truth")
+
+
+def _as_mask(mask: np.ndarray, name: str) -> np.ndarray:
+    if mask.dtype == bool:
+        return mask
+    require_whole(mask, name)
+    if mask.size and (mask.max() > 1 or mask.min() < 0):
+        raise ValueError(
+            f"the {name} holds the values {_some_values(mask)}, but a mask is 0 and 1. "
+            f"Pick one class, {name} == {mask.max()}, or score them all: dsnotes.score({name}, …)."
+        )
+    return mask.view(bool) if mask.itemsize == 1 else mask.astype(bool)
+
+
+def require_whole(label: np.ndarray, name: str) -> None:
+    """Refuse probabilities, NaN and anything else that is not a count of classes."""
+    if label.dtype.kind in "biu":
+        return
+    if label.dtype.kind == "f" and np.isnan(label).any():
+        raise ValueError(
+            f"the {name} holds NaN in {np.isnan(label).sum()} of {label.size} voxels, and no threshold makes sense of "
+            f"them. Look where they are before anything else: np.argwhere(np.isnan({name}))."
+        )
+    raise TypeError(
+        f"the {name} is {label.dtype}, but a label map of whole numbers or a mask of bool is needed. "
+        f"Threshold probabilities, {name} >= 0.5, or take the likeliest class, dsnotes.to_label({name})."
+    )
+
+
+def _some_values(label: np.ndarray) -> str:
+    values = np.unique(label).tolist()
+    return str(values) if len(values) <= 6 else f"[{', '.join(map(str, values[:5]))}, … {values[-1]}]"

@@ -1,0 +1,85 @@
+"""One label map against the truth: every figure the papers print, as a dict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dsnotes.metrics.overlap import accuracy_of, confusion, dice_of, iou_of, ppv_of, require_whole, sensitivity_of
+from dsnotes.metrics.surface import mean_of, percentile_of, surface_distances, union_box
+
+OVERLAPS = {"dice": dice_of, "iou": iou_of, "ppv": ppv_of, "sensitivity": sensitivity_of, "accuracy": accuracy_of}
+
+
+def score(
+    label: np.ndarray,
+    truth: np.ndarray,
+    *,
+    spacing: Sequence[float | int],
+    labels: Mapping[int, str] | None = None,
+    eps: float | int = 0,
+) -> dict[str, float]:
+    """Overlap, and surface distances in mm: "dice", "iou", "ppv", "sensitivity", "accuracy", "hausdorff",
+    "hausdorff95", "mean_surface_distance".
+
+    With several classes those are the means over the classes, and each class has its own beside them: "dice_1", or
+    "dice_kidney" where `labels` (value -> name, as `dataset.labels`) names it. Without `labels` the classes are 1 up to
+    the largest value that occurs, so a class that is absent from one case may be absent from its dict.
+    """
+    if label.shape != truth.shape:
+        raise ValueError(
+            f"the label has shape {label.shape}, the truth {truth.shape}. Both must lie on the same grid: "
+            f"undo the crop or the resampling of the prediction first (dsnotes.predict does)."
+        )
+    for name, x in (("label", label), ("truth", truth)):
+        require_whole(x, name)
+    names = _names(label, truth, labels)
+    label, truth, outside = _cropped(label, truth)
+
+    rows = {}
+    for value, name in names.items():
+        p, t = label == value, truth == value
+        counts = confusion(p, t)
+        counts = replace(counts, tn=counts.tn + outside)
+        distances = surface_distances(p, t, spacing=spacing)
+        rows[name] = {key: ratio(counts, eps=eps) for key, ratio in OVERLAPS.items()} | {
+            "hausdorff": percentile_of(distances, 100),
+            "hausdorff95": percentile_of(distances, 95),
+            "mean_surface_distance": mean_of(distances),
+        }
+    if len(rows) == 1:
+        return next(iter(rows.values()))
+    means = {key: math.fsum(row[key] for row in rows.values()) / len(rows) for key in next(iter(rows.values()))}
+    return means | {f"{key}_{name}": x for name, row in rows.items() for key, x in row.items()}
+
+
+def _names(label: np.ndarray, truth: np.ndarray, labels: Mapping[int, str] | None) -> dict[int, str]:
+    """The foreground values to score, and what to call them."""
+    low, high = (int(f([f(x, initial=0) for x in (label, truth)])) for f in (np.min, np.max))
+    if labels is not None:
+        names = {int(value): str(name) for value, name in labels.items() if int(value) != 0}
+        present = np.union1d(np.unique(label), np.unique(truth)).astype(int).tolist()
+        if unknown := [v for v in present if v != 0 and v not in names]:
+            raise ValueError(
+                f"the label maps hold {unknown}, which labels={dict(labels)} does not name. "
+                f"Add the name, or blank what is not to be scored: np.where(np.isin(label, {list(names)}), label, 0)."
+            )
+        if not names:
+            raise ValueError(f"labels={dict(labels)} names no foreground. Pass for instance labels={{1: 'tumour'}}.")
+        return names
+    if low < 0 or high > 32:
+        raise ValueError(
+            f"the label maps hold values from {low} to {high}, but classes are counted 0, 1, 2, … "
+            f"A mask of 0 and 255 is label > 0; other classes are named by labels={{value: name, …}}."
+        )
+    return {value: str(value) for value in range(1, max(high, 1) + 1)}
+
+
+def _cropped(label: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Both cut to the box round all foreground, which is all a class can see, and the number of voxels outside."""
+    box = union_box(label, truth) or (slice(0, 0),) * truth.ndim
+    inside = truth[box]
+    return label[box], inside, truth.size - inside.size

@@ -1,0 +1,169 @@
+"""Surface distances against MONAI, medpy, SciPy and distances one can see."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from medpy.metric import binary
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.distance import directed_hausdorff
+
+from dsnotes.metrics import hausdorff, hausdorff95, mean_surface_distance, surface_distances
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MONAI warns on import of what it does not find
+    from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+
+MEASURES = (hausdorff, hausdorff95, mean_surface_distance)
+
+
+def blobs(seed, shape, share=0.2):
+    """Smooth random masks, as ragged as a bad segmentation."""
+    noise = gaussian_filter(np.random.default_rng(seed).normal(size=(2, *shape)), (0, *[1.5] * len(shape)))
+    return noise > np.quantile(noise, 1 - share)
+
+
+@st.composite
+def mask_pairs_with_spacing(draw):
+    shape = draw(array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=7))
+    spacing = draw(st.tuples(*[st.sampled_from([0.5, 0.78, 1.0, 2.5, 5.0])] * len(shape)))
+    pair = draw(arrays(bool, shape)), draw(arrays(bool, shape))
+    assume(pair[0].any() and pair[1].any())
+    return *pair, spacing
+
+
+def monais(function, prediction, truth, spacing, **options):
+    p, t = (torch.from_numpy(m)[None, None] for m in (prediction, truth))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # about its own calls
+        return function(p, t, include_background=True, spacing=list(spacing), **options).item()
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing"), [((40, 50), (1.0, 1.0)), ((24, 30, 20), (3.0, 0.78, 0.78)), ((24, 30, 20), (1.0, 1.0, 1.0))]
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_monai_and_medpy_agree(shape, spacing, seed):
+    prediction, truth = blobs(seed, shape)
+    ours = hausdorff(prediction, truth, spacing=spacing)
+    assert ours == pytest.approx(monais(compute_hausdorff_distance, prediction, truth, spacing), rel=1e-5)
+    assert ours == pytest.approx(binary.hd(prediction, truth, voxelspacing=spacing))
+    assert hausdorff95(prediction, truth, spacing=spacing) == pytest.approx(
+        monais(compute_hausdorff_distance, prediction, truth, spacing, percentile=95), rel=1e-5
+    )
+    mean = mean_surface_distance(prediction, truth, spacing=spacing)
+    assert mean == pytest.approx(
+        monais(compute_average_surface_distance, prediction, truth, spacing, symmetric=True), rel=1e-5
+    )
+    assert mean == pytest.approx(binary.assd(prediction, truth, voxelspacing=spacing))
+
+
+@settings(max_examples=50, deadline=None)
+@given(mask_pairs_with_spacing())
+def test_it_is_the_hausdorff_distance_of_the_surfaces_points(given):
+    """SciPy's, between the points of medpy's surfaces; symmetric, and never below its 95th percentile."""
+    prediction, truth, spacing = given
+    points = [np.argwhere(m ^ _eroded(m)) * np.array(spacing) for m in (prediction, truth)]
+    there, back = (directed_hausdorff(*pair)[0] for pair in (points, points[::-1]))
+    ours = hausdorff(prediction, truth, spacing=spacing)
+    assert ours == pytest.approx(max(there, back))
+    assert ours == hausdorff(truth, prediction, spacing=spacing)
+    distances = surface_distances(prediction, truth, spacing=spacing)
+    assert [len(d) for d in distances] == [len(p) for p in points]
+    assert [d.max() for d in distances] == pytest.approx([there, back])
+    assert mean_surface_distance(prediction, truth, spacing=spacing) <= ours + 1e-12
+    assert hausdorff95(prediction, truth, spacing=spacing) <= ours + 1e-12
+
+
+def _eroded(mask):
+    from scipy.ndimage import binary_erosion
+
+    return binary_erosion(mask)
+
+
+@settings(max_examples=40, deadline=None)
+@given(mask_pairs_with_spacing(), st.integers(0, 3), st.sampled_from([0.5, 2.0, 10.0]))
+def test_moving_both_changes_nothing_and_larger_voxels_scale_it(given, shift, factor):
+    prediction, truth, spacing = given
+    moved = [np.pad(m, [(shift + 1, 2)] * m.ndim) for m in (prediction, truth)]
+    larger = tuple(s * factor for s in spacing)
+    for measure in MEASURES:
+        value = measure(prediction, truth, spacing=spacing)
+        assert measure(*moved, spacing=spacing) == pytest.approx(value)
+        assert measure(prediction, truth, spacing=larger) == pytest.approx(factor * value)
+
+
+def test_a_cube_and_one_moved_are_as_far_as_the_move():
+    truth = np.zeros((20, 20, 20), dtype=np.uint8)
+    truth[4:10, 4:10, 4:10] = 1
+    assert hausdorff(np.roll(truth, 3, 0), truth, spacing=(2.5, 1, 1)) == 7.5
+    assert hausdorff(np.roll(truth, 3, 2), truth, spacing=(2.5, 1, 1)) == 3
+    assert hausdorff(truth, truth, spacing=(1, 1, 1)) == 0
+    assert mean_surface_distance(truth, truth, spacing=(1, 1, 1)) == 0
+    far = truth.copy()
+    far[19, 19, 19] = 1
+    assert hausdorff(far, truth, spacing=(1, 1, 1)) == pytest.approx(math.sqrt(300))
+    assert hausdorff95(far, truth, spacing=(1, 1, 1)) == 0
+
+
+def test_a_far_outlier_among_many_surface_voxels_is_found():
+    """The shortcut that leaves most distances unmeasured must not leave out the one that counts."""
+    for seed in range(5):
+        prediction, truth = blobs(seed, (40, 44, 30), share=0.4)
+        truth &= np.indices(truth.shape).sum(0) < 60
+        spacing = (2.0, 0.7, 0.7)
+        every = max(d.max() for d in surface_distances(prediction, truth, spacing=spacing))
+        assert hausdorff(prediction, truth, spacing=spacing) == every > 5
+
+
+def test_only_some_of_the_distances_are_worked_out(monkeypatch):
+    import scipy.spatial
+
+    asked = []
+
+    class Counting(scipy.spatial.cKDTree):
+        def query(self, x, *args, **options):
+            asked.append(len(x))
+            return super().query(x, *args, **options)
+
+    monkeypatch.setattr(scipy.spatial, "cKDTree", Counting)
+    prediction, truth = blobs(0, (40, 44, 30), share=0.4)
+    truth &= np.indices(truth.shape).sum(0) < 60
+    surface_distances(prediction, truth, spacing=(1, 1, 1))
+    every = sum(asked)
+    asked.clear()
+    hausdorff(prediction, truth, spacing=(1, 1, 1))
+    assert sum(asked) < every / 3
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_empty_masks(measure):
+    empty, some = np.zeros((4, 5), dtype=bool), np.eye(4, 5, dtype=bool)
+    assert measure(empty, empty, spacing=(1, 1)) == 0
+    assert measure(empty, some, spacing=(1, 1)) == math.inf
+    assert measure(some, empty, spacing=(1, 1)) == math.inf
+
+
+def test_the_border_of_the_array_is_a_border_of_the_mask():
+    """SciPy's erosion, and so MONAI's and medpy's, takes what lies outside for background."""
+    full, hollow = np.ones((9, 9), dtype=bool), np.ones((9, 9), dtype=bool)
+    hollow[2:7, 2:7] = False
+    assert hausdorff(full, hollow, spacing=(1, 1)) == binary.hd(full, hollow) == 1
+
+
+def test_wrong_input_is_answered_with_the_remedy():
+    mask = np.ones((3, 3), dtype=np.uint8)
+    for spacing in ((1.0, 1.0, 1.0), (1.0, 0.0), (1.0, math.nan)):
+        with pytest.raises(ValueError, match=r"spacing=.* does not fit a mask of 2 axes.*Pass spacing=case.spacing"):
+            hausdorff(mask, mask, spacing=spacing)
+    with pytest.raises(ValueError, match=r"prediction has shape \(3, 2\), the truth \(3, 3\)"):
+        hausdorff95(mask[:, :2], mask, spacing=(1, 1))
+    with pytest.raises(TypeError, match=r"truth is float64"):
+        mean_surface_distance(mask, mask.astype(float), spacing=(1, 1))
