@@ -8,7 +8,7 @@ whole of the rest; and beyond its rim the patch repeats its outermost voxels, im
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from dsnotes.shapes import Image, Label, SoftMask
 Number = float | int
 Range = tuple[Number, Number]
 PLANES = {2: ((0, 1),), 3: ((1, 2), (0, 2), (0, 1))}  # the plane that turns about axis 0, 1, 2; in 2-D the only one
+VOXELS_AT_ONCE = 2**17
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def apply(
         parts = [None if x is None else x[b] for x in (image, label, soft)]
         axes = [a - len(drawn.space) for a in drawn.mirror[b].nonzero().flatten().tolist()]
         if resampled:
-            parts = resample(_grid(drawn, b, image), *parts)
+            parts = resample(_slabs(drawn, b, image), *parts)
         elif axes:
             parts = [None if x is None else x.flip(axes) for x in parts]
         if drawn.gamma[b] != 1:
@@ -162,8 +163,8 @@ def _batched(samples: Sequence[Tensor | None]) -> Tensor | None:
     return samples[0][None] if len(samples) == 1 else torch.stack(list(samples))  # a batch of one needs no copy
 
 
-def _grid(drawn: Drawn, b: int, image: Tensor) -> Tensor:
-    """(*space, n): where each voxel of sample b is read, in the coordinates of `grid_sample`.
+def _slabs(drawn: Drawn, b: int, image: Tensor) -> Iterator[Tensor]:
+    """Where the voxels of sample b are read, some slices at a time: (slices, …, n), the coordinates of `grid_sample`.
 
     Both parts are sums of products of functions of one axis each: the affine one of 1 and x, the displacement of
     Gaussians on a lattice. So a matrix product an axis makes the whole grid, several times quicker than smoothing or
@@ -179,23 +180,29 @@ def _grid(drawn: Drawn, b: int, image: Tensor) -> Tensor:
         weights[(slice(2, None),) * dims] = drawn.noise[b] * drawn.amplitude[b]
     weights = (weights * 2 / torch.tensor(drawn.space)).flip(-1)  # grid_sample: -1…1 over the patch, last axis first
 
-    # float64 on CUDA, where TF32 would move a voxel by a twentieth; elsewhere float32 is exact to 1e-5 voxels.
+    def basis(axis: int) -> Tensor:
+        n = drawn.space[axis]
+        x = torch.arange(n, dtype=torch.float64) - (n - 1) / 2
+        columns = [torch.stack([torch.ones_like(x), x], 1)]
+        if elastic:
+            points = (torch.arange(lattice[axis]) - (lattice[axis] - 1) / 2) * drawn.step[axis]
+            bumps = torch.exp(-(((x[:, None] - points) / drawn.sigma[b, axis]) ** 2) / 2)
+            columns.append(bumps / bumps.norm(dim=1, keepdim=True))
+        rows = torch.cat(columns, 1)
+        return (rows.flip(0) if drawn.mirror[b, axis] else rows).to(image.device, exact)
+
+    # float64 on CUDA, where TF32 would move a voxel by a twentieth; elsewhere float32 is exact to 1e-4 voxels.
     exact = torch.float64 if image.device.type == "cuda" or image.dtype == torch.float64 else torch.float32
     field = weights.to(image.device, exact)
     with torch.autocast(image.device.type, enabled=False):
-        for axis in reversed(range(dims)):
-            n = drawn.space[axis]
-            x = torch.arange(n, dtype=torch.float64) - (n - 1) / 2
-            basis = torch.stack([torch.ones_like(x), x], 1)
-            if elastic:
-                points = (torch.arange(lattice[axis]) - (lattice[axis] - 1) / 2) * drawn.step[axis]
-                bumps = torch.exp(-(((x[:, None] - points) / drawn.sigma[b, axis]) ** 2) / 2)
-                basis = torch.cat([basis, bumps / bumps.norm(dim=1, keepdim=True)], 1)
-            if drawn.mirror[b, axis]:
-                basis = basis.flip(0)
-            before = weights.shape[:axis]
-            field = basis.to(image.device, exact) @ field.reshape(math.prod(before), weights.shape[axis], -1)
-    return field.reshape(*drawn.space, dims)
+        for axis in range(dims - 1, 0, -1):
+            field = basis(axis) @ field.reshape(math.prod(weights.shape[:axis]), weights.shape[axis], -1)
+        first, field = basis(0), field.reshape(weights.shape[0], -1)
+        depth = drawn.space[0]
+        if image.device.type == "cpu":  # in pieces that stay in the cache; fresh memory costs more than arithmetic
+            depth = max(1, VOXELS_AT_ONCE // math.prod(drawn.space[1:]))
+        for rows in first.split(depth):
+            yield (rows @ field).reshape(len(rows), *drawn.space[1:], dims)
 
 
 def _gamma(image: Tensor, gamma: float) -> Tensor:
@@ -203,7 +210,7 @@ def _gamma(image: Tensor, gamma: float) -> Tensor:
     x = image if image.dtype == torch.float64 else image.float()
     space, tiny = tuple(range(1, x.ndim)), torch.finfo(x.dtype).tiny
     low, mean = x.amin(space, keepdim=True), x.mean(space, keepdim=True)
-    curved = ((x - low) / (x.amax(space, keepdim=True) - low).clamp_min(tiny)).pow_(gamma)
+    curved = (x - low).div_((x.amax(space, keepdim=True) - low).clamp_min(tiny)).pow_(gamma)
     curved -= curved.mean(space, keepdim=True)
     before = torch.linalg.vector_norm(x - mean, dim=space, keepdim=True)
     after = torch.linalg.vector_norm(curved, dim=space, keepdim=True)

@@ -2,43 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 
-def resample(grid: Tensor, image: Tensor, label: Tensor | None, soft: Tensor | None) -> list[Tensor | None]:
-    """Read (channels, *space) image, (*space) label and (classes, *space) soft mask at the points of `grid`.
+def resample(grids: Iterable[Tensor], image: Tensor, label: Tensor | None, soft: Tensor | None) -> list[Tensor | None]:
+    """Read (channels, *space) image, (*space) label and (classes, *space) soft mask at the points of `grids`.
 
-    `grid` is (*space, n) in the coordinates of `grid_sample`. The label travels as one 0/1 channel a foreground class
-    and comes back as the likeliest class, so its values stay whole. For one foreground class that is also quicker than
-    a second, nearest-neighbour pass, and contours move by fractions of a voxel, not in steps.
+    Those are (slices, …, n) in the coordinates of `grid_sample`, one after the other. The label travels as one 0/1
+    channel a foreground class and comes back as the likeliest class, so its values stay whole. For one foreground class
+    that is also quicker than a second, nearest-neighbour pass, and contours move by fractions of a voxel, not in steps.
     """
-    work = image.dtype if image.dtype == torch.float64 else torch.float32
     classes = [] if label is None else _foreground(label)
-    channels = [image.to(work), *((label == c).to(work)[None] for c in classes)]
-    channels += [] if soft is None else [soft.to(work)]
-    grid, channels = grid.to(work), torch.cat(channels)
+    first, last = len(image), len(image) + len(classes)
+    exact = image.dtype if image.dtype == torch.float64 else torch.float32
+    channels = image.new_empty(last + (0 if soft is None else len(soft)), *image.shape[1:], dtype=exact)
+    channels[:first] = image
+    for channel, value in zip(channels[first:last], classes, strict=True):
+        torch.eq(label, value, out=channel)
+    if soft is not None:
+        channels[last:] = soft
 
-    # torch's CPU kernel gives each batch item one thread, so a patch goes as several items that share their input.
+    image, label, soft = (None if x is None else torch.empty_like(x) for x in (image, label, soft))
+    start = 0
+    for grid in grids:
+        sampled = _sample(channels, grid.to(exact))
+        stop = start + len(grid)
+        image[:, start:stop] = sampled[:first]
+        if label is not None:
+            label[start:stop] = _likeliest(sampled[first:last], classes)
+        if soft is not None:
+            soft[:, start:stop] = sampled[last:]
+        start = stop
+    return [image, label, soft]
+
+
+def _sample(channels: Tensor, grid: Tensor) -> Tensor:
+    """(channels, *space) at the points of `grid`.
+
+    torch's CPU kernel gives each batch item one thread, so the points go as several items that share their input.
+    """
     threads = torch.get_num_threads() if grid.device.type == "cpu" else 1
-    voxels = grid.shape[:-1].numel()
-    pieces = next(n for n in range(threads, 0, -1) if voxels % n == 0)
+    points = grid.shape[:-1].numel()
+    pieces = next(n for n in range(threads, 0, -1) if points % n == 0)
     sampled = torch.nn.functional.grid_sample(
         channels.expand(pieces, *channels.shape),
-        grid.reshape(pieces, *[1] * (grid.ndim - 2), voxels // pieces, grid.shape[-1]),
+        grid.reshape(pieces, *[1] * (grid.ndim - 2), points // pieces, grid.shape[-1]),
         padding_mode="border",
         align_corners=False,
-    )  # (pieces, channels, 1, …, voxels / pieces)
-
-    def joined(start: int, stop: int) -> Tensor:
-        return sampled[:, start:stop].transpose(0, 1).reshape(stop - start, *grid.shape[:-1])
-
-    first, last = len(image), len(image) + len(classes)
-    return [
-        joined(0, first).to(image.dtype),
-        None if label is None else _likeliest(joined(first, last), classes, label.dtype),
-        None if soft is None else joined(last, len(channels)).to(soft.dtype),
-    ]
+    )  # (pieces, channels, 1, …, points / pieces)
+    return sampled.transpose(0, 1).reshape(len(channels), *grid.shape[:-1])
 
 
 def _foreground(label: Tensor) -> list[int]:
@@ -54,11 +69,10 @@ def _foreground(label: Tensor) -> list[int]:
     return [c for c in label.flatten().bincount().nonzero().flatten().tolist() if c > 0]
 
 
-def _likeliest(shares: Tensor, classes: list[int], dtype: torch.dtype) -> Tensor:
+def _likeliest(shares: Tensor, classes: list[int]) -> Tensor:
     """(classes, *space) shares of the foreground classes to the class with the largest, the background's the rest."""
-    if not classes:
-        return torch.zeros(shares.shape[1:], dtype=dtype, device=shares.device)
-    if len(classes) == 1:
-        return (shares[0] > 0.5).to(dtype).mul_(classes[0])
+    values = torch.tensor([0, *classes], device=shares.device)
+    if len(classes) < 2:
+        return values[-1] * (shares > 0.5).any(0)
     best, index = shares.max(0)
-    return torch.where(best > 1 - shares.sum(0), torch.tensor(classes, dtype=dtype, device=shares.device)[index], 0)
+    return torch.where(best > 1 - shares.sum(0), values[1:][index], 0)
