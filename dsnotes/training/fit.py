@@ -63,7 +63,7 @@ def fit(
              "accumulate": accumulate, "augment": augment}  # fmt: skip
     settings = replace(settings or system.settings, **{k: v for k, v in given.items() if v is not None})
     settings = replace(settings, patch=fitting_patch(system, settings, train))
-    refuse_unfit(system, train, val, seed)
+    refuse_unfit(system, settings, train, val, seed)
     world = distributed.here()
     device = devices.pick(device, local=world.local)
     folder = None if out is None else checkpoints.prepare(out)

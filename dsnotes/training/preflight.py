@@ -43,10 +43,17 @@ def _at_most(size: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(max(n // s, 1) * s for n, s in zip(size, stride, strict=True))
 
 
-def refuse_unfit(system: System, train: Sequence[Case], val: Sequence[Case] | None, seed: int) -> None:
+def refuse_unfit(
+    system: System, settings: Settings, train: Sequence[Case], val: Sequence[Case] | None, seed: int
+) -> None:
     """Looks at every case of a list, at the first one of a dataset that reads its cases when asked."""
     if seed < 0:
         raise ValueError(f"seed={seed} cannot seed a generator. Pass a whole number from 0 on.")
+    if val is None and settings.stop == "twice_best":
+        raise ValueError(
+            "stop='twice_best' compares validation scores, and val=None came. Pass val, or take the rule away: "
+            "settings=replace(system.settings, stop='never')."
+        )
     if val is not None and not len(val):
         raise ValueError("val is empty. Pass cases to validate on, or val=None to train without validation.")
     for name, cases in (("train", train), ("val", val or [])):

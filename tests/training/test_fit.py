@@ -11,6 +11,7 @@ from dsnotes.data.case import Case
 from dsnotes.supervision.plain import Plain
 from dsnotes.training.batches import Draw
 from dsnotes.training.fit import fit
+from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep
 
 QUIET = {"progress": False, "device": "cpu", "amp": False}
@@ -253,6 +254,7 @@ def without_label(case: Case) -> Case:
         (lambda d: {"amp": "half"}, r"amp='half' is unknown. Pass 'auto'"),
         (lambda d: {"channels_last": "yes"}, r"channels_last='yes' is unknown"),
         (lambda d: {"epochs": 0}, r"epochs=0 leaves nothing to do"),
+        (lambda d: {"settings": Settings(stop="twice_best")}, r"compares validation scores, and val=None came"),
         (lambda d: {"seed": -1}, r"seed=-1 .* Pass a whole number from 0 on"),
     ],
 )  # fmt: skip
@@ -306,6 +308,20 @@ def test_without_tqdm_the_epochs_are_plain_lines(tiny, discs, capfd, monkeypatch
     fit(tiny(epochs=2), discs(4), device="cpu", progress=True)
     lines = capfd.readouterr().out.splitlines()
     assert lines[-1].startswith("epoch 2: loss ")
+
+
+def test_compile_goes_through_torch_compile_in_training_and_validation(tiny, discs, monkeypatch):
+    compiled = []
+
+    def compile_(forward):
+        return lambda image: compiled.append(torch.is_grad_enabled()) or forward(image)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    a, b = tiny(), tiny()
+    fit(a, discs(4), discs(2, seed=1), epochs=1, compile=True, **QUIET)
+    assert compiled == [True, True, False]
+    fit(b, discs(4), discs(2, seed=1), epochs=1, **QUIET)
+    assert_equal(state(a), state(b))
 
 
 def test_channels_last_is_a_matter_of_memory_alone(tiny, discs):

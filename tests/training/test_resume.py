@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from dsnotes.supervision.plain import Plain
 from dsnotes.training import checkpoints
 from dsnotes.training.fit import fit
 from dsnotes.training.history import History
+from dsnotes.training.step import PlainStep
 
 QUIET = {"progress": False, "device": "cpu", "amp": False}
 HOW = {"batch": 2, "epochs": 4, "augment": True, "schedule": "plateau", "patience": 0, "threshold": 1.0}
@@ -92,6 +94,49 @@ def test_kill_9_in_the_middle_of_an_epoch_changes_no_bit(tiny, discs, tmp_path, 
     history = fit(resumed, discs(6), out=tmp_path, **QUIET)
     assert len(history) == 4
     assert_equal(state(resumed), state(straight))
+
+
+class Duel(PlainStep):
+    """A second network with its own optimiser, as a critic has: each step moves it, and its mood moves the first."""
+
+    def __init__(self, *given, **how):
+        super().__init__(*given, **how)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.critic = torch.nn.Linear(1, 1)
+        self.optimisers["critic"] = torch.optim.Adam(self.critic.parameters(), lr=0.1)
+
+    def __call__(self, batch):
+        self.optimisers["critic"].zero_grad()
+        mood = self.critic(batch["image"].mean().reshape(1, 1)).square().sum()
+        mood.backward()
+        self.optimisers["critic"].step()
+        return super().__call__(batch) | {"mood": mood.detach()}
+
+    def backward(self, terms, share):
+        with torch.no_grad():
+            mood = self.critic(torch.ones(1, 1)).sigmoid().sum()
+        super().backward({name: mood * term for name, term in terms.items()}, share)
+
+    def state_dict(self):
+        return self.critic.state_dict()
+
+    def load_state_dict(self, state):
+        self.critic.load_state_dict(state)
+
+
+def test_a_step_with_a_network_and_an_optimiser_of_its_own_resumes_exactly(tiny, discs, tmp_path):
+    straight, first, again = (replace(tiny(**HOW), make_step=Duel) for _ in range(3))
+    whole = fit(straight, discs(6), **QUIET)
+    fit(first, discs(6), out=tmp_path, on_epoch=lambda history: len(history) == 2, **QUIET)
+    history = fit(again, discs(6), out=tmp_path, **QUIET)
+    assert_equal(state(again), state(straight))
+    assert without_times(history) == without_times(whole)
+    assert "mood" in history[0]
+    with pytest.raises(
+        ValueError, match=r"holds the optimisers \['critic', 'network'\], this system's step has \['netw"
+    ):
+        fit(tiny(**HOW), discs(6), out=tmp_path, **QUIET)
 
 
 def test_a_finished_run_is_read_not_repeated(tiny, discs, tmp_path):
@@ -186,7 +231,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_training(tiny, dis
 
     with pytest.raises(
         OSError,
-        match=r"out='.*file/run' cannot be written to \(.*\), and training would be lost.*out=None to keep noth",
+        match=r"out='.*file.*run' cannot be written to \(.*\), and training would be lost.*out=None to keep noth",
     ):
         fit(tiny(Untouched()), discs(4), out=str(tmp_path / "file" / "run"), **QUIET)
 

@@ -86,6 +86,7 @@ def fit_runs_as_one(rank: int, folder: Path) -> None:
     both = [torch.empty_like(weights) for _ in range(2)]
     dist.all_gather(both, weights)
     assert torch.equal(*both)
+    assert distributed.average({"loss": 1.0 + rank}, CPU) == {"loss": 1.5}
     records = [None, None]
     dist.all_gather_object(records, [{k: v for k, v in r.items() if "second" not in k} for r in history])
     assert records[0] == records[1]
