@@ -137,6 +137,14 @@ def test_a_ball_and_a_rod_have_their_volumes():
         assert filled(form, grid, fine=4).share.sum() == pytest.approx(volume, rel=2e-3)
 
 
+def test_melting_fills_the_joint_and_nothing_else():
+    """The polynomial smooth minimum lies melt / 4 below both where they are equal, and is the minimum melt away."""
+    balls = [ellipsoid((0, 0, -4), (5, 5, 5)), ellipsoid((0, 0, 4), (5, 5, 5))]
+    at = np.zeros(3), np.array([3.0, 5.0, 0.0]), np.array([0.0, 0.0, 9.0])
+    np.testing.assert_allclose(union(balls, melt=2).distance(*at), [-0.5, np.sqrt(41) - 5 - 0.5, 0.0], atol=1e-12)
+    np.testing.assert_allclose(union(balls).distance(*at), [0.0, np.sqrt(41) - 5, 0.0], atol=1e-12)
+
+
 # --- Labels
 
 
