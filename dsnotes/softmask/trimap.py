@@ -8,6 +8,7 @@ Strategies 1 and 2 of Wang et al., https://arxiv.org/abs/2007.14556; the third, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from jaxtyping import Int8, Shaped
@@ -88,6 +89,7 @@ def _binary(mask: AnyMask, name: str) -> np.ndarray:
     return np.ascontiguousarray(mask, np.uint8)
 
 
+@cache
 def _disk(radius: int) -> np.ndarray:
     y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
     return (y * y + x * x <= radius * radius).astype(np.uint8)
