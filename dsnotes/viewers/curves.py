@@ -92,25 +92,25 @@ def draw(records: list, *, title: str = "") -> Figure:
     """The figure itself, without showing it."""
     if not records:
         raise ValueError("the history is empty: pass what dsnotes.fit returned after at least one epoch.")
-    scores = [key for key in _keys(records) if key.startswith("val_")]
+    scores = [key for key in _keys(records) if key.startswith("val_dice")]
     terms = [key for key in _keys(records) if key not in NOT_TERMS and not key.startswith("val_")]
     if len(terms) == 1:
         terms = []  # a single term is the loss
+    losses = ["loss", *terms, *(key for key in ("val_loss",) if key in _keys(records))]
     with ink.look():
         panels = 2 if scores else 1
         figure = ink.sheet(4.6 * panels, 2.9)
         axes = figure.subplots(1, panels, squeeze=False)[0]
-        for index, key in enumerate(["loss", *terms]):
-            _line(axes[0], records, key, index, thick=key == "loss")
-        _finish_axes(axes[0], "loss" + (" and its terms" if terms else ""), legend=bool(terms))
+        for index, key in enumerate(losses):
+            label = "loss of validation" if key == "val_loss" else key
+            _line(axes[0], records, key, index, thick=key == "loss", label=label)
+        _finish_axes(axes[0], "loss and its terms" if terms else "loss", legend=len(losses) > 1)
         if scores:
             for index, key in enumerate(scores):
                 _line(axes[1], records, key, index, thick=index == 0, label=key.removeprefix("val_"))
             _mark_best(axes[1], records, scores[0])
-            _finish_axes(axes[1], "validation", legend=len(scores) > 1)
-            if scores[0] == "val_dice":
-                axes[1].set_ylim(0, 1)
-            axes[1].set_ylabel(scores[0].removeprefix("val_") if len(scores) == 1 else "")
+            _finish_axes(axes[1], "Dice in validation", legend=len(scores) > 1)
+            axes[1].set_ylim(0, 1)
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     return figure
@@ -124,7 +124,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _line(axes: Axes, records: list, key: str, index: int, *, thick: bool, label: str | None = None) -> None:
+def _line(axes: Axes, records: list, key: str, index: int, *, thick: bool, label: str) -> None:
     known = [(record["epoch"], record[key]) for record in records if _is_number(record.get(key))]
     axes.plot(
         *zip(*known, strict=True),
@@ -132,7 +132,7 @@ def _line(axes: Axes, records: list, key: str, index: int, *, thick: bool, label
         linestyle=ink.DASHES[index % len(ink.DASHES)],
         linewidth=2.0 if thick else 1.4,
         marker="o" if len(known) < 2 else None,
-        label=label or key,
+        label=label,
     )
 
 

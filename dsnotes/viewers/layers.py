@@ -122,7 +122,7 @@ def _contour(axes: Axes, plane: np.ndarray, cut: Cut, level: float = 0.5, **line
     padded = np.pad(plane.astype(np.float32), 1)
     rows, columns = ((np.arange(n) - 0.5) * mm for n, mm in zip(padded.shape, cut.spacing, strict=True))
     drawn = axes.contour(columns, rows, padded, levels=[level], **line)
-    drawn.set(path_effects=[withStroke(linewidth=line["linewidths"] + 1.2, foreground="black", alpha=0.65)])
+    drawn.set(path_effects=[withStroke(linewidth=1.4 * line["linewidths"] + 0.4, foreground="black", alpha=0.6)])
 
 
 def _write_name(axes: Axes, mask: np.ndarray, name: str, cut: Cut) -> None:

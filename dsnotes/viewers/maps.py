@@ -80,7 +80,7 @@ def _range(arrays: list[np.ndarray]) -> tuple[float, float]:
 def _write(axes, values: np.ndarray, middle: float) -> None:
     size = min(9.0, 70.0 / values.shape[1])
     for (row, column), value in np.ndenumerate(values):
-        if value == 0:
+        if abs(value) < 0.005:
             continue
         text = f"{value:.2f}".removeprefix("0") if value % 1 else f"{value:.0f}"
         colour = "black" if value > middle else "white"

@@ -64,7 +64,7 @@ def picture(
     tall = min(across * max(box.bottom - box.top for box in boxes) / sum(widths), 8.0)
     with ink.look():
         legend = handles(scene, layers)
-        columns = 6 if len(panels) > 1 else 3
+        columns = int(across / 1.55)  # of the legend, by its longest entry
         figure = ink.sheet(across, tall + 0.6 + 0.22 * -(-len(legend) // columns))
         grid = figure.subplots(1, len(panels), squeeze=False, width_ratios=widths)[0]
         for axes, (axis, shown), box in zip(grid, panels, boxes, strict=True):

@@ -19,17 +19,25 @@ class Table:
     def _cells(self) -> list[list[str]]:
         return [[_written(row.get(column)) for column in self.columns] for row in self.rows]
 
+    def _sides(self) -> list[str]:
+        """Words stand to the left, numbers to the right."""
+        return ["left" if any(isinstance(row.get(c), str) for row in self.rows) else "right" for c in self.columns]
+
     def _repr_html_(self) -> str:
-        head = "".join(f'<th style="text-align:right">{escape(column)}</th>' for column in self.columns)
-        body = "".join(
-            "<tr>" + "".join(f'<td style="text-align:right">{escape(cell)}</td>' for cell in row) + "</tr>"
-            for row in self._cells()
-        )
+        lines = [("th", self.columns), *(("td", cells) for cells in self._cells())]
+        rows = [
+            "".join(
+                f'<{tag} style="text-align:{side}">{escape(cell)}</{tag}>'
+                for cell, side in zip(cells, self._sides(), strict=True)
+            )
+            for tag, cells in lines
+        ]
         caption = f'<caption style="text-align:left">{escape(self.caption)}</caption>' if self.caption else ""
-        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"<table>{caption}{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
     def _repr_markdown_(self) -> str:
-        lines = [self.columns, ["--:"] * len(self.columns), *self._cells()]
+        rule = [":--" if side == "left" else "--:" for side in self._sides()]
+        lines = [self.columns, rule, *self._cells()]
         table = "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
         return table + (f"\n\n{self.caption}" if self.caption else "")
 

@@ -42,6 +42,21 @@ def test_a_single_term_is_the_loss_and_not_drawn_twice():
     assert list(drawn_lines(axes)) == ["loss"]
 
 
+def test_of_what_validation_records_its_loss_and_its_dice_are_drawn():
+    """`fit` records more, such as val_iou and val_score: they are in the table."""
+    more = {
+        "val_loss": 0.5,
+        "val_loss_dice": 0.2,
+        "val_iou": 0.3,
+        "val_score": 0.4,
+        "val_dice_1": 0.2,
+        "val_dice_2": 0.4,
+    }
+    losses, scores = curves.draw([{**record, **more} for record in RECORDS]).axes
+    assert list(drawn_lines(losses)) == ["loss", "cross-entropy", "dice", "loss of validation"]
+    assert list(drawn_lines(scores)) == ["dice", "dice_1", "dice_2"]
+
+
 def test_epochs_without_validation_and_missing_values_are_left_out():
     records = [{"epoch": 1, "loss": 1.0, "val_dice": None}, {"epoch": 2, "loss": 0.9, "val_dice": 0.4}]
     _, scores = curves.draw(records).axes

@@ -39,6 +39,12 @@ def test_the_planes_go_through_the_lesion(volume):
     assert (y, x) in {(14, 28), (14, 29), (15, 28), (15, 29)}
 
 
+def test_of_all_slices_the_largest_section_is_shown(volume):
+    label = np.zeros(volume.space, np.uint8)
+    label[3, 5, 5] = label[12, 20:24, 20:24] = label[15, 9, 9] = 1
+    assert focus(compose(replace(volume, label=label))) in {(12, y, x) for y in (21, 22) for x in (21, 22)}
+
+
 def test_a_ring_is_cut_through_its_wall_not_through_its_hole():
     y, x = np.mgrid[:33, :33]
     ring = np.abs(np.hypot(y - 16, x - 16) - 10) < 1.5
@@ -95,6 +101,8 @@ def test_proportions_are_true_and_the_head_is_on_top(volume):
 
 
 def test_zoom_shows_so_many_millimetres_and_stays_within_the_volume(volume):
+    first, _, _ = picture(compose(volume), at=(1, 2, 3), zoom=5.0).axes
+    assert first.get_xlim() == (0, pytest.approx(6.75))
     axial, coronal, _ = picture(compose(volume), at=(10, 15, 39), zoom=5.0).axes
     assert axial.get_xlim() == (pytest.approx(14.75), pytest.approx(20.0))
     assert coronal.get_ylim() == (pytest.approx(21.25), pytest.approx(31.25))
