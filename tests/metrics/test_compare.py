@@ -56,19 +56,19 @@ def test_holm_worked_by_hand():
 
 
 def test_slices_counted_by_hand():
-    """Five slices: found, missed, invented, empty, overlooked by a hair (marked elsewhere in the slice)."""
-    truth, prediction = np.zeros((2, 5, 4, 4), dtype=np.uint8)
-    truth[[0, 1, 4], 1, 1] = 1
+    """Six slices: found, missed, invented, empty, found (though marked elsewhere in the slice), missed."""
+    truth, prediction = np.zeros((2, 6, 4, 4), dtype=np.uint8)
+    truth[[0, 1, 4, 5], 1, 1] = 1
     prediction[0, 1, 1:3] = 1
     prediction[2, 0, 0] = 1
     prediction[4, 3, 3] = 1
-    assert slice_errors(prediction, truth) == (2, 1, 1)
-    assert slice_errors(np.moveaxis(prediction, 0, 2), np.moveaxis(truth, 0, 2), axis=-1) == (2, 1, 1)
+    assert slice_errors(prediction, truth) == (2, 1, 2)
+    assert slice_errors(np.moveaxis(prediction, 0, 2), np.moveaxis(truth, 0, 2), axis=-1) == (2, 1, 2)
     by_slice = slice_dice(prediction, truth)
     expected = [dice(p, t) if p.any() or t.any() else math.nan for p, t in zip(prediction, truth, strict=True)]
     np.testing.assert_array_equal(by_slice, expected)
     np.testing.assert_array_equal(slice_dice(np.moveaxis(prediction, 0, 1), np.moveaxis(truth, 0, 1), axis=1), expected)
-    assert np.isnan(by_slice).tolist() == [False, False, False, True, False]
+    assert np.isnan(by_slice).tolist() == [False, False, False, True, False, False]
 
 
 def test_consensus_is_what_half_the_readers_marked():

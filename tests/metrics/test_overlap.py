@@ -90,8 +90,8 @@ def test_counts_are_those_of_a_table_of_pairs(pair):
 
 
 def test_pooled_f1_weighs_cases_by_their_size():
-    large, small = Confusion(90, 10, 10, 0), Confusion(0, 0, 10, 0)
-    assert large + small == Confusion(90, 10, 20, 0)
+    large, small = Confusion(90, 10, 10, 3), Confusion(0, 0, 10, 4)
+    assert large + small == Confusion(90, 10, 20, 7)
     assert pooled_f1([large, small]) == 180 / 210
     assert pooled_f1(iter([confusion(PREDICTION, TRUTH)])) == dice(PREDICTION, TRUTH)
     assert pooled_f1([]) == 1
@@ -122,3 +122,5 @@ def test_probabilities_are_refused():
         dice(PREDICTION.astype(np.float32), TRUTH)
     with pytest.raises(ValueError, match=r"truth holds NaN in 2 of 8 voxels.*np.argwhere\(np.isnan\(truth\)\)"):
         dice(PREDICTION, np.array([[0.0, np.nan, 1.0, np.nan]] * 1 + [[0.0] * 4]))
+    with pytest.raises(TypeError, match=r"prediction is <U1, but a label map of whole numbers"):
+        dice(PREDICTION.astype("U1"), TRUTH)
