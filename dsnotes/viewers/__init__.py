@@ -1,8 +1,10 @@
 """Looking: slices through a case, training curves, maps at every depth; each leaves one picture in the notebook."""
 
 from dsnotes.viewers.boxes import boxes
+from dsnotes.viewers.contact_sheet import contact_sheet
+from dsnotes.viewers.decisions import accepted
 from dsnotes.viewers.maps import maps
 from dsnotes.viewers.show import show
 from dsnotes.viewers.table import Table
 
-__all__ = ["Table", "boxes", "maps", "show"]
+__all__ = ["Table", "accepted", "boxes", "contact_sheet", "maps", "show"]

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import difflib
-import io
 import os
-from collections import Counter
-from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dsnotes.data.case import Case
-from dsnotes.data.dataset import Dataset
 from dsnotes.viewers import ink, place
+from dsnotes.viewers.decisions import WORDS, Cases, named, read_decisions, require_same_set, rows, write
 from dsnotes.viewers.layers import DRAW, Cut, handles
 from dsnotes.viewers.scene import Number, Scene, compose
 from dsnotes.viewers.slices import focus
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HEADER = ["name", "decision", "time"]
-WORDS = {"accept": ("✓", ink.GREEN), "reject": ("✗", ink.VERMILION)}  # the sign says it without colour
+SIGNS = {"accept": ("✓", ink.GREEN), "reject": ("✗", ink.VERMILION)}  # the sign says it without colour
 COLUMNS, ROWS = 4, 3
-Cases = Sequence  # of Case; bare, for a type checker would open every case of a dataset
 
 
 def contact_sheet(
@@ -45,28 +38,9 @@ def contact_sheet(
     In a browser there are buttons; each click is in the file `decisions` (name, decision, time) before the next one
     counts, and the same call takes the file up again, at the first page with something to decide. A head-less run
     gets that page's picture alone, never waits, and may decide in words: sheet.decide(name, "accept"). Of a volume the
-    slice through the lesion is shown; `zoom` is the mm shown on every side of the lesion. `buttons` overrules the place.
+    slice through the lesion is shown; `zoom` is the mm shown on every side of it. `buttons` overrules the place.
     """
     return ContactSheet(cases, decisions, page=page, window=window, zoom=zoom, buttons=buttons)
-
-
-def accepted(cases: Cases, decisions: str | os.PathLike = "decisions.csv") -> Cases:
-    """The cases that the file accepts, in their own order: a dataset of a dataset, else a list."""
-    path = Path(decisions)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}: decide first, with contact_sheet(cases, {str(decisions)!r}).")
-    names = _names(cases)
-    decided = read_decisions(path)
-    _require_same_set(names, decided, path)
-    chosen = [name for name in names if decided.get(name) == "accept"]
-    if isinstance(cases, Dataset):
-        return cases.subset(chosen)
-    return [case for case in cases if case.name in set(chosen)]
-
-
-def read_decisions(path: str | os.PathLike) -> dict[str, str]:
-    """{name: "accept" or "reject"} of the file; where somebody changed their mind, the later row counts."""
-    return {name: word for name, word, _ in _rows(Path(path))}
 
 
 class ContactSheet(place.Picture):
@@ -82,15 +56,15 @@ class ContactSheet(place.Picture):
         zoom: Number | None,
         buttons: bool | None,
     ) -> None:
-        self.names = _names(cases)
+        self.names = named(cases)
         self.path = Path(decisions)
         self.decisions = read_decisions(self.path)
-        _require_same_set(self.names, self.decisions, self.path)
+        require_same_set(self.names, self.decisions, self.path)
         self._cases, self._window, self._zoom = cases, window, zoom
         self.figure: Figure
         self.controls: Any = None
         if place.here() == "browser" if buttons is None else buttons:
-            _write(self.path, _rows(self.path))  # a person shall not click in vain
+            write(self.path, rows(self.path))  # a person shall not click in vain
             self.controls = _controls(self)
             place.Spot().put(self.controls)
         self._spot = place.Spot()
@@ -118,7 +92,8 @@ class ContactSheet(place.Picture):
             pager.value = page
             self.controls.children = (pager, note, _grid(self, note))
             _close(grid)
-        self._redraw()
+        self.figure = _sheet(self._shown, legend=True, zoom=self._zoom)
+        self._say()
 
     def decide(self, name: str, decision: str) -> None:
         """Keep a decision, "accept" or "reject", in the file and then in the picture."""
@@ -128,24 +103,26 @@ class ContactSheet(place.Picture):
         if decision not in WORDS:
             raise ValueError(f"{decision!r} is no decision. Pass {' or '.join(map(repr, WORDS))}.")
         now = datetime.now().astimezone().isoformat(timespec="seconds")
-        _write(self.path, [*_rows(self.path), [name, decision, now]])
+        write(self.path, [*rows(self.path), [name, decision, now]])
         self.decisions = read_decisions(self.path)
         if name in self._shown:
-            self._redraw()
+            self._say()
 
-    def _redraw(self) -> None:
-        first = (self.page - 1) * COLUMNS * ROWS
-        heads = {}
-        for number, name in enumerate(self._shown, start=first + 1):
-            sign, colour = WORDS.get(self.decisions.get(name, ""), ("?", ink.INK))
-            heads[name] = (f"{sign} {number}  {name}", colour)
-        self.figure = _sheet(self._shown, heads, title=self._in_words(), zoom=self._zoom)
-        self._spot.put_figure(self.figure, alt=self._in_words())
+    def _say(self) -> None:
+        """Write the decisions into the picture; lines and pixels stay as they were drawn."""
+        first, title = (self.page - 1) * COLUMNS * ROWS + 1, self._in_words()
+        with ink.look():
+            self.figure.suptitle(title, x=0.01, ha="left", fontsize=9)
+            for number, (name, axes) in enumerate(zip(self._shown, self.figure.axes[::2], strict=True), start=first):
+                sign, colour = SIGNS.get(self.decisions.get(name, ""), ("?", ink.INK))
+                axes.set_title(f"{sign} {number}  {name}", loc="left", pad=3, fontsize=7.5, color=colour)
+        self._spot.put_figure(self.figure, alt=title)
 
     def _in_words(self) -> str:
         known = [self.decisions[name] for name in self.names if name in self.decisions]
         counts = ", ".join(f"{known.count(word)} {word}ed" for word in WORDS)
-        return f"page {self.page} of {self.pages}: of {len(self.names)} cases {counts}, {len(self.names) - len(known)} open"
+        still = len(self.names) - len(known)
+        return f"page {self.page} of {self.pages}: of {len(self.names)} cases {counts}, {still} open"
 
     def __repr__(self) -> str:
         return f"ContactSheet({self._in_words()}; {self.path})"
@@ -171,9 +148,10 @@ def _grid(sheet: ContactSheet, note: Any) -> Any:
 
     tiles = []
     for name, scene in sheet._shown.items():
-        figure = _sheet({name: scene}, {name: (name, ink.INK)}, zoom=sheet._zoom)
+        figure = _sheet({name: scene}, zoom=sheet._zoom)
+        figure.axes[0].set_title(name, loc="left", pad=3, fontsize=7.5, color=ink.INK)
         choice = ipywidgets.ToggleButtons(
-            options=[(f"{sign} {word}", word) for word, (sign, _) in WORDS.items()],
+            options=[(f"{sign} {word}", word) for word, (sign, _) in SIGNS.items()],
             value=sheet.decisions.get(name),
             style={"button_width": "80px"},
         )
@@ -203,106 +181,45 @@ def _close(widget: Any) -> None:
     widget.close()
 
 
-def _sheet(
-    scenes: dict[str, Scene], heads: dict[str, tuple[str, str]], *, title: str = "", zoom: Number | None
-) -> Figure:
-    """Each case twice, bare and with its layers; `heads` is what stands over it, and in which colour."""
+def _sheet(scenes: dict[str, Scene], *, zoom: Number | None, legend: bool = False) -> Figure:
+    """Each case twice, bare and with its layers; two axes a case, in their order."""
     columns = min(COLUMNS, len(scenes))
-    rows = -(-len(scenes) // columns)
-    listed = {handle.get_label(): handle for scene in scenes.values() for handle in handles(scene, scene.layers)}
+    lines = -(-len(scenes) // columns)
     with ink.look():
-        figure = ink.sheet(2.6 * columns, 1.55 * rows + (0.5 if title else 0))
-        grid = figure.subplots(rows, 2 * columns, squeeze=False)
-        for axes in grid.ravel():
-            axes.set_axis_off()
-        for number, (name, scene) in enumerate(scenes.items()):
-            row, column = divmod(number, columns)
-            at = focus(scene)
-            cut = Cut(0, at[0], scene.spacing[1:]) if scene.image.ndim == 3 else Cut(None, 0, scene.spacing)
-            y, x = ((i + 0.5) * mm for i, mm in zip(at[-2:], cut.spacing, strict=True))
-            left, right, bottom, top = cut.extent(scene.image)
-            if zoom is not None:
-                left, right = max(left, x - zoom), min(right, x + zoom)
-                top, bottom = max(top, y - zoom), min(bottom, y + zoom)
-            for axes, layers in zip(grid[row, 2 * column : 2 * column + 2], ((), scene.layers), strict=True):
-                low, high = scene.window
-                axes.imshow(
-                    cut.of(scene.image),
-                    cmap="gray",
-                    vmin=low,
-                    vmax=high,
-                    extent=cut.extent(scene.image),
-                    interpolation="nearest",
-                )
-                for layer in layers:
-                    DRAW[layer](axes, scene, cut)
-                axes.set(xlim=(left, right), ylim=(bottom, top))
-            text, colour = heads[name]
-            grid[row, 2 * column].set_title(text, loc="left", pad=3, fontsize=7.5, color=colour)
-        if title:
-            figure.suptitle(title, x=0.01, ha="left", fontsize=9)
+        figure = ink.sheet(2.6 * columns, 1.55 * lines + (0.5 if legend else 0))
+        grid = figure.add_gridspec(lines, 2 * columns)
+        for number, scene in enumerate(scenes.values()):
+            line, column = divmod(number, columns)
+            for beside, layers in enumerate(((), scene.layers)):
+                _tile(figure.add_subplot(grid[line, 2 * column + beside]), scene, layers, zoom)
+        if legend:
+            listed = {
+                handle.get_label(): handle for scene in scenes.values() for handle in handles(scene, scene.layers)
+            }
+            if "truth" in listed:
+                listed["truth"].set_label("label")  # whether it is true is what is being asked
             figure.legend(handles=list(listed.values()), loc="outside lower center", ncols=4)
     return figure
 
 
-def _names(cases: Cases) -> list[str]:
-    names = list(cases.names) if isinstance(cases, Dataset) else [case.name for case in cases]
-    if not names:
-        raise ValueError("no case came, so there is nothing to decide. Pass a list of cases or a dataset with some.")
-    if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise ValueError(f"several cases are called {twice[0]!r}, but a decision is kept by name: give each its own.")
-    return names
-
-
-def _require_same_set(names: list[str], decided: dict[str, str], path: Path) -> None:
-    if decided and not set(names) & set(decided):
-        raise ValueError(
-            f"{path} decides on {len(decided)} other cases, such as {next(iter(decided))!r}, and on none of these "
-            f"{len(names)}, such as {names[0]!r}. Pass another file as decisions=; for a part of a set pass all of it "
-            f"and page=."
-        )
-
-
-def _rows(path: Path) -> list[list[str]]:
-    if not path.exists():
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            header, *rows = [row for row in csv.reader(stream) if row] or [[]]
-    except OSError as error:
-        raise OSError(
-            f"{path} cannot be read ({error.strerror}). Pass a file that is yours to read and write."
-        ) from error
-    if header != HEADER:
-        raise ValueError(
-            f"{path} begins with {','.join(header)!r}, decisions with {','.join(HEADER)!r}. Pass another file as "
-            f"decisions=; if a spreadsheet changed this one, save it with commas between its three columns."
-        )
-    for line, row in enumerate(rows, start=2):
-        if len(row) != len(HEADER) or row[1] not in WORDS:
-            raise ValueError(
-                f"{path}, line {line}: {','.join(row)!r} is no decision. Needed are a name, "
-                f"{' or '.join(map(repr, WORDS))}, and a time; correct or delete the line."
-            )
-    return rows
-
-
-def _write(path: Path, rows: list[list[str]]) -> None:
-    """The whole file anew beside the old one, then put in its place: a crash leaves either, never half a line."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([HEADER, *rows])
-    part = path.with_name(f"part-{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", newline="", encoding="utf-8") as stream:
-            stream.write(text.getvalue())
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise OSError(
-            f"{path} cannot be written ({error.strerror}), so decisions would be lost. Pass decisions= in a folder "
-            f"that is yours to write to and has space left."
-        ) from error
+def _tile(axes: Axes, scene: Scene, layers: tuple[str, ...], zoom: Number | None) -> None:
+    """The slice through the lesion, whole or `zoom` mm round it, never beyond the image."""
+    at = focus(scene)
+    cut = Cut(0, at[0], scene.spacing[1:]) if scene.image.ndim == 3 else Cut(None, 0, scene.spacing)
+    (left, right, bottom, top), (low, high) = cut.extent(scene.image), scene.window
+    axes.imshow(
+        cut.of(scene.image),
+        cmap="gray",
+        vmin=low,
+        vmax=high,
+        extent=(left, right, bottom, top),
+        interpolation="nearest",
+    )
+    for layer in layers:
+        DRAW[layer](axes, scene, cut)
+    if zoom is not None:
+        y, x = ((i + 0.5) * mm for i, mm in zip(at[-2:], cut.spacing, strict=True))
+        left, right = max(left, x - zoom), min(right, x + zoom)
+        top, bottom = max(top, y - zoom), min(bottom, y + zoom)
+    axes.set(xlim=(left, right), ylim=(bottom, top))
+    axes.set_axis_off()

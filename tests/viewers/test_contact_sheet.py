@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from datetime import datetime
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 
 from dsnotes.data import open_dataset, save_label, save_volume
 from dsnotes.data.case import Case
-from dsnotes.viewers import contact_sheet as module
+from dsnotes.viewers import decisions as module
 from dsnotes.viewers import ink
-from dsnotes.viewers.contact_sheet import accepted, contact_sheet, read_decisions
+from dsnotes.viewers.contact_sheet import contact_sheet
+from dsnotes.viewers.decisions import accepted, read_decisions
+from dsnotes.viewers.slices import focus
 
 
 def crops(n: int) -> list[Case]:
@@ -51,7 +54,7 @@ def test_each_case_stands_bare_and_with_its_outline(tmp_path):
     outlines = [sum(isinstance(one, ContourSet) for one in axes.collections) for axes in drawn]
     assert outlines == [0, 4] * 5  # the mask's, and the soft mask's three levels
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["truth", "soft mask, lines at ¼ ½ ¾"]
+    assert legend == ["label", "soft mask, lines at ¼ ½ ¾"]
 
 
 def test_a_click_is_in_the_file_at_once_and_a_change_of_mind_too(tmp_path):
@@ -101,19 +104,13 @@ def test_the_accepted_come_in_their_own_order_as_list_or_dataset(tmp_path):
     assert accepted(cases, path) == [cases[0], cases[3]]
     listed = [{"image": f"imagesTr/{c.name}.nii.gz", "label": f"labelsTr/{c.name}.nii.gz"} for c in cases]
     about = {"labels": {"0": "background", "1": "lesion"}, "modality": {"0": "CT"}, "training": listed}
-    (tmp_path / "dataset.json").write_text(module_json(about), encoding="utf-8")
+    (tmp_path / "dataset.json").write_text(json.dumps(about), encoding="utf-8")
     for case in cases:
         save_volume(tmp_path / f"imagesTr/{case.name}.nii.gz", case.image, case)
         save_label(tmp_path / f"labelsTr/{case.name}.nii.gz", case.label, case)
     data = open_dataset(tmp_path)
     assert accepted(data, path).names == ("crop-00", "crop-03")
     assert contact_sheet(data, path).names == list(data.names)
-
-
-def module_json(about: dict) -> str:
-    import json
-
-    return json.dumps(about)
 
 
 def test_a_file_of_another_set_is_refused(tmp_path):
@@ -175,11 +172,11 @@ def test_a_click_that_could_not_be_kept_is_taken_back_and_says_so(tmp_path, monk
 
 
 def test_of_a_volume_the_slice_through_the_lesion_is_shown(volume, tmp_path):
-    sheet = contact_sheet([volume], tmp_path / "d.csv", zoom=6)
+    sheet = contact_sheet([volume], tmp_path / "d.csv", zoom=4)
     bare = sheet.figure.axes[0]
-    z = module.focus(sheet._shown["box"])[0]
+    z = focus(sheet._shown["box"])[0]
     np.testing.assert_array_equal(bare.images[0].get_array(), volume.image[z])
-    assert bare.get_xlim()[1] - bare.get_xlim()[0] == pytest.approx(12)
+    assert bare.get_xlim()[1] - bare.get_xlim()[0] == pytest.approx(8)
 
 
 def test_no_case_two_of_one_name_no_file_and_no_such_page(tmp_path):

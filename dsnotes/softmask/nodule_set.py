@@ -1,0 +1,203 @@
+"""A set of softly labelled crops from lesions of which only two diameters were measured, like LNSM.
+
+Strategy 3 of Wang et al., https://arxiv.org/abs/2007.14556, case for case: axes → GrabCut → trimap → matting. A person
+then looks at each (`viewers.contact_sheet`) and throws out what is no lesion's outline.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dsnotes.data.case import Case
+from dsnotes.data.deeplesion import Lesion, read_slice
+from dsnotes.data.files import save_label, save_volume
+from dsnotes.softmask.matting import soft_mask
+from dsnotes.softmask.recist import MARGIN, mask_from_recist
+from dsnotes.softmask.trimap import trimap_from_mask
+
+LEAST_SHARE = 1 / 3  # of the ellipse through the ends of the axes; over 24 phantom nodules the least was 0.52
+SOURCE = "DeepLesion: Yan et al. 2018, J Med Imaging 5:036501, https://nihcc.app.box.com/v/DeepLesion"
+LICENCE = "terms of the NIH Clinical Center, see the readme beside the images; do not redistribute"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `make_set` did: cases made now, cases kept from before, and why others failed (also in failed.csv)."""
+
+    folder: Path
+    made: tuple[str, ...]
+    kept: tuple[str, ...]
+    failed: dict[str, str]
+
+    def __str__(self) -> str:
+        head = f"{self.folder}: {len(self.made)} made, {len(self.kept)} kept from before, {len(self.failed)} failed"
+        return "\n".join([head, *(f"  {name}: {why}" for name, why in self.failed.items())])
+
+
+def make_set(
+    lesions: Sequence[Lesion],
+    images: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    size: int = 64,
+    radius: int = 3,
+    eps: float | int = 1e-2,
+    source: str = SOURCE,
+    licence: str = LICENCE,
+) -> Report:
+    """Cut `size` × `size` round each lesion, label it twice and file it as `dsnotes.open_dataset(out)` reads it.
+
+    imagesTr/ holds HU, labelsTr/ GrabCut's mask, softTr/ its matting, recistTr.json the axes in the crop's pixels.
+    A lesion that cannot be labelled is reported and passed over. Each file appears whole or not at all, and cases
+    that are there are kept: the same call goes on after an interruption. `eps` is for CT with some 30 HU of noise
+    (`soft_mask`). A case's name begins with the patient's six digits: split(…, patient=lambda name: name[:6]).
+    """
+    settings = {"size": size, "radius": radius, "eps": float(eps)}
+    if size < 16 or radius < 1 or not eps >= 1e-12:
+        raise ValueError(
+            f"{settings} came; needed are a size from 16, a radius from 1 and a positive eps such as 1e-2."
+        )
+    if repeated := [name for name, times in Counter(one.name for one in lesions).items() if times > 1]:
+        raise ValueError(f"the lesions {repeated[:3]} came more than once: pass each row of the table once.")
+    folder = Path(out)
+    recists = _earlier(folder, settings)
+    about = {
+        "name": folder.name,
+        "description": "lesions between their two diameters: binary masks by GrabCut, soft masks by matting",
+        "reference": source,
+        "licence": licence,
+        "made_with": settings,
+        "labels": {"0": "background", "1": "lesion"},
+        "modality": {"0": "CT"},
+        "tensorImageSize": "2D",
+    }
+    _file(folder, about, recists)  # now: a folder that cannot be written says so before the work
+    made, kept, failed = [], [], {}
+    try:
+        for lesion in lesions:
+            try:
+                corner = _corner(lesion, size)
+                recist = _recist(lesion, corner)
+                there = (folder / f"labelsTr/{lesion.name}.nii.gz").is_file()  # written last
+                case = None if there else _case(lesion, images, corner, **settings)
+            except (ValueError, RuntimeError, OSError) as error:
+                failed[lesion.name] = str(error)
+                continue
+            if case is not None:
+                _save(folder, case)  # a disk that is full stops the work, it is no fault of the lesion
+            recists[lesion.name] = recist
+            (kept if there else made).append(lesion.name)
+    finally:  # Ctrl-C and a full disk included: what is finished is listed
+        _file(folder, about, recists)
+        _write(folder / "failed.csv", _table(failed))
+    return Report(folder, tuple(made), tuple(kept), failed)
+
+
+def _corner(lesion: Lesion, size: int) -> np.ndarray:
+    """(row, column) of the slice at which the crop's first pixel lies, outside it where the lesion is at the border."""
+    ends = np.array([*lesion.long_axis, *lesion.short_axis])
+    return np.floor((ends.min(0) + ends.max(0) + 1) / 2).astype(int) - size // 2
+
+
+def _recist(lesion: Lesion, corner: np.ndarray) -> dict:
+    """The axes in the crop's pixels, and their lengths in mm."""
+    axes = {"long_axis": np.array(lesion.long_axis), "short_axis": np.array(lesion.short_axis)}
+    lengths = {name: float(np.linalg.norm((ends[1] - ends[0]) * lesion.spacing)) for name, ends in axes.items()}
+    moved = {name: tuple(map(tuple, (ends - corner).tolist())) for name, ends in axes.items()}
+    return moved | {"long_mm": lengths["long_axis"], "short_mm": lengths["short_axis"]}
+
+
+def _case(lesion: Lesion, images: str | os.PathLike, corner: np.ndarray, *, size: int, radius: int, eps: float) -> Case:
+    recist = _recist(lesion, corner)
+    axes = recist["long_axis"], recist["short_axis"]
+    plane = read_slice(images, lesion.file)
+    ends = np.array(axes) + corner
+    if (ends < -0.5).any() or (ends > np.array(plane.shape) - 0.5).any():
+        raise ValueError(
+            f"line {lesion.line}: the axes {ends.tolist()} leave the slice of {plane.shape}. Check that table and "
+            f"images belong together."
+        )
+    needed = math.ceil(MARGIN * float(np.ptp(ends.reshape(4, 2), axis=0).max())) + 2 * (radius + 1)
+    if needed > size:
+        raise ValueError(
+            f"the lesion needs {needed} pixels with its margin, a crop has {size}. Make larger ones into another "
+            f"folder: size={-(-needed // 16) * 16}."
+        )
+    image = _crop(plane, corner, size)
+    if image.min() == image.max():
+        raise ValueError(f"every pixel of the crop is {image.min():g} HU. Check that table and images belong together.")
+    mask = mask_from_recist(image, *axes)
+    long, short = (float(np.hypot(*np.subtract(*axis))) for axis in axes)
+    ellipse = math.pi / 4 * long * short
+    if mask.sum() < LEAST_SHARE * ellipse:
+        raise ValueError(
+            f"GrabCut found {int(mask.sum())} of the some {ellipse:.0f} pixels between the axes: the lesion does not "
+            f"stand out from what is round it. Outline this one by hand, or leave it out."
+        )
+    soft = soft_mask(image, trimap_from_mask(mask, radius), eps=eps)
+    return Case(lesion.name, image, mask, lesion.spacing, {"soft": soft, "recist": recist})
+
+
+def _crop(plane: np.ndarray, corner: np.ndarray, size: int) -> np.ndarray:
+    """Beyond the slice its border goes on, so that padding makes no edge of its own."""
+    rows, columns = (np.clip(np.arange(size) + at, 0, n - 1) for at, n in zip(corner, plane.shape, strict=True))
+    return plane[np.ix_(rows, columns)]
+
+
+def _save(folder: Path, case: Case) -> None:
+    file = f"{case.name}.nii.gz"
+    save_volume(folder / "imagesTr" / file, case.image, case)
+    save_volume(folder / "softTr" / file, case.extras["soft"], case)
+    save_label(folder / "labelsTr" / file, case.label, case)
+
+
+def _earlier(folder: Path, settings: dict) -> dict[str, dict]:
+    """The axes of the cases that the folder lists, made with the same settings."""
+    path = folder / "dataset.json"
+    if not path.is_file():
+        return {}
+    before = json.loads(path.read_text(encoding="utf-8")).get("made_with")
+    if before != settings:
+        raise ValueError(
+            f"{folder} was made with {before}, now {settings} came, and one set has one way of labelling. Pass another "
+            f"folder, or the settings of before."
+        )
+    recists = folder / "recistTr.json"
+    return json.loads(recists.read_text(encoding="utf-8")) if recists.is_file() else {}
+
+
+def _file(folder: Path, about: dict, recists: dict[str, dict]) -> None:
+    names = sorted(recists)
+    training = [{"image": f"./imagesTr/{one}.nii.gz", "label": f"./labelsTr/{one}.nii.gz"} for one in names]
+    _write(folder / "recistTr.json", json.dumps({name: recists[name] for name in names}, indent=1))
+    listed = about | {"numTraining": len(names), "training": training, "test": []}
+    _write(folder / "dataset.json", json.dumps(listed, indent=1))
+
+
+def _table(failed: dict[str, str]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows([("name", "reason"), *failed.items()])
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f"part-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8", newline="")
+        os.replace(part, path)
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be written ({error.strerror or error}). Pass a folder that is yours to write to and has "
+            f"space left."
+        ) from error

@@ -1,0 +1,97 @@
+"""Decisions of a person on cases, in a CSV that is whole at every moment: name, decision, time."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from dsnotes.data.dataset import Dataset
+
+HEADER = ["name", "decision", "time"]
+WORDS = ("accept", "reject")
+Cases = Sequence  # of Case; bare, for a type checker would open every case of a dataset
+
+
+def accepted(cases: Cases, decisions: str | os.PathLike = "decisions.csv") -> Cases:
+    """The cases that the file accepts, in their own order: a dataset of a dataset, else a list."""
+    path = Path(decisions)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}: decide first, with contact_sheet(cases, {str(decisions)!r}).")
+    names = named(cases)
+    decided = read_decisions(path)
+    require_same_set(names, decided, path)
+    chosen = [at for at, name in enumerate(names) if decided.get(name) == "accept"]
+    return cases.subset(chosen) if isinstance(cases, Dataset) else [cases[at] for at in chosen]
+
+
+def read_decisions(path: str | os.PathLike) -> dict[str, str]:
+    """{name: "accept" or "reject"} of the file; where somebody changed their mind, the later row counts."""
+    return {name: word for name, word, _ in rows(Path(path))}
+
+
+def named(cases: Cases) -> list[str]:
+    names = list(cases.names) if isinstance(cases, Dataset) else [case.name for case in cases]
+    if not names:
+        raise ValueError("no case came, so there is nothing to decide. Pass a list of cases or a dataset with some.")
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise ValueError(f"several cases are called {twice[0]!r}, but a decision is kept by name: give each its own.")
+    return names
+
+
+def require_same_set(names: list[str], decided: dict[str, str], path: Path) -> None:
+    if decided and not set(names) & set(decided):
+        raise ValueError(
+            f"{path} decides on {len(decided)} other cases, such as {next(iter(decided))!r}, and on none of these "
+            f"{len(names)}, such as {names[0]!r}. Pass another file as decisions=; for a part of a set pass all of it "
+            f"and page=."
+        )
+
+
+def rows(path: Path) -> list[list[str]]:
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            header, *found = [row for row in csv.reader(stream) if row] or [[]]
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be read ({error.strerror}). Pass a file that is yours to read and write."
+        ) from error
+    if header != HEADER:
+        raise ValueError(
+            f"{path} begins with {','.join(header)!r}, decisions with {','.join(HEADER)!r}. Pass another file as "
+            f"decisions=; if a spreadsheet changed this one, save it with commas between its three columns."
+        )
+    for line, row in enumerate(found, start=2):
+        if len(row) != len(HEADER) or row[1] not in WORDS:
+            raise ValueError(
+                f"{path}, line {line}: {','.join(row)!r} is no decision. Needed are a name, "
+                f"{' or '.join(map(repr, WORDS))}, and a time; correct or delete the line."
+            )
+    return found
+
+
+def write(path: Path, kept: list[list[str]]) -> None:
+    """The whole file anew beside the old one, then put in its place: a crash leaves either, never half a line."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([HEADER, *kept])
+    part = path.with_name(f"part-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", newline="", encoding="utf-8") as stream:
+            stream.write(text.getvalue())
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise OSError(
+            f"{path} cannot be written ({error.strerror}), so decisions would be lost. Pass decisions= in a folder "
+            f"that is yours to write to and has space left."
+        ) from error
