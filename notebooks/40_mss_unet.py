@@ -24,7 +24,7 @@
 # `smoke=True` less than one.
 
 # %% tags=["parameters"]
-steps: int = 450  # training steps of the main network
+steps: int = 700  # training steps of the main network
 ablation_steps: int = 100  # training steps of each of the four systems that are compared
 seeds: int = 2  # how often each of the four is trained, from other first weights
 smoke: bool = False  # a minute at most: everything small, one seed
