@@ -106,7 +106,14 @@ class ContactSheet(place.Picture):
         write(self.path, [*rows(self.path), [name, decision, now]])
         self.decisions = read_decisions(self.path)
         if name in self._shown:
+            self._press(name)
             self._say()
+
+    def _press(self, name: str) -> None:
+        """The button of a decision made in words."""
+        if self.controls is not None:
+            tile = self.controls.children[2].children[list(self._shown).index(name)]
+            tile.children[1].value = self.decisions[name]
 
     def _say(self) -> None:
         """Write the decisions into the picture; lines and pixels stay as they were drawn."""

@@ -68,9 +68,12 @@ def test_a_click_is_in_the_file_at_once_and_a_change_of_mind_too(tmp_path):
     tiles(sheet)[2].children[1].value = "reject"
     assert [row[:2] for row in lines(path)[1:]] == [["crop-01", "reject"], ["crop-01", "accept"], ["crop-02", "reject"]]
     assert read_decisions(path) == {"crop-01": "accept", "crop-02": "reject"}
+    sheet.decide("crop-00", "accept")  # in words: the button follows, and nothing is kept twice
+    assert tiles(sheet)[0].children[1].value == "accept"
+    assert len(lines(path)) == 5
     heads = [axes.get_title(loc="left") for axes in sheet.figure.axes if axes.get_title(loc="left")]
-    assert heads == ["? 1  crop-00", "✓ 2  crop-01", "✗ 3  crop-02"]
-    assert "of 3 cases 1 accepted, 1 rejected, 1 open" in sheet.figure.get_suptitle()
+    assert heads == ["✓ 1  crop-00", "✓ 2  crop-01", "✗ 3  crop-02"]
+    assert "of 3 cases 2 accepted, 1 rejected, 0 open" in sheet.figure.get_suptitle()
 
 
 def test_a_file_is_taken_up_where_it_was_left(tmp_path):

@@ -1,0 +1,347 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Soft masks: how much of a pixel is nodule?
+#
+# A mask says yes or no. A pixel at the edge of a nodule is a third nodule and two thirds lung, and no yes and no no is
+# true of it. This notebook makes labels that say "a third". You will
+#
+# - see on a phantom, where the true share of every pixel is known, how wrong a binary edge is;
+# - build the matting Laplacian of a 6 × 6 image by hand and solve it;
+# - turn one mask, four readers, or two diameters drawn on a screen into a trimap, and a trimap into a soft mask;
+# - measure when matting beats a plain blur, and when it does not;
+# - find out which Dice may be trusted once targets are soft;
+# - make a small set of softly labelled nodules, and accept or reject each on a contact sheet.
+#
+# Papers: Levin, Lischinski, Weiss 2007, *A Closed-Form Solution to Natural Image Matting*,
+# <https://doi.org/10.1109/TPAMI.2007.1177>; used for nodules by Wang et al., <https://arxiv.org/abs/2007.14556>.
+# Needs a CPU and about a minute; with `smoke=True` some twenty seconds.
+
+# %% tags=["parameters"]
+nodules: int = 60  # phantom nodules that the errors are averaged over
+readers_folder: str = ""  # a folder with the four-reader archive of LIDC nodules; empty: phantom readers alone
+smoke: bool = False  # a few nodules only
+
+# %%
+import itertools
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import dsnotes
+from dsnotes.data import phantoms
+from dsnotes.data.deeplesion import read_lesions, write_deeplesion
+from dsnotes.losses import soft_dice
+from dsnotes.metrics import agreement, dice
+from dsnotes.softmask import mask_from_recist, soft_mask, soft_masks, trimap_from_mask, trimap_from_readers
+from dsnotes.softmask.nodule_set import make_set
+from dsnotes.viewers import Table, accepted, boxes, contact_sheet, curves, maps
+
+if smoke:
+    nodules = 8
+
+# %% [markdown]
+# ## 1. What a binary edge hides
+#
+# A phantom nodule is drawn from a continuous shape, so the true share of nodule in every pixel is known: `alpha`. A
+# scanner blurs it, and the image shows the blurred share, `seen`; that is the $\alpha$ of the equation that matting
+# solves, image = $\alpha$ lesion + (1 − $\alpha$) background. **Before running:** a mask is right or wrong by how much,
+# at worst, in one pixel of its edge?
+
+# %%
+cases = phantoms.nodules(nodules, seed=0)
+case = cases[0]
+seen = case.extras["seen"]
+dsnotes.show(case, soft=seen, window="lung", zoom=12, title="the share of nodule that the image shows")
+
+# %%
+error = np.abs(case.label - seen)
+edge = (seen > 0.05) & (seen < 0.95)
+print(
+    f"the mask has {case.label.sum()} pixels; {edge.sum()} are part nodule, and off by {error[edge].mean():.2f} there"
+)
+assert edge.sum() > 50
+assert error[edge].mean() > 0.1
+
+# %% [markdown]
+# ## 2. The Laplacian by hand
+#
+# Matting supposes that in a small window the share is a straight-line function of the grey value:
+# $\alpha \approx a I + b$. Choosing the best $a$ and $b$ in every 3 × 3 window leaves a quadratic energy
+# $\alpha^\top L \alpha$, in which each window $w$ adds
+#
+# $$L_{ij} \mathrel{+}= \delta_{ij} - \tfrac19\Big(1 + \frac{(I_i-\mu_w)(I_j-\mu_w)}{\sigma_w^2 + \epsilon/9}\Big).$$
+#
+# On a 6 × 6 image there are sixteen windows, and the whole of it fits in nine lines.
+
+# %%
+tiny = np.clip(np.add.outer(np.arange(6.0), 0.4 * np.arange(6.0)) / 5 - 0.3, 0, 1)
+eps, L = 1e-4, np.zeros((36, 36))
+for row, column in itertools.product(range(4), range(4)):
+    window = [(row + i) * 6 + column + j for i in range(3) for j in range(3)]
+    grey = tiny.ravel()[window]
+    centred = grey - grey.mean()
+    L[np.ix_(window, window)] += np.eye(9) - (1 + np.outer(centred, centred) / (grey.var() + eps / 9)) / 9
+assert np.allclose(L, L.T)
+assert np.allclose(L.sum(1), 0)  # a constant costs nothing
+assert np.linalg.eigvalsh(L).min() > -1e-9  # and nothing is cheaper
+
+# %% [markdown]
+# The trimap fixes some pixels: the corner of the dark is outside (−1), the corner of the bright is nodule (1). For the
+# others the energy is least where its derivative vanishes: one linear system. **Before running:** which picture will
+# $\alpha$ look like?
+
+# %%
+trimap = np.zeros((6, 6), np.int8)
+trimap[:2, :2], trimap[4:, 4:] = -1, 1
+unknown = trimap.ravel() == 0
+known = (trimap.ravel() == 1).astype(float)
+by_hand = known.copy()
+by_hand[unknown] = np.linalg.solve(L[np.ix_(unknown, unknown)], -L[unknown] @ known)
+by_library = soft_mask(tiny, trimap, eps=eps)
+maps({"image": tiny, "trimap": trimap, "α by hand": by_hand.reshape(6, 6), "α by dsnotes": by_library}, window="each")
+
+# %%
+difference = np.abs(np.clip(by_hand, 0, 1).reshape(6, 6) - by_library).max()
+print(f"largest difference between the nine lines and the library: {difference:.1e}")
+assert difference < 1e-4
+
+# %% [markdown]
+# ## 3. Three ways to a trimap
+#
+# Where is surely nodule, where surely not? (1) *One mask*: its core after erosion, its outside after dilation. (2)
+# *Several readers*: where all agree. (3) *Two diameters*, as radiologists measure a lesion (RECIST): GrabCut grows a
+# mask from them, then (1).
+
+# %%
+axes = case.extras["recist"]
+grown = mask_from_recist(case.image, axes["long_axis"], axes["short_axis"])
+trimaps = {
+    "one mask": trimap_from_mask(case.label, radius=3),
+    "four readers": trimap_from_readers(case.extras["readers"]),
+    "two diameters": trimap_from_mask(grown, radius=3),
+}
+noise_eps = 9 * 0.033**2  # nine times the variance of the noise, 33 of 1000 HU: ε/9 stands beside a window's variance
+softened = {name: soft_mask(case.image, trimap, eps=noise_eps) for name, trimap in trimaps.items()}
+middle = tuple(slice(int(c) - 14, int(c) + 14) for c in np.argwhere(case.label).mean(0))
+maps(
+    {
+        "trimap": {name: trimap[middle] for name, trimap in trimaps.items()} | {"image": case.image[middle]},
+        "soft mask": {name: mask[middle] for name, mask in softened.items()} | {"truth": seen[middle]},
+    },
+    window="each",
+)
+
+# %% [markdown]
+# Readers who agree leave a thin band, readers who do not a wide one: the trimap of strategy 2 knows how sure *they*
+# were, that of strategy 1 only how large the brush was.
+
+# %%
+for name, mask in softened.items():
+    trimap = trimaps[name]
+    assert (mask[trimap == 1] == 1).all()
+    assert (mask[trimap == -1] == 0).all()
+    print(
+        f"{name:13}: mean error {np.abs(mask - seen).mean():.4f}, Dice at one half {dice(mask >= 0.5, case.label):.3f}"
+    )
+
+# %% [markdown]
+# ## 4. Is a matted label nearer the truth?
+#
+# In practice the mask that is softened is what *somebody drew*, so we soften what the first reader drew. A fair rival
+# is a Gaussian blur of that mask: it is soft, too, but does not look at the image. **Before running:** for which of
+# the four kinds of nodule will the image help least?
+
+# %%
+import cv2
+
+drawn = [c.extras["readers"][0] for c in cases]
+bands = [trimap_from_mask(mask, radius=3) for mask in drawn]
+labels = {
+    "binary": [mask.astype(np.float32) for mask in drawn],
+    "dilated": [cv2.dilate(mask, np.ones((3, 3), np.uint8)).astype(np.float32) for mask in drawn],
+    "blurred": [cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0) for mask in drawn],
+    "matted": soft_masks([c.image for c in cases], bands, eps=noise_eps),
+}
+in_band = {
+    name: np.array([np.abs(m - c.extras["seen"])[b == 0].mean() for m, c, b in zip(made, cases, bands, strict=True)])
+    for name, made in labels.items()
+}
+kinds = np.array([c.extras["kind"] for c in cases])
+
+# %%
+boxes(
+    {kind: {name: errors[kinds == kind] for name, errors in in_band.items()} for kind in dict.fromkeys(kinds)},
+    y="mean error in the band",
+    title="How far each label is from the share seen",
+)
+
+# %%
+for name, errors in in_band.items():
+    print(f"{name:8} {errors.mean():.4f} ± {errors.std(ddof=1):.4f}")
+assert in_band["matted"].mean() < in_band["blurred"].mean() < in_band["binary"].mean()
+
+# %% [markdown]
+# Two numbers are left to choose: how wide the band is, and how far the straight line may be missed, ε. Both are a
+# bargain with noise, so we ask at three strengths of it.
+
+# %%
+few, generator = range(max(4, nodules // 3)), np.random.default_rng(0)
+of_noise = {}
+for noise, eps in itertools.product((0, 20, 40), (1e-7, 1e-5, 1e-3, 1e-2, 1e-1)):
+    noisy = [cases[i].image + noise * generator.standard_normal((64, 64)).astype(np.float32) for i in few]
+    made = soft_masks(noisy, [bands[i] for i in few], eps=eps)
+    errors = [np.abs(m - cases[i].extras["seen"])[bands[i] == 0].mean() for i, m in zip(few, made, strict=True)]
+    of_noise.setdefault(f"{noise} HU more noise", {})[f"{eps:g}"] = float(np.mean(errors))
+curves.lines(of_noise, x="ε", y="mean error in the band", title="The right ε is that of the noise")
+
+# %%
+least = {name: min(points, key=points.get) for name, points in of_noise.items()}
+print(f"the best ε: {least}; the default 1e-7 is meant for clean images")
+assert all(points["0.01"] < points["1e-07"] for points in of_noise.values())
+
+# %%
+of_radius = {}
+for radius in (1, 2, 3, 4, 5):
+    made = [soft_mask(cases[i].image, trimap_from_mask(drawn[i], radius=radius), eps=noise_eps) for i in few]
+    of_radius[radius] = float(
+        np.mean([np.abs(m - cases[i].extras["seen"]).sum() for i, m in zip(few, made, strict=True)])
+    )
+curves.lines({"matted": of_radius}, x="radius, pixels", y="error, pixels a nodule", title="A band must reach the edge")
+
+# %% [markdown]
+# ## 5. What four readers disagree about
+#
+# The phantoms' readers draw as far apart as real ones do. The real ones, four radiologists on 896 nodules of LIDC-IDRI,
+# come in with `readers_folder`.
+
+# %%
+readers_of = [c.extras["readers"] for c in cases]
+if readers_folder:
+    from dsnotes.data.readers import open_reader_archive
+
+    readers_of = [c.extras["readers"] for c in open_reader_archive(readers_folder)]
+pairs, to_consensus = [], []
+for masks in readers_of:
+    masks = np.asarray(masks) > 0
+    pairs.append(np.mean([dice(a, b) for a, b in itertools.combinations(masks, 2)]))
+    to_consensus.append(np.mean([dice(a, masks.mean(0) >= 0.5) for a in masks]))
+print(f"{len(readers_of)} nodules: reader to reader {np.mean(pairs):.3f} ± {np.std(pairs, ddof=1):.3f}, ", end="")
+print(f"reader to the consensus {np.mean(to_consensus):.3f}")
+assert np.mean(to_consensus) > np.mean(pairs)
+
+# %% [markdown]
+# Everybody is nearer to the consensus than to a colleague, for the consensus is made of them. A paper that compares a
+# network with the consensus and each reader with the consensus gives the readers that advantage; one that beats them
+# still has not beaten an independent judge.
+#
+# `agreement` makes that table, readers × readers × consensus × prediction, nodule for nodule. As the prediction stands
+# here the first reader's own mask after matting, cut at one half; it has no voice in the consensus. **Before running:**
+# is it nearer to the consensus than the readers are?
+
+# %%
+tables = [
+    agreement(c.extras["readers"], prediction=(soft >= 0.5).astype(np.uint8))
+    for c, soft in zip(cases, labels["matted"], strict=True)
+]
+names, mean = tables[0].names, np.mean([table.dice for table in tables], axis=0)
+Table(
+    ({"": name} | dict(zip(names, map(float, row), strict=True)) for name, row in zip(names, mean, strict=True)),
+    caption=f"Mean Dice over {len(tables)} phantom nodules",
+)
+
+# %%
+readers, agreed, predicted = slice(0, 4), names.index("consensus"), names.index("prediction")
+assert np.allclose(mean, mean.T)
+assert (mean[readers, agreed] > (mean[readers, readers].sum(1) - 1) / 3).all()  # whoever has a voice is flattered
+assert mean[predicted, agreed] < mean[readers, agreed].mean()
+
+# %% [markdown]
+# ## 6. Which Dice survives a soft target?
+#
+# Take one pixel whose true share is $t = 1/2$ and let the prediction $p$ run from 0 to 1. **Before running:** where is
+# each Dice loss lowest?
+
+# %%
+t, steps = torch.full((1, 1, 8, 8), 0.5), np.linspace(0, 1, 101)
+falls = {
+    name: {p: soft_dice(torch.full_like(t, p), t, squared=squared).item() for p in steps}
+    for name, squared in (("Σp² + Σt² below", True), ("Σp + Σt below", False))
+}
+curves.lines(falls, x="prediction p", y="1 − Dice", title="Where the target is one half")
+
+# %%
+best = {name: round(float(min(fall, key=fall.get)), 2) for name, fall in falls.items()}
+print(best)
+assert best == {"Σp² + Σt² below": 0.5, "Σp + Σt below": 1.0}
+
+# %% [markdown]
+# With the plain sum below the line, one hundred per cent is the best answer to "one half": it un-softens every soft
+# label. Train on soft masks with squares, or with L1, as the next notebook does.
+#
+# ## 7. A set of one's own
+#
+# Radiologists measure two diameters of far more lesions than anybody outlines: DeepLesion has 32,735 of them, in a
+# table `DL_info.csv` beside 16-bit PNGs. Strategy 3 makes labels of such files. Here we file phantom nodules in that
+# form, and among them one whose marks belong to another slice. **Before running:** what should happen to it?
+
+# %%
+desk = tempfile.TemporaryDirectory()
+folder = Path(desk.name)
+patients = phantoms.nodules(6 if smoke else 24, seed=7, size=96)
+lesions = read_lesions(write_deeplesion(patients, folder))
+lesions[1].row["Measurement_coordinates"] = "300, 40, 310, 42, 305, 36, 304, 46"
+report = make_set(lesions, folder / "Images_png", folder / "nodules", source="phantoms", licence="MIT")
+print(str(report).replace(desk.name, "…"))
+
+# %%
+assert list(report.failed) == [lesions[1].name]  # reported, and the others are there
+nodule_set = dsnotes.open_dataset(folder / "nodules")
+assert len(nodule_set) == len(patients) - 1
+again = make_set(lesions, folder / "Images_png", folder / "nodules", source="phantoms", licence="MIT")
+assert again.made == ()  # what is there is kept: an interrupted run goes on with the same line
+
+# %% [markdown]
+# GrabCut is no radiologist, so a person looks at every case. In a browser each has two buttons, and every click is in
+# the CSV before the next. Here a rule stands in for the person: what fills the ellipse between its diameters by less
+# than 0.7 or more than 1.3 is rejected. **Before running:** which of the four kinds will such a judge throw out?
+
+# %%
+filled = {}
+for nodule in nodule_set:
+    axes = nodule.extras["recist"]
+    ellipse = np.pi / 4 * axes["long_mm"] * axes["short_mm"] / np.prod(nodule.spacing)
+    filled[nodule.name] = nodule.label.sum() / ellipse
+
+# %%
+sheet = contact_sheet(nodule_set, folder / "decisions.csv", window="lung", zoom=14)
+for name, share in filled.items():
+    sheet.decide(name, "accept" if 0.7 < share < 1.3 else "reject")
+
+# %%
+mine = accepted(nodule_set, folder / "decisions.csv")
+kind_of = {lesion.name: patient.extras["kind"] for lesion, patient in zip(lesions, patients, strict=True)}
+thrown_out = {kind_of[name] for name in nodule_set.names if name not in mine.names}
+print(f"{len(mine)} of {len(nodule_set)} accepted; rejected were: {', '.join(sorted(thrown_out))}")
+assert len(mine) < len(nodule_set)
+assert thrown_out == {"spiculated"}
+assert all(nodule.extras["soft"].max() == 1 for nodule in mine)  # each with its core
+
+# %% [markdown]
+# The judge who likes tidy outlines has thrown out the nodules with spikes, in which radiologists take most interest. A
+# set can be no better than what its makers accept: say by which rule it was done, and count what was lost.
+#
+# `mine` is a dataset like any other, with the soft labels in `extras["soft"]`, ready to be learned from.
+#
+# ## Exercises
+#
+# 1. Soften the *true* mask, `case.label`, instead of the reader's. Whom does that favour?
+# 2. Lay a second nodule into the band of the first. What does strategy 1 make of it, and what does `keep_small=True`?
