@@ -39,7 +39,7 @@ def trimap_from_mask(mask: AnyMask, radius: int = 3, *, keep_small: bool = False
     for index, level in enumerate(inside.reshape(-1, *mask.shape[-2:])):
         core = cv2.erode(level, disk)
         if keep_small or not core.any():
-            core |= _deepest_of_vanished(level, core, whole=not keep_small)
+            core |= _deepest(level, each=keep_small)
         trimap.reshape(-1, *mask.shape[-2:])[index] = core + cv2.dilate(level, disk)
     trimap -= 1
     if trimap.min() > -1:
@@ -95,15 +95,14 @@ def _disk(radius: int) -> np.ndarray:
     return (y * y + x * x <= radius * radius).astype(np.uint8)
 
 
-def _deepest_of_vanished(level: np.ndarray, core: np.ndarray, *, whole: bool) -> np.ndarray:
-    """Of each connected lesion without core (or of the `whole` level) the pixels farthest from any pixel outside."""
+def _deepest(level: np.ndarray, *, each: bool) -> np.ndarray:
+    """The pixels farthest from any outside, of `each` connected lesion or of all together: what erosion takes last."""
     import cv2
 
-    count, parts = (2, level) if whole else cv2.connectedComponents(level)
-    kept = np.zeros_like(level)
+    count, parts = cv2.connectedComponents(level) if each else (2, level)
     depth = cv2.distanceTransform(level, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    kept = np.zeros_like(level)
     for part in range(1, count):
         own = parts == part
-        if own.any() and not core[own].any():
-            kept[own & (depth == depth[own].max())] = 1
+        kept[own & (depth == depth[own].max(initial=0))] = 1
     return kept

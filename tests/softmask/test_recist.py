@@ -1,7 +1,9 @@
 """Masks from two axes, against phantoms whose true outline is known."""
 
+import cv2
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from dsnotes.data import phantoms
 from dsnotes.softmask import mask_from_recist, soft_mask, trimap_from_mask
@@ -58,16 +60,31 @@ def test_phantoms_are_found_better_than_by_the_ellipse_where_they_are_no_ellipse
     assert np.mean(found["spiculated"]) > np.mean(drawn["spiculated"]) + 0.1
 
 
-def test_a_far_bright_bone_does_not_count():
-    image, mask, axes = ellipse_image()
-    image[:4] = 1500
-    image[50:54, 2:6] = 40  # as bright as the lesion, but elsewhere
+def cross_image(noise=8.0):
+    """A lesion of two bars, which fill half of the ellipse through their ends: 60 HU in tissue of 0."""
+    mask = np.zeros((64, 64), bool)
+    mask[29:36, 16:49] = True
+    mask[20:45, 29:36] = True
+    image = np.where(mask, 60.0, 0.0) + np.random.default_rng(0).normal(0, noise, mask.shape)
+    return image, mask, (((32.0, 16.0), (32.0, 48.0)), ((20.0, 32.0), (44.0, 32.0)))
+
+
+def test_far_metal_does_not_count():
+    """A wire outside the ellipse would otherwise leave two of 256 grey values to lesion and tissue."""
+    image, mask, axes = cross_image()
+    image[:6] = 20_000
+    assert dice(mask_from_recist(image, *axes) > 0, mask) > 0.9
+
+
+def test_what_is_not_on_the_axes_is_dropped():
+    image, mask, axes = cross_image()
+    image[22:27, 39:44] = 60  # as bright as the lesion, inside the ellipse, but apart
     found = mask_from_recist(image, *axes)
-    assert dice(found > 0, mask) > 0.97
-    assert not found[48:56, :8].any()
+    assert dice(found > 0, mask) > 0.9
+    assert not found[22:27, 39:44].any()
 
 
-def test_holes_are_filled_and_nothing_hangs_loose():
+def test_holes_are_filled():
     image, mask, axes = ellipse_image()
     image[32, 38], image[31, 38] = -880, -880  # a cavity beside the axes
     found = mask_from_recist(image, *axes)
@@ -75,12 +92,17 @@ def test_holes_are_filled_and_nothing_hangs_loose():
     assert dice(found > 0, mask) > 0.97
 
 
-def test_the_same_twice_in_any_order():
-    image, _, axes = ellipse_image()
-    first = mask_from_recist(image, *axes)
-    mask_from_recist(image[::-1], ((20, 20), (40, 40)), ((36, 24), (24, 36)))
-    np.testing.assert_array_equal(mask_from_recist(image, *axes), first)
-    np.testing.assert_array_equal(mask_from_recist(image, axes[0][::-1], axes[1]), first)
+def test_the_same_whatever_was_drawn_before():
+    """GrabCut's k-means draws from OpenCV's random numbers; where nothing stands out another draw is another mask."""
+    axes = ((32, 14), (32, 50)), ((22, 32), (42, 32))
+    for k in range(6):
+        image = ndimage.gaussian_filter(np.random.default_rng(k).normal(0, 30, (64, 64)), 2)
+        found = set()
+        for seed in range(5):
+            cv2.setRNGSeed(seed)
+            found.add(mask_from_recist(image, *axes).tobytes())
+        assert len(found) == 1
+        assert mask_from_recist(image, axes[0][::-1], axes[1]).tobytes() in found
 
 
 def test_a_flat_image_gives_a_mask_all_the_same():
