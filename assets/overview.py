@@ -1,0 +1,96 @@
+"""The picture of the README: what one trained network answers at every depth, and what it is told there.
+
+    python assets/overview.py          trains for a few minutes on a CPU and writes assets/overview.png
+
+MSS U-Net's own supervision in 2-D, on kidney phantoms; the slice is of a phantom that the network has not seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import dsnotes
+from dsnotes.data import phantoms
+from dsnotes.data.case import Case
+from dsnotes.data.preprocess import hu_window
+from dsnotes.shapes import Outputs
+from dsnotes.supervision import reduce
+from dsnotes.training.system import System
+from dsnotes.viewers import ink
+
+PICTURE = Path(__file__).with_name("overview.png")
+WINDOW = hu_window(-79, 304)
+SIZE = 128
+
+
+def trained(epochs: int, out: str | None) -> System:
+    torch.manual_seed(0)
+    cases = [WINDOW(case) for case in phantoms.kidneys(40, seed=0, size=(24, SIZE, SIZE))]
+    system = dsnotes.build("mss-unet", classes=3, dims=2, width=16, patch=(SIZE, SIZE), halvings=4)
+    dsnotes.fit(system, cases, patch=(SIZE, SIZE), batch=8, epochs=epochs, iterations=50, lr=2e-3, out=out)
+    return system
+
+
+def largest_tumour(case: Case) -> int:
+    return int((case.label == 2).sum((1, 2)).argmax())
+
+
+def coloured(label: np.ndarray) -> np.ndarray:
+    """Kidney in blue, tumour in orange, the rest clear: (height, width, RGBA)."""
+    from matplotlib.colors import to_rgba
+
+    return np.array([(0, 0, 0, 0), to_rgba(ink.SKY), to_rgba(ink.ORANGE)])[label]
+
+
+def draw(image: np.ndarray, label: np.ndarray, outputs: Outputs) -> None:
+    from matplotlib.patches import Patch
+
+    depths = list(reversed(outputs.sides.items()))  # coarse to fine
+    with ink.look():
+        figure = ink.sheet(11.6, 4.0)
+        grid = figure.add_gridspec(2, len(depths) + 1, width_ratios=[2, *[1] * len(depths)])
+        whole = figure.add_subplot(grid[:, 0])
+        whole.imshow(image, cmap="gray", vmin=0, vmax=1)
+        whole.set_title("a slice that the network has not seen", fontsize=11)
+        patches = [Patch(color=ink.SKY, label="kidney"), Patch(color=ink.ORANGE, label="tumour")]
+        whole.legend(handles=patches, loc="lower left", labelcolor="white", fontsize=10)
+        for row, what in enumerate(("answered", "asked for")):
+            for column, (name, logits) in enumerate(depths, start=1):
+                space = tuple(logits.shape[2:])
+                told = reduce(torch.from_numpy(label)[None].long(), space, channels=3, how="nearest")
+                seen = (told if row else logits).argmax(1)[0].numpy()
+                axes = figure.add_subplot(grid[row, column])
+                axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=(0, 1, 1, 0))
+                axes.imshow(coloured(seen), alpha=0.85, interpolation="nearest", extent=(0, 1, 1, 0))
+                if row == 0:
+                    axes.set_title(" × ".join(map(str, space)) + ", the output" * (name == "stride1"), fontsize=11)
+                if column == 1:
+                    axes.set_ylabel(what, fontsize=11)
+        for axes in figure.axes:
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        figure.savefig(PICTURE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--out", help="a folder to keep the training in, and to go on from")
+    parser.add_argument("--case", type=int, default=4)
+    options = parser.parse_args()
+    system = trained(options.epochs, options.out)
+    case = WINDOW(phantoms.kidneys(options.case + 1, seed=1, size=(24, SIZE, SIZE))[options.case])
+    at = largest_tumour(case)
+    system.network.eval()
+    with torch.no_grad():
+        outputs = system.network(torch.from_numpy(case.image[at])[None, None])
+    draw(case.image[at], case.label[at], outputs)
+    print(f"{PICTURE}: {PICTURE.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
