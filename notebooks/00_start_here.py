@@ -1,0 +1,207 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Start here
+#
+# In about a minute, on a laptop, without a GPU and without any download, you will
+#
+# - look into a chest that never existed, whose tumours are known to the last voxel;
+# - train a small U-Net to find such tumours, and watch it learn;
+# - see on a patient it has never met where it is right and where it is not, and put numbers on both;
+# - find out what the rest of this course holds.
+#
+# Click into a cell and press **Shift + Enter** to run it; *Run → Run All Cells* runs them all. Nothing here can break:
+# change a number, run the cell again, see what happens.
+#
+# The network is the U-Net of Ronneberger, Fischer, Brox 2015, <https://arxiv.org/abs/1505.04597>.
+
+# %% tags=["parameters"]
+epochs: int = 12  # rounds of training; each ends with a look at the validation patients
+width: int = 8  # channels of the U-Net at full size; the paper has 64
+smoke: bool = False  # a few seconds: two short rounds, to see that everything runs
+
+# %%
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import dsnotes
+from dsnotes.data import phantoms
+from dsnotes.data.preprocess import hu_window
+from dsnotes.viewers import Table, curves
+
+# %% [markdown]
+# ## 1. A patient
+#
+# A *phantom*: an image drawn by a formula, with the grey values, the noise and the blur of a CT scan. It is a `Case`:
+# an image in Hounsfield units (air −1000, water 0, bone above 300), a label that says which voxels are tumour, and the
+# millimetres between voxels. Real scans are opened into the same type by `dsnotes.open_case`.
+
+# %%
+patients = phantoms.lung(28, seed=0)
+patient = patients[-1]
+dsnotes.show(patient, window="lung")
+
+# %% [markdown]
+# Three planes through the largest tumour; the line round it is the truth. In JupyterLab and VS Code there are sliders
+# above the picture: move them and find the other tumours. (`viewer="still"` leaves the sliders out, `viewer="slices"`
+# insists on them; without either, `show` looks where it runs.)
+#
+# **Before running:** which share of all voxels is tumour? Half, a tenth, a hundredth?
+
+# %%
+share = patient.label.mean()
+print(f"{share:.2%} of the voxels are tumour; whoever says 'no tumour anywhere' is right in {1 - share:.2%} of them")
+assert share < 0.02
+
+# %% [markdown]
+# Keep that number in mind: it is why nobody here reports accuracy alone, and why a network that has learned to say
+# "nothing" is hard to talk out of it.
+#
+# ## 2. A network that learns
+#
+# Twenty patients to learn from, two to check on the way, six put aside until the end. Grey values from −1000 to 400 HU
+# become numbers from 0 to 1, and the U-Net sees one slice at a time.
+
+# %%
+prepared = [hu_window(-1000, 400)(each) for each in patients]
+train, validation, unseen = prepared[:20], prepared[20:22], prepared[22:]
+
+torch.manual_seed(0)
+system = dsnotes.build("unet-2d", in_channels=1, classes=2, width=width)
+print(f"{system.name}: {sum(weight.numel() for weight in system.network.parameters()):,} weights")
+
+# %% [markdown]
+# A *system* is a network together with what it is trained for, here cross-entropy plus Dice at its output and nowhere
+# else. `fit` draws slices, compares the answer with the truth and moves the weights, over and over. `augment=True`
+# turns, stretches and mirrors every slice, so that the network cannot simply remember *where* tumours were.
+#
+# **Before running:** which of the two terms falls first, the cross-entropy that counts every voxel alike, or the Dice
+# that cares for the tumour alone?
+
+# %%
+history = dsnotes.fit(
+    system,
+    train,
+    validation,
+    patch=(64, 64),
+    epochs=2 if smoke else epochs,
+    iterations=4 if smoke else 40,
+    batch=8,
+    lr=2e-3,
+    augment=True,
+    on_epoch=curves.live(),
+    progress=False,  # the curves tell how far it is
+)
+
+# %% [markdown]
+# The cross-entropy: saying "nothing" nearly everywhere is easy to learn and pleases it at once. The Dice falls later,
+# and with it rises the score of the validation patients, by jumps, for there are only two of them.
+
+# %%
+assert history[-1]["cross-entropy"] < history[0]["cross-entropy"]
+if not smoke:
+    early = {term: history[1][term] / history[0][term] for term in ("cross-entropy", "dice")}
+    assert early["cross-entropy"] < early["dice"]
+    assert history.best["val_dice"] > 0.5
+
+# %% [markdown]
+# ## 3. Its answer
+#
+# Now a patient it has never met. The network gives every voxel a probability; `to_label` takes what lies above one
+# half.
+
+# %%
+prediction = dsnotes.to_label(dsnotes.predict(system, unseen[-1]))
+dsnotes.show(patient, prediction=prediction, window="lung")
+
+# %% [markdown]
+# Solid is the truth, dashed the prediction. Look along the rim, at the small tumours, and where a tumour touches the
+# chest wall or the heart: there segmentation is hard, in phantoms as in patients.
+#
+# ## 4. Numbers
+#
+# **Before running:** beside the network we score somebody who always says "no tumour". Whose accuracy is better, and by
+# how much?
+
+# %%
+answers = {"the U-Net": prediction, "always 'no tumour'": np.zeros_like(patient.label)}
+scores = {who: dsnotes.score(answer, patient.label, spacing=patient.spacing) for who, answer in answers.items()}
+shown = ("dice", "sensitivity", "ppv", "accuracy", "hausdorff95")
+Table({"who": who, **{name: score[name] for name in shown}} for who, score in scores.items())
+
+# %%
+nobody = scores["always 'no tumour'"]
+assert nobody["accuracy"] > 0.98
+assert nobody["dice"] == 0
+if not smoke:
+    assert scores["the U-Net"]["dice"] > 0.5
+
+# %% [markdown]
+# *Accuracy* can hardly tell the two apart. *Dice*, the overlap of prediction and truth, can: 1 is perfect, 0 is no
+# overlap at all. *Sensitivity* is the share of the tumour that was found, *PPV* the share of the prediction that is
+# tumour, and the last column the distance in millimetres within which 95 % of the two surfaces agree.
+#
+# One number more, and it leads to the rest of this course. **Before running:** of the large, the medium and the small
+# tumours of all six unseen patients, which share of their voxels does the network find?
+
+# %%
+found = {"large": [], "medium": [], "small": []}
+for case in unseen:
+    label = dsnotes.to_label(dsnotes.predict(system, case))
+    for tumour in case.extras["tumours"]:
+        found[tumour["scale"]].append(label[case.extras["components"] == tumour["component"]].mean())
+Table({"tumours": scale, "how many": len(each), "share found": np.mean(each)} for scale, each in found.items())
+
+# %%
+if not smoke:
+    assert np.mean(found["large"]) > np.mean(found["medium"]) > np.mean(found["small"])
+
+# %% [markdown]
+# The small ones are missed. The network was told off at its output alone, and there a tumour of ten voxels weighs next
+# to nothing beside one of a thousand. Can one supervise it at *more places than its output*, so that every scale is
+# heard?
+#
+# ## 5. The rest of the course
+#
+# Five papers gave five answers. Each has its notebook, its networks and its tables here, and any of their supervisions
+# can be put on any backbone:
+#
+# | paper | where it supervises | against what |
+# |---|---|---|
+# | MSDS-UNet | four depths of the decoder, at full size and at their own | the mask |
+# | DSMS U-Net | a second decoder at the bottleneck | the input image |
+# | MSS U-Net | five depths of the decoder, at their own size | the mask, made coarse |
+# | µ-Net | the decoder's *features* at five depths | the features of the mask's own pass |
+# | DSNet | the output | a *soft* mask, and a critic |
+#
+# The notebooks beside this one, as they are on your disk:
+
+# %%
+beside = sorted(Path().glob("[0-9]*.ipynb"))
+first_cells = {file.stem: json.loads(file.read_text(encoding="utf-8"))["cells"][0]["source"] for file in beside}
+Table({"notebook": name, "about": "".join(text).splitlines()[0].lstrip("# ")} for name, text in first_cells.items())
+
+# %% [markdown]
+# and every system that `dsnotes.build` knows, with the tables of the papers it is a row of:
+
+# %%
+dsnotes.systems()
+
+# %% [markdown]
+# Go on with [10_one_idea](10_one_idea.ipynb).
+#
+# ## Exercises
+#
+# 1. Train with `augment=False`. The loss falls faster, and yet: what happens to the unseen patients, and which of the
+#    tumours of the *training* patients does the network still know?
+# 2. Train with `width=4` and with `width=16`. How many weights are that, and do more weights find the small tumours?
+#    Say what you expect before you run it.

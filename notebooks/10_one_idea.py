@@ -1,0 +1,377 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # One idea: a teacher at every depth
+#
+# Every system of this course is one sentence with other nouns: **a network is supervised at more places than its
+# output.** Here you build that sentence from nothing, and each of its parts is measured.
+#
+# You will learn
+#
+# - why the deep layers of a network hear so little of the loss at its output, and by how much;
+# - what a *side output* is: one 1×1 convolution and one more term in the loss;
+# - what a coarse side output should be compared with, and how a careless answer makes small tumours vanish;
+# - how far this helps a network without shortcuts to learn, and what is left of the effect in a U-Net.
+#
+# Paper: Lee, Xie, Gallagher, Zhang, Tu 2015, *Deeply-Supervised Nets*, <https://arxiv.org/abs/1409.5185>.
+# Needs a CPU and about two minutes; with `smoke=True` some twenty seconds. Read [00_start_here](00_start_here.ipynb)
+# first if words such as *Dice* or *phantom* are new.
+
+# %% tags=["parameters"]
+steps: int = 250  # training steps of the small network
+seeds: int = 3  # how often each way of training is repeated, from other first weights
+smoke: bool = False  # a minute at most: fewer steps, one seed
+
+# %%
+if smoke:
+    steps, seeds = 30, 1
+
+# %%
+import copy
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from dsnotes.data import phantoms
+from dsnotes.data.patches import draw_batch
+from dsnotes.data.preprocess import hu_window
+from dsnotes.losses import binary_cross_entropy, dice_coefficient
+from dsnotes.networks.unet import UNet
+from dsnotes.supervision import MultiScale, reduce, supervise
+from dsnotes.viewers import curves, maps
+
+# %% [markdown]
+# ## Eight images
+#
+# Slices of phantom chests, each with at least one tumour in it. They stay the same all the way through: this
+# notebook asks how well a network can be *told* something, not how well it generalises.
+
+# %%
+chests = [hu_window(-1000, 400)(chest) for chest in phantoms.lung(8, seed=1)]
+batch = draw_batch(chests, patch=(64, 64), batch=8, foreground=1.0, generator=torch.Generator().manual_seed(0))
+image, label = batch["image"], batch["label"]
+maps(
+    {
+        "image": {f"slice {i}": image[i, 0] for i in range(5)},
+        "tumour": {f"slice {i}": label[i] for i in range(5)},
+    },
+    window="each",
+)
+
+# %% [markdown]
+# ## A network from nothing
+#
+# Five layers halve the image, five double it again. No shortcuts, no normalisation: what the first layer sees must
+# travel through all ten. A last 1×1 convolution turns eight channels into one logit a pixel, and we already give such
+# a *head* to every layer of the way up. A layer's name is an arrow and its stride: `↓8` is the layer on the way down
+# after which one pixel stands for 8 × 8.
+
+# %%
+torch.manual_seed(0)
+down = [nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.ReLU()) for a, b in pairwise([1, 8, 16, 32, 64, 64])]
+up = [
+    nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(a, b, 3, padding=1), nn.ReLU())
+    for a, b in pairwise([64, 64, 32, 16, 8, 8])
+]
+heads = [nn.Conv2d(layer[1].out_channels, 1, 1) for layer in up]
+first_weights = nn.ModuleDict({"down": nn.ModuleList(down), "up": nn.ModuleList(up), "heads": nn.ModuleList(heads)})
+
+
+# %%
+def answers(net, x):
+    """The logits of every head, finest first: strides 1, 2, 4, 8, 16."""
+    for layer in net["down"]:
+        x = layer(x)
+    sides = []
+    for layer, head in zip(net["up"], net["heads"], strict=True):
+        x = layer(x)
+        sides.append(head(x))
+    return sides[::-1]
+
+
+# %%
+for side in answers(first_weights, image):
+    print(f"stride {64 // side.shape[-1]:2}: {tuple(side.shape)}")
+
+# %% [markdown]
+# ## One teacher, ten layers away
+#
+# The usual way: one loss, at the output. `loss.backward()` tells every layer in which direction its weights should go,
+# and the length of that message is the norm of the layer's gradient. (A coarse head will be asked for the *share* of
+# tumour under each of its pixels; why, comes further below.)
+#
+# **Before running:** the last layer's gradient has some norm. By which factor is that of the first layer smaller: 2,
+# 100, or 1000?
+
+
+# %%
+targets = [reduce(label, (64 // s, 64 // s), channels=1, how="area") for s in (1, 2, 4, 8, 16)]
+
+
+def loss_of(sides, weights):
+    """Σ weight · cross-entropy over the heads."""
+    each = zip(weights, sides, targets, strict=True)
+    return sum(weight * binary_cross_entropy(side, target) for weight, side, target in each)
+
+
+def gradient_norms(net, weights):
+    net.zero_grad()
+    loss_of(answers(net, image), weights).backward()
+    ways_down = {f"↓{2 ** (i + 1)}": layer[0] for i, layer in enumerate(net["down"])}
+    ways_up = {f"↑{2 ** (4 - i)}": layer[1] for i, layer in enumerate(net["up"])}
+    return {name: layer.weight.grad.norm().item() for name, layer in (ways_down | ways_up).items()}
+
+
+# %%
+output_alone = (1, 0, 0, 0, 0)
+alone = gradient_norms(first_weights, output_alone)
+curves.lines({"loss at the output alone": alone}, x="layer, from input to output", y="norm of the gradient", log=True)
+print(f"first layer: {alone['↓2']:.1e}, last layer: {alone['↑1']:.1e}, {alone['↑1'] / alone['↓2']:.0f} times more")
+
+# %% [markdown]
+# More than a thousand. Each layer hands on only part of what it was told, and parts of parts of parts are whispers.
+
+# %%
+assert alone["↑1"] > 1000 * alone["↓2"]
+
+# %% [markdown]
+# ## A teacher at every depth
+#
+# The heads are there; all we do is listen to them. Each gets a loss of its own, weighed 1, ½, ¼, … so that the output,
+# which is what we want in the end, keeps the loudest voice. That is all of *deep supervision*.
+#
+# **Before running:** the new terms have weights below one. Which layers gain most, and does the last one gain at all?
+
+# %%
+every_depth = (1, 1 / 2, 1 / 4, 1 / 8, 1 / 16)
+deep = gradient_norms(first_weights, every_depth)
+curves.lines(
+    {"loss at the output alone": alone, "a loss at every depth": deep},
+    x="layer, from input to output",
+    y="norm of the gradient",
+    log=True,
+)
+gain = {name: deep[name] / alone[name] for name in alone}
+print("times more:", ", ".join(f"{name} {factor:.1f}" for name, factor in gain.items()))
+
+# %% [markdown]
+# The last layer hears what it heard before: no side loss lies behind it. Every other layer hears more, and most of all
+# those in the middle, which had been furthest from their nearest teacher.
+
+# %%
+assert gain["↑1"] == 1
+assert min(gain[name] for name in gain if name != "↑1") > 1.2
+assert min(gain[name] for name in ("↓2", "↓4", "↓8", "↓16", "↓32")) > 3
+assert max(gain, key=gain.get) in ("↓8", "↓16", "↓32")
+
+# %% [markdown]
+# ## What is a coarse pixel to say?
+#
+# At stride 8 one pixel stands for 64. Somebody has to reduce the mask, and there is more than one way:
+#
+# - **nearest**: one of the 64 speaks for all. Quick, crisp, and what many codes do without saying so;
+# - **area**: the share of the 64 that is tumour, a soft target between 0 and 1;
+# - **max**: 1 as soon as any of the 64 is tumour.
+#
+# Take a slice whose tumour is small. **Before running:** which of the three loses it at stride 8?
+
+# %%
+strides = (1, 2, 4, 8)
+at_8 = reduce(label, (8, 8), channels=1, how="nearest").flatten(1).sum(1)
+small = label[[min(range(len(label)), key=lambda i: (at_8[i], label[i].sum()))]]
+coarse = {
+    how: {f"stride {s}": reduce(small, (64 // s, 64 // s), channels=1, how=how)[0, 0] for s in strides}
+    for how in ("nearest", "area", "max")
+}
+maps(coarse, window=(0, 1))
+
+# %% [markdown]
+# By `nearest`, the network is told at stride 8 that this patient is healthy. By `area`, nothing is lost: the shares,
+# times 64 pixels, still add up to every pixel of the tumour. By `max` the tumour is kept, and made larger than it is.
+
+# %%
+pixels = small.sum()
+assert coarse["nearest"]["stride 8"].sum() == 0
+assert torch.isclose(64 * coarse["area"]["stride 8"].sum(), pixels.float())
+assert 64 * coarse["max"]["stride 8"].sum() > pixels
+
+# %% [markdown]
+# One tumour proves little. In the volumes every tumour has its number, so we can count how many are gone at each
+# stride, the large ones included.
+
+
+# %%
+def lost(stride, how):
+    """The share of all tumours of the eight chests of which a target of this stride holds nothing."""
+    gone = []
+    for chest in chests:
+        size = tuple(n // stride for n in chest.space)
+        for tumour in chest.extras["tumours"]:
+            mask = torch.from_numpy(chest.extras["components"] == tumour["component"]).long()[None]
+            gone.append(reduce(mask, size, channels=1, how=how).sum() == 0)
+    return float(torch.stack(gone).float().mean())
+
+
+# %%
+share = {how: {str(stride): lost(stride, how) for stride in (1, 2, 4, 8, 16)} for how in ("nearest", "area")}
+curves.lines(share, x="stride of the side output", y="share of tumours lost", title="What the target no longer holds")
+
+# %%
+assert share["nearest"]["8"] > 0.4
+assert max(share["area"].values()) == 0
+
+# %% [markdown]
+# A supervision that is meant to help with small tumours, and tells the deep layers that there are none, works against
+# itself. This is why the coarse target has a name in this library, `reduction="area"`, and no silent default of
+# somebody else's interpolation.
+#
+# ## Does it help?
+#
+# A larger gradient is not yet faster learning: Adam, with which we train here, divides every gradient by its own usual
+# size, so loudness alone would change nothing. What a side loss adds is also a *direction*: it says what this very
+# depth should have seen.
+#
+# **Before running:** both networks start from the same weights and see the same images. Which finds the tumours
+# earlier, and will the other one catch up?
+
+
+# %%
+def dice_while_learning(net, weights):
+    """Dice of the output before each step of Adam, on the images that are learned."""
+    optimiser, scores = torch.optim.Adam(net.parameters(), lr=3e-3), []
+    for _ in range(steps):
+        sides = answers(net, image)
+        scores.append(dice_coefficient((sides[0].detach() > 0).float(), targets[0], over_batch=True).item())
+        optimiser.zero_grad()
+        loss_of(sides, weights).backward()
+        optimiser.step()
+    return scores
+
+
+# %%
+def fresh(seed):
+    net = copy.deepcopy(first_weights)
+    torch.manual_seed(seed)
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.reset_parameters()
+    return net
+
+
+# %%
+ways = {"output alone": output_alone, "every depth": every_depth}
+taught = {way: [fresh(seed) for seed in range(seeds)] for way in ways}
+runs = {way: torch.tensor([dice_while_learning(net, ways[way]) for net in nets]) for way, nets in taught.items()}
+curves.lines(
+    {way: dict(enumerate(scores.mean(0).tolist(), start=1)) for way, scores in runs.items()},
+    x="step",
+    y="Dice, mean over the seeds",
+)
+
+# %%
+for way, scores in runs.items():
+    print(f"{way:12}: Dice {scores[:, -1].mean():.3f} at the end, {scores.mean():.3f} averaged over all steps")
+if not smoke:
+    assert runs["every depth"].mean() > 1.1 * runs["output alone"].mean()
+
+# %% [markdown]
+# Told at every depth, the network finds the tumours earlier. Given time enough, the other one comes close: deep
+# supervision is no new ability, it is a shorter way to tell.
+#
+# ## What each depth says
+#
+# Look at the deep network's own words: the top row is what each depth was asked for, the bottom row what it answers.
+
+# %%
+with torch.no_grad():
+    said = [side.sigmoid() for side in answers(taught["every depth"][0], image)]
+largest = label.sum((1, 2)).argmax()
+maps(
+    {
+        "asked for": {f"stride {2**i}": t[largest] for i, t in enumerate(targets)},
+        "answered": {f"stride {2**i}": p[largest] for i, p in enumerate(said)},
+    },
+    window=(0, 1),
+)
+
+# %% [markdown]
+# ## The same in two lines
+#
+# What we wrote by hand is `MultiScale` in the library: it puts the heads on any backbone and hands back one named term
+# a depth. Here on a U-Net, whose shortcuts carry fine detail past the deep layers.
+
+# %%
+torch.manual_seed(0)
+objective = MultiScale(weights=(1, 1 / 2, 1 / 4, 1 / 8), reduction="area", loss=binary_cross_entropy)
+network = supervise(UNet(width=8), objective)
+terms = objective(network, batch)
+print({name: round(term.item(), 4) for name, term in terms.items()})
+
+# %% [markdown]
+# It is the sum we wrote by hand, and not something like it:
+
+# %%
+sides = network(image).sides.values()
+by_hand = [
+    binary_cross_entropy(side, target) / 2**depth
+    for depth, (side, target) in enumerate(zip(sides, targets[:4], strict=True))
+]
+assert torch.allclose(sum(by_hand), sum(terms.values()))
+
+
+# %% [markdown]
+# **Before running:** the U-Net has shortcuts and batch normalisation, both invented so that gradients travel well. Do
+# its deepest layers still gain?
+
+
+# %%
+def unet_gradients(loss):
+    network.zero_grad()
+    loss.backward()
+    unet = network.backbone
+    blocks = {f"↓{2**i}": block for i, block in enumerate(unet.encoder)} | {"bottom": unet.bottleneck}
+    blocks |= {f"↑{2**i}": block for i, block in reversed(list(enumerate(unet.decoder)))}
+    return {name: block[0][0].weight.grad.norm().item() for name, block in blocks.items()}
+
+
+# %%
+unet_alone = unet_gradients(objective(network, batch)["stride1"])
+unet_deep = unet_gradients(sum(objective(network, batch).values()))
+curves.lines(
+    {"loss at the output alone": unet_alone, "a loss at every depth": unet_deep},
+    x="block of the U-Net",
+    y="norm of the gradient",
+    log=True,
+)
+print(f"at the bottom {unet_deep['bottom'] / unet_alone['bottom']:.1f} times more")
+
+# %% [markdown]
+# The ends of the U are well served: a shortcut joins the first block to the last. But the loss still reaches the bottom
+# of the U only as a whisper, many times softer than the top, and it is the bottom that gains: that is where a side loss
+# belongs, and the five papers of this course quarrel only over *what* it should ask for there.
+
+# %%
+assert unet_alone["↓1"] > 5 * unet_alone["bottom"]
+assert unet_deep["bottom"] > 2 * unet_alone["bottom"]
+assert unet_deep["↓1"] < unet_deep["bottom"] / unet_alone["bottom"] * unet_alone["↓1"]
+
+# %% [markdown]
+# ## To take along
+#
+# - The further a layer is from the loss, the softer it hears it. A side output is a teacher next door.
+# - It costs one 1×1 convolution a depth, and nothing at all when training is over: the heads are thrown away.
+# - A coarse answer needs a coarse question. By `nearest`, small tumours vanish from it; by `area`, none does.
+#
+# ## Exercises
+#
+# 1. Turn the weights round, `(1/16, 1/8, 1/4, 1/2, 1)`, so that the coarsest depth is the loudest. What happens to the
+#    gradients, and what to the Dice of the output? Explain why both happen at once.
+# 2. Train once more with `how="nearest"` in `loss_of`. Compare the *answers* at stride 8 on the slice with the smallest
+#    tumour, with those of the network that was taught by area. Which of the two would you rather build a detector on?
