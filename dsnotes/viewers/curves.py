@@ -104,6 +104,9 @@ def draw(records: list, *, title: str = "") -> Figure:
         for index, key in enumerate(losses):
             label = "loss of validation" if key == "val_loss" else key
             _line(axes[0], records, key, index, thick=key == "loss", label=label)
+        values = [y for line in axes[0].lines for y in line.get_ydata()]
+        if min(values) > 0 and max(values) > 30 * min(values):
+            axes[0].set_yscale("log")
         _finish_axes(axes[0], "loss and its terms" if terms else "loss", legend=len(losses) > 1)
         if scores:
             for index, key in enumerate(scores):
@@ -146,9 +149,6 @@ def _mark_best(axes: Axes, records: list, key: str) -> None:
 def _finish_axes(axes: Axes, name: str, *, legend: bool) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    values = [y for line in axes.lines for y in line.get_ydata()]
-    if min(values) > 0 and max(values) / min(values) > 30:
-        axes.set_yscale("log")
     axes.set_title(name, loc="left")
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))

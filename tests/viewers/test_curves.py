@@ -71,6 +71,12 @@ def test_a_loss_that_falls_by_two_orders_is_drawn_on_a_log_scale():
     assert curves.draw(RECORDS).axes[0].get_yscale() == "linear"
 
 
+def test_dice_keeps_its_scale_from_0_to_1_however_it_rises():
+    rise = [{"epoch": n, "loss": 1.0, "val_dice": d} for n, d in enumerate((1e-4, 0.5, 0.9))]
+    scores = curves.draw(rise).axes[1]
+    assert (scores.get_yscale(), scores.get_ylim()) == ("linear", (0, 1))
+
+
 def test_epochs_are_whole_numbers_even_when_there_is_one():
     figure = curves.draw(RECORDS[:1])
     figure.canvas.draw()
