@@ -9,15 +9,15 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from dsnotes.training.history import History
 from dsnotes.viewers import ink, place
+from dsnotes.viewers.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Records = Iterable[Mapping]  # one an epoch: epoch, loss, its terms, lr, val_dice, seconds
-NOT_TERMS = {"epoch", "loss", "lr", "seconds", "grad_norm"}
+NOT_TERMS = {"epoch", "loss", "lr", "seconds", "grad_norm", "samples_per_second"}
 
 
 def plot(history: Records, *, title: str = "") -> place.Picture:
@@ -79,7 +79,7 @@ class LivePlot:
     def redraw(self) -> None:
         records = list(self.history)
         self._picture.put_figure(draw(records, title=self.title), _in_words(records))
-        self._table.put(self.history if isinstance(self.history, History) else History(records))
+        self._table.put(_latest(records))
         self._drawn = time.monotonic()
 
     def _finish(self) -> None:
@@ -93,7 +93,7 @@ def draw(records: list, *, title: str = "") -> Figure:
     if not records:
         raise ValueError("the history is empty: pass what dsnotes.fit returned after at least one epoch.")
     scores = [key for key in _keys(records) if key.startswith("val_dice")]
-    terms = [key for key in _keys(records) if key not in NOT_TERMS and not key.startswith("val_")]
+    terms = _terms(records)
     if len(terms) == 1:
         terms = []  # a single term is the loss
     losses = ["loss", *terms, *(key for key in ("val_loss",) if key in _keys(records))]
@@ -121,6 +121,10 @@ def draw(records: list, *, title: str = "") -> Figure:
 
 def _keys(records: list) -> list[str]:
     return list(dict.fromkeys(key for record in records for key, value in record.items() if _is_number(value)))
+
+
+def _terms(records: list) -> list[str]:
+    return [key for key in _keys(records) if key not in NOT_TERMS and not key.startswith("val_")]
 
 
 def _is_number(value: object) -> bool:
@@ -155,6 +159,20 @@ def _finish_axes(axes: Axes, name: str, *, legend: bool) -> None:
     axes.grid(axis="y")
     if legend:
         axes.legend(handlelength=3)
+
+
+def _latest(records: list) -> Table:
+    """The last five epochs and the best one with what the curves show; `history` itself has every column."""
+    scored = [record for record in records if _is_number(record.get("val_dice"))]
+    best = max(scored, key=lambda record: record["val_dice"], default=None)
+    columns = ["epoch", "loss", *_terms(records), "val_dice", "lr", "seconds"]
+    rows = [
+        {**{name: record[name] for name in columns if name in record}, "": "best" if record is best else None}
+        for record in records
+        if record is best or any(record is late for late in records[-5:])
+    ]
+    spent = sum(record.get("seconds", 0) for record in records)
+    return Table(rows, caption=f"{len(records)} epochs in {spent:.0f} s")
 
 
 def _in_words(records: list) -> str:

@@ -117,7 +117,7 @@ def _draw_plane(
     axes.spines[:].set_visible(False)
     axes.set_anchor("NW")
     if cut.axis is not None:
-        axes.set_title(f"{PLANES[cut.axis]} {cut.at + 1} of {scene.image.shape[cut.axis]}", loc="left", pad=3)
+        axes.set_title(f"{PLANES[cut.axis]} {cut.at} / {scene.image.shape[cut.axis] - 1}", loc="left", pad=3)
     _scale_bar(axes, box)
 
 

@@ -42,7 +42,7 @@ class View(place.Picture):
         self.scene = self.controls = None
 
     def _in_words(self) -> str:
-        where = ", ".join(f"{plane} {i + 1}" for plane, i in zip(PLANES, self.shown["at"], strict=False))
+        where = ", ".join(f"{plane} {i}" for plane, i in zip(PLANES, self.shown["at"], strict=False))
         planes = where if len(self.shown["at"]) == 3 else "one slice"
         return f"{self.scene.title}: {planes}; drawn over it: {', '.join(self.shown['layers']) or 'nothing'}"
 
@@ -79,7 +79,13 @@ def _controls(view: View) -> Any:
     low, high = scene.window
     reach = max(high - low, 1e-6)
     levels = ipywidgets.FloatRangeSlider(
-        value=(low, high), min=low - reach, max=high + reach, step=reach / 100, description="window", style=wide
+        value=(low, high),
+        min=low - reach,
+        max=high + reach,
+        step=reach / 100,
+        description="window",
+        readout_format=".0f" if reach > 20 else ".2f",
+        style=wide,
     )
     presets = ipywidgets.Dropdown(
         options={"as given": scene.window, **WINDOWS}, value=scene.window, description="preset", style=wide

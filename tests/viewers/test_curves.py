@@ -45,6 +45,8 @@ def test_a_single_term_is_the_loss_and_not_drawn_twice():
 def test_of_what_validation_records_its_loss_and_its_dice_are_drawn():
     """`fit` records more, such as val_iou and val_score: they are in the table."""
     more = {
+        "grad_norm": 0.4,
+        "samples_per_second": 80.0,
         "val_loss": 0.5,
         "val_loss_dice": 0.2,
         "val_iou": 0.3,
@@ -105,3 +107,12 @@ def test_lines_compare_runs_by_dash_and_marker():
     assert axes.get_yscale() == "log"
     with pytest.raises(ValueError, match=r"there is nothing to draw: pass \{name: \{x: y, …\}, …\}"):
         curves.lines({"empty": {}})
+
+
+def test_the_live_table_is_short_and_keeps_the_best_epoch():
+    long = [{**RECORDS[0], "epoch": n, "val_dice": 0.9 if n == 3 else 0.1, "val_iou": 0.1} for n in range(1, 31)]
+    table = curves._latest(long)
+    assert [row["epoch"] for row in table.rows] == [3, 26, 27, 28, 29, 30]
+    assert [row[""] for row in table.rows] == ["best", None, None, None, None, None]
+    assert table.columns == ["epoch", "loss", "cross-entropy", "dice", "val_dice", "lr", "seconds", ""]
+    assert table.caption == "30 epochs in 15 s"

@@ -94,9 +94,9 @@ def test_proportions_are_true_and_the_head_is_on_top(volume):
     assert not coronal.yaxis_inverted()
     assert not sagittal.yaxis_inverted()
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "axial 9 of 20",
-        "coronal 15 of 32",
-        "sagittal 29 of 40",
+        "axial 8 / 19",
+        "coronal 14 / 31",
+        "sagittal 28 / 39",
     ]
 
 

@@ -23,14 +23,14 @@ def test_a_script_gets_a_figure_and_may_save_it(volume, tmp_path):
     shown = show(volume, prediction=volume.label)
     assert len(shown.figure.axes) == 3
     assert shown.save(tmp_path / "case.png").read_bytes().startswith(b"\x89PNG")
-    assert "box: axial 9, coronal 15, sagittal 29; drawn over it: truth, prediction" in repr(shown)
+    assert "box: axial 8, coronal 14, sagittal 28; drawn over it: truth, prediction" in repr(shown)
 
 
 def test_a_slider_moves_its_plane(volume):
     opened = view.still(compose(volume))
     controls_of(opened)["axial"].value = 3
     assert opened.shown["at"][0] == 3
-    assert opened.figure.axes[0].get_title(loc="left") == "axial 4 of 20"
+    assert opened.figure.axes[0].get_title(loc="left") == "axial 3 / 19"
 
 
 def test_a_box_switches_its_layer_off_and_on(slice_):
