@@ -29,13 +29,14 @@ def predict(
     """(K, *space) probabilities of `case`, which is preprocessed as the system's training cases were.
 
     A 2-D system predicts a volume slice by slice. Without `patch`, a 2-D system sees the whole image and a 3-D one
-    windows as large as it was trained on (the whole volume where its settings name none), padded with zeros to the
-    network's stride. `mirror=True` averages over all mirrored views, `mirror=(1, 2)` over those of some axes of the
+    windows as large as it was trained on (the whole volume where its settings name none), to the network's stride. A
+    volume smaller than its window is filled up as in training, by the lowest value of each channel. `mirror=True` averages over all mirrored views, `mirror=(1, 2)` over those of some axes of the
     network's space. `device="auto"` is a GPU where there is one; the network stays there. With `amp=True` the network
     computes in bfloat16, which "auto" does on a GPU alone: elsewhere a prediction is the same on every machine.
     """
     images = _images(system, case)
     patch = _window(system, images.shape[2:], patch)
+    images, inside = _filled_up(images, patch)
     device = _device(device)
     views = mirror if not isinstance(mirror, bool) else range(system.dims) if mirror else ()
 
@@ -49,7 +50,8 @@ def predict(
             p = sliding_window(predictor, images, **window, progress=True)
     except torch.OutOfMemoryError as error:
         raise RuntimeError(_smaller(system, patch, batch)) from error
-    return p.transpose(0, 1).cpu().numpy().reshape(-1, *case.space)  # (K, slices, ...) or (K, 1, ...) before
+    p = p[(..., *inside)].transpose(0, 1).cpu().numpy()  # (K, slices, ...) or (K, 1, ...)
+    return p.reshape(-1, *case.space)
 
 
 def to_label(p: ProbabilityMap, *, threshold: float = 0.5) -> LabelMap:
@@ -88,6 +90,20 @@ def _images(system: System, case: Case) -> np.ndarray:
         )
     image = case.image.reshape(channels, *case.space)
     return np.moveaxis(image, 0, 1) if axes > dims else image[None]
+
+
+def _filled_up(images: np.ndarray, patch: tuple[int, ...]) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """Images at least as large as the window, and where the volume lies in them."""
+    space = images.shape[2:]
+    short = [max(0, p - n) for n, p in zip(space, patch, strict=True)]
+    inside = tuple(slice(s // 2, s // 2 + n) for n, s in zip(space, short, strict=True))
+    if not any(short):
+        return images, inside
+    lowest = images.min((0, *range(2, images.ndim)))  # of each channel over the whole case, as draw_batch takes it
+    full = np.empty((*images.shape[:2], *(n + s for n, s in zip(space, short, strict=True))), np.float32)
+    full[:] = lowest.reshape(1, -1, *[1] * len(space))
+    full[(..., *inside)] = images
+    return full, inside
 
 
 def _window(system: System, space: Sequence[int], patch: Sequence[int] | None) -> tuple[int, ...]:

@@ -63,7 +63,7 @@ def test_any_size_is_padded_to_the_stride_and_cropped_again():
     system, case = system_of(dims=2), case_of(13, 18)
     p = predict(system, case)
     assert system.network.backbone.sizes == [(1, 1, 16, 20)]
-    padded = np.pad(case.image, ((1, 2), (1, 1)))
+    padded = np.pad(case.image, ((1, 2), (1, 1)), constant_values=case.image.min())
     np.testing.assert_allclose(p, direct(system, padded[None, None])[0][:, 1:14, 1:19], atol=1e-6)
 
 
@@ -190,3 +190,21 @@ def test_the_gpu_predicts_what_the_cpu_does(dims):
     expected = predict(system, case, device="cpu", mirror=True)
     np.testing.assert_allclose(predict(system, case, device="cuda", amp=False, mirror=True), expected, atol=1e-3)
     np.testing.assert_allclose(predict(system, case, device="cuda", mirror=True), expected, atol=0.02)
+
+
+def test_a_small_volume_is_filled_up_as_in_training():
+    """What lies round it must be what the network has learned to ignore: the lowest value of each channel."""
+    from dsnotes.data.patches import draw_batch
+
+    image = np.random.default_rng(0).normal(size=(2, 6, 5)).astype(np.float32) + np.array([3, -7]).reshape(2, 1, 1)
+    case = Case("small", image.astype(np.float32), np.ones((6, 5), np.uint8), (1.0, 1.0))
+    seen = []
+    system = system_of(dims=2, in_channels=2)
+    system.network.backbone.register_forward_hook(lambda module, args, out: seen.append(args[0].clone()))
+    p = predict(system, case, patch=(12, 12))
+    drawn = draw_batch([case], patch=(12, 12), batch=1, foreground=0.0, generator=torch.Generator().manual_seed(0))
+    assert p.shape == (1, 6, 5)
+    for channel in range(2):
+        border, trained = seen[0][0, channel], drawn["image"][0, channel]
+        assert border.min() == trained.min() == image[channel].min()
+        assert (border == image[channel].min()).sum() == (trained == image[channel].min()).sum() == 144 - 30 + 1
