@@ -34,6 +34,7 @@ every_notebook = pytest.mark.parametrize("name", SOURCES)
 
 
 def test_every_notebook_has_its_twin():
+    assert "00_start_here" in SOURCES
     assert written(".ipynb") == SOURCES, "`make pairs` writes the missing ones"
 
 
