@@ -29,10 +29,11 @@ def predict(
     """(K, *space) probabilities of `case`, which is preprocessed as the system's training cases were.
 
     A 2-D system predicts a volume slice by slice. Without `patch`, a 2-D system sees the whole image and a 3-D one
-    windows as large as it was trained on (the whole volume where its settings name none), to the network's stride. A
-    volume smaller than its window is filled up as in training, by the lowest value of each channel. `mirror=True` averages over all mirrored views, `mirror=(1, 2)` over those of some axes of the
-    network's space. `device="auto"` is a GPU where there is one; the network stays there. With `amp=True` the network
-    computes in bfloat16, which "auto" does on a GPU alone: elsewhere a prediction is the same on every machine.
+    windows as large as it was trained on (the whole volume where its settings name none), brought to the network's
+    stride. A volume smaller than its window is filled up as in training, by the lowest value of each channel.
+    `mirror=True` averages over all mirrored views, `mirror=(1, 2)` over those of some axes of the network's space.
+    `device="auto"` is a GPU where there is one; the network stays there. With `amp=True` the network computes in
+    bfloat16, which "auto" does on a GPU alone: elsewhere a prediction is the same on every machine.
     """
     images = _images(system, case)
     patch = _window(system, images.shape[2:], patch)
