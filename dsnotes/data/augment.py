@@ -21,7 +21,7 @@ from dsnotes.shapes import Image, Label, SoftMask
 Number = float | int
 Range = tuple[Number, Number]
 PLANES = {2: ((0, 1),), 3: ((1, 2), (0, 2), (0, 1))}  # the plane that turns about axis 0, 1, 2; in 2-D the only one
-VOXELS_AT_ONCE = 2**17
+VOXELS_A_THREAD = 2**17  # what stays in its cache: touching fresh memory costs more than the arithmetic
 
 
 @dataclass(frozen=True)
@@ -199,8 +199,9 @@ def _slabs(drawn: Drawn, b: int, image: Tensor) -> Iterator[Tensor]:
             field = basis(axis) @ field.reshape(math.prod(weights.shape[:axis]), weights.shape[axis], -1)
         first, field = basis(0), field.reshape(weights.shape[0], -1)
         depth = drawn.space[0]
-        if image.device.type == "cpu":  # in pieces that stay in the cache; fresh memory costs more than arithmetic
-            depth = max(1, VOXELS_AT_ONCE // math.prod(drawn.space[1:]))
+        if image.device.type == "cpu":
+            at_once = VOXELS_A_THREAD * torch.get_num_threads()
+            depth = max(1, at_once // math.prod(drawn.space[1:]))
         for rows in first.split(depth):
             yield (rows @ field).reshape(len(rows), *drawn.space[1:], dims)
 

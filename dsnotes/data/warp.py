@@ -71,8 +71,10 @@ def _foreground(label: Tensor) -> list[int]:
 
 def _likeliest(shares: Tensor, classes: list[int]) -> Tensor:
     """(classes, *space) shares of the foreground classes to the class with the largest, the background's the rest."""
-    values = torch.tensor([0, *classes], device=shares.device)
-    if len(classes) < 2:
-        return values[-1] * (shares > 0.5).any(0)
+    if not classes:
+        return torch.zeros((), dtype=torch.bool, device=shares.device)
+    if len(classes) == 1:
+        mask = shares[0] > 0.5
+        return mask if classes == [1] else mask * classes[0]
     best, index = shares.max(0)
-    return torch.where(best > 1 - shares.sum(0), values[1:][index], 0)
+    return torch.where(best > 1 - shares.sum(0), torch.tensor(classes, device=shares.device)[index], 0)
