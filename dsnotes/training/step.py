@@ -58,9 +58,11 @@ class PlainStep:
         self.terms = Terms(system.network, system.objective, amp=amp, compile=compile)
         self.parallel: torch.nn.Module | None = None  # the terms again, their gradients shared between processes
         self.optimisers = {"network": make_optimiser(system.network, settings)}
+        self.parameters = list(system.network.parameters())  # found once, not in every step
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        self.network.train()
+        if not self.network.training:  # asked once an epoch: it walks through all modules
+            self.network.train()
         self.optimisers["network"].zero_grad(set_to_none=True)
         totals: dict[str, Tensor] = {}
         if self.parallel is None:
@@ -82,7 +84,7 @@ class PlainStep:
     def update(self) -> Tensor:
         """Clip, step; the gradient's norm before it was clipped."""
         clip = float("inf") if self.settings.clip is None else self.settings.clip
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip)
         self.optimisers["network"].step()
         return norm.detach()
 
