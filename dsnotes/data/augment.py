@@ -21,7 +21,7 @@ from dsnotes.shapes import Image, Label, SoftMask
 Number = float | int
 Range = tuple[Number, Number]
 PLANES = {2: ((0, 1),), 3: ((1, 2), (0, 2), (0, 1))}  # the plane that turns about axis 0, 1, 2; in 2-D the only one
-VOXELS_A_THREAD = 2**17  # what stays in its cache: touching fresh memory costs more than the arithmetic
+VOXELS_A_THREAD = 2**18  # what stays in its cache: touching fresh memory costs more than the arithmetic
 
 
 @dataclass(frozen=True)
