@@ -19,14 +19,14 @@ class ParallelConvs(nn.Module):
     """Convolutions side by side, then a 1x1 one back to the channels that the decoder expects.
 
     (1, 3, 5) is the paper's multi-scale module MSC; (3, 3, 3) its control KCM, which has 27 C² weights where MSC has
-    1 + 9 + 25 = 35 C². `narrow` scales the parallel convolutions' channels, for a control of the very same size.
+    1 + 9 + 25 = 35 C². Each branch has `factor` times its input's channels.
     """
 
     def __init__(
-        self, channels: int, *, kernels: tuple[int, ...], dims: int, norm: str = "batch", narrow: float = 1.0
+        self, channels: int, *, kernels: tuple[int, ...], dims: int, norm: str = "batch", factor: float = 1.0
     ) -> None:
         super().__init__()
-        inner = max(1, round(channels * narrow))
+        inner = max(1, round(channels * factor))
         self.branches = nn.ModuleList(
             conv_norm_relu(channels, inner, dims=dims, kernel=kernel, norm=norm) for kernel in kernels
         )
@@ -36,8 +36,30 @@ class ParallelConvs(nn.Module):
         return self.merge(torch.cat([branch(x) for branch in self.branches], dim=1))
 
 
+def factor_like(module: str, like: str | None, *, dims: int) -> float:
+    r"""What widens `module`'s branches until a skip has as many weights as with `like`.
+
+    $\sum_{k \in \mathrm{like}} (k^d + 1) \,/\, \sum_{k \in \mathrm{module}} (k^d + 1)$: a branch of f C channels holds
+    k^d f C² weights, and the merging convolution f C² more for it.
+    """
+    if unknown := sorted({module, like or module} - set(KERNELS)):
+        raise ValueError(f"module={unknown[0]!r} is unknown. Choose one of {list(KERNELS)}.")
+    if like is None:
+        return 1.0
+    if not KERNELS[module] or not KERNELS[like]:
+        raise ValueError(
+            f"module={module!r} cannot be given the weights of like={like!r}: 'none' has no convolution to widen. "
+            f"Leave out `like`, or choose both of {[name for name, kernels in KERNELS.items() if kernels]}."
+        )
+    theirs, ours = (sum(kernel**dims + 1 for kernel in KERNELS[name]) for name in (like, module))
+    return theirs / ours
+
+
 class DSMSUNet(UNet):
-    """A U-Net with `module` ("none", "kcm" or "msc") on each skip; the restoration decoder is a head."""
+    """A U-Net with `module` ("none", "kcm" or "msc") on each skip; the restoration decoder is a head.
+
+    `like="msc"` widens KCM until it has as many weights as MSC: the control of equal size that the paper leaves out.
+    """
 
     def __init__(
         self,
@@ -47,14 +69,13 @@ class DSMSUNet(UNet):
         dims: int = 2,
         width: int = 64,
         module: str = "msc",
-        narrow: float = 1.0,
+        like: str | None = None,
         norm: str = "batch",
     ) -> None:
         super().__init__(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
-        if module not in KERNELS:
-            raise ValueError(f"module={module!r} is unknown. Choose one of {list(KERNELS)}.")
+        factor = factor_like(module, like, dims=dims)
         if module != "none":
             self.skips = nn.ModuleList(
-                ParallelConvs(level.channels, kernels=KERNELS[module], dims=dims, norm=norm, narrow=narrow)
+                ParallelConvs(level.channels, kernels=KERNELS[module], dims=dims, norm=norm, factor=factor)
                 for level in self.sides().values()
             )

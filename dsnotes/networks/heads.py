@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dsnotes.networks.blocks import CONV, UP_CONV, conv_norm_relu, linear_up_sampling
+from dsnotes.networks.blocks import CONV, LINEAR, UP_CONV, conv_norm_relu, linear_up_sampling
 from dsnotes.networks.outputs import Backbone, Features, Head, Level
 from dsnotes.shapes import Image, n_logits
 
@@ -24,15 +24,24 @@ def choose_levels(backbone: Backbone, levels: tuple[str, ...] | None) -> tuple[s
 
 
 class PerLevel(Head):
-    """One branch a decoder level, gathered in one field of `Outputs`; "stride1" is the network's own output."""
+    """One branch a decoder level, gathered in one field of `Outputs`; "stride1" is the network's own output.
+
+    With `bottleneck`, the bottleneck is one more level, the coarsest.
+    """
 
     field = "sides"
 
-    def __init__(self, backbone: Backbone, *, levels: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self, backbone: Backbone, *, levels: tuple[str, ...] | None = None, bottleneck: bool = False
+    ) -> None:
         super().__init__()
-        self.levels = choose_levels(backbone, levels)
+        read = {name: backbone.sides()[name] for name in choose_levels(backbone, levels)}
+        if bottleneck:
+            deepest = backbone.levels["bottleneck"]
+            read[f"stride{max(deepest.stride)}"] = deepest
+        self.levels = tuple(read)
         self.branches = nn.ModuleDict(
-            {name: self.branch(backbone, backbone.sides()[name]) for name in self.levels if name != "stride1"}
+            {name: self.branch(backbone, level) for name, level in read.items() if name != "stride1"}
         )
 
     def branch(self, backbone: Backbone, level: Level) -> nn.Module:
@@ -41,7 +50,9 @@ class PerLevel(Head):
     def forward(self, features: Features, image: Image) -> dict:
         return {
             self.field: {
-                name: features.logits if name == "stride1" else self.branches[name](features.decoder[name])
+                name: features.logits
+                if name == "stride1"
+                else self.branches[name](features.decoder.get(name, features.bottleneck))
                 for name in self.levels
             }
         }
@@ -85,10 +96,26 @@ class RaisedHeads(PerLevel):
         )
 
 
+class UpSampledHeads(PerLevel):
+    """A convolution to scores, then up-sampling that learns nothing, to full size: "nearest" or "linear"."""
+
+    field = "raised"
+
+    def __init__(self, backbone: Backbone, *, kernel: int = 1, mode: str = "nearest", **which) -> None:
+        self.kernel, self.mode = kernel, mode
+        super().__init__(backbone, **which)
+
+    def branch(self, backbone: Backbone, level: Level) -> nn.Module:
+        dims = backbone.dims
+        score = CONV[dims](level.channels, n_logits(backbone.classes), self.kernel, padding=self.kernel // 2)
+        mode = LINEAR[dims] if self.mode == "linear" else self.mode
+        return nn.Sequential(score, nn.Upsample(scale_factor=level.stride, mode=mode))
+
+
 class RestorationDecoder(Head):
     """A second decoder from the bottleneck, without skips, that restores the image: logits of grey values in [0, 1]."""
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, *, norm: str = "batch") -> None:
         super().__init__()
         dims = backbone.dims
         strides = [level.stride for level in backbone.sides().values()]  # finest first
@@ -97,8 +124,8 @@ class RestorationDecoder(Head):
             n_out, step = n_in // 2, tuple(b // s for b, s in zip(below, stride, strict=True))
             stages += [
                 UP_CONV[dims](n_in, n_out, step, stride=step),
-                conv_norm_relu(n_out, n_out, dims=dims),
-                conv_norm_relu(n_out, n_out, dims=dims),
+                conv_norm_relu(n_out, n_out, dims=dims, norm=norm),
+                conv_norm_relu(n_out, n_out, dims=dims, norm=norm),
             ]
             n_in, below = n_out, stride
         self.stages = nn.Sequential(*stages, CONV[dims](n_in, backbone.in_channels, 1))

@@ -14,10 +14,12 @@ from dsnotes.supervision.multi_scale import FullSize
 from dsnotes.training.system import System
 
 
-def unet(name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch") -> System:
+def unet(
+    name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch", dice: float = 1.0
+) -> System:
     """The U-Net of Ronneberger et al. and its 3-D form, trained on CE + Dice."""
     backbone = UNet(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
-    objective = Plain()
+    objective = Plain(dice=dice)
     return System(name, supervise(backbone, objective), objective)
 
 
@@ -60,11 +62,16 @@ def rd_unet(name: str, *, in_channels: int, classes: int, width: int, dims: int)
 
 
 NORM = {"norm": "'batch' or 'instance'"}
+DICE = {"dice": "weight of the Dice term beside cross-entropy; 0.0 for cross-entropy alone"}
 SYSTEMS = {
     "unet-2d": Recipe(
-        unet, width=64, dims=2, tables=("msds-1", "msds-6", "msds-14", "dsms-1", "mu-net-2", "mu-net-4"), options=NORM
+        unet,
+        width=64,
+        dims=2,
+        tables=("msds-1", "msds-6", "msds-14", "dsms-1", "mu-net-2", "mu-net-4"),
+        options=NORM | DICE,
     ),
-    "unet-3d": Recipe(unet, width=32, dims=3, tables=("msds-1", "msds-6"), options=NORM),
+    "unet-3d": Recipe(unet, width=32, dims=3, tables=("msds-1", "msds-6"), options=NORM | DICE),
     "v-net": Recipe(v_net, width=16, dims=3, tables=("msds-2",)),
     "dsn-3d": Recipe(
         dsn_3d, width=32, dims=3, tables=("msds-2",), options={"aux_bias": "False for the authors' own layer"}

@@ -7,7 +7,7 @@ system DSMS U-Net in its title and DSMSC U-Net in its table.
 from __future__ import annotations
 
 from dsnotes.networks.baselines.fcn import FCN
-from dsnotes.networks.dsms_unet import KERNELS, DSMSUNet
+from dsnotes.networks.dsms_unet import DSMSUNet
 from dsnotes.papers.recipe import Recipe, Table
 from dsnotes.supervision import Restoration, supervise
 from dsnotes.supervision.restoration import LOSSES
@@ -35,15 +35,15 @@ def dsms_unet(
     dims: int,
     ratio: float = 10.0,
     loss: str = "bce",
-    narrow: float = 1.0,
+    like: str | None = None,
     norm: str = "batch",
 ) -> System:
-    """One cell of the grid {restoration on, off} × {no module, KCM, MSC}."""
+    """One cell of the grid {restoration on, off} × {no module, KCM, MSC}; "unet-2d" with dice=0 is the sixth."""
     module, restored = GRID[name]
     backbone = DSMSUNet(
-        in_channels=in_channels, classes=classes, dims=dims, width=width, module=module, narrow=narrow, norm=norm
+        in_channels=in_channels, classes=classes, dims=dims, width=width, module=module, like=like, norm=norm
     )
-    goal = Restoration(segmentation=ratio, restoration=1.0 if restored else 0.0, loss=loss)
+    goal = Restoration(segmentation=ratio, restoration=1.0 if restored else 0.0, loss=loss, norm=norm)
     return System(name, supervise(backbone, goal), goal, settings=SETTINGS)
 
 
@@ -56,8 +56,8 @@ def fcn(name: str, *, in_channels: int, classes: int, width: int, dims: int) -> 
 
 OPTIONS = {
     "ratio": "weight of the segmentation against 1 of the restoration",
-    "loss": f"how images are compared, one of {list(LOSSES)}",
-    "narrow": f"channels of the parallel convolutions ({', '.join(KERNELS)}) against their input's",
+    "loss": f"how images are compared, one of {list(LOSSES)}; 'bce' is reported less the entropy of the grey values",
+    "like": "'msc' or 'kcm': the module on the skips is given as many weights as that one has",
     "norm": "'batch' or 'instance'",
 }
 PRINTED = {"drs-unet", "kcmdrs-unet", "dsmsc-unet"}

@@ -2,8 +2,9 @@
 
     L = 10 BCE(segmentation, mask) + 1 BCE(restoration, image)
 
-The image is scaled to [0, 1]. BCE against grey values never falls below their own entropy, about a half for evenly
-spread greys: the restoration term is reported with that floor taken off, which leaves every gradient as it is.
+Each image of a batch is scaled to [0, 1] by its own lowest and highest value, whatever it was normalised to before.
+BCE against grey values never falls below their own entropy, about a half for evenly spread greys: the restoration term
+is reported with that floor taken off, which leaves every gradient as it is.
 """
 
 from __future__ import annotations
@@ -34,13 +35,19 @@ class Restoration:
     segmentation: float = 10.0
     restoration: float = 1.0
     loss: str = "bce"
+    norm: str = "batch"  # of the second decoder: "batch" or "instance"
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise ValueError(f"loss={self.loss!r} cannot compare images here. Choose one of {list(LOSSES)}.")
+        if min(self.segmentation, self.restoration) < 0 or not self.segmentation + self.restoration > 0:
+            raise ValueError(
+                f"segmentation={self.segmentation}, restoration={self.restoration} leave nothing to learn, or teach "
+                f"the opposite. Pass weights of 0 or more, one of them positive, such as the paper's 10.0 and 1.0."
+            )
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:
-        return {"restoration": RestorationDecoder(backbone)} if self.restoration else {}
+        return {"restoration": RestorationDecoder(backbone, norm=self.norm)} if self.restoration else {}
 
     def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
         outputs = network(batch["image"])

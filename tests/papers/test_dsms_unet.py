@@ -1,11 +1,15 @@
 """DSMS U-Net: counts of the grid, the modules' reach, and which decoder learns from what."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
 
 from dsnotes.networks.baselines.fcn import FCN
-from dsnotes.networks.dsms_unet import DSMSUNet, ParallelConvs
+from dsnotes.networks.baselines.v_net import VNet
+from dsnotes.networks.dsms_unet import KERNELS, DSMSUNet, ParallelConvs, factor_like
+from dsnotes.networks.outputs import Head, Network
 from dsnotes.networks.unet import UNet
 from dsnotes.papers import build, dsms_unet
 from dsnotes.supervision import Restoration, supervise
@@ -137,18 +141,101 @@ def test_restoration_on_the_plain_unet(loss, dims, classes):
     assert all(p.grad is not None for p in net.parameters())
 
 
-def test_the_whole_grid_in_3d():
-    for module in ("none", "kcm", "msc"):
-        net = DSMSUNet(dims=3, width=2, module=module).eval()
-        assert net(torch.zeros(1, 1, 16, 16, 16)).logits.shape == (1, 1, 16, 16, 16)
+@pytest.mark.parametrize("module", list(KERNELS))
+@pytest.mark.parametrize("restoration", [0.0, 1.0])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_every_cell_of_the_grid_learns_from_one_class(module, restoration, dims):
+    goal = Restoration(restoration=restoration)
+    net = supervise(DSMSUNet(dims=dims, width=2, module=module), goal)
+    terms = goal(net, batch(dims, 16))
+    assert list(terms) == ["segmentation", "restoration"][: 1 + bool(restoration)]
+    sum(terms.values()).backward()
+    assert all(p.grad is not None for p in net.parameters())
+    outputs = net(torch.zeros(1, 1, *(32,) * dims))
+    assert outputs.logits.shape == (1, 1, *(32,) * dims)
+    assert (outputs.restored is None) == (not restoration)
+    assert not restoration or outputs.restored.shape == (1, 1, *(32,) * dims)
 
 
-def test_the_control_of_equal_size_is_within_a_percent():
-    """MSC narrowed until it has KCM's weights: 35 n² + ... C; the notebook trains both."""
+@pytest.mark.parametrize(("dims", "msc", "kcm"), [(2, 1 + 9 + 25, 27), (3, 1 + 27 + 125, 81)])
+def test_the_control_of_equal_size(dims, msc, kcm):
+    """KCM widened until it has MSC's weights: f (27 + 3) C² = (35 + 3) C²; and MSC narrowed to KCM's."""
+    assert factor_like("kcm", "msc", dims=dims) == (msc + 3) / (kcm + 3)
+    assert factor_like("msc", "kcm", dims=dims) == (kcm + 3) / (msc + 3)
+    assert factor_like("msc", "msc", dims=dims) == factor_like("none", None, dims=dims) == 1
     with torch.device("meta"):
-        msc = parameters(build("mscm-unet", narrow=27 / 34.9).network)
-        kcm = parameters(build("kcm-unet").network)
-    assert msc == pytest.approx(kcm, rel=0.01)
+        full, control, widened, narrowed = (
+            parameters(build(name, dims=dims, like=like).network)
+            for name, like in (
+                ("dsmsc-unet", None),
+                ("kcmdrs-unet", None),
+                ("kcmdrs-unet", "msc"),
+                ("dsmsc-unet", "kcm"),
+            )
+        )
+    assert control < 0.96 * full
+    assert widened == pytest.approx(full, rel=0.002)
+    assert narrowed == pytest.approx(control, rel=0.002)
+
+
+def test_five_systems_of_table_1_and_all_of_them_learn_from_cross_entropy():
+    b = batch()
+    for name in dsms_unet.TABLES[1].rows:
+        system = build(name, width=2, **({"dice": 0.0} if name == "unet-2d" else {}))
+        y = b["label"][:, None].float()
+        images = b["image"] if name != "fcn" else functional.pad(b["image"], (0, 32, 0, 32))
+        y = y if name != "fcn" else functional.pad(y, (0, 32, 0, 32))
+        system.network.eval()
+        terms = system.objective(system.network, {"image": images, "label": y[:, 0].long()})
+        ratio = 1 if name in ("fcn", "unet-2d") else 10
+        logits = system.network(images).logits
+        expected = ratio * functional.binary_cross_entropy_with_logits(logits, y)
+        torch.testing.assert_close(next(iter(terms.values())), expected)
+
+
+def test_gradient_accumulation_is_the_papers_and_leaves_the_step_of_the_joint_batch():
+    """With instance norm: batch norm's statistics are those of a micro-batch, which no accumulation mends."""
+    assert build("dsmsc-unet", width=2).settings is dsms_unet.SETTINGS
+    assert dsms_unet.SETTINGS.accumulate > 1
+    moved = []
+    for parts in (1, 4):
+        torch.manual_seed(0)
+        system = build("dsmsc-unet", width=2, norm="instance")
+        settings = replace(dsms_unet.SETTINGS, optimiser="sgd", lr=0.1, batch=4 // parts, accumulate=parts)
+        b = {name: torch.cat([value, 1 - value]) for name, value in batch().items()}
+        system.make_step(system, settings)(b)
+        moved.append([p.detach() for p in system.network.parameters()])
+    for joint, summed in zip(*moved, strict=True):
+        torch.testing.assert_close(summed, joint, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "backbone", [UNet(width=2, residual=True), VNet(width=2, dims=2), FCN(width=2), UNet(width=2, depth=3)]
+)
+def test_restoration_on_other_backbones(backbone):
+    goal = Restoration()
+    net = supervise(backbone, goal)
+    b = batch(size=64)
+    sum(goal(net, b).values()).backward()
+    assert net(b["image"]).restored.shape == b["image"].shape
+    assert all(p.grad is not None for p in net.heads.parameters())
+
+
+def test_restoration_reads_the_field_and_asks_not_who_restored():
+    class Copy(Head):
+        def forward(self, features, image):
+            x = (image - image.amin((2, 3), keepdim=True)) / (image.amax((2, 3)) - image.amin((2, 3)))[..., None, None]
+            return {"restored": x.logit(eps=1e-6)}
+
+    b = batch()
+    terms = Restoration()(Network(UNet(width=2), {"anything": Copy()}), b)
+    torch.testing.assert_close(terms["restoration"], torch.zeros(()), atol=1e-5, rtol=0)  # no floor left
+
+
+@pytest.mark.parametrize(("width", "count"), [(4, 525_807), (8, 2_100_123)])
+def test_fcn_of_small_width(width, count):
+    with torch.device("meta"):
+        assert parameters(FCN(width=width)) == count
 
 
 def test_table_1_does_not_bear_out_the_claim_of_best_in_all_three():
@@ -161,7 +248,14 @@ def test_table_1_does_not_bear_out_the_claim_of_best_in_all_three():
     ("call", "answer"),
     [
         (lambda: Restoration(loss="ssim"), "loss='ssim' cannot compare images here. Choose one of"),
+        (lambda: Restoration(segmentation=-1.0), "segmentation=-1.0, restoration=1.0 leave nothing to learn.*such as"),
+        (lambda: Restoration(segmentation=0.0, restoration=0.0), "Pass weights of 0 or more, one of them positive"),
         (lambda: DSMSUNet(module="ppm"), r"module='ppm' is unknown. Choose one of \['none', 'kcm', 'msc'\]"),
+        (lambda: DSMSUNet(like="ppm"), r"module='ppm' is unknown. Choose one of"),
+        (
+            lambda: build("drs-unet", like="msc"),
+            r"module='none' cannot be given the weights of like='msc'.*both of \['kcm', 'msc'\]",
+        ),
         (lambda: Restoration()(supervise(UNet(width=2), Restoration(restoration=0.0)), batch()), "restores no image"),
     ],
 )
