@@ -42,7 +42,7 @@ class Outputs:
     sides: dict[str, Tensor] = field(
         default_factory=dict
     )  # deep predictions at their own size: "stride1", "stride2", …
-    raised: dict[str, Tensor] = field(default_factory=dict)  # the same, brought to full size by learned up-sampling
+    raised: dict[str, Tensor] = field(default_factory=dict)  # the same, brought to full size
     features: dict[str, Tensor] = field(default_factory=dict)  # decoder maps, the bottleneck last
     restored: Tensor | None = None  # logits of a reconstruction of the input
     restored_features: dict[str, Tensor] = field(default_factory=dict)  # maps of the decoder that reconstructs

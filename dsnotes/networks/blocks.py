@@ -11,6 +11,7 @@ CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 UP_CONV = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 AVG_POOL = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+LINEAR = {2: "bilinear", 3: "trilinear"}  # what PyTorch calls linear interpolation
 NORM = {
     ("batch", 2): nn.BatchNorm2d,
     ("batch", 3): nn.BatchNorm3d,

@@ -31,9 +31,7 @@ class PerLevel(Head):
 
     field = "sides"
 
-    def __init__(
-        self, backbone: Backbone, *, levels: tuple[str, ...] | None = None, bottleneck: bool = False
-    ) -> None:
+    def __init__(self, backbone: Backbone, *, levels: tuple[str, ...] | None = None, bottleneck: bool = False) -> None:
         super().__init__()
         read = {name: backbone.sides()[name] for name in choose_levels(backbone, levels)}
         if bottleneck:

@@ -97,11 +97,8 @@ class WithoutSkips(UNet):
         self.output = CONV[dims](widths[0], outputs, 1)
 
     def forward(self, image: Image) -> Features:
-        encoder, x = {}, image
-        for level, block in enumerate(self.encoder):
-            x = encoder[f"stride{2**level}"] = block(x if level == 0 else self.pool(x))
-        bottleneck = x = self.bottleneck(self.pool(x))
-        decoder = {}
+        encoder, bottleneck = self.encode(image)
+        decoder, x = {}, bottleneck
         for level in reversed(range(len(self.decoder))):
             x = decoder[f"stride{2**level}"] = self.decoder[level](self.up[level](x))
         return Features(encoder, bottleneck, dict(reversed(decoder.items())), self.output(x))

@@ -7,15 +7,62 @@ Departs from them: padded convolutions (nothing is cropped), normalisation after
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dsnotes.networks.blocks import CONV, MAX_POOL, UP_CONV, DoubleConv, ResidualBlock
 from dsnotes.networks.outputs import Backbone, Features, Level
 from dsnotes.shapes import Image, n_logits
 
 
-class UNet(Backbone):
-    """`width` channels at full size, doubled at each of `depth - 1` halvings.
+class Contracting(Backbone):
+    """The U-Net's way down: `width` channels at full size, doubled at each of `depth - 1` halvings by max-pooling.
+
+    What comes after `encode` is a subclass's own, which adds the levels of its decoder.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 1,
+        classes: int = 2,
+        dims: int = 2,
+        width: int = 64,
+        depth: int = 5,
+        block: type[nn.Module] = DoubleConv,
+        bottleneck_convs: int = 2,
+        norm: str = "batch",
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.classes = in_channels, classes
+        self.widths = [width * 2**level for level in range(depth)]
+        self.stride = (2 ** (depth - 1),) * dims
+        self.levels = {
+            **{f"encoder.stride{2**i}": Level(n, (2**i,) * dims) for i, n in enumerate(self.widths[:-1])},
+            "bottleneck": Level(self.widths[-1], self.stride),
+        }
+        self.pool = MAX_POOL[dims](2)
+        self.encoder = nn.ModuleList(
+            block(n_in, n_out, dims=dims, norm=norm)
+            for n_in, n_out in zip([in_channels, *self.widths], self.widths[:-1], strict=False)
+        )
+        self.bottleneck = block(*self.widths[-2:], convs=bottleneck_convs, dims=dims, norm=norm)
+
+    def decoder_levels(self, channels: list[int]) -> dict[str, Level]:
+        """The levels of a decoder with these channels, finest first."""
+        return {f"decoder.stride{2**i}": Level(n, (2**i,) * self.dims) for i, n in enumerate(channels)}
+
+    def encode(self, image: Image) -> tuple[dict[str, Tensor], Tensor]:
+        """The encoder's maps, finest first, and the bottleneck."""
+        encoder, x = {}, image
+        for level, block in enumerate(self.encoder):
+            x = encoder[f"stride{2**level}"] = block(
+                x if level == 0 else self.pool(x)
+            )  # (B, width·2^level, size / 2^level)
+        return encoder, self.bottleneck(self.pool(x))
+
+
+class UNet(Contracting):
+    """The way up again: transposed convolutions, and at each level the encoder's map beside what comes from below.
 
     `skips` is one module a level, the identity here: what a paper puts between encoder and decoder goes there.
     """
@@ -32,36 +79,27 @@ class UNet(Backbone):
         bottleneck_convs: int = 2,
         norm: str = "batch",
     ) -> None:
-        super().__init__()
-        self.in_channels, self.classes = in_channels, classes
         block = ResidualBlock if residual else DoubleConv
-        widths = [width * 2**level for level in range(depth)]
-        self.stride = (2 ** (depth - 1),) * dims
-        self.levels = {
-            **{f"encoder.stride{2**i}": Level(n, (2**i,) * dims) for i, n in enumerate(widths[:-1])},
-            "bottleneck": Level(widths[-1], self.stride),
-            **{f"decoder.stride{2**i}": Level(n, (2**i,) * dims) for i, n in enumerate(widths[:-1])},
-        }
-        shared = {"dims": dims, "norm": norm}
-        self.pool = MAX_POOL[dims](2)
-        self.encoder = nn.ModuleList(
-            block(n_in, n_out, **shared) for n_in, n_out in zip([in_channels, *widths], widths[:-1], strict=False)
+        super().__init__(
+            in_channels=in_channels,
+            classes=classes,
+            dims=dims,
+            width=width,
+            depth=depth,
+            block=block,
+            bottleneck_convs=bottleneck_convs,
+            norm=norm,
         )
-        self.skips = nn.ModuleList(nn.Identity() for _ in widths[:-1])
-        self.bottleneck = block(widths[-2], widths[-1], convs=bottleneck_convs, **shared)
-        self.up = nn.ModuleList(UP_CONV[dims](2 * n, n, 2, stride=2) for n in widths[:-1])
-        self.decoder = nn.ModuleList(block(2 * n, n, **shared) for n in widths[:-1])
+        widths = self.widths[:-1]
+        self.levels |= self.decoder_levels(widths)
+        self.skips = nn.ModuleList(nn.Identity() for _ in widths)
+        self.up = nn.ModuleList(UP_CONV[dims](2 * n, n, 2, stride=2) for n in widths)
+        self.decoder = nn.ModuleList(block(2 * n, n, dims=dims, norm=norm) for n in widths)
         self.output = CONV[dims](width, n_logits(classes), 1)
 
     def forward(self, image: Image) -> Features:
-        encoder = {}
-        x = image
-        for level, block in enumerate(self.encoder):
-            x = encoder[f"stride{2**level}"] = block(
-                x if level == 0 else self.pool(x)
-            )  # (B, width·2^level, size / 2^level)
-        bottleneck = x = self.bottleneck(self.pool(x))
-        decoder = {}
+        encoder, bottleneck = self.encode(image)
+        decoder, x = {}, bottleneck
         for level in reversed(range(len(self.decoder))):
             skip = self.skips[level](encoder[f"stride{2**level}"])
             x = self.decoder[level](torch.cat([self.up[level](x), skip], dim=1))
