@@ -14,6 +14,7 @@ import numpy as np
 
 from dsnotes.data.case import Case
 from dsnotes.data.foreground import require_label
+from dsnotes.data.lungs import within_lungs
 from dsnotes.data.resample import resample, restore
 
 __all__ = ["Preprocess", "Statistics", "foreground_statistics", "hu_window", "resample", "restore"]
@@ -31,6 +32,7 @@ class Preprocess:
     spacing: tuple[float | int, ...] | None = None  # mm in the order of the array's axes
     image_order: int = 3  # of the spline that resamples the image: 3, 1 or 0
     label_rule: str = "nearest"  # how labels are resampled: nearest, linear
+    lungs: float | int | None = None  # mm kept round the lungs of a chest CT in HU; the rest becomes air
     clip: Pairs | None = None  # (low, high)
     normalise: str | Pairs | None = None  # "image", "nonzero", "minmax", "window", or (mean, standard deviation)
 
@@ -50,6 +52,8 @@ class Preprocess:
             case = _relabelled(case, self.relabel)
         if self.spacing is not None:
             case = resample(case, self.spacing, image_order=self.image_order, label_rule=self.label_rule)
+        if self.lungs is not None:
+            case = within_lungs(case, margin=self.lungs, crop=False)
         if self.clip is None and self.normalise is None:
             return case
         image = case.image.reshape(case.channels, *case.space)
