@@ -31,11 +31,10 @@ def lung_mask(
     its voxels. Then a closing by a ball of `closing` mm takes in vessels and the rim of what grows into a lung, and
     what is surrounded within an axial slice is filled.
     """
-    import cc3d
     from scipy import ndimage
 
     spacing = _checked(image, spacing, threshold, closing)
-    parts = cc3d.connected_components(image < threshold, connectivity=6, binary_image=True)
+    parts, _ = ndimage.label(image < threshold)
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     for side in (parts[:, 0], parts[:, -1], parts[:, :, 0], parts[:, :, -1]):

@@ -3,24 +3,25 @@
 from dsnotes.metrics.compare import (
     Agreement,
     PairedTest,
-    SliceErrors,
     agreement,
     consensus,
     holm,
     paired_t_test,
-    slice_dice,
-    slice_errors,
     wilcoxon,
 )
 from dsnotes.metrics.overlap import Confusion, accuracy, confusion, dice, iou, pooled_f1, ppv, sensitivity
 from dsnotes.metrics.score import score
+from dsnotes.metrics.slices import SliceErrors, SliceScores, slice_dice, slice_errors, slice_scores
 from dsnotes.metrics.surface import hausdorff, hausdorff95, mean_surface_distance, surface_distances
+from dsnotes.metrics.tumours import TumourScore, tumour_scale, tumour_scores
 
 __all__ = [
     "Agreement",
     "Confusion",
     "PairedTest",
     "SliceErrors",
+    "SliceScores",
+    "TumourScore",
     "accuracy",
     "agreement",
     "confusion",
@@ -38,6 +39,9 @@ __all__ = [
     "sensitivity",
     "slice_dice",
     "slice_errors",
+    "slice_scores",
     "surface_distances",
+    "tumour_scale",
+    "tumour_scores",
     "wilcoxon",
 ]

@@ -1,4 +1,4 @@
-"""Two systems, several readers, slices with and without a tumour: what stands beside the mean Dice in the tables."""
+"""Two systems, several readers: what stands beside the mean Dice in the tables."""
 
 from __future__ import annotations
 
@@ -62,33 +62,6 @@ def holm(p_values: Sequence[float | int] | np.ndarray) -> list[float]:
     return corrected.tolist()
 
 
-class SliceErrors(NamedTuple):
-    """Slices with a tumour that was found, without one where some was marked, with one where nothing was marked."""
-
-    found: int
-    false_positives: int
-    false_negatives: int
-
-
-def slice_errors(prediction: np.ndarray, truth: np.ndarray, *, axis: int = 0) -> SliceErrors:
-    """Count slices across `axis`, as the false positives and negatives of MSDS-UNet's tables 10 and 12."""
-    marked, present = (m.any(axis=_within_slice(m, axis)) for m in as_masks(prediction, truth))
-    counts = (marked & present, marked & ~present, present & ~marked)
-    return SliceErrors(*(int(np.count_nonzero(c)) for c in counts))
-
-
-def slice_dice(prediction: np.ndarray, truth: np.ndarray, *, axis: int = 0) -> np.ndarray:
-    """Dice of each slice across `axis`, NaN where both are empty: there is nothing to agree on.
-
-    `np.nanmean` of it counts a falsely marked slice as 0 (MSDS-UNet's table 11, "all slices"); its mean over the slices
-    with a tumour is that of table 10.
-    """
-    p, t = as_masks(prediction, truth)
-    within = _within_slice(t, axis)
-    overlap, size = (p & t).sum(within), p.sum(within) + t.sum(within)
-    return np.where(size > 0, 2 * overlap / np.maximum(size, 1), np.nan)
-
-
 def consensus(readers: Sequence[np.ndarray] | np.ndarray, *, share: float | int = 0.5) -> np.ndarray:
     """What at least `share` of the readers marked."""
     masks = [as_masks(reader, readers[0])[0] for reader in readers]
@@ -132,11 +105,3 @@ def _differences(first: Sequence[float | int] | np.ndarray, second: Sequence[flo
             f"keep = np.isfinite(first) & np.isfinite(second)."
         )
     return a - b
-
-
-def _within_slice(mask: np.ndarray, axis: int) -> tuple[int, ...]:
-    if not -mask.ndim <= axis < mask.ndim:
-        raise ValueError(
-            f"axis={axis}, but the masks have {mask.ndim} axes, 0 to {mask.ndim - 1}; axis=0 counts axial slices."
-        )
-    return tuple(a for a in range(mask.ndim) if a != axis % mask.ndim)

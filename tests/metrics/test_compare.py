@@ -1,4 +1,4 @@
-"""Paired tests against SciPy, Holm's correction worked by hand, slices counted by hand, readers who agree in part."""
+"""Paired tests against SciPy, Holm's correction worked by hand, readers who agree in part."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dsnotes.metrics import agreement, consensus, dice, holm, paired_t_test, slice_dice, slice_errors, wilcoxon
+from dsnotes.metrics import agreement, consensus, dice, holm, paired_t_test, wilcoxon
 
 RNG = np.random.default_rng(0)
 A = RNG.beta(8, 2, 15)
@@ -53,22 +53,6 @@ def test_holm_worked_by_hand():
     assert holm([0.4, 0.9]) == pytest.approx([0.8, 0.9])
     assert holm([0.6, 0.9]) == [1, 1]
     assert holm([]) == []
-
-
-def test_slices_counted_by_hand():
-    """Six slices: found, missed, invented, empty, found (though marked elsewhere in the slice), missed."""
-    truth, prediction = np.zeros((2, 6, 4, 4), dtype=np.uint8)
-    truth[[0, 1, 4, 5], 1, 1] = 1
-    prediction[0, 1, 1:3] = 1
-    prediction[2, 0, 0] = 1
-    prediction[4, 3, 3] = 1
-    assert slice_errors(prediction, truth) == (2, 1, 2)
-    assert slice_errors(np.moveaxis(prediction, 0, 2), np.moveaxis(truth, 0, 2), axis=-1) == (2, 1, 2)
-    by_slice = slice_dice(prediction, truth)
-    expected = [dice(p, t) if p.any() or t.any() else math.nan for p, t in zip(prediction, truth, strict=True)]
-    np.testing.assert_array_equal(by_slice, expected)
-    np.testing.assert_array_equal(slice_dice(np.moveaxis(prediction, 0, 1), np.moveaxis(truth, 0, 1), axis=1), expected)
-    assert np.isnan(by_slice).tolist() == [False, False, False, True, False, False]
 
 
 def test_consensus_is_what_half_the_readers_marked():
@@ -125,7 +109,5 @@ def test_wrong_input_is_answered_with_the_remedy():
         holm([0.5, math.nan])
     with pytest.raises(ValueError, match=r"1 reader came.*agreement\(\[first, second\]\)"):
         agreement([np.ones((2, 2), dtype=bool)])
-    with pytest.raises(ValueError, match=r"axis=2, but the masks have 2 axes, 0 to 1; axis=0 counts axial"):
-        slice_errors(np.ones((2, 2), dtype=bool), np.ones((2, 2), dtype=bool), axis=2)
     with pytest.raises(ValueError, match=r"shape \(2, 3\), the truth \(2, 2\)"):
         consensus([np.ones((2, 2), dtype=bool), np.ones((2, 3), dtype=bool)])

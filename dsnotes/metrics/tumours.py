@@ -1,0 +1,95 @@
+"""One tumour at a time: small, medium and large ones apart, as in MSDS-UNet's tables 6 to 8.
+
+The paper does not say where its scales end, only that its tumours go from thousands to a million voxels of 1 mm. Here a
+tumour's scale is that of the ball of equal volume: below 17 mm across small, from 30 mm on large, where radiologists
+stop to speak of a nodule (Fleischner Society: a mass is larger than 30 mm). The lower bound is ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dsnotes.metrics.overlap import Confusion, as_masks, dice_of, ppv_of, sensitivity_of
+
+SCALES = ("small", "medium", "large")
+BOUNDS = (17.0, 30.0)  # mm
+
+
+class TumourScore(NamedTuple):
+    """One tumour of the truth: its size, and how well what was marked at it agrees."""
+
+    diameter_mm: float
+    scale: str
+    dice: float
+    ppv: float
+    sensitivity: float
+
+
+def tumour_scale(diameter_mm: float | int, *, bounds: Sequence[float | int] = BOUNDS) -> str:
+    """Below the first bound "small", from the second on "large", between them "medium"."""
+    low, high = _checked(bounds)
+    if not diameter_mm > 0:
+        raise ValueError(
+            f"diameter_mm={diameter_mm}: a tumour's diameter is positive. Of a volume in mm³ it is (6 V / π) ** (1/3)."
+        )
+    return SCALES[int(diameter_mm >= low) + int(diameter_mm >= high)]
+
+
+def tumour_scores(
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    *,
+    spacing: Sequence[float | int],
+    bounds: Sequence[float | int] = BOUNDS,
+) -> list[TumourScore]:
+    """One score a tumour (a connected component of the truth, by face, edge or corner), in array order.
+
+    A marked voxel counts for the tumour that is nearest in mm, if the connected piece it is part of touches that
+    tumour. What touches none is nobody's: it lowers the Dice of the case, and of no tumour.
+    """
+    from scipy import ndimage
+
+    prediction, truth = as_masks(prediction, truth)
+    _checked(bounds)
+    if len(spacing) != truth.ndim or truth.ndim not in (2, 3):
+        raise ValueError(
+            f"spacing={tuple(spacing)} came for masks of shape {truth.shape}: pass the mm of two or three axes in the "
+            f"order of the array's, such as case.spacing."
+        )
+    if not truth.any():
+        return []
+    around = np.ones((3,) * truth.ndim)
+    (tumours, _), (pieces, _) = (ndimage.label(mask, around) for mask in (truth, prediction))
+    nearest = ndimage.distance_transform_edt(~truth, sampling=spacing, return_distances=False, return_indices=True)
+    owner = np.where(prediction, tumours[tuple(nearest)], 0)
+    both = prediction & truth
+    touching = np.unique(np.stack([pieces[both], tumours[both]]), axis=1)
+    touches = np.zeros((int(pieces.max()) + 1, int(tumours.max()) + 1), bool)
+    touches[tuple(touching)] = True
+    owner[~touches[pieces, owner]] = 0
+
+    n = int(tumours.max()) + 1
+    present, marked, hit = (np.bincount(x.ravel(), minlength=n)[1:] for x in (tumours, owner, tumours * both))
+    volumes = present * math.prod(float(mm) for mm in spacing)
+    diameters = (6 * volumes / math.pi) ** (1 / 3) if truth.ndim == 3 else 2 * np.sqrt(volumes / math.pi)
+    counts = [
+        Confusion(int(h), int(m - h), int(p - h), int(truth.size - p - m + h))
+        for h, m, p in zip(hit, marked, present, strict=True)
+    ]
+    return [
+        TumourScore(float(mm), tumour_scale(mm, bounds=bounds), dice_of(c), ppv_of(c), sensitivity_of(c))
+        for mm, c in zip(diameters.tolist(), counts, strict=True)
+    ]
+
+
+def _checked(bounds: Sequence[float | int]) -> tuple[float, float]:
+    if len(bounds) != 2 or not 0 < bounds[0] < bounds[1]:
+        raise ValueError(
+            f"bounds={tuple(bounds)}: pass two rising diameters in mm, where medium begins and where large begins, "
+            f"such as bounds={BOUNDS}."
+        )
+    return float(bounds[0]), float(bounds[1])
