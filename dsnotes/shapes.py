@@ -46,6 +46,8 @@ class Outputs:
     features: dict[str, Tensor] = field(default_factory=dict)  # decoder maps, the bottleneck last
     restored: Tensor | None = None  # logits of a reconstruction of the input
     restored_features: dict[str, Tensor] = field(default_factory=dict)  # maps of the decoder that reconstructs
+    latent: dict[str, Tensor] = field(default_factory=dict)  # of a variational code: "mean" and "log_variance", (B, n)
+    fine: Tensor | None = None  # logits on a finer grid than the image's, of which `logits` is the mean
 
 
 def n_logits(classes: int) -> int:

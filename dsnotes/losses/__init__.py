@@ -3,6 +3,7 @@
 from dsnotes.losses.adversarial import critic_loss, deceive
 from dsnotes.losses.cross_entropy import bce_dice, binary_cross_entropy, cross_entropy
 from dsnotes.losses.exponential_log import exponential_log
+from dsnotes.losses.full_scale import focal, full_scale, ms_ssim, soft_iou
 from dsnotes.losses.overlap import dice_coefficient, soft_dice
 from dsnotes.losses.reconstruction import binary_entropy, min_max, restoration_bce, restoration_l1, restoration_mse
 
@@ -15,9 +16,13 @@ __all__ = [
     "deceive",
     "dice_coefficient",
     "exponential_log",
+    "focal",
+    "full_scale",
     "min_max",
+    "ms_ssim",
     "restoration_bce",
     "restoration_l1",
     "restoration_mse",
     "soft_dice",
+    "soft_iou",
 ]

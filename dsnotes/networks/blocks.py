@@ -27,6 +27,11 @@ def normalise(norm: str, dims: int, channels: int) -> nn.Module:
     return NORM[norm, dims](channels, affine=True)
 
 
+def norm_of(network: nn.Module) -> str:
+    """The normalisation that a new part beside `network` takes over from it."""
+    return "batch" if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules()) else "instance"
+
+
 def conv_norm_relu(n_in: int, n_out: int, *, dims: int, kernel: int = 3, norm: str = "batch") -> nn.Sequential:
     """Convolution that keeps the size, normalisation, ReLU."""
     return nn.Sequential(

@@ -11,12 +11,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dsnotes.networks.blocks import CONV, normalise
+from dsnotes.networks.blocks import CONV, norm_of, normalise
 from dsnotes.networks.outputs import Backbone, Features, Head
 from dsnotes.networks.unet import UNet
 from dsnotes.shapes import Image
 
 TRANSPOSED = {2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
+
+
+def require_channels(given: dict[str, int], backbone: Backbone, who: str) -> None:
+    """Refuse a teacher whose maps have other channels than the decoder's that are to learn from them."""
+    wanted = {name: level.channels for name, level in backbone.sides().items()}
+    if given != wanted:
+        raise ValueError(
+            f"{who} gives channels {given}, but the decoder of {type(backbone).__name__} has {wanted}: their features "
+            f"cannot be compared. Use PseudoLabels('deep'), which has no second decoder, or a backbone such as unet-2d."
+        )
 
 
 class TiedDecoder(Head):
@@ -42,7 +52,11 @@ class TiedDecoder(Head):
         self._encoder = (convs,)
         self.bias_b = nn.ParameterList(torch.zeros(b.in_channels) for _, b in convs)
         self.bias_a = nn.ParameterList(torch.zeros(a.in_channels) for a, _ in convs)
-        norm = "batch" if any("BatchNorm" in type(m).__name__ for m in backbone.modules()) else "instance"
+        require_channels(
+            {f"stride{2**i}": b.in_channels for i, (_, b) in enumerate(convs[:-1])}, backbone, "the tied decoder"
+        )
+        norm = norm_of(backbone)
+        self.deepest = f"stride{2 ** (len(convs) - 1)}"
         self.norm_b = nn.ModuleList(normalise(norm, self.dims, b.in_channels) for _, b in convs)
         self.norm_a = nn.ModuleList(normalise(norm, self.dims, a.in_channels) for a, _ in convs[1:])
 
@@ -57,7 +71,10 @@ class TiedDecoder(Head):
             if level > 0:
                 x = functional.relu(self.norm_a[level - 1](x))
                 x = functional.interpolate(x, scale_factor=2, mode="nearest")  # up to the level above
-        return {"restored": x, "restored_features": dict(reversed(maps.items()))}
+        return {
+            "restored": x,
+            "restored_features": {**dict(reversed(maps.items())), self.deepest: features.bottleneck},  # shared by both
+        }
 
     def back(self, x: Tensor, conv: nn.Module, bias: Tensor) -> Tensor:
         return TRANSPOSED[self.dims](x, conv.weight, bias, padding=conv.padding)
@@ -69,13 +86,16 @@ class AutoEncoder(Head):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         levels = backbone.sides()
+        width = next(iter(levels.values())).channels
+        require_channels({f"stride{2**i}": width * 2**i for i in range(len(levels))}, backbone, "the autoencoder")
         self.net = WithoutSkips(
             in_channels=backbone.in_channels,
             classes=2,
             dims=backbone.dims,
-            width=levels["stride1"].channels,
+            width=width,
             depth=len(levels) + 1,
             outputs=backbone.in_channels,
+            norm=norm_of(backbone),
         )
 
     def forward(self, features: Features | None, image: Image) -> dict:
@@ -93,12 +113,12 @@ class WithoutSkips(UNet):
         widths = [level.channels for level in self.sides().values()]
         block = type(self.decoder[0])
         self.skips = nn.ModuleList()
-        self.decoder = nn.ModuleList(block(n, n, dims=dims) for n in widths)
+        self.decoder = nn.ModuleList(block(n, n, dims=dims, norm=settings["norm"]) for n in widths)
         self.output = CONV[dims](widths[0], outputs, 1)
 
     def forward(self, image: Image) -> Features:
-        encoder, bottleneck = self.encode(image)
-        decoder, x = {}, bottleneck
+        down = self.encode(image)
+        decoder, x = {}, down.bottleneck
         for level in reversed(range(len(self.decoder))):
             x = decoder[f"stride{2**level}"] = self.decoder[level](self.up[level](x))
-        return Features(encoder, bottleneck, dict(reversed(decoder.items())), self.output(x))
+        return Features(down.encoder, down.bottleneck, dict(reversed(decoder.items())), self.output(x))

@@ -6,6 +6,7 @@ any backbone that has the levels it asks for; a `Network` is one backbone with t
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,12 +24,16 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class Features:
-    """Everything a backbone computes on the way; each dict finest first, keyed "stride1", "stride2", …"""
+    """Everything a backbone computes on the way; each dict finest first, keyed "stride1", "stride2", …
+
+    On the way down alone (`Backbone.encode`) the decoder is empty and there are no logits.
+    """
 
     encoder: dict[str, Tensor]
     bottleneck: Tensor
     decoder: dict[str, Tensor]
-    logits: Tensor
+    logits: Tensor | None
+    fine: Tensor | None = None  # as in `Outputs`
 
     def __getitem__(self, level: str) -> Tensor:
         """The map of a level by the name it has in `Backbone.levels`, such as "decoder.stride4"."""
@@ -52,6 +57,11 @@ class Backbone(nn.Module):
     def dims(self) -> int:
         return len(self.stride)
 
+    def encode(self, image: Image) -> Features:
+        """The way down alone; a backbone that can stop there does."""
+        features = self(image)
+        return Features(features.encoder, features.bottleneck, {}, None)
+
     def sides(self) -> dict[str, Level]:
         """The decoder's levels, finest first, without their prefix: {"stride1": Level(...), …}."""
         return {name.removeprefix("decoder."): at for name, at in self.levels.items() if name.startswith("decoder.")}
@@ -71,15 +81,19 @@ class Network(nn.Module):
         self.backbone = backbone
         self.heads = nn.ModuleDict(heads or {})
 
-    def forward(self, image: Image) -> Outputs:
+    def forward(self, image: Image, *, heads: Collection[str] | None = None) -> Outputs:
+        """`heads` names those that are to answer; None is all of them."""
         require_divisible(image, self.backbone.stride)
         features = self.backbone(image)
         deepest = f"stride{max(self.backbone.levels['bottleneck'].stride)}"
         fields: dict = {
             "logits": features.logits,
             "features": {**features.decoder, deepest: features.bottleneck},
+            "fine": features.fine,
         }
         for name, head in self.heads.items():
+            if heads is not None and name not in heads:
+                continue
             given = head(features, image)
             if clash := fields.keys() & given.keys():
                 raise ValueError(

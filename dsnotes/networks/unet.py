@@ -7,7 +7,7 @@ Departs from them: padded convolutions (nothing is cropped), normalisation after
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dsnotes.networks.blocks import CONV, MAX_POOL, UP_CONV, DoubleConv, ResidualBlock
 from dsnotes.networks.outputs import Backbone, Features, Level
@@ -51,14 +51,13 @@ class Contracting(Backbone):
         """The levels of a decoder with these channels, finest first."""
         return {f"decoder.stride{2**i}": Level(n, (2**i,) * self.dims) for i, n in enumerate(channels)}
 
-    def encode(self, image: Image) -> tuple[dict[str, Tensor], Tensor]:
-        """The encoder's maps, finest first, and the bottleneck."""
+    def encode(self, image: Image) -> Features:
         encoder, x = {}, image
         for level, block in enumerate(self.encoder):
             x = encoder[f"stride{2**level}"] = block(
                 x if level == 0 else self.pool(x)
             )  # (B, width·2^level, size / 2^level)
-        return encoder, self.bottleneck(self.pool(x))
+        return Features(encoder, self.bottleneck(self.pool(x)), {}, None)
 
 
 class UNet(Contracting):
@@ -98,10 +97,10 @@ class UNet(Contracting):
         self.output = CONV[dims](width, n_logits(classes), 1)
 
     def forward(self, image: Image) -> Features:
-        encoder, bottleneck = self.encode(image)
-        decoder, x = {}, bottleneck
+        down = self.encode(image)
+        decoder, x = {}, down.bottleneck
         for level in reversed(range(len(self.decoder))):
-            skip = self.skips[level](encoder[f"stride{2**level}"])
+            skip = self.skips[level](down.encoder[f"stride{2**level}"])
             x = self.decoder[level](torch.cat([self.up[level](x), skip], dim=1))
             decoder[f"stride{2**level}"] = x
-        return Features(encoder, bottleneck, dict(reversed(decoder.items())), self.output(x))
+        return Features(down.encoder, down.bottleneck, dict(reversed(decoder.items())), self.output(x))

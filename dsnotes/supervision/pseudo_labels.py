@@ -9,6 +9,7 @@ y, y_i = S(X)    y^x = R(X)    y^g, y_i^g = S(G)    r^g, r_i^g = R(G)        L_B
     hyb  both together
     deep seg without a second decoder
     auto rec with an autoencoder of its own as R, weighed by γ and λ
+    vae  rec with a variational decoder as R: its squared errors and its divergence KL are weighed by .1 each
 
 Print has the logarithm on the mask instead of the prediction, loses two signs and trains y^x against G; the forms
 above are what the text describes. It does not say whether a pseudo-label gets a gradient: `detach_targets=True` treats
@@ -25,19 +26,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dsnotes.losses import bce_dice, binary_cross_entropy, cross_entropy, min_max, soft_dice
+from dsnotes.losses import bce_dice, binary_cross_entropy, cross_entropy, min_max, restoration_mse, soft_dice
 from dsnotes.networks.mu_net import AutoEncoder, TiedDecoder
 from dsnotes.networks.outputs import Backbone, Head, Network
+from dsnotes.networks.variational_decoder import VariationalDecoder
 from dsnotes.shapes import Image, Label, Logits, Outputs, Scalar, SoftMask
 from dsnotes.supervision.objective import Batch
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities
 
-VARIANTS = ("deep", "auto", "seg", "rec", "hyb")
+RESTORER = {"auto": "autoencoder", "seg": "tied", "rec": "tied", "vae": "variational", "hyb": "tied"}
+VARIANTS = ("deep", "auto", "seg", "rec", "vae", "hyb")
+SEGMENTED, RESTORED = ("deep", "seg", "hyb"), ("auto", "rec", "vae", "hyb")  # where the mask's pass gives the labels
 
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """Weights as printed: α β a b λ η and γ ξ; the defaults are those found for BraTS."""
+    """Weights as printed: α β a b λ η and γ ξ; the defaults are those found for BraTS.
+
+    `variational` weighs what a variational decoder restores, and its divergence; `patch` is the image size that its
+    code is made for.
+    """
 
     variant: str = "hyb"
     output: float = 5.0  # α
@@ -49,6 +57,8 @@ class PseudoLabels:
     agree: float = 1.0  # γ
     agree_restored: float = 1.0  # ξ
     detach_targets: bool = True
+    variational: float = 0.1
+    patch: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
@@ -57,50 +67,72 @@ class PseudoLabels:
     def heads(self, backbone: Backbone) -> dict[str, Head]:
         if self.variant == "deep":
             return {}
-        return {"autoencoder": AutoEncoder(backbone)} if self.variant == "auto" else {"tied": TiedDecoder(backbone)}
+        if self.variant == "auto":
+            return {"autoencoder": AutoEncoder(backbone)}
+        if self.variant == "vae":
+            return {"variational": VariationalDecoder(backbone, patch=self.patch)}
+        return {"tied": TiedDecoder(backbone)}
+
+    def restoring(self) -> tuple[float, float, float, float]:
+        """The weights of the restored mask and image, and of agreeing with R in the output and in the features."""
+        if self.variant == "auto":
+            return self.restored_mask, self.restored_image, self.agree, self.features
+        if self.variant == "vae":
+            return self.variational, self.variational, self.agree_restored, self.restored_features
+        return self.restored_mask, self.restored_image, self.agree_restored, self.restored_features
 
     def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
         image = batch["image"]
         label = class_indices(batch["label"], image)
         grey = as_image(label, network.backbone.classes, image)
-        on_image, on_mask = two_passes(network, image, grey)
+        on_image, labels = self.passes(network, image, grey)
         t = one_hot(label, on_image.logits.shape[1])
         frozen = torch.Tensor.detach if self.detach_targets else (lambda target: target)
+        restored = restoration_mse if self.variant == "vae" else binary_cross_entropy
+        restored_mask, restored_image, agree, features = self.restoring()
         weighed = {"output": (self.output, lambda: segmentation(on_image.logits, t))}
-        if self.variant in ("deep", "seg", "hyb"):
+        if self.variant in SEGMENTED:
             weighed |= {
-                "mask": (self.mask, lambda: segmentation(on_mask.logits, t)),
+                "mask": (self.mask, lambda: segmentation(labels["logits"], t)),
                 "agree": (
                     self.agree,
-                    lambda: segmentation(on_image.logits, frozen(probabilities(on_mask.logits))),
+                    lambda: segmentation(on_image.logits, frozen(probabilities(labels["logits"]))),
                 ),
                 "features": (
                     self.features,
-                    lambda: feature_distance(on_image.features, on_mask.features, frozen),
+                    lambda: feature_distance(on_image.features, labels["features"], frozen),
                 ),
             }
-        if self.variant in ("auto", "rec", "hyb"):
-            labels = {**on_mask.features, **on_mask.restored_features}  # the bottleneck is shared by both decoders
-            agree, features = (
-                (self.agree, self.features) if self.variant == "auto" else (self.agree_restored, self.restored_features)
-            )
+        if self.variant in RESTORED:
             weighed |= {
-                "restored mask": (self.restored_mask, lambda: binary_cross_entropy(on_mask.restored, grey)),
-                "agree restored": (
-                    agree,
-                    lambda: as_grey(on_image.logits, frozen(on_mask.restored.sigmoid())),
-                ),
+                "restored mask": (restored_mask, lambda: restored(labels["restored"], grey)),
+                "agree restored": (agree, lambda: as_grey(on_image.logits, frozen(labels["restored"].sigmoid()))),
                 "restored features": (
                     features,
-                    lambda: feature_distance(on_image.features, labels, frozen),
+                    lambda: feature_distance(on_image.features, labels["restored_features"], frozen),
                 ),
             }
         if self.variant != "deep":
-            weighed["restored image"] = (
-                self.restored_image,
-                lambda: binary_cross_entropy(on_image.restored, min_max(image)),
+            weighed["restored image"] = (restored_image, lambda: restored(on_image.restored, min_max(image)))
+        if self.variant == "vae":
+            weighed["divergence"] = (
+                self.variational,
+                lambda: divergence(on_image.latent, image) + divergence(labels["latent"], grey),
             )
         return {name: weight * value() for name, (weight, value) in weighed.items() if weight}
+
+    def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, dict]:
+        """The outputs on the image, and of those on the mask the fields that this variant compares with."""
+        if self.variant in ("deep", "hyb"):
+            on_image, on_mask = two_passes(network, image, grey)
+            return on_image, vars(on_mask)
+        on_image = network(image)
+        with statistics_not_kept(learning_norms(network)):
+            if self.variant == "seg":
+                return on_image, vars(network(grey, heads=()))  # nobody asks how the mask is restored
+            head = network.heads[RESTORER[self.variant]]
+            down = None if self.variant == "auto" else network.backbone.encode(grey)  # nor how it is segmented
+            return on_image, head(down, grey)
 
 
 def segmentation(logits: Logits, t: SoftMask) -> Scalar:
@@ -108,6 +140,13 @@ def segmentation(logits: Logits, t: SoftMask) -> Scalar:
     if logits.shape[1] == 1:
         return bce_dice(logits, t)
     return 0.5 * cross_entropy(logits, t) + soft_dice(logits.softmax(1)[:, 1:], t[:, 1:], squared=False)
+
+
+def divergence(latent: dict[str, Tensor], image: Image) -> Scalar:
+    r"""$\frac1N \sum (\mu^2 + \sigma^2 - \ln \sigma^2 - 1)$ with N the voxels of an image, averaged over the batch."""
+    mean, log_variance = latent["mean"], latent["log_variance"]
+    summed = (mean.square() + log_variance.exp() - log_variance - 1).sum(1)  # (B,)
+    return summed.mean() / image[0].numel()
 
 
 def as_image(label: Label, classes: int, like: Image) -> Image:
@@ -135,16 +174,21 @@ def feature_distance(ours: dict[str, Tensor], labels: dict[str, Tensor], frozen)
 def two_passes(network: Network, image: Image, mask: Image) -> tuple[Outputs, Outputs]:
     """The network on the image and on the mask.
 
-    Without batch norm both go through as one batch. With it they may not: each has statistics of its own, and the
-    mask's are used but not kept, for deployment will see images only.
+    Where no batch norm is learning both go through as one batch. Otherwise they may not: each has statistics of its
+    own, and the mask's are used but not kept, for deployment will see images only.
     """
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = learning_norms(network)
     if not norms:
         together = network(torch.cat([image, mask]))
         return _part(together, slice(None, len(image))), _part(together, slice(len(image), None))
     on_image = network(image)
     with statistics_not_kept(norms):
         return on_image, network(mask)
+
+
+def learning_norms(network: Network) -> list[nn.Module]:
+    """Those whose statistics are the batch's."""
+    return [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
 
 
 @contextmanager

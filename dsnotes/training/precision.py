@@ -41,13 +41,15 @@ class Terms(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.objective = network, objective
-        self._forwards: dict[nn.Module, Callable] = {}
+        self._replaced: dict[tuple[nn.Module, str], Callable] = {}
         if compile:
-            self._forwards[network] = torch.compile(network.forward)
+            self._replaced[network, "forward"] = torch.compile(network.forward)
         if amp is not None:
             device = next(network.parameters()).device.type
-            for module in (network, network.backbone, *network.heads.values()):
-                self._forwards[module] = in_precision(self._forwards.get(module, module.forward), device, amp)
+            calls = [(module, "forward") for module in (network, network.backbone, *network.heads.values())]
+            for module, name in (*calls, (network.backbone, "encode")):
+                call = self._replaced.get((module, name), getattr(module, name))
+                self._replaced[module, name] = in_precision(call, device, amp)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         with self.replaced():
@@ -62,13 +64,13 @@ class Terms(nn.Module):
     @contextmanager
     def replaced(self) -> Iterator[None]:
         """Inside, the network computes as it was asked to; outside it is untouched."""
-        for module, forward in self._forwards.items():
-            module.forward = forward
+        for (module, name), call in self._replaced.items():
+            setattr(module, name, call)
         try:
             yield
         finally:
-            for module in self._forwards:
-                del module.forward
+            for module, name in self._replaced:
+                delattr(module, name)
 
 
 def in_precision(forward: Callable, device: str, dtype: torch.dtype) -> Callable:

@@ -1,0 +1,56 @@
+"""MLDS-Net: a U-Net whose every level says which classes occur in each of its cells.
+
+Paper: Reiß et al. 2021, "Every annotation counts: multi-label deep supervision for medical image segmentation",
+https://arxiv.org/abs/2104.13243; heads as in the authors' release.
+Departs from it: the semi-weak half of the paper, a teacher for images without masks, is not here.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from dsnotes.networks.blocks import CONV, conv_norm_relu
+from dsnotes.networks.outputs import Backbone, Features, Head
+from dsnotes.networks.unet import UNet
+from dsnotes.shapes import Image, n_logits
+
+
+def projection(n_in: int, width: int, outputs: int, *, dims: int, norm: str = "batch") -> nn.Sequential:
+    """1x1 to `width` channels, norm, ReLU, 1x1 to scores."""
+    return nn.Sequential(conv_norm_relu(n_in, width, dims=dims, kernel=1, norm=norm), CONV[dims](width, outputs, 1))
+
+
+class MLDSNet(UNet):
+    """31,046,657 parameters as deployed: the U-Net with a head of two layers."""
+
+    def __init__(
+        self, *, in_channels: int = 1, classes: int = 2, dims: int = 2, width: int = 64, norm: str = "batch"
+    ) -> None:
+        super().__init__(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
+        self.output = projection(width, width, n_logits(classes), dims=dims, norm=norm)
+
+
+class ProjectionHeads(Head):
+    """A head of two layers on every decoder level and the bottleneck: 31,174,918 parameters in training.
+
+    The finest is not the output's own head, for it answers another question.
+    """
+
+    def __init__(self, backbone: Backbone, *, norm: str = "batch") -> None:
+        super().__init__()
+        width = backbone.sides()["stride1"].channels
+        deepest = backbone.levels["bottleneck"]
+        read = {**backbone.sides(), f"stride{max(deepest.stride)}": deepest}
+        self.branches = nn.ModuleDict(
+            {
+                name: projection(level.channels, width, n_logits(backbone.classes), dims=backbone.dims, norm=norm)
+                for name, level in read.items()
+            }
+        )
+
+    def forward(self, features: Features, image: Image) -> dict:
+        return {
+            "sides": {
+                name: branch(features.decoder.get(name, features.bottleneck)) for name, branch in self.branches.items()
+            }
+        }

@@ -1,0 +1,130 @@
+"""U-Net++: between encoder and decoder lies a triangle of blocks, so that every depth has a U-Net of its own.
+
+Paper: Zhou et al. 2018, https://arxiv.org/abs/1807.10165
+Departs from it as the public port does, whose parameters these are: up-sampling is bilinear and learns nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from dsnotes.networks.blocks import CONV, LINEAR, DoubleConv, norm_of
+from dsnotes.networks.outputs import Backbone, Features, Head, Level, Network
+from dsnotes.networks.unet import Contracting
+from dsnotes.shapes import Image, n_logits
+
+
+@dataclass(frozen=True)
+class NestedFeatures(Features):
+    """`nested` has the full-size maps X(0, j) as "depth1" …, the answer of the U-Net that halves j times."""
+
+    nested: dict[str, Tensor] = field(default_factory=dict)
+
+
+class UNetPlusPlus(Contracting):
+    """9,162,753 parameters at the paper's width 32, 36,628,481 at the 64 that µ-Net's rule of widths gives.
+
+    X(i, j) = block[X(i, 0), …, X(i, j-1), up X(i+1, j-1)]. The column X(i, 0) is the encoder, the outermost diagonal
+    X(3, 1), X(2, 2), X(1, 3), X(0, 4) the decoder: its channels are the U-Net's at each level, and so any supervision
+    of that fits, the tied decoder included.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 1,
+        classes: int = 2,
+        dims: int = 2,
+        width: int = 32,
+        depth: int = 5,
+        norm: str = "batch",
+    ) -> None:
+        super().__init__(in_channels=in_channels, classes=classes, dims=dims, width=width, depth=depth, norm=norm)
+        self.levels |= self.decoder_levels(self.widths[:-1])
+        self.levels |= {f"nested.depth{j}": Level(width, (1,) * dims) for j in range(1, depth)}
+        self.nodes = nn.ModuleDict(
+            {
+                f"{i}_{j}": DoubleConv(j * self.widths[i] + self.widths[i + 1], self.widths[i], dims=dims, norm=norm)
+                for j in range(1, depth)
+                for i in range(depth - j)
+            }
+        )
+        self.up = nn.Upsample(scale_factor=2, mode=LINEAR[dims], align_corners=True)
+        self.output = CONV[dims](width, n_logits(classes), 1)
+
+    def forward(self, image: Image) -> NestedFeatures:
+        down = self.encode(image)
+        rows = [[x] for x in (*down.encoder.values(), down.bottleneck)]  # rows[i]: X(i, 0), X(i, 1), …
+        last = len(rows) - 1
+        for j in range(1, last + 1):
+            for i in range(last + 1 - j):
+                below = self.up(rows[i + 1][j - 1])
+                rows[i].append(self.nodes[f"{i}_{j}"](torch.cat([*rows[i], below], dim=1)))
+        decoder = {f"stride{2**i}": rows[i][-1] for i in range(last)}
+        nested = {f"depth{j}": x for j, x in enumerate(rows[0]) if j > 0}
+        return NestedFeatures(down.encoder, down.bottleneck, decoder, self.output(rows[0][-1]), nested)
+
+    @property
+    def depth(self) -> int:
+        return len(self.widths) - 1
+
+
+class NestedHeads(Head):
+    """A 1x1 convolution on each X(0, j), all at full size; that of the last is the network's own output.
+
+    `deployed=True` keeps them: the paper's accurate mode is the mean of all answers.
+    """
+
+    def __init__(self, backbone: Backbone, *, deployed: bool = False) -> None:
+        super().__init__()
+        names = [name for name in backbone.levels if name.startswith("nested.")]
+        if not names:
+            raise ValueError(
+                f"{type(backbone).__name__} has no nested maps: its levels are {list(backbone.levels)}. "
+                f"Use a UNetPlusPlus, or MultiScale, which asks any decoder at every level."
+            )
+        self.deployed = deployed
+        self.branches = nn.ModuleDict(
+            {
+                name.removeprefix("nested."): CONV[backbone.dims](
+                    backbone.levels[name].channels, n_logits(backbone.classes), 1
+                )
+                for name in names[:-1]
+            }
+        )
+        self.last = names[-1].removeprefix("nested.")
+
+    def forward(self, features: NestedFeatures, image: Image) -> dict:
+        shallow = {name: branch(features.nested[name]) for name, branch in self.branches.items()}
+        return {"raised": {self.last: features.logits, **dict(reversed(shallow.items()))}}
+
+
+def pruned(network: Network, depth: int) -> Network:
+    """The paper's fast mode: the U-Net of `depth` halvings out of a network trained with `NestedHeads`.
+
+    At the default width 102,465, 518,529 and 2,235,585 parameters are left for depths 1, 2 and 3.
+    """
+    whole = network.backbone
+    if not 1 <= depth < whole.depth or "nested" not in network.heads:
+        raise ValueError(
+            f"depth={depth} cannot be cut out of a U-Net++ of depth {whole.depth} with heads {list(network.heads)}. "
+            f"Build 'unet++', which has a head at each depth, and choose a depth from 1 to {whole.depth - 1}."
+        )
+    small = UNetPlusPlus(
+        in_channels=whole.in_channels,
+        classes=whole.classes,
+        dims=whole.dims,
+        width=whole.widths[0],
+        depth=depth + 1,
+        norm=norm_of(whole),
+    )
+    bottleneck = {f"bottleneck.{key}": value for key, value in whole.encoder[depth].state_dict().items()}
+    output = {
+        f"output.{key}": value for key, value in network.heads["nested"].branches[f"depth{depth}"].state_dict().items()
+    }
+    kept = {**whole.state_dict(), **bottleneck, **output}
+    small.load_state_dict({key: kept[key] for key in small.state_dict()})
+    return Network(small).train(network.training)
