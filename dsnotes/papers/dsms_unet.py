@@ -80,8 +80,8 @@ TABLES = {
         },
         starred="dsmsc-unet",
         slips=(
-            "The text says the full system is best in all three; print gives the best Dice to KCMDRS, the best PPV to "
-            "FCN, and only the best sensitivity to DSMSC.",
+            'The text says that DSMSC "improve all the three indexes": so it does over U-Net and DRS, but KCMDRS has '
+            "the best Dice and FCN the best PPV; only the best sensitivity is its own.",
             "KCM is meant as the control of equal width, but has 27 C² weights a skip where MSC has 35 C².",
         ),
     ),
