@@ -49,6 +49,7 @@ class GradNormStep(PlainStep):
         self.balance: GradNorm | None = None
         self.pulls: list[Tensor] = []  # ∇_Ws α_m L_m over the micro-batches so far
         self.losses: list[Tensor] = []
+        self.seen: dict[str, Tensor] = {}  # what the balance went by in the last step, a value a task
         if hasattr(self.objective, "tasks"):
             self.tasks = self.objective.tasks(system.network)
             self.begin()
@@ -86,13 +87,19 @@ class GradNormStep(PlainStep):
         )
         self.pulls, self.losses = [], []
         alpha = self.balance.weights
-        self.balance.update(losses / alpha, pulls.flatten(1).norm(dim=1) / alpha)
+        seen = self.balance.update(losses / alpha, pulls.flatten(1).norm(dim=1) / alpha)
+        self.seen = {"alpha": self.balance.weights.clone(), "pull": seen["pull"], "rate": seen["rate"]}
         self.hand_out()
         return norm
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """The step's record, and of each task its weight, its pull G and its rate L / L(0)."""
         record = super().__call__(batch)
-        return record | {f"alpha {name}": w for name, w in zip(self.tasks, self.balance.weights.clone(), strict=True)}
+        return record | {
+            f"{what} {name}": value
+            for what, values in self.seen.items()
+            for name, value in zip(self.tasks, values, strict=True)
+        }
 
     def state_dict(self) -> dict:
         return {} if self.balance is None else {"tasks": self.tasks, "balance": self.balance.state_dict()}

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 Records = Iterable[Mapping]  # one an epoch: epoch, loss, its terms, lr, val_dice, seconds
 NOT_TERMS = {"epoch", "loss", "lr", "seconds", "grad_norm", "samples_per_second"}
+BALANCE = {"alpha": "weights α", "pull": "pull G at the shared layer", "rate": "rate L / L(0)"}  # of each GradNorm task
 
 
 def plot(history: Records, *, title: str = "") -> place.Picture:
-    """The loss with its terms, and beside it the validation scores with the best one marked."""
+    """The loss with its terms, and beside it the validation scores with the best one marked; then what GradNorm did."""
     records = list(history)
     return place.Picture(draw(records, title=title), alt=_in_words(records))
 
@@ -97,10 +98,14 @@ def draw(records: list, *, title: str = "") -> Figure:
     if len(terms) == 1:
         terms = []  # a single term is the loss
     losses = ["loss", *terms, *(key for key in ("val_loss",) if key in _keys(records))]
+    watched = {what: keys for what in BALANCE if (keys := [k for k in _keys(records) if k.startswith(f"{what} ")])}
     with ink.look():
-        panels = 2 if scores else 1
-        figure = ink.sheet(4.6 * panels, 2.9)
-        axes = figure.subplots(1, panels, squeeze=False)[0]
+        panels = 1 + bool(scores) + len(watched)
+        across = panels if panels < 3 else 2 + panels % 2
+        figure = ink.sheet(4.6 * across, 2.9 * -(-panels // across))
+        axes = figure.subplots(-(-panels // across), across, squeeze=False).ravel()
+        for spare in axes[panels:]:
+            spare.set_visible(False)
         for index, key in enumerate(losses):
             label = "loss of validation" if key == "val_loss" else key
             _line(axes[0], records, key, index, thick=key == "loss", label=label)
@@ -114,6 +119,10 @@ def draw(records: list, *, title: str = "") -> Figure:
             _mark_best(axes[1], records, scores[0])
             _finish_axes(axes[1], "Dice in validation", legend=len(scores) > 1)
             axes[1].set_ylim(0, 1)
+        for panel, (what, keys) in zip(axes[1 + bool(scores) :], watched.items(), strict=False):
+            for index, key in enumerate(keys):
+                _line(panel, records, key, index, thick=False, label=key.removeprefix(f"{what} "))
+            _finish_axes(panel, BALANCE[what], legend=True)
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     return figure
@@ -124,7 +133,8 @@ def _keys(records: list) -> list[str]:
 
 
 def _terms(records: list) -> list[str]:
-    return [key for key in _keys(records) if key not in NOT_TERMS and not key.startswith("val_")]
+    others = ("val_", *(f"{what} " for what in BALANCE))
+    return [key for key in _keys(records) if key not in NOT_TERMS and not key.startswith(others)]
 
 
 def _is_number(value: object) -> bool:

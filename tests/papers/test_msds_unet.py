@@ -58,7 +58,15 @@ def test_gradnorm_moves_alpha_and_deployment_uses_it():
     assert torch.equal(alpha, step.balance.weights)
     assert alpha.sum().item() == pytest.approx(1)
     assert not torch.allclose(alpha, torch.full((4,), 0.25))
-    assert [name for name in records[0] if name.startswith("alpha")] == [f"alpha stride{s}" for s in (1, 2, 4, 8)]
+    sides = [f"stride{s}" for s in (1, 2, 4, 8)]
+    for what in ("alpha", "pull", "rate"):
+        assert [name for name in records[0] if name.startswith(f"{what} ")] == [f"{what} {side}" for side in sides]
+    assert [records[0][f"rate {side}"].item() for side in sides] == [1, 1, 1, 1]  # L(0) / L(0)
+    assert [records[2][f"alpha {side}"] for side in sides] == list(alpha)
+    first = records[0]["hard stride2"] + records[0]["side stride2"]
+    assert records[1]["rate stride2"] == pytest.approx(
+        ((records[1]["hard stride2"] + records[1]["side stride2"]) / records[0]["alpha stride2"] / (4 * first)).item()
+    )
 
 
 def test_the_pull_of_each_side_is_the_gradient_norm_at_the_shared_layer():
@@ -66,7 +74,9 @@ def test_the_pull_of_each_side_is_the_gradient_norm_at_the_shared_layer():
     system = small("msds-unet-gm")
     step = system.make_step(system, system.settings)
     seen = {}
-    step.balance.update = lambda losses, norms: seen.update(losses=losses, norms=norms)
+    step.balance.update = lambda losses, norms: (
+        seen.update(losses=losses, norms=norms) or {"pull": norms, "rate": norms}
+    )
     before = {name: p.clone() for name, p in system.network.state_dict().items()}
     step(batch())
     system.network.load_state_dict(before)
@@ -99,7 +109,8 @@ def test_micro_batches_balance_as_the_joint_batch_does():
         torch.manual_seed(0)
         system = small("msds-unet-gm", norm="instance", objective="hard")
         step = system.make_step(system, replace(system.settings, accumulate=accumulate))
-        step.balance.update = lambda losses, norms, to=accumulate: seen.update({to: (losses, norms)})
+        looked = {"pull": torch.zeros(4), "rate": torch.zeros(4)}
+        step.balance.update = lambda losses, norms, to=accumulate, out=looked: seen.update({to: (losses, norms)}) or out
         step(batch())
     for one, two in zip(seen[1], seen[2], strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)

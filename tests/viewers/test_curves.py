@@ -116,3 +116,15 @@ def test_the_live_table_is_short_and_keeps_the_best_epoch():
     assert [row[""] for row in table.rows] == ["best", None, None, None, None, None]
     assert table.columns == ["epoch", "loss", "cross-entropy", "dice", "val_dice", "lr", "seconds", ""]
     assert table.caption == "30 epochs in 15 s"
+
+
+def test_gradnorms_columns_are_no_losses_and_have_their_own_panels():
+    columns = {f"{what} stride{s}": s / 10 for what in ("alpha", "pull", "rate") for s in (1, 2)}
+    records = [{**record, **columns} for record in RECORDS]
+    plain, figure = curves.draw(RECORDS), curves.draw(records)
+    assert drawn_lines(figure.axes[0]) == drawn_lines(plain.axes[0])
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
+    assert titles == [axes.get_title(loc="left") for axes in plain.axes] + list(curves.BALANCE.values())
+    for panel in figure.axes[len(plain.axes) : len(titles)]:
+        assert drawn_lines(panel) == {"stride1": [0.1] * len(RECORDS), "stride2": [0.2] * len(RECORDS)}
+    assert not any(column in curves._latest(records).columns for column in columns)
