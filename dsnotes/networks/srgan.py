@@ -1,0 +1,129 @@
+"""SRGAN: a generator that enlarges an image, and the critic that makes it invent the detail an enlargement lacks.
+
+Paper: Ledig et al. 2017, https://arxiv.org/abs/1609.04802; trained on CT without labels as in DSNet,
+https://arxiv.org/abs/2007.14556
+Departs from them: the generator adds to the bicubic enlargement (its last convolution starts at 0) instead of making
+the image from nothing, so that an untrained one interpolates and minutes of training show; images are standardised
+inside, so that it enlarges HU and windows alike; no tanh. The critic ends in a mean over space and a logit, which fits
+any size; Ledig's flattens crops of 96².
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dsnotes.networks.outputs import Backbone, Features, Level
+from dsnotes.shapes import Image
+
+
+class Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.PReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Generator(nn.Module):
+    """generator(image) -> the image `scale` times as large, and the map it was made of: (B, width, scale · size)."""
+
+    def __init__(self, *, channels: int = 1, width: int = 64, blocks: int = 16, scale: int = 4) -> None:
+        super().__init__()
+        if scale < 2 or scale & (scale - 1):
+            raise ValueError(f"scale={scale}, but each stage of the generator doubles the size. Pass scale=2, 4 or 8.")
+        self.channels, self.width, self.blocks, self.scale = channels, width, blocks, scale
+        self.first = nn.Sequential(nn.Conv2d(channels, width, 9, padding=4), nn.PReLU())
+        self.body = nn.Sequential(
+            *(Residual(width) for _ in range(blocks)), nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width)
+        )
+        self.raise_ = nn.Sequential(
+            *(
+                layer
+                for _ in range(scale.bit_length() - 1)
+                for layer in (nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.PReLU())
+            )
+        )
+        self.output = nn.Conv2d(width, channels, 9, padding=4)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, image: Image) -> tuple[Tensor, Tensor]:
+        mean = image.mean((2, 3), keepdim=True)
+        spread = image.std((2, 3), keepdim=True).clamp_min(1e-6)
+        x = self.first((image - mean) / spread)
+        features = self.raise_(x + self.body(x))
+        return enlarged(image, self.scale) + spread * self.output(features), features
+
+
+def enlarged(image: Tensor, scale: int) -> Tensor:
+    """The bicubic interpolation; on a grid of the same size the image itself."""
+    return image if scale == 1 else functional.interpolate(image, scale_factor=scale, mode="bicubic")
+
+
+def reduced(image: Tensor, scale: int) -> Tensor:
+    """`scale` times as small, bicubic, and without the moiré of skipped pixels."""
+    return functional.interpolate(image, scale_factor=1 / scale, mode="bicubic", antialias=True)
+
+
+def generator_of(weights: dict[str, Tensor]) -> Generator:
+    """The generator of a run's weights, its sizes read off their shapes."""
+    start = "backbone.generator."
+    own = {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
+    if "first.0.weight" not in own or "output.weight" not in own:
+        raise ValueError(
+            f"no super-resolution generator among these weights ({', '.join(list(weights)[:3])}, …). Pass the "
+            f"checkpoint.pt or best.pt of a run of dsnotes.papers.dsnet.super_resolution()."
+        )
+    width, channels = own["first.0.weight"].shape[:2]
+    generator = Generator(
+        channels=channels,
+        width=width,
+        blocks=len({name.split(".")[1] for name in own if name.startswith("body.") and ".body." in name}),
+        scale=2 ** sum(name.startswith("raise_.") and value.ndim == 4 for name, value in own.items()),
+    )
+    generator.load_state_dict(own)
+    return generator
+
+
+class SRGAN(Backbone):
+    """Its own teacher: forward(image) takes the image `scale` times down, and the generator brings it back.
+
+    `logits` is that image, on the grid and in the units of the one that came: there is nothing to label.
+    """
+
+    def __init__(self, *, in_channels: int = 1, width: int = 64, blocks: int = 16, scale: int = 4) -> None:
+        super().__init__()
+        self.in_channels, self.classes, self.scale = in_channels, 2, scale
+        self.generator = Generator(channels=in_channels, width=width, blocks=blocks, scale=scale)
+        self.stride = (scale, scale)
+        self.levels = {"bottleneck": Level(width, (1, 1))}
+
+    def forward(self, image: Image) -> Features:
+        raised, features = self.generator(reduced(image, self.scale))
+        return Features({}, features, {}, raised)
+
+
+class ImageCritic(nn.Sequential):
+    """One logit an image: is it a true one? Eight 3x3 convolutions, every second of stride 2."""
+
+    def __init__(self, channels: int = 1, width: int = 64) -> None:
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.LeakyReLU(0.2)]
+        n_in = width
+        for n_out, stride in [(width, 2), *((width * f, s) for f in (2, 4, 8) for s in (1, 2))]:
+            layers += [nn.Conv2d(n_in, n_out, 3, stride, 1), nn.BatchNorm2d(n_out), nn.LeakyReLU(0.2)]
+            n_in = n_out
+        layers += [
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(n_in, 2 * n_in, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * n_in, 1, 1),
+        ]  # (B, 1, 1, 1)
+        super().__init__(*layers)

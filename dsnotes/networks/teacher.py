@@ -1,0 +1,91 @@
+"""A frozen super-resolution network in front of another one, and a memory of what it answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+
+import torch
+from torch import Tensor, nn
+
+from dsnotes.networks.srgan import Generator
+from dsnotes.shapes import Image
+
+
+class Memory:
+    """Answers by what was asked, at most `limit` bytes of them.
+
+    When it is full and nothing was ever asked twice (patches drawn anywhere, augmented images), it empties itself and
+    gives up: what never comes again is not worth keeping.
+    """
+
+    def __init__(self, limit: int = 2**30) -> None:
+        self.limit, self.size, self.hits, self.misses = limit, 0, 0, 0
+        self.answers: dict[bytes, Tensor] = {}
+        self.open = limit > 0
+
+    def find(self, key: bytes) -> Tensor | None:
+        found = self.answers.get(key)
+        self.hits, self.misses = self.hits + (found is not None), self.misses + (found is None)
+        return found
+
+    def keep(self, key: bytes, answer: Tensor) -> None:
+        size = answer.numel() * answer.element_size()
+        if self.size + size <= self.limit:
+            self.answers[key] = answer.clone()  # a view would keep its whole batch alive
+            self.size += size
+        elif not self.hits:
+            self.answers.clear()
+            self.open = False
+
+
+class Teacher(nn.Module):
+    """teacher(image) -> (B, channels [+ width], scale · size): the super-resolved image [and its feature maps].
+
+    It learns nothing, and its batch norm stays as it was learnt: `train()` does not reach it. Inside `remembering` an
+    image that was seen before is looked up instead of computed, bit for bit the same.
+    """
+
+    def __init__(self, generator: Generator, *, with_features: bool = True) -> None:
+        super().__init__()
+        self.generator = generator.requires_grad_(False).eval()
+        self.with_features = with_features
+        self.channels = generator.channels + (generator.width if with_features else 0)
+        self.memory: Memory | None = None
+
+    def train(self, mode: bool = True) -> Teacher:
+        super().train(mode)
+        self.generator.eval()
+        return self
+
+    @torch.no_grad()
+    def forward(self, image: Image) -> Tensor:
+        if self.memory is None or not self.memory.open:
+            return self.answer(image)
+        return self.remembered(image)
+
+    def answer(self, image: Image) -> Tensor:
+        raised, features = self.generator(image)
+        return torch.cat([raised, features.to(raised.dtype)], dim=1) if self.with_features else raised
+
+    @torch.compiler.disable
+    def remembered(self, image: Image) -> Tensor:
+        """One image at a time, so that an answer does not hang on who was in the batch."""
+        memory, answers = self.memory, []
+        for one, raw in zip(image.split(1), image.detach().float().cpu().contiguous().numpy(), strict=True):
+            key = blake2b(raw.tobytes(), digest_size=16).digest()
+            found = memory.find(key)
+            if found is None:
+                found = self.answer(one)
+                memory.keep(key, found)
+            answers.append(found)
+        return torch.cat(answers)
+
+    @contextmanager
+    def remembering(self, memory: Memory | None) -> Iterator[None]:
+        before, self.memory = self.memory, memory
+        try:
+            yield
+        finally:
+            self.memory = before
