@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
@@ -109,6 +110,7 @@ def fit(
                     seen = for_validation(val, settings, seed=seed, world=world, workers=workers)
                     record |= validate(step.terms, system.deploy, seen, classes=system.classes, device=device)
                 history.append({**record, "seconds": time.perf_counter() - started})
+                heed(step.remark(history), history, aloud=world.first)
                 if folder is not None and world.first:
                     checkpoints.save(folder, run=run, network=system.network, step=step, history=history)
                 shown.epoch(record)
@@ -166,6 +168,15 @@ def begin(
             folder, run=run, network=system.network, step=step, history=history
         )  # the weights it began with
     return step, history
+
+
+def heed(remark: str | None, history: History, *, aloud: bool) -> None:
+    """Warn of it the first time it is made, also over several sittings, and keep it with the history."""
+    if remark is None or remark in history.notes:
+        return
+    history.notes.append(remark)
+    if aloud:
+        warnings.warn(remark, RuntimeWarning, stacklevel=3)
 
 
 def first_batch(draw: Draw) -> Batch:

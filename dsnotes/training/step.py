@@ -16,6 +16,7 @@ from dsnotes.training.precision import Terms, dry
 from dsnotes.training.settings import Settings
 
 if TYPE_CHECKING:
+    from dsnotes.training.history import History
     from dsnotes.training.system import System
 
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 class Step(Protocol):
     """What `fit` calls for every batch; made by `system.make_step(system, settings, amp=…, compile=…)`.
 
-    `optimisers["network"]` is the one whose rate the schedule sets. `state_dict` holds what else must survive a stop:
-    a critic's weights, a task's first loss; the network and the optimisers are kept by `fit`.
+    `optimisers["network"]` is the one whose rate the schedule sets. `state_dict` holds what else must survive a stop,
+    such as a task's first loss; the network and the optimisers are kept by `fit`. `remark` looks at the history after
+    an epoch: a sentence is warned of once and kept in the history's notes.
     """
 
     terms: Terms
@@ -37,6 +39,8 @@ class Step(Protocol):
     def state_dict(self) -> dict: ...
 
     def load_state_dict(self, state: dict) -> None: ...
+
+    def remark(self, history: History) -> str | None: ...
 
 
 class PlainStep:
@@ -97,6 +101,9 @@ class PlainStep:
 
     def load_state_dict(self, state: dict) -> None:
         pass
+
+    def remark(self, history: History) -> str | None:
+        return None
 
 
 def reaches_all(terms: Terms, batch: Batch) -> bool:

@@ -21,13 +21,16 @@ def logits_to_probabilities(outputs: Outputs) -> Probs:
 
 @dataclass(frozen=True)
 class System:
-    """`deploy` turns outputs into probabilities; `make_step` says how one batch changes the weights."""
+    """`deploy` turns outputs into probabilities; `make_step` says how one batch changes the weights.
+
+    Without `deploy` the network labels nothing (a super-resolution network): `fit` then validates by the loss alone.
+    """
 
     name: str
     network: Network
     objective: Objective
     settings: Settings = field(default_factory=Settings)
-    deploy: Callable[[Outputs], Probs] = logits_to_probabilities
+    deploy: Callable[[Outputs], Probs] | None = logits_to_probabilities
     make_step: Callable[..., Step] = PlainStep
 
     @property
@@ -41,5 +44,10 @@ class System:
     @torch.no_grad()
     def probabilities(self, image: Image) -> Probs:
         """Deployment: sigmoid or softmax of the output, or the paper's ensemble."""
+        if self.deploy is None:
+            raise ValueError(
+                f"{self.name!r} labels nothing, so it has no probabilities. Look at what it makes of an image: "
+                f"system.network(image).logits."
+            )
         self.network.eval()
         return self.deploy(self.network(image)).float()

@@ -23,11 +23,17 @@ Counts = Integer[Tensor, "3 foreground"]  # true positives, predicted, true voxe
 
 @torch.no_grad()
 def validate(
-    terms: Terms, deploy: Callable[[Outputs], Probs], batches: Iterable[Batch], *, classes: int, device: torch.device
+    terms: Terms,
+    deploy: Callable[[Outputs], Probs] | None,
+    batches: Iterable[Batch],
+    *,
+    classes: int,
+    device: torch.device,
 ) -> dict[str, float]:
     """val_dice, val_iou, val_ppv, val_sensitivity; val_score, the mean of these four; val_loss and its terms.
 
     With several foreground classes the metrics are their means, and val_dice_1, val_dice_2, … stand beside them.
+    Without `deploy` there are only the losses, and val_score is minus val_loss.
     """
     terms.network.eval()
     counts = torch.zeros(3, classes - 1, dtype=torch.int64, device=device)
@@ -40,10 +46,14 @@ def validate(
         for name, term in {"val_loss": sum(found.values()), **{f"val_loss_{n}": t for n, t in found.items()}}.items():
             losses[name] = losses.get(name, 0.0) + size * term.float()
         samples += size
-        counts += count(deploy(outputs), class_indices(batch["label"], outputs.logits))
+        if deploy is not None:
+            counts += count(deploy(outputs), class_indices(batch["label"], outputs.logits))
     distributed.total(counts)
     distributed.total(samples)
     summed = distributed.total(torch.stack(list(losses.values()))) / samples
+    measured = dict(zip(losses, summed.tolist(), strict=True))
+    if deploy is None:
+        return {"val_score": -measured["val_loss"], **measured}
     scores = metrics(counts)
     mean = {f"val_{name}": value.mean().item() for name, value in scores.items()}
     each = {f"val_dice_{c}": v for c, v in enumerate(scores["dice"].tolist(), start=1)} if classes > 2 else {}
@@ -51,7 +61,7 @@ def validate(
         **mean,
         **each,
         "val_score": sum(mean.values()) / len(mean),
-        **dict(zip(losses, summed.tolist(), strict=True)),
+        **measured,
     }
 
 

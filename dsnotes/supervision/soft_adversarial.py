@@ -1,0 +1,106 @@
+"""DSNet's supervision: the mask by Dice, a soft mask by L1, and a critic that sees image and soft mask together.
+
+    L = λ1 (1 - D(y, mask))  +  λ2 mean|y - soft|  +  λ3 mean(-ln C(x, y))        λ = .5, 100, 1, y the probabilities
+        dice                    soft                  deceive
+
+Print has the Dice of the binarised prediction, which has no gradient, and log(1 - C) in the last term, whose gradient
+dies as soon as the critic wins (`saturating=True`). L1 is a mean over pixels: a sum would be 65 536 times as much.
+Training the critic is the business of `training.adversarial_step`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dsnotes.losses import deceive, soft_dice
+from dsnotes.networks.critic import Critic
+from dsnotes.networks.dsnet import PixelCritic
+from dsnotes.networks.outputs import Backbone, Head, Network
+from dsnotes.networks.srgan import enlarged
+from dsnotes.shapes import Outputs, Probs, SoftMask, n_logits
+from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.plain import foreground
+from dsnotes.supervision.targets import class_indices, one_hot, probabilities
+
+
+@dataclass(frozen=True)
+class SoftAdversarial:
+    """A weight of 0 leaves its term out: without `soft` and `adversarial` no soft mask is needed, without the last no
+    critic is built. Where a network answers on a finer grid (`Outputs.fine`), label and soft mask are brought there.
+    """
+
+    dice: float | int = 0.5
+    soft: float | int = 100.0
+    adversarial: float | int = 1.0
+    saturating: bool = False
+    critic_width: int = 64
+
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        if not self.adversarial:
+            return {}
+        if backbone.dims != 2:
+            raise ValueError(
+                f"the pixel-wise critic looks at slices, this backbone is {backbone.dims}-D. Pass adversarial=0 for "
+                f"the soft mask alone, or build the backbone with dims=2."
+            )
+        return {"critic": Critic(PixelCritic(backbone.in_channels + n_logits(backbone.classes), self.critic_width))}
+
+    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
+        outputs = network(batch["image"])
+        y = prediction(outputs)
+        t = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
+        terms = {}
+        if self.dice:
+            mask = functional.interpolate(t, y.shape[2:], mode="nearest")
+            terms["dice"] = self.dice * soft_dice(foreground(y), foreground(mask), squared=False)
+        if self.soft:
+            terms["soft"] = self.soft * (y - true_soft_mask(outputs, batch)).abs().mean()
+        if self.adversarial:
+            _, fake = self.pairs(outputs, batch)
+            terms["deceive"] = self.adversarial * deceive(judge_of(network)(fake), saturating=self.saturating)
+        return terms
+
+    def pairs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What the critic is shown: the image with the true soft mask, and with the predicted one."""
+        y, soft = prediction(outputs), true_soft_mask(outputs, batch)
+        image = enlarged(batch["image"], y.shape[-1] // batch["image"].shape[-1])
+        return torch.cat([image, soft], dim=1), torch.cat([image, y], dim=1)
+
+
+def prediction(outputs: Outputs) -> Probs:
+    """Probabilities on the finest grid the network answers on."""
+    return probabilities(outputs.logits if outputs.fine is None else outputs.fine)
+
+
+def true_soft_mask(outputs: Outputs, batch: Batch) -> SoftMask:
+    """The batch's soft mask on the grid of `prediction`."""
+    y = outputs.logits if outputs.fine is None else outputs.fine
+    if "soft" not in batch:
+        raise ValueError(
+            "this objective compares with soft masks, and the cases have none. Give each of them one, for instance "
+            "replace(case, extras={**case.extras, 'soft': soft_mask(case.image, trimap_from_mask(case.label, 3), "
+            "eps=1e-2)}) of dsnotes.softmask, or build a system without them, such as dsnet-sdrfm."
+        )
+    soft = batch["soft"]
+    if soft.shape[1] != y.shape[1]:
+        raise ValueError(
+            f"the soft mask has {soft.shape[1]} channel(s), the prediction {y.shape[1]}. Give extras['soft'] one "
+            f"channel a class, background first, or a single one where classes=2."
+        )
+    if soft.shape[2:] == y.shape[2:]:
+        return soft
+    return functional.interpolate(soft, y.shape[2:], mode="bilinear" if y.ndim == 4 else "trilinear")
+
+
+def judge_of(network: Network) -> torch.nn.Module:
+    """The critic that this network was given by `heads`."""
+    if "critic" not in network.heads:
+        raise ValueError(
+            "this network has no critic. Build it with dsnotes.supervision.supervise(backbone, objective), which adds "
+            "the critic that the objective asks for."
+        )
+    return network.heads["critic"].judge
