@@ -10,6 +10,7 @@ from dsnotes.papers import build, systems
 SMALL = {"unet-2d": 4, "unet-3d": 4, "res-unet-3d": 4}
 
 
+@pytest.mark.filterwarnings("ignore:dsnet.* its teacher is untrained")
 @pytest.mark.parametrize("name", systems())
 def test_a_system_trains_a_step_predicts_and_survives_a_save(name):
     torch.manual_seed(0)
@@ -18,6 +19,7 @@ def test_a_system_trains_a_step_predicts_and_survives_a_save(name):
     stride = system.network.backbone.stride
     size = tuple(max(2 * s, 16) for s in stride)
     batch = {"image": torch.randn(2, 1, *size), "label": torch.randint(0, 2, (2, *size))}
+    batch["soft"] = torch.rand(2, 1, *size)
     terms = system.objective(system.network, batch)
     sum(terms.values()).backward()
     assert all(term.ndim == 0 and term.isfinite() for term in terms.values())

@@ -1,0 +1,164 @@
+"""DSNet by name: the chain of Table 3, its teacher from training to use, learning on nodules, the tables as printed."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import dsnotes
+from dsnotes.data import phantoms
+from dsnotes.data.preprocess import hu_window
+from dsnotes.networks.srgan import reduced
+from dsnotes.papers import build, dsnet
+from dsnotes.softmask import soft_mask, trimap_from_mask
+from dsnotes.training.remembering import TaughtAdversarialStep, TaughtStep
+from dsnotes.training.step import PlainStep
+
+QUIET = {"progress": False, "device": "cpu", "amp": False}
+WINDOW = hu_window(-1000, 400)
+TINY = {"width": 4, "blocks": 1, "scale": 2}
+
+
+@pytest.fixture(scope="module")
+def nodules():
+    cases = [WINDOW(case) for case in phantoms.nodules(6, seed=1)]
+    return [replace(c, extras={"soft": soft_mask(c.image, trimap_from_mask(c.label, 3), eps=1e-2)}) for c in cases]
+
+
+@pytest.fixture(scope="module")
+def teacher(nodules, tmp_path_factory):
+    """Both phases, on crops whose labels nobody looks at."""
+    torch.manual_seed(0)
+    out = tmp_path_factory.mktemp("teacher")
+    how = {"patch": (32, 32), "batch": 4, "lr": 3e-3, "iterations": 20}
+    system, histories = dsnet.train_teacher(nodules[:4], nodules[4:], epochs=(3, 1), out=out, **TINY, **how, **QUIET)
+    return system, histories, out
+
+
+def test_the_teacher_learns_what_interpolation_lacks(teacher, nodules):
+    system, (squares, adversarial), _ = teacher
+    image = torch.from_numpy(nodules[5].image)[None, None]
+    made = system.network.eval()(image).logits
+    plain = torch.nn.functional.interpolate(reduced(image, 2), scale_factor=2, mode="bicubic")
+    assert (made - image).square().mean() < 0.98 * (plain - image).square().mean()
+    assert squares["val_loss"][-1] < squares["val_loss"][0]
+    assert squares.columns[-2:] == ["val_loss_squares", "seconds"]
+    assert squares["val_score"][-1] == -squares["val_loss"][-1], "there is nothing to overlap with"
+    assert {"score real", "score fake", "deceive"} <= set(adversarial.columns)
+
+
+def test_the_teachers_training_goes_on_where_it_was(teacher, nodules):
+    _, (squares, adversarial), out = teacher
+    how = {"patch": (32, 32), "batch": 4, "lr": 3e-3, "iterations": 20}
+    _, again = dsnet.train_teacher(nodules[:4], nodules[4:], epochs=(3, 2), out=out, **TINY, **how, **QUIET)
+    assert again[0].records == squares.records
+    assert again[1].records[:1] == adversarial.records
+
+
+@pytest.mark.parametrize("where", ["system", "checkpoint.pt"])
+def test_dsnet_takes_the_teacher_frozen(teacher, where):
+    system, _, out = teacher
+    given = system if where == "system" else out / "squares" / where
+    net = build("dsnet", width=4, teacher=given).network.backbone
+    own = net.teacher.generator
+    assert (own.width, own.blocks, own.scale, net.scale, net.stride) == (4, 1, 2, 2, (8, 8))
+    assert not any(p.requires_grad for p in net.teacher.parameters())
+    if where == "system":
+        trained = system.network.backbone.generator
+        torch.testing.assert_close(own.state_dict(), trained.state_dict(), rtol=0, atol=0)
+        own.output.weight.add_(1)
+        assert not torch.equal(own.output.weight, trained.output.weight), "a copy: each may go on by itself"
+
+
+def test_a_teacher_that_was_not_trained_is_warned_of():
+    with pytest.warns(
+        UserWarning, match=r"dsnet-sr was built without teacher=, so its teacher is untrained.*train_teach"
+    ):
+        build("dsnet-sr", width=2)
+
+
+def test_a_file_that_is_no_teacher_is_answered(tmp_path):
+    torch.save({"network": {"weight": torch.zeros(1)}}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"no super-resolution generator among these weights \(weight, …\). Pass the"):
+        build("dsnet", width=2, teacher=tmp_path / "other.pt")
+
+
+def test_a_teacher_has_nothing_to_label(teacher, nodules):
+    with pytest.raises(ValueError, match=r"'srgan' labels nothing.* Look at what it makes of an image: system.network"):
+        dsnotes.predict(teacher[0], nodules[0])
+
+
+def test_the_chain_of_table_3(teacher):
+    """Each row adds one thing: what is seen, then the soft mask, then the critic."""
+    rows = {
+        name: build(name, width=4, **({} if name == "dsnet-backbone" else {"teacher": teacher[0]}))
+        for name in dsnet.CHAIN
+    }
+    assert list(rows) == list(dsnet.TABLES[3].rows)[1:]
+    seen = [system.network.backbone.fusion for system in rows.values()]
+    assert seen == ["interpolated", "super-resolved", "edrfm", "sdrfm", "sdrfm", "sdrfm"]
+    b = {
+        "image": torch.randn(2, 1, 16, 16),
+        "label": torch.randint(0, 2, (2, 16, 16)),
+        "soft": torch.rand(2, 1, 16, 16),
+    }
+    terms = [list(system.objective(system.network, b)) for system in rows.values()]
+    assert terms == [["dice"]] * 4 + [["dice", "soft"], ["dice", "soft", "deceive"]]
+    kinds = [type(system.make_step(system, system.settings)) for system in rows.values()]
+    assert kinds == [PlainStep, *[TaughtStep] * 4, TaughtAdversarialStep]
+
+
+def test_options_reach_what_they_name(teacher):
+    system = build(
+        "dsnet", width=4, teacher=teacher[0], critic_lr=1e-5, critic_width=6, saturating=True, memory=0, fused=3
+    )
+    step = system.make_step(system, system.settings)
+    assert step.optimisers["critic"].param_groups[0]["lr"] == 2e-4, "until the schedule sets both"
+    step.set_lr(1e-4)
+    assert step.optimisers["critic"].param_groups[0]["lr"] == pytest.approx(5e-6)
+    assert not step.memory.open
+    assert system.network.heads["critic"].judge[0].out_channels == 6
+    assert system.objective.saturating
+    assert system.network.backbone.encoder[0].body[0][0].in_channels == 3
+    with pytest.raises(TypeError, match="dsnet-backbone has no option teacher. Its options: scale"):
+        build("dsnet-backbone", teacher=teacher[0])
+
+
+def test_it_learns_a_nodule_and_deploys_on_the_images_own_grid(teacher, nodules):
+    torch.manual_seed(0)
+    system = build("dsnet", width=4, teacher=teacher[0], critic_width=8)
+    case = nodules[0]
+    how = {"epochs": 3, "iterations": 25, "batch": 1, "lr": 1e-2}
+    history = dsnotes.fit(system, [case], **how, **QUIET)
+    assert history["soft"][-1] < 0.5 * history["soft"][0]
+    p = dsnotes.predict(system, case)
+    assert p.shape == (1, 64, 64)
+    assert dsnotes.score(dsnotes.to_label(p), case.label, spacing=case.spacing)["dice"] > 0.8
+
+
+def test_the_settings_are_the_papers():
+    s = dsnet.SETTINGS
+    assert (s.lr, s.batch, s.epochs, s.schedule, s.optimiser, s.patch) == (2e-4, 1, 60, "poly", "adam", (64, 64))
+    goal = build("dsnet-backbone", width=2).objective
+    assert (goal.dice, dsnet.CHAIN["dsnet"][1:]) == (0.5, (100.0, 1.0))
+
+
+def test_the_tables_are_whole_and_hold_the_slips_they_name():
+    assert list(dsnet.TABLES) == [1, 2, 3, 4, 5]
+    for table in dsnet.TABLES.values():
+        assert all(len(row) == len(table.columns) for row in table.rows.values())
+        assert table.starred in table.rows
+    lnsm, readers = dsnet.TABLES[1].rows, dsnet.TABLES[4]
+    assert lnsm["deeplabv3+"][::2] == lnsm["attention-unet"][::2]
+    names = readers.columns
+    for a in names:  # agreement has no direction
+        for b in names:
+            assert readers.rows[a][names.index(b)] == readers.rows[b][names.index(a)]
+    ours = readers.rows["dsnet"]
+    nearest = {
+        d: max(v for v, n in zip(readers.rows[d], names, strict=True) if v and n in ("D1", "D2", "D3", "D4"))
+        for d in ("D1", "D2", "D3", "D4")
+    }
+    assert [d for d in nearest if ours[names.index(d)] > nearest[d]] == ["D1", "D3"]
+    for row, (one, two) in {"unet-2d": (1, 2), "dsnet": (1, 2)}.items():  # tables 1 and 2 come back in table 3
+        assert dsnet.TABLES[3].rows[row][::2] == (dsnet.TABLES[one].rows[row][0], dsnet.TABLES[two].rows[row][0])
