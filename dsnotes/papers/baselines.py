@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
+from dsnotes.losses import full_scale, soft_dice
+from dsnotes.networks.baselines.attention_unet import AttentionUNet
 from dsnotes.networks.baselines.dsn_3d import DSN3D, AuxiliaryClassifiers
+from dsnotes.networks.baselines.m_net import MNet, MNetSides, mean_answer
+from dsnotes.networks.baselines.mlds_net import MLDSNet, ProjectionHeads
 from dsnotes.networks.baselines.rd_unet import RDUNet
+from dsnotes.networks.baselines.res_unet_plus_plus import ResUNetPlusPlus
+from dsnotes.networks.baselines.unet3_plus import UNet3Plus
+from dsnotes.networks.baselines.unet_plus_plus import NestedHeads, UNetPlusPlus, mean_of_depths
 from dsnotes.networks.baselines.v_net import VNet
+from dsnotes.networks.heads import UpSampledHeads
 from dsnotes.networks.unet import UNet
 from dsnotes.papers.recipe import Recipe
+from dsnotes.shapes import Logits, Scalar, SoftMask
 from dsnotes.supervision import Plain, supervise
-from dsnotes.supervision.multi_scale import FullSize
+from dsnotes.supervision.multi_scale import FullSize, MultiLabel
+from dsnotes.supervision.plain import foreground
+from dsnotes.supervision.pseudo_labels import segmentation
+from dsnotes.supervision.targets import probabilities
 from dsnotes.training.system import System
 
 
@@ -61,6 +74,64 @@ def rd_unet(name: str, *, in_channels: int, classes: int, width: int, dims: int)
     return System(name, supervise(backbone, objective), objective)
 
 
+def attention_unet(name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch") -> System:
+    """Attention U-Net on the Dice loss alone, over each image."""
+    objective = Plain(cross_entropy=0.0, squared=False, over_batch=False)
+    backbone = AttentionUNet(in_channels=in_channels, classes=classes, width=width, dims=dims, norm=norm)
+    return System(name, supervise(backbone, objective), objective)
+
+
+def res_unet_plus_plus(name: str, *, in_channels: int, classes: int, width: int, dims: int) -> System:
+    """ResUNet++ on the Dice loss alone, over the whole batch."""
+    objective = Plain(cross_entropy=0.0, squared=False, over_batch=True)
+    backbone = ResUNetPlusPlus(in_channels=in_channels, classes=classes, width=width, dims=dims)
+    return System(name, supervise(backbone, objective), objective)
+
+
+def unet_plus_plus(
+    name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch", answer: str = "last"
+) -> System:
+    """U-Net++ with its four answers taught alike, by BCE / 2 + 1 - Dice."""
+    if answer not in ANSWERS:
+        raise ValueError(f"answer={answer!r} is unknown. Choose one of {list(ANSWERS)}.")
+    backbone = UNetPlusPlus(in_channels=in_channels, classes=classes, width=width, dims=dims, norm=norm)
+    depths = [f"depth{j}" for j in range(backbone.depth, 0, -1)]
+    heads = partial(NestedHeads, deployed=answer == "mean")
+    objective = FullSize(heads, dict.fromkeys(depths, 1 / len(depths)), segmentation)
+    system = System(name, supervise(backbone, objective), objective)
+    return replace(system, deploy=mean_of_depths) if answer == "mean" else system
+
+
+def unet3_plus(name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch") -> System:
+    """UNet3+ with its full-scale supervision: focal + MS-SSIM + IoU of five answers, each raised linearly."""
+    backbone = UNet3Plus(in_channels=in_channels, classes=classes, width=width, dims=dims, norm=norm)
+    levels = [*backbone.sides(), f"stride{backbone.stride[0]}"]
+    heads = partial(UpSampledHeads, kernel=3, mode="linear", bottleneck=True)
+    objective = FullSize(heads, dict.fromkeys(levels, 1 / len(levels)), full_scale)
+    return System(name, supervise(backbone, objective), objective)
+
+
+def m_net(name: str, *, in_channels: int, classes: int, width: int, dims: int) -> System:
+    """M-Net on the Dice of its four sides, a tenth each, and of their mean, which is deployed."""
+    backbone = MNet(in_channels=in_channels, classes=classes, width=width, dims=dims)
+    objective = FullSize(MNetSides, {**dict.fromkeys(backbone.sides(), 0.1), "mean": 0.6}, dice_of_the_batch)
+    return System(name, supervise(backbone, objective), objective, deploy=mean_answer)
+
+
+def dice_of_the_batch(logits: Logits, t: SoftMask) -> Scalar:
+    """1 - D with 1 added above and below, sums over the batch; the authors' goes from 0 to -1."""
+    return soft_dice(foreground(probabilities(logits)), foreground(t), squared=False, over_batch=True, eps=1.0)
+
+
+def mlds_net(name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch") -> System:
+    """MLDS-Net: cross-entropy of the output, and at five levels which classes occur in each cell."""
+    backbone = MLDSNet(in_channels=in_channels, classes=classes, width=width, dims=dims, norm=norm)
+    objective = MultiLabel(partial(ProjectionHeads, norm=norm))
+    return System(name, supervise(backbone, objective), objective)
+
+
+ANSWERS = ("last", "mean")
+MU_NET = tuple(f"mu-net-{number}" for number in (2, 3))
 NORM = {"norm": "'batch' or 'instance'"}
 DICE = {"dice": "weight of the Dice term beside cross-entropy; 0.0 for cross-entropy alone"}
 SYSTEMS = {
@@ -68,7 +139,7 @@ SYSTEMS = {
         unet,
         width=64,
         dims=2,
-        tables=("msds-1", "msds-6", "msds-14", "dsms-1", "mu-net-2", "mu-net-4"),
+        tables=("msds-1", "msds-6", "msds-14", "dsms-1", *MU_NET, "mu-net-4", "mu-net-5"),
         options=NORM | DICE,
     ),
     "unet-3d": Recipe(unet, width=32, dims=3, tables=("msds-1", "msds-6"), options=NORM | DICE),
@@ -77,5 +148,17 @@ SYSTEMS = {
         dsn_3d, width=32, dims=3, tables=("msds-2",), options={"aux_bias": "False for the authors' own layer"}
     ),
     "rd-unet": Recipe(rd_unet, width=32, dims=3, tables=("msds-10", "msds-11", "msds-13")),
+    "attention-unet": Recipe(attention_unet, width=64, dims=2, tables=MU_NET, options=NORM),
+    "res-unet++": Recipe(res_unet_plus_plus, width=16, dims=2, tables=MU_NET),
+    "unet++": Recipe(
+        unet_plus_plus,
+        width=32,
+        dims=2,
+        tables=(*MU_NET, "mu-net-4", "mu-net-5"),
+        options=NORM | {"answer": "'last' head, or the 'mean' of all, as its paper's accurate mode has it"},
+    ),
+    "unet3+": Recipe(unet3_plus, width=64, dims=2, tables=MU_NET, options=NORM),
+    "m-net": Recipe(m_net, width=32, dims=2, tables=MU_NET),
+    "mlds-net": Recipe(mlds_net, width=64, dims=2, tables=MU_NET, options=NORM),
     "res-unet-3d": Recipe(res_unet, width=30, dims=3, tables=("msds-1", "msds-10", "msds-13"), options=NORM),
 }

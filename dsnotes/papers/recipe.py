@@ -28,3 +28,9 @@ class Table:
     rows: dict[str, tuple]  # system or printed name -> one value a column; None where print is unreadable
     slips: tuple[str, ...] = ()
     starred: str | None = None  # the row that the others are tested against
+
+
+def printed(text: str) -> dict[str, tuple[float, ...]]:
+    """Rows of a wide table set as in print: a name without blanks, then one number a column."""
+    lines = (line.split() for line in text.strip().splitlines())
+    return {name: tuple(map(float, values)) for name, *values in lines}

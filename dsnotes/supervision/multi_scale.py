@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dsnotes.losses import cross_entropy, exponential_log, soft_dice
+from dsnotes.losses import binary_cross_entropy, cross_entropy, exponential_log, soft_dice
 from dsnotes.networks.heads import SideHeads, choose_levels
 from dsnotes.networks.outputs import Backbone, Head, Network
 from dsnotes.shapes import Logits, Scalar, SoftMask
@@ -78,6 +78,31 @@ class MultiScale:
             logits = outputs.sides[name]
             t = reduce(label, tuple(logits.shape[2:]), channels=logits.shape[1], how=self.reduction)
             terms[name] = weight * self.loss(logits, t)
+        return terms
+
+
+@dataclass(frozen=True)
+class MultiLabel:
+    """The output against the mask; each side against every class that its cells hold, which may be several at once.
+
+    So MLDS-Net is taught: the planes of the classes are reduced by their maximum, and a side answers for each class by
+    itself, with a sigmoid. The authors sum over the batch; this is its mean. `head` gives the sides.
+    """
+
+    head: Callable[[Backbone], Head]
+    weight: float = 1.0  # of every side
+    loss: Callable[[Logits, SoftMask], Scalar] = cross_entropy  # of the output
+
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        return {"sides": self.head(backbone)}
+
+    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
+        outputs = network(batch["image"])
+        label = class_indices(batch["label"], outputs.logits)
+        terms = {"output": self.loss(outputs.logits, one_hot(label, outputs.logits.shape[1]))}
+        for name, side in outputs.sides.items():
+            held = reduce(label, tuple(side.shape[2:]), channels=side.shape[1], how="max")
+            terms[name] = self.weight * binary_cross_entropy(side, held)
         return terms
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dsnotes.networks.blocks import AVG_POOL, CONV, MAX_POOL, UP_CONV
 from dsnotes.networks.heads import UpSampledHeads
-from dsnotes.networks.outputs import Backbone, Features, Level, Network
+from dsnotes.networks.outputs import Backbone, Features, Level
 from dsnotes.shapes import Image, Logits, Outputs, Probs, n_logits
 
 
@@ -96,7 +96,7 @@ def logits_of_the_mean(answers: list[Logits]) -> Logits:
     return log_sigmoid(z).logsumexp(0) - log_sigmoid(-z).logsumexp(0)
 
 
-def mean_answer(network: Network, outputs: Outputs) -> Probs:
+def mean_answer(outputs: Outputs) -> Probs:
     """Deployment: the mean of the sides; without them the output."""
     z = outputs.raised.get("mean", outputs.logits)
     return z.sigmoid() if z.shape[1] == 1 else z.softmax(1)

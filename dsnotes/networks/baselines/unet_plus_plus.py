@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dsnotes.networks.blocks import CONV, LINEAR, DoubleConv, norm_of
 from dsnotes.networks.outputs import Backbone, Features, Head, Level, Network
 from dsnotes.networks.unet import Contracting
-from dsnotes.shapes import Image, n_logits
+from dsnotes.shapes import Image, Outputs, Probs, n_logits
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class UNetPlusPlus(Contracting):
                 rows[i].append(self.nodes[f"{i}_{j}"](torch.cat([*rows[i], below], dim=1)))
         decoder = {f"stride{2**i}": rows[i][-1] for i in range(last)}
         nested = {f"depth{j}": x for j, x in enumerate(rows[0]) if j > 0}
-        return NestedFeatures(down.encoder, down.bottleneck, decoder, self.output(rows[0][-1]), nested)
+        return NestedFeatures(down.encoder, down.bottleneck, decoder, self.output(rows[0][-1]), nested=nested)
 
     @property
     def depth(self) -> int:
@@ -100,6 +100,12 @@ class NestedHeads(Head):
     def forward(self, features: NestedFeatures, image: Image) -> dict:
         shallow = {name: branch(features.nested[name]) for name, branch in self.branches.items()}
         return {"raised": {self.last: features.logits, **dict(reversed(shallow.items()))}}
+
+
+def mean_of_depths(outputs: Outputs) -> Probs:
+    """The paper's accurate mode: the mean of the answers of all depths."""
+    answers = [z.sigmoid() if z.shape[1] == 1 else z.softmax(1) for z in outputs.raised.values()]
+    return torch.stack(answers).mean(0)
 
 
 def pruned(network: Network, depth: int) -> Network:
