@@ -65,7 +65,7 @@ SYSTEMS = {
     name: Recipe(dsms_unet, width=64, dims=2, tables=("dsms-1",) if name in PRINTED else (), options=OPTIONS)
     for name in GRID
 }
-SYSTEMS["fcn"] = Recipe(fcn, width=64, dims=2, tables=("dsms-1", "mu-net-2"))
+SYSTEMS["fcn"] = Recipe(fcn, width=64, dims=2, tables=("dsms-1", "mu-net-2", "mu-net-3"))
 
 TABLES = {
     1: Table(
