@@ -1,0 +1,534 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # DSMS U-Net: a second decoder that must give the image back
+#
+# A pancreas is thin, a tumour in it small, and a U-Net's deepest map is sixteen times coarser than the image. This
+# paper asks two things of the network: the deepest map must hold enough to *restore the image*, and every shortcut is
+# read by convolutions of *several sizes*. You will
+#
+# - see what the restoration decoder brings back from 1/16, and measure what it does not: by frequency, at edges, and
+#   in the tumour;
+# - find the part of its loss that no network can ever lower;
+# - measure how far the multi-scale module sees, by its gradient;
+# - ask whether it is the *scales* that help or merely the *width*, with the control that the paper left out;
+# - train Table 1's five systems over several seeds, and hold the paper's claim against its own table.
+#
+# Paper: Wang, Wang, Xu 2020, *Tumor Segmentation Based on Deeply Supervised Multi-Scale U-Net*. The authors trained on
+# 283 patients of the Decathlon's pancreas set with, it seems, 64 to 1024 channels; here it is 8 to 128 channels on
+# phantoms. Needs a CPU and about seven minutes; with `smoke=True` less than one.
+
+# %% tags=["parameters"]
+steps: int = 500  # training steps of the main network
+table_steps: int = 150  # training steps of each of the six systems that are compared
+seeds: int = 3  # how often each of the six is trained, from other first weights
+smoke: bool = False  # a minute at most: everything small, one seed
+
+# %%
+import copy
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+import dsnotes
+from dsnotes.data import phantoms
+from dsnotes.data.preprocess import hu_window
+from dsnotes.losses import binary_entropy, min_max, restoration_bce
+from dsnotes.metrics.compare import holm, paired_t_test
+from dsnotes.networks.dsms_unet import KERNELS, DSMSUNet, ParallelConvs
+from dsnotes.papers import dsms_unet
+from dsnotes.viewers import Table, boxes, curves, maps
+
+patients, held_out, epochs = (36, 12, 10) if not smoke else (5, 2, 2)
+if smoke:
+    steps, table_steps, seeds = 10, 4, 1
+
+# %% [markdown]
+# ## 1. A thin organ, a small tumour
+#
+# Phantom patients with pancreas, stomach, bowel and vessels of much the same grey. As in the paper, organ and tumour
+# are one label; the veil shows where in it the tumour is.
+
+# %%
+raw = phantoms.abdomen(patients, seed=0)
+middle = [tuple(round(i) for i in case.extras["tumours"][0]["centre"]) for case in raw]
+dsnotes.show(raw[0], soft=raw[0].extras["alpha"], names={1: "pancreas with tumour"}, window="soft", at=middle[0])
+
+# %%
+cases = [hu_window(-160, 240)(case) for case in raw]  # 400 HU become 0 … 1
+test, train = cases[:held_out], cases[held_out:]
+organ, tumour = (np.mean([(case.extras[key] >= 0.5).mean() for case in raw]) for key in ("organ_alpha", "alpha"))
+print(f"{len(train)} patients train, {len(test)} test; {raw[0].image.shape} voxels a patient")
+print(f"pancreas with tumour: {organ:.1%} of all voxels, tumour alone: {tumour:.2%}")
+
+# %% [markdown]
+# ## 2. Two ideas, one class
+#
+# Each idea can be had without the other: `{no module, KCM, MSC}` on the shortcuts × `{with, without}` restoration
+# decoder. MSC is the paper's module of 1×1, 3×3 and 5×5 convolutions side by side, KCM its control with three times
+# 3×3. **Before running:** KCM is there to show that it is not merely the greater width that helps. Is it as large?
+
+# %%
+cells = {
+    "unet-2d": {"dice": 0.0},  # cross-entropy alone, like the others
+    "mscm-unet": {},
+    "kcm-unet": {},
+    "drs-unet": {},
+    "kcmdrs-unet": {},
+    "dsmsc-unet": {},
+    "kcmdrs-unet, as large": {"like": "msc"},
+}
+counts = {}
+with torch.device("meta"):  # at the paper's 64 … 1024 channels, without the memory
+    for cell, options in cells.items():
+        counts[cell] = sum(p.numel() for p in dsnotes.build(cell.split(",")[0], **options).network.parameters())
+Table([{"system": cell, "parameters": f"{count:,}"} for cell, count in counts.items()])
+
+# %%
+assert (counts["drs-unet"], counts["kcmdrs-unet"], counts["dsmsc-unet"]) == (40_101_314, 50_557_634, 53_342_914)
+assert abs(counts["kcmdrs-unet, as large"] / counts["dsmsc-unet"] - 1) < 0.002
+
+# %% [markdown]
+# It is not: 3 · 9 = 27 against 1 + 9 + 25 = 35 weights for each pair of channels, 2.8 million fewer in all. If MSC wins
+# over KCM, it may still be the width. The last row is the control that decides it: KCM with wider branches,
+# `like="msc"`.
+#
+# ## 3. A loss that never reaches zero
+#
+# The loss is ten times the cross-entropy of mask and segmentation, plus once the cross-entropy of *image* and
+# restoration. **Before running:** a pixel has the grey value 0.5, and the network says 0.5. What is its cross-entropy?
+
+# %%
+p = torch.linspace(0.01, 0.99, 99)
+costs = {t: -t * p.log() - (1 - t) * (1 - p).log() for t in (0.0, 0.2, 0.5)}
+curves.lines(
+    {f"pixel of grey {t}": dict(zip(p.tolist(), cost.tolist(), strict=True)) for t, cost in costs.items()},
+    x="restored value",
+    y="cross-entropy",
+    title="The lowest point is at the right value, but not at zero",
+)
+
+# %%
+through_tumour = list(zip(test, (at[0] for at in middle), strict=False))  # a patient, and a slice of the tumour
+image = torch.from_numpy(np.stack([case.image[z] for case, z in through_tumour]))[:, None]
+label = torch.from_numpy(np.stack([case.label[z] for case, z in through_tumour])).long()
+image = min_max(image)  # as the supervision does: each slice by its own lowest and highest value
+perfect = image.logit(eps=1e-6)
+bce, floor = functional.binary_cross_entropy_with_logits(perfect, image), binary_entropy(image)
+print(f"cross-entropy of a perfect restoration {bce:.3f}, of which entropy of the grey values {floor:.3f}")
+assert abs(restoration_bce(perfect, image)) < 1e-4 < floor
+
+# %% [markdown]
+# The floor is the same number whatever the network does, so its gradient is zero. The library takes it off the term it
+# reports: `restoration` goes to 0 when the image is restored, and a curve can be read.
+#
+# ## 4. Training
+#
+# The paper says little of its training, but it names *gradient accumulation*: several small batches go forward and
+# backward before the weights move once. **Before running:** are two halves of a batch, accumulated, the same as the
+# whole batch?
+
+# %%
+torch.manual_seed(0)
+batch = {"image": image, "label": label}
+
+
+def gradient(system, parts):
+    """The gradient of all weights, summed over `parts` pieces of the batch."""
+    system.network.zero_grad()
+    for piece in range(parts):
+        some = {name: value.tensor_split(parts)[piece] for name, value in batch.items()}
+        (sum(system.objective(system.network, some).values()) / parts).backward()
+    return torch.cat([w.grad.flatten() for w in system.network.parameters()])
+
+
+for norm in ("batch", "instance"):
+    system = dsnotes.build("dsmsc-unet", width=4, norm=norm)
+    whole, halves = gradient(system, 1), gradient(system, 2)
+    print(f"{norm:8} norm: the two differ by {(halves - whole).norm() / whole.norm():.1e} of the gradient's length")
+    assert ((halves - whole).norm() < 1e-3 * whole.norm()) == (norm == "instance")
+
+# %% [markdown]
+# With batch normalisation, which is ours (the paper does not say), they are not: each half is normalised by its own
+# statistics. Accumulation saves memory, not the statistics of a small batch. `dsms_unet.SETTINGS` accumulates four
+# batches of four; these small images need none.
+
+# %%
+torch.manual_seed(0)
+system = dsnotes.build("dsmsc-unet", width=8)
+budget = replace(
+    dsms_unet.SETTINGS,
+    patch=test[0].image.shape[1:],
+    accumulate=1,
+    epochs=epochs,
+    lr=3e-3,
+    schedule="poly",
+    foreground=0.67,
+)
+run = {"settings": budget, "progress": False}
+history = dsnotes.fit(system, train, iterations=steps // epochs, on_epoch=curves.live(title="DSMSC U-Net"), **run)
+
+# %% [markdown]
+# The mask's term carries the factor ten, and yet. **Before running:** which of the two teachers does the encoder hear
+# louder at the end?
+
+
+# %%
+def heard(system):
+    """Length of each term's gradient at the encoder's weights."""
+    network = copy.deepcopy(system.network).train()  # a copy: batch norm shall not learn from these patients
+    terms, encoder = system.objective(network, batch), list(network.backbone.encoder.parameters())
+    grads = {name: torch.autograd.grad(term, encoder, retain_graph=True) for name, term in terms.items()}
+    return {name: torch.cat([g.flatten() for g in grad]).norm().item() for name, grad in grads.items()}
+
+
+torch.manual_seed(0)
+volume = {"first weights": heard(dsnotes.build("dsmsc-unet", width=8)), "trained ones": heard(system)}
+Table([{"": when, **{f"gradient of the {name}": x for name, x in terms.items()}} for when, terms in volume.items()])
+
+# %%
+ratios = {when: terms["segmentation"] / terms["restoration"] for when, terms in volume.items()}
+print(f"the mask is louder {', '.join(f'{ratio:.0f} times with {when}' for when, ratio in ratios.items())}")
+assert smoke or min(ratios.values()) > 3
+
+# %% [markdown]
+# The mask, at the beginning and even more at the end. The restoration asks politely.
+#
+# ## 5. What comes back from 1/16
+#
+# The restoration decoder has no shortcuts: all it knows is the deepest map. **Before running:** with the channels it
+# has, how many numbers does the deepest map hold for every pixel of the image? And with the paper's 1024 channels?
+
+# %%
+with torch.no_grad():
+    restored = system.network.eval()(image).restored.sigmoid()
+    deepest = system.network.backbone(image).bottleneck
+print(f"{tuple(deepest.shape[1:])} numbers for {tuple(image.shape[2:])} pixels:", end=" ")
+print(f"{deepest[0].numel() / image[0].numel()} numbers a pixel; with 1024 channels {1024 / 16**2}")
+
+# %%
+shown = {f"patient {i}": i for i in range(min(4, held_out))}
+maps(
+    {
+        "image": {name: image[i, 0] for name, i in shown.items()},
+        "restored": {name: restored[i, 0] for name, i in shown.items()},
+    },
+    window=(0, 1),
+)
+
+# %%
+maps(
+    {"restored less image": {name: (restored - image)[i, 0] for name, i in shown.items()}},
+    window=(-0.5, 0.5),
+    title="Grey: as it was. Black: restored too dark. White: too bright",
+)
+
+# %% [markdown]
+# The paper's deepest map has four numbers for every pixel: room enough to keep the image four times over. There, what
+# is missing is no matter of room, but of what is learned in the time given; here it may be either.
+#
+# **By frequency.** With *one* number per 16 × 16 pixels, no wave with a period below 32 pixels can return. How fine are
+# those that do? Beside it, for scale: the image averaged over cells of 16 and 4 pixels and interpolated back; and what
+# needs no image at all, the average of the training patients at the same height. **Before running:** what could the
+# average patient have in common with this one that is finer than the deepest map's grid?
+
+# %%
+n, mm = image.shape[-1], test[0].spacing[-1]
+turns = torch.fft.fftfreq(n) * n
+ring = (turns[:, None] ** 2 + turns**2).sqrt().round().long()
+hann = torch.hann_window(n)[:, None] * torch.hann_window(n)  # a slice is not periodic: fade its borders
+
+
+def power(x):
+    """Σ |Fourier coefficient|² in rings of equal frequency, 1 … n / 2 waves across the image."""
+    squares = (torch.fft.fft2(x * hann).abs() ** 2).sum((0, 1))
+    return torch.zeros(int(ring.max()) + 1).index_add(0, ring.flatten(), squares.flatten())[1 : n // 2 + 1]
+
+
+def returned(y):
+    """The share of the image's power that `y` has in the right place: 1 - power(y - image) / power(image)."""
+    return dict(zip(range(1, n // 2 + 1), (1 - power(y - image) / power(image)).tolist(), strict=True))
+
+
+# %%
+average = np.mean([case.image for case in train], axis=0)
+typical = torch.from_numpy(np.stack([average[z] for _, z in through_tumour]))[:, None]
+share = {"restored from 1/16": returned(restored), "the average patient": returned(typical)}
+for cell in (16, 4):
+    small = functional.avg_pool2d(image, cell)
+    blurred = functional.interpolate(small, size=(n, n), mode="bicubic")
+    share[f"averaged over {cell} × {cell}"] = returned(blurred)
+curves.lines(
+    share,
+    x=f"waves across the image ({n * mm:.0f} mm)",
+    y="share of the image's power",
+    title="What returns, by frequency",
+)
+
+# %%
+half = {name: [k for k, part in waves.items() if part <= 0.5] for name, waves in share.items()}
+finest = {name: min(below, default=n // 2 + 1) - 1 for name, below in half.items()}
+for name, k in finest.items():
+    print(f"{name:22} more than half returns up to {k:2} waves", f"= {n / k:.0f} pixels, {n * mm / k:.0f} mm" * (k > 0))
+high = power(image)[n // 4 :].sum() / power(image).sum()
+print(f"waves shorter than four pixels hold {high:.1%} of the image's power")
+
+# %%
+low, fine = range(2, 12), range(n // 4, n // 2 + 1)
+beyond = [np.mean([share["restored from 1/16"][k] - share["the average patient"][k] for k in ks]) for ks in (low, fine)]
+print(f"less the average patient's share: {beyond[0]:+.2f} at 2 … 11 waves, {beyond[1]:+.2f} at {n // 4} … {n // 2}")
+assert smoke or beyond[0] > 0 > beyond[1]
+
+# %% [markdown]
+# The curve goes on far beyond what a coarse grid can carry. But so does that of the average patient, who knows nothing
+# of this image: spine and great vessels lie where they always lie, and a decoder can *draw* them. What the deepest map
+# adds of its own are the coarser waves, down to some nine pixels; the finest edges it draws worse than the average has
+# them. Phantoms, all lying alike on their table, are kind to the average patient; real ones are less so.
+#
+# **At edges.** Sort all pixels by how steep the image is there. **Before running:** where is the restoration wrong, in
+# the smooth tenth or in the steep tenth?
+
+# %%
+smooth = functional.avg_pool2d(functional.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+steep = sum(g**2 for g in torch.gradient(smooth, dim=(2, 3))).sqrt().flatten()
+squared = ((restored - image) ** 2).flatten()
+tenth = (10 * steep.argsort().argsort() // len(steep)).clamp(max=9)
+wrong = {int(k) + 1: squared[tenth == k].mean().sqrt().item() for k in range(10)}
+curves.lines(
+    {"root mean square error": wrong},
+    x="tenth of the pixels, by steepness",
+    y="error (1 is the whole grey scale)",
+    title="Restored worst at edges",
+)
+print(f"the steepest tenth holds {squared[tenth == 9].sum() / squared.sum():.0%} of the squared error")
+
+# %%
+assert smoke or wrong[10] > 1.5 * wrong[1]
+
+# %% [markdown]
+# In the steep tenth: with the gas, whose place nobody can foretell, edges are what the difference images above show.
+#
+# **In the tumour.** Does the deepest map know of it at all? Phantoms can be asked: raise the grey values of the tumour
+# by 40 HU, as if it were gland, and see whether the restored image changes by as much, in the same place.
+
+
+# %%
+@torch.no_grad()
+def restoration(volume):
+    """All slices of a volume restored, each on the scale of its own grey values."""
+    x = torch.from_numpy(volume)[:, None]
+    low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+    return (system.network(x).restored.sigmoid() * (high - low) + low)[:, 0].numpy()
+
+
+def around(volume, at):
+    """The slice through `at`, and 32 × 32 pixels of it."""
+    y, x = (min(max(i - 16, 0), n - 32) for i in at[1:])
+    return volume[at[0], y : y + 32, x : x + 32]
+
+
+asked = [0.1 * case.extras["alpha"].astype(np.float32) for case in test]  # 40 of the window's 400 HU
+answered = [restoration(case.image + more) - restoration(case.image) for case, more in zip(test, asked, strict=True)]
+maps(
+    {
+        row: {name: 400 * around(change[i], middle[i]) for name, i in shown.items()}
+        for row, change in {"asked for": asked, "answered": answered}.items()
+    },
+    window=(0, 40),
+    title="HU by which the image changes",
+)
+
+# %%
+kept = [float(b[a >= 0.05].sum() / a[a >= 0.05].sum()) for a, b in zip(asked, answered, strict=True)]
+each = " ".join(f"{part:.0%}" for part in kept)
+print(f"within the tumour {np.mean(kept):.0%} of the change returns; patient by patient: {each}")
+assert smoke or np.mean(kept) < 0.5
+
+# %% [markdown]
+# Hardly: a larger patch around it, often the whole organ, brightens a little instead. What the deepest map passes on is
+# that there is an organ, and how bright it is on the whole. That may help to find a pancreas; it is no memory of a
+# small tumour.
+#
+# ## 6. How far the modules see
+#
+# Take one pixel of a module's output, and ask by the gradient which input pixels it listens to. **Before running:**
+# MSC has a 5 × 5 branch. By how many pixels of the *image* does that widen the view at the shortcut of stride 8?
+
+
+# %%
+def listens(output, x, at):
+    """|gradient| of the output pixel `at` with respect to `x`, summed over channels and images."""
+    pixel = output[:, :, at, at].sum()
+    return torch.autograd.grad(pixel, x, retain_graph=True)[0].abs().sum((0, 1))
+
+
+torch.manual_seed(0)
+views = {}
+for name in ("kcm", "msc"):
+    module = ParallelConvs(32, kernels=KERNELS[name], dims=2).eval()
+    x = torch.randn(64, 32, 9, 9, requires_grad=True)
+    view = listens(module(x), x, 4)
+    views[f"{name.upper()} {KERNELS[name]}"] = view / view.max()
+maps(views, window=(0, 1), colours="heat", title="What one output pixel listens to")
+
+# %%
+reach = {name: int((view.sum(0) > 0).sum()) for name, view in views.items()}
+print(reach)
+assert list(reach.values()) == [3, 5]
+
+# %% [markdown]
+# Seen from the image, a pixel of a shortcut at stride $s$ is $s$ pixels wide, and the encoder has looked around before.
+
+# %%
+torch.manual_seed(0)
+x = torch.randn(16, 1, 176, 176, requires_grad=True)
+rows = {}
+for name in ("kcm", "msc"):
+    net = DSMSUNet(width=4, module=name).eval()
+    features = net(x)
+    for level, (stride, seen) in enumerate(features.encoder.items()):
+        row = rows.setdefault(stride, {"shortcut": stride})
+        for what, output in {"the encoder's map": seen, f"through {name.upper()}": net.skips[level](seen)}.items():
+            row[what] = int((listens(output, x, seen.shape[-1] // 2).sum(0) > 0).sum())
+deep = int((listens(features.bottleneck, x, 5).sum(0) > 0).sum())
+Table(rows.values(), caption=f"Pixels of the image that one pixel sees across. One of the deepest map sees {deep}.")
+
+# %%
+for stride, row in rows.items():
+    assert row["through MSC"] - row["through KCM"] == 2 * int(stride.removeprefix("stride"))
+assert deep > rows["stride8"]["through MSC"]
+
+# %% [markdown]
+# MSC widens the view by two pixels of its own level over KCM: 16 pixels of the image at stride 8. But that shortcut is
+# joined with what comes up from the deepest map, which has seen more than either: the "global information" that the
+# paper wants from the module is there without it.
+#
+# ## 7. The scales, or the width?
+#
+# Table 1's five systems, and as the sixth the control of equal size. Same patients, same steps, all on cross-entropy;
+# several seeds, because one run is an anecdote. Beside the table's three figures stands a fourth: the scales are said
+# to have "a more apparent effect on tumor segmentation", so we count how much of the *tumour* is found.
+
+# %%
+rivals = {"fcn": {}} | {cell: cells[cell] for cell in counts if cell not in ("mscm-unet", "kcm-unet")}
+printed = dsms_unet.TABLES[1]
+metrics = (*printed.columns, "tumour found")
+
+
+def scored(label, case):
+    """The figures of one patient."""
+    found = label[case.extras["alpha"] >= 0.5] > 0
+    return dsnotes.score(label, case.label, spacing=case.spacing) | {"tumour found": float(found.mean())}
+
+
+def trained_and_scored(cell, seed):
+    """One row of figures for every held-out patient."""
+    torch.manual_seed(seed)
+    system = dsnotes.build(cell.split(",")[0], width=8, **rivals[cell])
+    dsnotes.fit(system, train, iterations=table_steps // epochs, seed=seed, **run)
+    return [scored(dsnotes.to_label(dsnotes.predict(system, case)), case) for case in test]
+
+
+results = {cell: [trained_and_scored(cell, seed) for seed in range(seeds)] for cell in rivals}
+
+
+# %%
+def of(cell, metric):
+    """One figure of one system, as (seeds, patients)."""
+    return np.array([[row[metric] for row in scores] for scores in results[cell]])
+
+
+boxes(
+    {metric: {cell: of(cell, metric).mean(0) for cell in rivals} for metric in metrics},
+    y="of one patient, mean over seeds",
+    title=f"{len(test)} held-out patients, {seeds} seeds, {table_steps} steps each",
+    limits=(0, 1),
+)
+
+# %% [markdown]
+# A paired test asks, patient by patient, whether the full system differs from each of the others: the means over the
+# seeds are compared, and the twenty p-values corrected for their number (Holm). The test knows patients, not seeds:
+# beside it stand the differences of every seed.
+
+# %%
+full = "dsmsc-unet"
+others = [cell for cell in rivals if cell != full]
+tests = {(cell, m): paired_t_test(of(full, m).mean(0), of(cell, m).mean(0)) for cell in others for m in metrics}
+corrected = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
+Table(
+    [
+        {"dsmsc-unet less": cell, "of": m, "mean": f"{tests[cell, m].difference:+.3f}"}
+        | {"each seed": " ".join(f"{d:+.3f}" for d in (of(full, m) - of(cell, m)).mean(1)), "p": corrected[cell, m]}
+        for cell, m in tests
+    ],
+    caption=f"{len(test)} patients, {seeds} seeds; p of a paired t-test on the seeds' means, after Holm.",
+)
+
+# %% [markdown]
+# ## 8. The claim, and the paper's own table
+#
+# "DSMSC U-Net improve all the three indexes", says the paper, without saying over which system. **Before running:**
+# over how many of the other four does it, by the paper's own table?
+
+# %%
+ours = {cell: [of(cell, m).mean() for m in printed.columns] for cell in printed.rows}
+Table(
+    [
+        {"system": cell, "of": whose} | dict(zip(printed.columns, row[cell], strict=True))
+        for cell in printed.rows
+        for whose, row in {"the paper": printed.rows, "ours": ours}.items()
+    ],
+    caption="Same columns, other patients, other budget: compare the differences, not the numbers.",
+)
+
+# %%
+improved = {}
+for whose, table in {"the paper": printed.rows, "ours": ours}.items():
+    gains = {cell: np.subtract(table[full], row).round(4) for cell, row in table.items() if cell != full}
+    improved[whose] = [cell for cell, gain in gains.items() if (gain > 0).all()]
+    print(f"{whose}: improves all three over {', '.join(improved[whose]) or 'none'}")
+    for cell, gain in gains.items():
+        print(f"    over {cell:12}", ", ".join(f"{m} {g:+.4f}" for m, g in zip(printed.columns, gain, strict=True)))
+assert improved["the paper"] == ["unet-2d", "drs-unet"]
+
+# %% [markdown]
+# Over two of four: the best Dice is that of the *control*, the best PPV that of FCN. What the scales bring over the
+# control is sensitivity, +.011, for −.005 of Dice; and the control is the narrower network.
+#
+# And one more oddity. For one prediction, Dice is the harmonic mean of PPV and sensitivity; over many, the mean Dice is
+# at most the harmonic mean of the other two means. How far below is it?
+
+# %%
+below = {
+    whose: [2 / (1 / ppv + 1 / sensitivity) - dice for dice, ppv, sensitivity in table.values()]
+    for whose, table in {"the paper": printed.rows, "ours": ours}.items()
+}
+for whose, gaps in below.items():
+    print(f"{whose}: mean Dice lies {min(gaps):.3f} … {max(gaps):.3f} below its bound")
+
+# %% [markdown]
+# ## What we saw, and what we did not
+#
+# - **Shown:** cross-entropy against grey values has a floor, and the reported term goes without it. MSC sees two pixels
+#   of its level further than KCM, and less far than the deepest map. Halves of a batch are the batch only without
+#   batch normalisation.
+# - **What comes back from 1/16:** what all patients share, as finely as it was learned; of a patient's own, the coarser
+#   waves; of a change within a tumour, about an eighth. A decoder that restores the image need not know the tumour,
+#   and at 10 : 1 the encoder hardly hears it.
+# - **Not what the paper says:** by its own table the full system improves all three figures over two of the four
+#   others. The best Dice is its control's, although that has 27 weights where the module has 35.
+#
+# ## Exercises
+#
+# 1. Train with `restoration` weighed as much as the mask: `dsnotes.build("dsmsc-unet", ratio=1.0, width=8)`. Which
+#    frequencies return that did not? Does the segmentation pay for it?
+# 2. Restore by `loss="l1"` instead of cross-entropy. Look at the edges: which loss would you give to a radiologist, and
+#    does the segmentation notice?
