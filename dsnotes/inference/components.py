@@ -44,7 +44,7 @@ def keep_kidneys(label: Map, *, kidney: int = 1, tumour: int = 2, second: float 
     found = inside != 0
     values = inside[found]
     _require_values(values, kidney, tumour)
-    parts = cc3d.connected_components(inside, connectivity=NEIGHBOURS[label.ndim], binary_image=not literal)
+    parts = _components(inside, binary_image=not literal)
     part = parts[found]
     sizes = np.bincount(part)
     is_kidney = np.bincount(part[values == kidney], minlength=len(sizes)) > 0
@@ -63,8 +63,6 @@ def remove_small(label: Map, *, voxels: int = 64, opening: int = 1) -> Map:
     The opening removes what no ball fits into, such as thin bridges and spikes; 0 leaves it out. What lies beyond the
     image is unknown and wears nothing away at its border, so a volume of one slice is opened as the slice is.
     """
-    import cc3d
-
     _require_map(label)
     if voxels < 0 or opening < 0:
         raise ValueError(
@@ -80,10 +78,21 @@ def remove_small(label: Map, *, voxels: int = 64, opening: int = 1) -> Map:
             mask = inside == value
             inside[mask & ~_opened(mask, opening)] = 0
     found = inside != 0
-    part = cc3d.connected_components(inside, connectivity=NEIGHBOURS[label.ndim])[found]
+    part = _components(inside)[found]
     large = np.bincount(part, minlength=1) >= voxels
     inside[found] = np.where(large[part], inside[found], 0)
     return _pasted(inside, box, label)
+
+
+def _components(inside: np.ndarray, **how: bool) -> np.ndarray:
+    import cc3d
+
+    connectivity = NEIGHBOURS[inside.ndim]
+    if inside.ndim == 3 and min(inside.shape) > 2:
+        return cc3d.connected_components(inside, connectivity=connectivity, **how)
+    # cc3d 4.1 gives up on a box that is a line and numbers background in 2-D; within a rim of background, neither.
+    parts = cc3d.connected_components(np.pad(inside, 1), connectivity=connectivity, **how)
+    return np.ascontiguousarray(parts[(slice(1, -1),) * inside.ndim])
 
 
 def _largest_two(sizes: np.ndarray, second: float) -> np.ndarray:

@@ -168,7 +168,8 @@ def _finish_axes(axes: Axes, name: str, *, legend: bool) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     axes.grid(axis="y")
     if legend:
-        axes.legend(handlelength=3)
+        many = len(axes.lines) > 7  # MSDS-UNet has nine terms: in one column they would cover the curves
+        axes.legend(handlelength=3, ncols=1 + many, fontsize=7 if many else None, columnspacing=1)
 
 
 def _latest(records: list) -> Table:

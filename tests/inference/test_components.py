@@ -75,6 +75,16 @@ def test_equals_the_slow_reference_on_random_maps(label, literal, percent):
     assert len(parts_of(kept == 1 if literal else kept != 0)) <= 2
 
 
+@pytest.mark.parametrize("space", [(1, 1, 20), (1, 20, 1), (20, 1, 1), (1, 2, 20), (1, 20), (20, 1)])
+@pytest.mark.parametrize("literal", [False, True])
+def test_what_is_left_may_be_a_line(space, literal):
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        label = (rng.random(space) < rng.random()) * rng.integers(1, 3, space).astype(np.uint8)
+        np.testing.assert_array_equal(keep_kidneys(label, literal=literal), kidneys_slowly(label, literal=literal))
+        np.testing.assert_array_equal(remove_small(label, voxels=3, opening=0), small_slowly(label, 3, 0))
+
+
 @settings(max_examples=150, deadline=None)
 @given(label=label_maps(), voxels=st.integers(0, 12), radius=st.integers(0, 2))
 def test_remove_small_equals_the_slow_reference_on_random_maps(label, voxels, radius):
