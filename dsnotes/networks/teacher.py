@@ -61,7 +61,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, image: Image) -> Tensor:
-        if self.memory is None or not self.memory.open:
+        if self.memory is None or not self.memory.open or torch.compiler.is_compiling():  # a look-up cannot be traced
             return self.answer(image)
         return self.remembered(image)
 
@@ -69,7 +69,6 @@ class Teacher(nn.Module):
         raised, features = self.generator(image)
         return torch.cat([raised, features.to(raised.dtype)], dim=1) if self.with_features else raised
 
-    @torch.compiler.disable
     def remembered(self, image: Image) -> Tensor:
         """One image at a time, so that an answer does not hang on who was in the batch."""
         memory, answers = self.memory, []
