@@ -12,6 +12,7 @@ import numpy as np
 
 from dsnotes.viewers import ink
 from dsnotes.viewers.scene import Scene
+from dsnotes.viewers.solids import Body
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,6 +70,29 @@ def draw_soft(axes: Axes, scene: Scene, cut: Cut) -> None:
 
 
 DRAW = {"soft": draw_soft, "truth": draw_truth, "readers": draw_readers, "prediction": draw_prediction}
+
+
+def bodies(scene: Scene, layers: tuple[str, ...]) -> list[Body]:
+    """What stands in the 3-D picture: the prediction inside a pale shell of the truth, or what there is of the two.
+
+    Of several labels the last, which sets give to the tumour, is solid, and the organ round it lets it shine through.
+    """
+    from matplotlib.colors import to_rgb
+
+    drawn = []
+    alone = not {"truth", "prediction"} <= set(layers)
+    for name, volume in (("prediction", scene.prediction), ("truth", scene.truth)):
+        if name not in layers:
+            continue
+        for index, value in enumerate(scene.values):
+            if not (mask := volume == value).any():
+                continue
+            colour = to_rgb(_prediction_colour(scene, index) if name == "prediction" else _colour(index))
+            solid = 1.0 if value == scene.values[-1] else 0.65
+            drawn.append(Body(mask, colour, solid if alone or name == "prediction" else 0.4))
+    if not drawn and "soft" in layers and (mask := scene.soft >= 0.5).any():
+        drawn.append(Body(mask, to_rgb(ink.PURPLE), 1.0))
+    return drawn
 
 
 def handles(scene: Scene, layers: tuple[str, ...]) -> list:

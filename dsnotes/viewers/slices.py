@@ -1,4 +1,4 @@
-"""Three planes through the lesion, or the one plane of a 2-D image, at true proportions and with a scale in mm."""
+"""Three planes through the lesion and its body beside them, or the one plane of a 2-D image, with a scale in mm."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from dsnotes.viewers import ink
 from dsnotes.viewers.layers import DRAW, Cut, handles
 from dsnotes.viewers.scene import Number, Scene
+from dsnotes.viewers.solids import Rendered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,8 +51,12 @@ def picture(
     zoom: Number | None = None,
     window: tuple[float, float] | None = None,
     layers: tuple[str, ...] | None = None,
+    solid: Rendered | None = None,
 ) -> Figure:
-    """A still figure. `at` is a voxel (default: `focus`), `zoom` the mm shown on every side of it (default: all)."""
+    """A still figure. `at` is a voxel (default: `focus`), `zoom` the mm shown on every side of it (default: all).
+
+    `solid` is the 3-D picture that stands beside the planes.
+    """
     at = require_inside(scene, focus(scene) if at is None else at)
     layers = scene.layers if layers is None else layers
     window = window or scene.window
@@ -60,17 +65,21 @@ def picture(
         panels.insert(0, (None, ()))  # a single slice leaves room for the bare image
     boxes = [_box(scene, axis, at, zoom) for axis, _ in panels]
     widths = [box.right - box.left for box in boxes]
+    if solid is not None:
+        widths.append(max(box.bottom - box.top for box in boxes))
     across = 9.6 if len(panels) == 3 else 3.5 * len(panels)
     tall = min(across * max(box.bottom - box.top for box in boxes) / sum(widths), 8.0)
     with ink.look():
         legend = handles(scene, layers)
         columns = int(across / 1.55)  # of the legend, by its longest entry
         figure = ink.sheet(across, tall + 0.6 + 0.22 * -(-len(legend) // columns))
-        grid = figure.subplots(1, len(panels), squeeze=False, width_ratios=widths)[0]
-        for axes, (axis, shown), box in zip(grid, panels, boxes, strict=True):
+        grid = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
+        for axes, (axis, shown), box in zip(grid, panels, boxes, strict=False):
             spacing = tuple(mm for i, mm in enumerate(scene.spacing) if i != axis)
             cut = Cut(axis, 0 if axis is None else at[axis], spacing)
             _draw_plane(axes, scene, cut, window=window, layers=shown, box=box)
+        if solid is not None:
+            _draw_solid(grid[-1], solid)
         figure.suptitle(_caption(scene, window, wide=len(panels) > 1), x=0.01, ha="left", fontsize=9)
         if legend:
             figure.legend(handles=legend, loc="outside lower center", ncols=min(columns, len(legend)))
@@ -119,6 +128,15 @@ def _draw_plane(
     if cut.axis is not None:
         axes.set_title(f"{PLANES[cut.axis]} {cut.at} / {scene.image.shape[cut.axis] - 1}", loc="left", pad=3)
     _scale_bar(axes, box)
+
+
+def _draw_solid(axes: Axes, solid: Rendered) -> None:
+    axes.imshow(solid.picture, extent=(0, solid.width, solid.width, 0), interpolation="bilinear")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.set_anchor("NW")
+    axes.set_title("in 3-D, from the front", loc="left", pad=3)
+    _scale_bar(axes, Box(0, solid.width, 0, solid.width))
 
 
 def _scale_bar(axes: Axes, box: Box) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dsnotes.viewers import place
+from dsnotes.viewers.layers import bodies
 from dsnotes.viewers.scene import WINDOWS, Number, Scene
 from dsnotes.viewers.slices import PLANES, focus, picture, require_inside
+from dsnotes.viewers.solids import Rendered, render
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,13 +29,23 @@ class View(place.Picture):
         }
         self.figure: Figure
         self.controls: Any = None
+        self._solids: dict[tuple[str, ...], Rendered | None] = {}
         self._spot = place.Spot()
 
     def redraw(self, **shown: Any) -> None:
         """Any of `at`, `zoom`, `window` and `layers`; the rest stays as it is."""
         self.shown.update(shown)
-        self.figure = picture(self.scene, **self.shown)
+        self.figure = picture(self.scene, **self.shown, solid=self._solid(self.shown["layers"]))
         self._spot.put_figure(self.figure, alt=self._in_words())
+
+    def _solid(self, layers: tuple[str, ...]) -> Rendered | None:
+        """Rendered once for every choice of layers: it does not change with the planes."""
+        if self.scene.image.ndim != 3:
+            return None
+        if layers not in self._solids:
+            there = bodies(self.scene, layers)
+            self._solids[layers] = render(there, spacing=self.scene.spacing) if there else None
+        return self._solids[layers]
 
     def close(self) -> None:
         """Let go of the volume and of the sliders; the picture stays."""

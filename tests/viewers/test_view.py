@@ -21,7 +21,7 @@ def controls_of(opened: view.View) -> dict:
 
 def test_a_script_gets_a_figure_and_may_save_it(volume, tmp_path):
     shown = show(volume, prediction=volume.label)
-    assert len(shown.figure.axes) == 3
+    assert len(shown.figure.axes) == 4  # three planes and the body
     assert shown.save(tmp_path / "case.png").read_bytes().startswith(b"\x89PNG")
     assert "box: axial 8, coronal 14, sagittal 28; drawn over it: truth, prediction" in repr(shown)
 
