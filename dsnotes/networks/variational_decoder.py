@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dsnotes.networks.blocks import CONV, LINEAR, DoubleConv, norm_of, normalise
+from dsnotes.networks.mu_net import require_channels
 from dsnotes.networks.outputs import Backbone, Features, Head
 from dsnotes.shapes import Image
 
@@ -48,6 +49,9 @@ class VariationalDecoder(Head):
             for a, b in pairwise(halvings)
         )
         self.names = list(backbone.sides())[::-1]
+        require_channels(
+            dict(zip(reversed(self.names), halvings[:0:-1], strict=True)), backbone, "the variational decoder"
+        )
         self.deepest = f"stride{max(deepest.stride)}"
         self.output = CONV[dims](halvings[-1], backbone.in_channels, 1)
 

@@ -130,8 +130,7 @@ def test_terms_of_the_hybrid_are_equation_13():
         "features": 9 * sum(functional.mse_loss(x.features[k], m.features[k]) for k in x.features),
         "restored mask": 3 * binary_cross_entropy(m.restored, g),
         "agree restored": bce_dice(x.logits, m.restored.sigmoid()),
-        "restored features": 6
-        * sum(functional.mse_loss(x.features[k], m.restored_features[k]) for k in x.features),
+        "restored features": 6 * sum(functional.mse_loss(x.features[k], m.restored_features[k]) for k in x.features),
         "restored image": 4 * binary_cross_entropy(x.restored, min_max(b["image"])),
     }
     assert terms.keys() == expected.keys()
@@ -222,3 +221,82 @@ def test_deployment_is_the_plain_backbone_bit_for_bit(variant):
 def test_an_unknown_variant_is_answered():
     with pytest.raises(ValueError, match=r"variant='segrec' is unknown. Choose one of \['deep', 'auto', 'seg', 'rec'"):
         PseudoLabels("segrec")
+
+
+def test_the_variational_variant_is_rec_with_squared_errors_and_a_divergence():
+    net, objective = small("vae", patch=(32, 32))
+    b = batch()
+    net.eval()  # no draw, so that both evaluations are one
+    terms = objective(net, b)
+    g = b["label"][:, None].float()
+    x, m = net(b["image"]), net(g)
+
+    def kl(code):
+        mu, variance = code["mean"], code["log_variance"].exp()
+        return (mu**2 + variance - variance.log() - 1).sum() / 2 / 32**2  # of a batch of two, by voxels of an image
+
+    expected = {
+        "output": 5 * bce_dice(x.logits, g),
+        "restored mask": 0.1 * functional.mse_loss(m.restored.sigmoid(), g),
+        "agree restored": bce_dice(x.logits, m.restored.sigmoid()),
+        "restored features": 6 * sum(functional.mse_loss(x.features[k], m.restored_features[k]) for k in x.features),
+        "restored image": 0.1 * functional.mse_loss(x.restored.sigmoid(), min_max(b["image"])),
+        "divergence": 0.1 * (kl(x.latent) + kl(m.latent)),
+    }
+    assert terms.keys() == expected.keys()
+    for name in terms:
+        torch.testing.assert_close(terms[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("variant", "on_mask"),
+    [
+        ("deep", ["S"]),
+        ("seg", ["S"]),
+        ("rec", ["down", "R"]),
+        ("vae", ["down", "R"]),
+        ("auto", ["R"]),
+        ("hyb", ["S", "R"]),
+    ],
+)
+def test_the_masks_pass_computes_only_what_is_compared(variant, on_mask):
+    """S is the segmentation's whole pass, `down` its encoder alone, R the restoring part."""
+    net, objective = small(variant, norm="batch")
+    seen, encode = [], net.backbone.encode
+    net.backbone.register_forward_hook(lambda module, args, out: seen.append("S"))
+    for head in net.heads.values():
+        head.register_forward_hook(lambda module, args, out: seen.append("R"))
+    net.backbone.encode = lambda image: seen.append("down") or encode(image)
+    objective(net, batch())
+    image = ["down", "S"] + ["R"] * (variant != "deep")  # a whole pass goes down first
+    assert seen[: len(image)] == image
+    assert seen[len(image) :] == (["down", *on_mask] if "S" in on_mask else on_mask)
+
+
+def test_where_batch_norm_learns_no_more_both_passes_go_as_one_batch():
+    net, objective = small("hyb", norm="batch")
+    seen = []
+    net.eval().backbone.register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
+    objective(net, batch())
+    assert seen == [4]
+
+
+def test_a_teacher_with_other_channels_is_refused_and_told_what_fits():
+    from dsnotes.networks.baselines.unet3_plus import UNet3Plus
+
+    with pytest.raises(ValueError, match=r"the tied decoder gives channels .* the decoder of UNet3Plus has .*'deep'"):
+        TiedDecoder(UNet3Plus(width=2))
+    with pytest.raises(ValueError, match="the autoencoder gives channels"):
+        AutoEncoder(UNet3Plus(width=2))
+
+
+def test_in_bfloat16_the_masks_way_down_is_lowered_too():
+    from dsnotes.training.precision import Terms
+
+    net, objective = small("rec")
+    seen = []
+    net.backbone.bottleneck.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
+    terms = Terms(net, objective, amp=torch.bfloat16)(batch())
+    assert seen == [torch.bfloat16] * 2
+    assert {term.dtype for term in terms.values()} == {torch.float32}
+    assert "encode" not in vars(net.backbone)
