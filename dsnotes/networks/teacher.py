@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import blake2b
 
 import torch
@@ -43,8 +41,8 @@ class Memory:
 class Teacher(nn.Module):
     """teacher(image) -> (B, channels [+ width], scale · size): the super-resolved image [and its feature maps].
 
-    It learns nothing, and its batch norm stays as it was learnt: `train()` does not reach it. Inside `remembering` an
-    image that was seen before is looked up instead of computed, bit for bit the same.
+    It learns nothing, and its batch norm stays as it was learnt: `train()` does not reach it. While it is lent a
+    `memory`, an image that was seen before is looked up instead of computed, bit for bit the same.
     """
 
     def __init__(self, generator: Generator, *, with_features: bool = True) -> None:
@@ -80,11 +78,3 @@ class Teacher(nn.Module):
                 memory.keep(key, found)
             answers.append(found)
         return torch.cat(answers)
-
-    @contextmanager
-    def remembering(self, memory: Memory | None) -> Iterator[None]:
-        before, self.memory = self.memory, memory
-        try:
-            yield
-        finally:
-            self.memory = before

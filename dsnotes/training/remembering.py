@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from dsnotes.networks.teacher import Memory
-from dsnotes.supervision.objective import Batch
 from dsnotes.training.adversarial_step import AdversarialStep
+from dsnotes.training.precision import Terms
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep
 
@@ -17,19 +15,26 @@ if TYPE_CHECKING:
 
 
 class Remembering:
-    """Before a kind of step: no weight of the teacher moves, so without augmentation its answers stand for the run.
+    """Before a kind of step: no weight of the teacher moves, so its answers to images that come again stay right.
 
-    `memory` is the most bytes they may take, 0 for none; they go when the step goes. An answer at 256² with 64 maps
-    takes 17 MB, so 2^30 holds 60 nodules at the paper's width and 250 at width 16.
+    These are the validation images, and without augmentation those of training. `memory` is the most bytes the answers
+    may take, 0 for none; they go when the step goes. One at 256² with 64 maps takes 17 MB, so 2^30 holds 60 nodules at
+    the paper's width and 250 at width 16.
     """
 
     def __init__(self, system: System, settings: Settings, *, memory: int = 2**30, **how) -> None:
         super().__init__(system, settings, **how)
-        self.memory = None if settings.augment else Memory(memory)
+        teacher, answers = system.network.backbone.teacher, Memory(memory)
 
-    def forward_terms(self, batch: Batch) -> dict[str, Tensor]:
-        with self.network.backbone.teacher.remembering(self.memory):
-            return super().forward_terms(batch)
+        def lend(terms: Terms, given: tuple) -> None:
+            teacher.memory = None if settings.augment and terms.network.training else answers
+
+        def take_back(terms: Terms, given: tuple, found: object) -> None:
+            teacher.memory = None
+
+        self.memory = answers
+        self.terms.register_forward_pre_hook(lend)
+        self.terms.register_forward_hook(take_back, always_call=True)  # an error does not leave it lent
 
 
 class TaughtStep(Remembering, PlainStep):

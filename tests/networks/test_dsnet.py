@@ -148,32 +148,33 @@ def test_what_is_remembered_is_what_was_answered(with_features):
     expected = torch.cat([teacher(a), teacher(c)])
     calls = []
     teacher.generator.register_forward_hook(lambda *given: calls.append(len(given[1][0])))
-    with teacher.remembering(memory):
-        first = teacher(torch.cat([a, b]))
-        again = teacher(torch.cat([b, a]))
-        mixed = teacher(torch.cat([a, c]))
+    teacher.memory = memory
+    first = teacher(torch.cat([a, b]))
+    again = teacher(torch.cat([b, a]))
+    mixed = teacher(torch.cat([a, c]))
+    teacher.memory = None
     assert calls == [1, 1, 1], "three images, each once"
     assert torch.equal(first.flip(0), again)
     torch.testing.assert_close(mixed, expected)
     assert (memory.hits, memory.misses) == (3, 3)
     assert expected.shape == (2, 5 if with_features else 1, 16, 16)
     teacher(a)
-    assert len(calls) == 4, "outside, nothing is remembered"
+    assert len(calls) == 4, "without it, nothing is remembered"
 
 
 def test_a_full_memory_keeps_what_comes_again_and_gives_up_on_what_does_not():
     teacher = trained_teacher(with_features=False)
     images = torch.randn(4, 1, 1, 8, 8)
     room = Memory(limit=2 * 16 * 16 * 4)
-    with teacher.remembering(room):
-        for index in (0, 0, 1, 2, 2, 1, 0):
-            teacher(images[index])
+    teacher.memory = room
+    for index in (0, 0, 1, 2, 2, 1, 0):
+        teacher(images[index])
     assert room.open
     assert (room.hits, room.misses, room.size) == (3, 4, room.limit)
     useless = Memory(limit=room.limit)
-    with teacher.remembering(useless):
-        for image in images:
-            teacher(image)
+    teacher.memory = useless
+    for image in images:
+        teacher(image)
     assert not useless.open
     assert not useless.answers
 

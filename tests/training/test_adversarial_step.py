@@ -218,21 +218,34 @@ def taught(step, objective=GAME, **settings):
 @pytest.mark.parametrize("step", [TaughtAdversarialStep, TaughtStep])
 def test_the_teacher_is_asked_once_an_image_and_nothing_else_changes(step, soft_discs):
     objective = GAME if step is TaughtAdversarialStep else SoftAdversarial(adversarial=0)
-    calls = {}
+    found = {}
     for memory in (0, 2**20):
         system = taught(partial(step, memory=memory), objective, batch=1, epochs=6)
-        asked = calls[memory] = []
-        system.network.backbone.teacher.generator.register_forward_hook(
-            lambda m, given, out, to=asked: to.append(len(given[0]))
-        )
-        fit(system, soft_discs(5), **QUIET)
-        calls[memory] = (sum(asked), copy.deepcopy(system.network.state_dict()))
-        assert system.network.backbone.teacher.memory is None, "it goes when the step goes"
-    assert (calls[0][0], calls[2**20][0]) == (30, 5)
-    torch.testing.assert_close(calls[0][1], calls[2**20][1], rtol=0, atol=0)
+        asked = listen(system)
+        fit(system, soft_discs(5), soft_discs(3, seed=1), **QUIET)
+        found[memory] = (sum(asked), copy.deepcopy(system.network.state_dict()))
+        assert system.network.backbone.teacher.memory is None, "it is lent while terms are computed"
+    assert (found[0][0], found[2**20][0]) == (6 * (5 + 3), 5 + 3)
+    torch.testing.assert_close(found[0][1], found[2**20][1], rtol=0, atol=0)
 
 
-def test_augmented_images_are_not_remembered():
+def test_augmented_images_are_not_remembered_but_those_of_validation_are(soft_discs):
+    system = taught(TaughtStep, SoftAdversarial(adversarial=0), batch=1, epochs=4, augment=True)
+    asked = listen(system)
+    fit(system, soft_discs(5), soft_discs(3, seed=1), **QUIET)
+    assert sum(asked) == 4 * 5 + 3
+
+
+def listen(system) -> list[int]:
+    """How many images the teacher computes at a time, from now on."""
+    asked = []
+    system.network.backbone.teacher.generator.register_forward_hook(lambda m, given, out: asked.append(len(given[0])))
+    return asked
+
+
+def test_an_error_does_not_leave_the_memory_lent(soft_discs):
     system = taught(TaughtStep, SoftAdversarial(adversarial=0))
-    assert system.make_step(system, system.settings).memory is not None
-    assert system.make_step(system, replace(system.settings, augment=True)).memory is None
+    step = system.make_step(system, system.settings)
+    with pytest.raises(ValueError, match="the cases have none"):
+        step({"image": torch.zeros(2, 1, 16, 16), "label": torch.zeros(2, 16, 16, dtype=torch.long)})
+    assert system.network.backbone.teacher.memory is None
