@@ -72,11 +72,15 @@ def open_lidc(sqlite: str | Path, *, patients: Sequence[str] | None = None, read
     unknown = sorted(set(patients or ()) - {scan[1] for scan in scans})
     if unknown:
         raise ValueError(f"no scan of {', '.join(unknown)} in {path}. Patients are named like LIDC-IDRI-0001.")
+    return [nodule for scan in scans if scan[0] in outlines for nodule in nodules(scan, outlines[scan[0]], readers)]
+
+
+def nodules(scan: tuple, outlines: list[dict], readers: int) -> list[Case]:
+    """The nodules of one scan (id, patient, series, thickness, pixel) that got exactly `readers` outlines."""
+    groups = _groups(outlines, pixel=scan[4], thickness=scan[3])
     return [
-        _nodule(scan, number, [outlines[scan[0]][k] for k in group])
-        for scan in scans
-        if scan[0] in outlines
-        for number, group in enumerate(_groups(outlines[scan[0]], pixel=scan[4], thickness=scan[3]))
+        _nodule(scan, number, [outlines[k] for k in group])
+        for number, group in enumerate(groups)
         if len(group) == readers
     ]
 

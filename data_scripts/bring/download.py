@@ -1,0 +1,288 @@
+"""Files over HTTP: resumed where they stopped, checked before they get their name."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+CHUNK = 1 << 20
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota of its own
+PATIENCE = 6  # attempts in a row that bring nothing
+LONGEST_WAIT = 300.0
+TIMEOUT = 60.0
+AGENT = "dsnotes-data-scripts (python-urllib)"
+PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that may be another in a minute
+REMEDIES = {
+    401: "It wants an account: log in at the source, download the file by hand and put it there under that name.",
+    403: "It is closed or wants an account: download the file by hand and put it there under that name.",
+    404: "The file has moved: look for it at the source, download it by hand and put it there under that name.",
+    410: "The file is gone from there: look for it at the source and put it there under that name.",
+}
+MAGIC = {
+    ".zip": ((0, b"PK"),),
+    ".whl": ((0, b"PK"),),
+    ".gz": ((0, b"\x1f\x8b"),),
+    ".tar": ((257, b"ustar"), (257, b"\0")),  # the oldest kind of tar has nothing there
+    ".h5": ((0, b"\x89HDF"),),
+}
+
+
+class DownloadError(RuntimeError):
+    """A source that cannot be fetched now; what came until then is kept and the same command goes on from it."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file at its source; `bytes` is about, `checksum` is "sha256:…" or "md5:…" where the source publishes one."""
+
+    url: str
+    name: str
+    bytes: int = 0
+    checksum: str | None = None
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What came: `checked` names who vouches for the checksum, None where it was recorded here for the first time."""
+
+    url: str
+    bytes: int
+    sha256: str
+    checked: str | None
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Follows, and keeps the sha256 that Hugging Face names in the answer that redirects to its store."""
+
+    sha256: str | None = None
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        named = (headers.get("X-Linked-Etag") or "").strip('"')
+        if re.fullmatch("[0-9a-f]{64}", named):
+            self.sha256 = named
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def ask(url: str, headers: dict[str, str]):
+    """The open answer to a GET; HTTP errors and broken connections as urllib raises them."""
+    redirects = _Redirects()
+    request = Request(url, headers={"User-Agent": AGENT, "Accept-Encoding": "identity", **headers})
+    answer = build_opener(redirects).open(request, timeout=TIMEOUT)
+    answer.sha256 = redirects.sha256
+    return answer
+
+
+def pause(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def persistently(attempt: Callable[[], bool], what: str) -> None:
+    """Call `attempt` until it says that all is there; what may pass is waited for, longer each time.
+
+    An attempt that returns False has brought something, so that the count of fruitless ones begins anew.
+    """
+    fruitless = 0
+    while True:
+        asked = 0.0
+        try:
+            if attempt():
+                return
+            fruitless, why = 0, "the connection closed early"
+        except HTTPError as error:
+            with error:
+                if error.code not in PASSING:
+                    remedy = REMEDIES.get(error.code, "Look at the source's page, and try again another day.")
+                    raise DownloadError(f"{what}: the server answers {error.code} {error.reason}. {remedy}") from error
+                fruitless, why = fruitless + 1, f"the server answers {error.code} {error.reason}"
+                after = error.headers.get("Retry-After") or ""
+                asked = float(after) if after.isdigit() else 0.0
+        except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
+            fruitless, why = fruitless + 1, f"no connection ({getattr(error, 'reason', None) or error!r})"
+        if fruitless >= PATIENCE:
+            raise DownloadError(
+                f"{what}: {why}, {PATIENCE} times in a row. Look whether the machine is online and the source up; "
+                f"the same command goes on from what is there."
+            )
+        pause(min(max(asked, 2.0**fruitless), LONGEST_WAIT))
+
+
+def download(what: Download, folder: Path) -> Receipt | None:
+    """Fetch into `folder`; None where the file is there already.
+
+    Bytes go to <name>.part, which a later call continues by HTTP Range where the server's file is still the same; the
+    name is given last, after length and checksum are right. A wrong checksum is answered by one fetch from zero.
+    """
+    final = folder / what.name
+    if final.is_file():
+        return None
+    final.parent.mkdir(parents=True, exist_ok=True)
+    part = final.with_name(final.name + ".part")
+    for spoilt in (False, True):
+        fetch = _Fetch(what, part)
+        with fetch.progress:
+            persistently(fetch, what.url)
+        published = what.checksum or (f"sha256:{fetch.linked}" if fetch.linked else None)
+        sha256, wrong = _verify(part, published)
+        if not wrong:
+            break
+        part.unlink()
+        if spoilt:
+            raise DownloadError(f"{what.url}: {wrong}, twice. The source has changed or is damaged; nothing was kept.")
+    receipt = Receipt(what.url, part.stat().st_size, sha256, published)
+    os.replace(part, final)
+    _about(part).unlink(missing_ok=True)
+    return receipt
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Refuse before a byte is written what cannot fit."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise DownloadError(
+            f"{what} needs {in_words(needed)}, but {there} has {in_words(free)} left. Make room, pass another --out, "
+            f"or take fewer --cases."
+        )
+
+
+def no_space(error: OSError, path: Path) -> DownloadError:
+    return DownloadError(
+        f"{path}: the disk is full ({error.strerror}). Make room; the same command goes on from what is there."
+    )
+
+
+def in_words(size: float) -> str:
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while size >= 999.5 and len(units) > 1:
+        size /= 1000
+        units.pop(0)
+    return f"{size:.3g} {units[0]}"
+
+
+class _Fetch:
+    """One attempt a call; True when the whole file is in `part`."""
+
+    def __init__(self, what: Download, part: Path) -> None:
+        from tqdm import tqdm
+
+        self.what, self.part, self.linked, self.furthest = what, part, None, 0
+        often = 0.5 if sys.stderr.isatty() else 30.0  # a log on a cluster is not to be flooded
+        self.progress = tqdm(desc=what.name, unit="B", unit_scale=True, leave=False, mininterval=often)
+
+    def __call__(self) -> bool:
+        known = _read(_about(self.part))
+        have = self.part.stat().st_size if self.part.is_file() and known.get("url") == self.what.url else 0
+        if have and have == known.get("total"):
+            self.linked = known.get("sha256")
+            return True
+        asked = {"Range": f"bytes={have}-"} if have else {}
+        if have and known.get("etag"):
+            asked["If-Range"] = known["etag"]  # another file by now: the server sends it whole
+        try:
+            answer = ask(self.what.url, asked)
+        except HTTPError as error:
+            if error.code != 416:
+                raise
+            error.close()
+            self.part.unlink()  # there is no such place in the file: it has changed
+            return False
+        with answer:
+            start, total = _extent(answer)
+            if start != have or (have and total != known.get("total")):
+                start, have = 0, 0
+                if answer.status == 206:
+                    self.part.unlink()
+                    return False
+            self.linked = answer.sha256 or known.get("sha256")
+            _write(_about(self.part), url=self.what.url, total=total, etag=_etag(answer), sha256=self.linked)
+            require_space(self.part.parent, (total or 0) - have, self.what.name)
+            self._keep(answer, start, total)
+        return total is None or self.part.stat().st_size == total
+
+    def _keep(self, answer, start: int, total: int | None) -> None:
+        self.progress.total, self.progress.n = total, start
+        at = start
+        try:
+            with self.part.open("r+b" if start else "wb") as out:
+                out.seek(start)
+                while block := answer.read(CHUNK):
+                    if at == 0:
+                        _require_kind(block, self.what, answer.headers.get("Content-Type") or "")
+                    out.write(block)
+                    at += len(block)
+                    self.progress.update(len(block))
+                out.flush()
+                os.fsync(out.fileno())
+        except (OSError, HTTPException) as error:
+            if getattr(error, "errno", None) in FULL:
+                raise no_space(error, self.part) from error
+            if at <= self.furthest:
+                raise
+        if at <= self.furthest and at != total:  # a server that knows no Range and is cut each time gets no further
+            raise ConnectionError(f"closed after {at} of {total} bytes")
+        self.furthest = max(self.furthest, at)
+
+
+def _extent(answer) -> tuple[int, int | None]:
+    """Where in the file the answer begins, and how long the file is."""
+    if answer.status == 206:
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range") or "")
+        return (int(found[1]), int(found[2])) if found else (-1, None)
+    length = answer.headers.get("Content-Length")
+    return 0, int(length) if length else None
+
+
+def _etag(answer) -> str | None:
+    """Only a strong tag promises the same bytes."""
+    tag = answer.headers.get("ETag") or ""
+    return tag if tag.startswith('"') else None
+
+
+def _require_kind(first: bytes, what: Download, kind: str) -> None:
+    marks = MAGIC.get(Path(what.name).suffix.lower())
+    page = first.lstrip()[:1] == b"<" and not what.name.lower().endswith((".xml", ".html"))
+    if page or (marks and not any(first[at : at + len(mark)] == mark for at, mark in marks)):
+        raise DownloadError(
+            f"{what.url}: no {what.name} came but {kind or 'something else'} that begins with {first[:40]!r}. The "
+            f"source asks for a login, has a quota or has moved: open the address in a browser, and put the file there."
+        )
+
+
+def _verify(part: Path, published: str | None) -> tuple[str, str | None]:
+    """sha256 of the file, and what is wrong with it, if anything is."""
+    method, _, wanted = (published or "sha256:").partition(":")
+    sums = {name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", method}}
+    with part.open("rb") as stream:
+        while block := stream.read(CHUNK):
+            for each in sums.values():
+                each.update(block)
+    found = sums[method].hexdigest()
+    wrong = f"its {method} is {found}, published is {wanted}" if wanted and found != wanted.lower() else None
+    return sums["sha256"].hexdigest(), wrong
+
+
+def _about(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # ValueError: killed while it was written
+        return {}
+
+
+def _write(path: Path, **about: object) -> None:
+    path.write_text(json.dumps(about), encoding="utf-8")

@@ -1,0 +1,79 @@
+"""What a piece's conversion may ask for: a file, an archive, a series. Each is fetched when it is asked for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bring import idc
+from bring.archive import Archive, remote
+from bring.download import Download, Receipt, download
+from bring.facts import Piece
+
+
+@dataclass
+class Fetched:
+    """`limit` is how many cases are still wanted, None for all: then archives are read where they lie, if possible."""
+
+    piece: Piece
+    folder: Path  # for downloads
+    limit: int | None
+    keep: Callable[[str, Receipt], None]
+    say: Callable[[str], None]
+    used: set[Path] = field(default_factory=set)
+    unpacked: set[Path] = field(default_factory=set)
+    open: list[Archive] = field(default_factory=list)
+
+    def file(self, name: str) -> Path:
+        receipt = download(self._listed(name), self.folder)
+        if receipt is not None:
+            self.keep(name, receipt)
+        self.used.add(self.folder / name)
+        return self.folder / name
+
+    def archive(self, name: str) -> Archive:
+        """The whole archive, checked; or, where a few cases are enough, only its list of members for now."""
+        listed = self._listed(name)
+        if self.limit is not None and not (self.folder / name).is_file():
+            if (there := remote(listed.url, name)) is not None:
+                self.say(f"{name}: only what these cases need is fetched from it, so its checksum cannot be tested")
+                self.open.append(there)
+                return there
+            self.say(f"{name}: the server sends no parts of it, so it is fetched whole")
+        self.open.append(Archive(self.file(name), name))
+        return self.open[-1]
+
+    def extract(self, archive: Archive, name: str) -> Path:
+        """A member as a file, to be read and then forgotten."""
+        path = archive.extract(name, self.folder / "unpacked" / archive.name / name)
+        self.unpacked.add(path)
+        return path
+
+    def series(self, uid: str) -> list[Path]:
+        """All series of the piece are fetched with the first."""
+        files = idc.fetch(self.piece.series, self.folder)
+        self.used |= {self.folder / one.uid for one in self.piece.series}
+        return files[uid]
+
+    def forget(self) -> None:
+        """Remove what was unpacked for a case."""
+        for path in self.unpacked:
+            path.unlink(missing_ok=True)
+        self.unpacked.clear()
+
+    def discard(self, *, keep: set[str]) -> None:
+        """Remove the downloads too, but for those that other pieces need."""
+        for path in self.used:
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in keep:
+                path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        for archive in self.open:
+            archive.close()
+
+    def _listed(self, name: str) -> Download:
+        return next(one for one in self.piece.downloads if one.name == name)

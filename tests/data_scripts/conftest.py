@@ -1,0 +1,117 @@
+"""A web server on this machine that can be told to misbehave, and the scripts as modules."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+import threading
+from collections import defaultdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "data_scripts")]
+
+
+class Web:
+    """`files[path]` is what lies there; the lists say what the next answers for a path are to be instead."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.cut = defaultdict(list)  # bytes after which the connection closes
+        self.spoil = defaultdict(list)  # place of a byte that arrives as another
+        self.status = defaultdict(list)  # (code, headers)
+        self.redirect: dict[str, tuple[str, dict]] = {}
+        self.kind: dict[str, str] = {}
+        self.ranges = True
+        self.asked: list[tuple[str, str]] = []  # (path, Range)
+        self.sent = 0
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+
+    @property
+    def root(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def put(self, path: str, content: bytes) -> str:
+        self.files[path] = content
+        return self.root + path
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def answer(self, request: BaseHTTPRequestHandler, path: str, query: str) -> None:
+        wanted = request.headers.get("Range") or ""
+        self.asked.append((path, wanted))
+        if self.status[path]:
+            code, headers = self.status[path].pop(0)
+            return _send(request, code, headers, b"")
+        if path in self.redirect:
+            to, headers = self.redirect[path]
+            return _send(request, 302, {"Location": to, **headers}, b"")
+        if path not in self.files:
+            return _send(request, 404, {}, b"")
+        content = self.files[path]
+        tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+        headers = {"ETag": tag, "Content-Type": self.kind.get(path, "application/octet-stream")}
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted)
+        start, code = 0, 200
+        if self.ranges and found and request.headers.get("If-Range") in (None, tag):
+            start, end = int(found[1]), min(int(found[2] or len(content)) + 1, len(content))
+            if start >= len(content):
+                return _send(request, 416, {"Content-Range": f"bytes */{len(content)}"}, b"")
+            headers["Content-Range"], code = f"bytes {start}-{end - 1}/{len(content)}", 206
+            content = content[start:end]
+        if self.spoil[path]:
+            place = self.spoil[path].pop(0) - start
+            content = content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
+        whole = len(content)
+        if self.cut[path]:
+            content = content[: self.cut[path].pop(0)]
+        self.sent += len(content)
+        _send(request, code, headers, content, whole)
+
+    def _handler(web):  # noqa: N805
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                path, _, query = self.path.partition("?")
+                web.answer(self, path, query)
+
+            do_HEAD = do_GET  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+def _send(request, code: int, headers: dict, content: bytes, length: int | None = None) -> None:
+    """`length` is what is promised; where less comes, the connection closes in the middle."""
+    request.send_response(code)
+    for name, value in headers.items():
+        request.send_header(name, value)
+    request.send_header("Content-Length", str(len(content) if length is None else length))
+    request.end_headers()
+    if request.command == "GET":
+        request.wfile.write(content)
+
+
+@pytest.fixture
+def web():
+    served = Web()
+    yield served
+    served.close()
+
+
+@pytest.fixture(autouse=True)
+def waited(monkeypatch) -> list[float]:
+    """The seconds that would have been waited between attempts."""
+    seconds: list[float] = []
+    monkeypatch.setattr("bring.download.pause", seconds.append)
+    return seconds
