@@ -132,6 +132,7 @@ def mlds_net(name: str, *, in_channels: int, classes: int, width: int, dims: int
 
 ANSWERS = ("last", "mean")
 MU_NET = tuple(f"mu-net-{number}" for number in (2, 3))
+DSNET = ("dsnet-1", "dsnet-2", "dsnet-3", "dsnet-5")
 NORM = {"norm": "'batch' or 'instance'"}
 DICE = {"dice": "weight of the Dice term beside cross-entropy; 0.0 for cross-entropy alone"}
 SYSTEMS = {
@@ -139,7 +140,7 @@ SYSTEMS = {
         unet,
         width=64,
         dims=2,
-        tables=("msds-1", "msds-6", "msds-14", "dsms-1", *MU_NET, "mu-net-4", "mu-net-5"),
+        tables=("msds-1", "msds-6", "msds-14", "dsms-1", *MU_NET, "mu-net-4", "mu-net-5", *DSNET),
         options=NORM | DICE,
     ),
     "unet-3d": Recipe(unet, width=32, dims=3, tables=("msds-1", "msds-6"), options=NORM | DICE),
@@ -148,16 +149,16 @@ SYSTEMS = {
         dsn_3d, width=32, dims=3, tables=("msds-2",), options={"aux_bias": "False for the authors' own layer"}
     ),
     "rd-unet": Recipe(rd_unet, width=32, dims=3, tables=("msds-10", "msds-11", "msds-13")),
-    "attention-unet": Recipe(attention_unet, width=64, dims=2, tables=MU_NET, options=NORM),
+    "attention-unet": Recipe(attention_unet, width=64, dims=2, tables=(*MU_NET, "dsnet-1"), options=NORM),
     "res-unet++": Recipe(res_unet_plus_plus, width=16, dims=2, tables=MU_NET),
     "unet++": Recipe(
         unet_plus_plus,
         width=32,
         dims=2,
-        tables=(*MU_NET, "mu-net-4", "mu-net-5"),
+        tables=(*MU_NET, "mu-net-4", "mu-net-5", "dsnet-1"),
         options=NORM | {"answer": "'last' head, or the 'mean' of all, as its paper's accurate mode has it"},
     ),
-    "unet3+": Recipe(unet3_plus, width=64, dims=2, tables=MU_NET, options=NORM),
+    "unet3+": Recipe(unet3_plus, width=64, dims=2, tables=(*MU_NET, "dsnet-1", "dsnet-5"), options=NORM),
     "m-net": Recipe(m_net, width=32, dims=2, tables=MU_NET),
     "mlds-net": Recipe(mlds_net, width=64, dims=2, tables=MU_NET, options=NORM),
     "res-unet-3d": Recipe(res_unet, width=30, dims=3, tables=("msds-1", "msds-10", "msds-13"), options=NORM),

@@ -9,7 +9,7 @@ import dsnotes
 from dsnotes.data import phantoms
 from dsnotes.data.preprocess import hu_window
 from dsnotes.networks.srgan import reduced
-from dsnotes.papers import build, dsnet
+from dsnotes.papers import build, dsnet, systems
 from dsnotes.softmask import soft_mask, trimap_from_mask
 from dsnotes.training.remembering import TaughtAdversarialStep, TaughtStep
 from dsnotes.training.step import PlainStep
@@ -141,6 +141,11 @@ def test_the_settings_are_the_papers():
     assert (s.lr, s.batch, s.epochs, s.schedule, s.optimiser, s.patch) == (2e-4, 1, 60, "poly", "adam", (64, 64))
     goal = build("dsnet-backbone", width=2).objective
     assert (goal.dice, dsnet.CHAIN["dsnet"][1:]) == (0.5, (100.0, 1.0))
+
+
+def test_every_row_that_is_a_system_says_so():
+    for number, table in dsnet.TABLES.items():
+        assert set(table.rows) & set(systems()) == set(systems(f"dsnet-{number}")), number
 
 
 def test_the_tables_are_whole_and_hold_the_slips_they_name():
