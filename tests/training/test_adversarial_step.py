@@ -236,6 +236,18 @@ def test_augmented_images_are_not_remembered_but_those_of_validation_are(soft_di
     assert sum(asked) == 4 * 5 + 3
 
 
+def test_dsnet_that_was_stopped_goes_on_without_a_changed_bit(soft_discs, tmp_path):
+    """Teacher, memory, fusion, critic and both optimisers together."""
+    straight, first, again = (taught(TaughtAdversarialStep, epochs=4, schedule="poly") for _ in range(3))
+    nn.init.ones_(again.network.backbone.output.weight)  # other weights to begin with: the checkpoint's count
+    nn.init.ones_(again.network.heads["critic"].judge[0].weight)
+    whole = fit(straight, soft_discs(5), **QUIET)
+    fit(first, soft_discs(5), out=tmp_path, on_epoch=lambda h: len(h) == 2, **QUIET)
+    history = fit(again, soft_discs(5), out=tmp_path, **QUIET)
+    torch.testing.assert_close(again.network.state_dict(), straight.network.state_dict(), rtol=0, atol=0)
+    assert [r["loss"] for r in history] == [r["loss"] for r in whole]
+
+
 def listen(system) -> list[int]:
     """How many images the teacher computes at a time, from now on."""
     asked = []
