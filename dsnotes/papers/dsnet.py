@@ -252,6 +252,7 @@ TABLES = {
             "dsnet": (91.90, 1.5, 83.35, 7.85),
         },
         starred="dsnet",
+        metrics={"LNSM": "dice in LNSM", "LIDC": "dice in LIDC"},
         slips=(
             "Every step after the first is smaller than the deviation of either row.",
             "The caption refers to Section 2 of a paper without numbered sections.",

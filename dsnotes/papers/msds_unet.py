@@ -89,6 +89,21 @@ SYSTEMS = {
 }
 
 THREE = ("dice", "sensitivity", "f1")
+
+
+def _runs(option: str, *values: str) -> dict[str, dict]:
+    """Rows that are one option's values; what is the default anyway is left out, so that equal rows are one run."""
+    default = {"objective": "all", "sides": "(1234)"}[option]
+    return {v: {"system": "msds-unet", "options": {} if v == default else {option: v}} for v in values}
+
+
+def _figures(of: str) -> dict[str, str]:
+    """The four ratios of a part of the voxels: of the tumours of one scale, or of some of the slices."""
+    names = {"dice": "dice", "sensitivity": "sensitivity", "precision": "ppv"}
+    return {column: f"{name}_{of}" for column, name in names.items()} | {"f1": f"pooled f1_{of}"}
+
+
+SIDES = _runs("sides", "(4)", "(34)", "(234)", "(134)", "(124)", "(1234)")
 DICE_AND_F1 = "Dice and F1 are one number for one binary map, yet print has both: how they were averaged is unknown."
 TABLES = {
     1: Table(
@@ -127,6 +142,7 @@ TABLES = {
             "all": (0.664, 0.728, 0.667, None, None, None),
         },
         starred="all",
+        runs=_runs("objective", *OBJECTIVES),
         slips=("'No deep supervision' is starred as significant at 0.05 with p = 0.066.",),
     ),
     4: Table(
@@ -139,6 +155,7 @@ TABLES = {
             "(1234)": (0.664, 0.728, 0.667, None, None, None),
         },
         starred="(1234)",
+        runs=SIDES,
         slips=("Two sides do worse than one in Dice and F1: more supervision is not always more.",),
     ),
     5: Table(
@@ -150,6 +167,7 @@ TABLES = {
             "(124)": (0.673, 0.743, 0.669, None, None, None),
         },
         starred="(124)",
+        runs=SIDES,
         slips=("(124) beats all four sides of Table 4 (.673 against .664), which the text does not say.",),
     ),
     6: Table(
@@ -165,6 +183,8 @@ TABLES = {
             "(1234)": (0.743, 0.764, 0.739),
         },
         starred="(1234)",
+        runs=SIDES,
+        metrics=_figures("large"),
     ),
     7: Table(
         caption="Liaoning: medium tumours.",
@@ -179,6 +199,8 @@ TABLES = {
             "(1234)": (0.682, 0.742, 0.678),
         },
         starred="(1234)",
+        runs=SIDES,
+        metrics=_figures("medium"),
     ),
     8: Table(
         caption="Liaoning: small tumours.",
@@ -193,6 +215,8 @@ TABLES = {
             "(1234)": (0.558, 0.651, 0.585),
         },
         starred="(1234)",
+        runs=SIDES,
+        metrics=_figures("small"),
         slips=("The text calls a (123)-side model second best; the table has (124).",),
     ),
     9: Table(
@@ -222,6 +246,7 @@ TABLES = {
             "msds-unet-gm": (0.691, 0.746, 0.719, 0.724, 765, 141),
         },
         starred="msds-unet-gm",
+        metrics=_figures("tumour_slices"),
         slips=("F1 .709 is not the harmonic mean of the printed precision and sensitivity (.727).",),
     ),
     11: Table(
@@ -236,6 +261,7 @@ TABLES = {
             "msds-unet-gm": (0.552, 0.709, 0.503, 0.529),
         },
         starred="msds-unet-gm",
+        metrics=_figures("all_slices"),
         slips=("Sensitivity .714 of res-unet-3d is starred as beaten by .707 and .709.",),
     ),
     12: Table(
@@ -248,6 +274,13 @@ TABLES = {
             "0.8": (0.659, 0.759, 489, 243),
             "0.9": (0.631, 0.736, 429, 281),
             "none": (0.621, 0.659, 4185, 3),
+        },
+        runs={row: {"system": "msds-unet"} for row in ("0.5", "0.6", "0.7", "0.8", "0.9")},
+        metrics={
+            "mean dice": "dice@{row}",
+            "median dice": "median dice@{row}",
+            "false positives": "sum false_positives@{row}",
+            "false negatives": "sum false_negatives@{row}",
         },
         slips=("0.6 beats both of Table 10's rows without saying which of the two it is.",),
     ),
@@ -279,6 +312,7 @@ TABLES = {
             "msds-unet-gm": (0.674, 0.733, 0.727),
         },
         starred="msds-unet-gm",
+        runs={"U-Net with ResNet": {"system": "res-unet-3d"}},
         slips=(
             "Sensitivity .733 is starred as beaten by an identical .733.",
             "The text introduces Anam-Net, which has no row; COVID-CT-Mask-Net has one and no introduction.",

@@ -1,0 +1,172 @@
+"""The command `dsnotes`: notebooks as experiments.
+
+    dsnotes run notebooks/80_experiment.py -p system=mss-unet -p epochs=20
+    dsnotes sweep sweeps/mss-2-phantom.yml --workers 2
+    dsnotes table mss-2 --runs runs
+    dsnotes systems
+
+A further command is a function that adds itself to the subparsers, and its line in `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from dsnotes.runs.terminal import Terminal
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: done; 1: a run failed; 2: what was asked for cannot be, said in one line; 130: stopped by Ctrl-C."""
+    from dsnotes.runs.claims import BusyError
+    from dsnotes.runs.notebook import FailedError
+    from dsnotes.runs.source import RefusedError
+
+    parser = argparse.ArgumentParser(prog="dsnotes", description="Notebooks as experiments.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for add in COMMANDS:
+        add(commands)
+    asked = parser.parse_args(arguments)
+    try:
+        return asked.do(asked)
+    except (RefusedError, BusyError) as error:
+        print(f"dsnotes {asked.command}: {error}", file=sys.stderr)
+        return 2
+    except FailedError as error:
+        if error.traceback:
+            print(error.traceback, file=sys.stderr)
+        print(f"dsnotes {asked.command}: {error} (kept in {error.folder})", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\ndsnotes {asked.command}: stopped; the same command goes on from what is kept", file=sys.stderr)
+        return 130
+
+
+def add_run(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("run", help="execute a notebook with parameters, once", allow_abbrev=False)
+    command.add_argument("notebook", type=Path, help="the .py or the .ipynb of a pair")
+    _add_parameters(command)
+    command.add_argument("--timeout", type=float, metavar="SECONDS", help="for the whole notebook; by default no limit")
+    command.add_argument("--help-parameters", action="store_true", help="list the notebook's parameters and stop")
+    command.set_defaults(do=do_run)
+
+
+def do_run(asked: argparse.Namespace) -> int:
+    from dsnotes.runs.notebook import run
+    from dsnotes.runs.source import open_source
+
+    source = open_source(asked.notebook)
+    if asked.help_parameters:
+        print("\n".join(map(str, source.parameters.values())))
+        return 0
+    values = source.read(_typed(asked.parameter))
+    started, terminal = time.monotonic(), Terminal()
+    done = run(asked.notebook, values, out=asked.out, timeout=asked.timeout, tell=terminal.line)
+    terminal.close()
+    said = f"done in {time.monotonic() - started:.0f} s" if done.fresh else "had been done before"
+    print(f"{said}: {done.folder}")
+    for name, mean in means(done.result.get("cases", {})).items():
+        print(f"  {name}  {mean}")
+    return 0
+
+
+def add_sweep(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("sweep", help="many runs, several at once", allow_abbrev=False)
+    command.add_argument("sweep", type=Path, help="a file such as sweeps/mss-2-phantom.yml")
+    _add_parameters(command)
+    command.add_argument("--workers", type=int, metavar="N", help="processes here; by default one a GPU, or one")
+    command.add_argument("--scheduler", metavar="ADDRESS", help="of a dask scheduler, such as tcp://node7:8786")
+    command.add_argument("--dry-run", action="store_true", help="list the runs and stop")
+    command.set_defaults(do=do_sweep)
+
+
+def do_sweep(asked: argparse.Namespace) -> int:
+    from dsnotes.runs.notebook import finished, folder_of
+    from dsnotes.runs.plan import open_plan
+    from dsnotes.runs.sweep import sweep
+
+    plan = open_plan(asked.sweep, _typed(asked.parameter))
+    if asked.dry_run:
+        defaults = {name: one.default for name, one in plan.source.parameters.items()}
+        for values in plan.runs:
+            folder = folder_of(plan.source, values, asked.out)
+            changed = " ".join(f"{k}={v}" for k, v in values.items() if v != defaults[k])
+            print(f"{'done   ' if finished(folder) else 'to do  '} {folder.name}  {changed}")
+        return 0
+    terminal = Terminal()
+    state = sweep(plan, out=asked.out, workers=asked.workers, scheduler=asked.scheduler, look=terminal.sweep)
+    terminal.close()
+    for task in state.failed:
+        print(f"failed twice: {task.folder}: {task.error}", file=sys.stderr)
+    print(f"{len(state.tasks)} runs: {state.count('done')} done now, {state.count('found')} before, "
+          f"{len(state.failed)} failed; in {Path(asked.out).absolute()}")  # fmt: skip
+    return 1 if state.failed else 0
+
+
+def add_table(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("table", help="a paper's table beside ours", allow_abbrev=False)
+    command.add_argument("table", help="such as mu-net-2; `dsnotes systems` names them")
+    command.add_argument("--runs", default="runs", metavar="FOLDER", help="where the runs lie")
+    command.add_argument("--where", action="append", default=[], metavar="NAME=VALUE", help="only runs with this value")
+    command.add_argument(
+        "--to", action="append", default=[], type=Path, metavar="FILE", help=".txt .csv .tex .png .svg .pdf"
+    )
+    command.set_defaults(do=do_table)
+
+
+def do_table(asked: argparse.Namespace) -> int:
+    from dsnotes.runs.tables import compare
+    from dsnotes.runs.writing import save, text
+
+    report = compare(asked.table, asked.runs, where=_typed(asked.where))
+    for file in asked.to:
+        save(report, file)
+    print(text(report))
+    return 0
+
+
+def add_systems(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("systems", help="every system: paper, tables, parameters, multiply-adds")
+    command.add_argument("--table", help="only the rows of this table, such as mss-2")
+    command.add_argument("--names", action="store_true", help="do not build and count them: at once")
+    command.set_defaults(do=do_systems)
+
+
+def do_systems(asked: argparse.Namespace) -> int:
+    from dsnotes.runs.size import listing
+
+    for line in listing(asked.table, count=not asked.names):
+        print(line, flush=True)
+    return 0
+
+
+COMMANDS = (add_run, add_sweep, add_table, add_systems)
+
+
+def means(cases: dict) -> dict[str, str]:
+    """The mean of every figure over the cases in which it is finite."""
+    found = {}
+    for name in dict.fromkeys(key for row in cases.values() for key in row):
+        values = [float(row[name]) for row in cases.values() if row.get(name) is not None]
+        finite = [x for x in values if abs(x) < float("inf")]
+        if finite:
+            left_out = f" ({len(cases) - len(finite)} cases have none)" if len(finite) < len(cases) else ""
+            found[name] = f"{sum(finite) / len(finite):.4g}, mean of {len(finite)}{left_out}"
+    return found
+
+
+def _add_parameters(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
+    command.add_argument("--out", default="runs", metavar="FOLDER", help="where the runs' folders lie")
+
+
+def _typed(pairs: list[str]) -> dict[str, str]:
+    from dsnotes.runs.source import RefusedError
+
+    for pair in pairs:
+        if "=" not in pair:
+            raise RefusedError(f"{pair!r} is no name=value; write for instance epochs=20")
+    return dict(pair.split("=", 1) for pair in pairs)

@@ -1,0 +1,108 @@
+"""The results below a folder, and those among them that stand in one table together."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dsnotes.runs.notebook import FAILURE, RESULT
+from dsnotes.runs.recorded import read_json
+from dsnotes.runs.source import RefusedError
+
+ACROSS = ("fold", "seed")  # what a row is taken over
+DATASETS = {  # a table's word for a dataset -> what its folder may be called
+    "brats": ("brats", "braintumour"),
+    "cardiac": ("cardiac", "heart"),
+    "lnsm": ("lnsm", "deeplesion"),
+    "isbi": ("isbi", "membrane"),
+    "promise": ("promise", "prostate"),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """`cases`: name -> figure -> number; `about`: what else the notebook recorded."""
+
+    folder: Path
+    parameters: dict[str, Any]
+    cases: dict[str, dict[str, float]]
+    about: dict[str, Any]
+    started: str
+    error: str = ""  # of a run that failed
+
+    @property
+    def system(self) -> str:
+        return str(self.about.get("system") or self.parameters.get("system", ""))
+
+    @property
+    def options(self) -> tuple[tuple[str, Any], ...]:
+        return tuple(sorted((self.parameters.get("options") or {}).items()))
+
+    @property
+    def dataset(self) -> str:
+        return str(self.about.get("dataset") or self.parameters.get("data", ""))
+
+    def across(self, name: str) -> Any:
+        return self.parameters.get(name, 0)
+
+
+def results(folder: str | os.PathLike, where: Mapping[str, str] | None = None) -> list[Result]:
+    """Every run below `folder`, done or failed, whose parameters are `where`'s; of equal ones the newest."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise RefusedError(
+            f"there is no folder {folder}; `dsnotes sweep … --out {folder}` fills it, --runs names another"
+        )
+    found = [one for kept in sorted(folder.glob("*/")) if (one := _read(kept)) is not None]
+    known = {name for one in found for name in one.parameters}
+    for name in where or {}:
+        if found and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; the nearest is {near[0]}" if near else ""
+            raise RefusedError(f"no run in {folder} has a parameter {name!r}{hint}")
+    found = [one for one in found if all(_is(one.parameters.get(k), text) for k, text in (where or {}).items())]
+    newest: dict[str, Result] = {}
+    for one in sorted(found, key=lambda one: (not one.error, one.started)):  # one that is done before one that failed
+        newest[f"{one.folder.name.rpartition('-')[0]} {json.dumps(one.parameters, sort_keys=True)}"] = one
+    return list(newest.values())
+
+
+def differing(runs: Iterable[Result]) -> dict[str, list[str]]:
+    """Parameters other than fold, seed and system in which these runs differ, with the values met."""
+    met: dict[str, set[str]] = {}
+    for one in runs:
+        for parameter, value in one.parameters.items():
+            if parameter not in (*ACROSS, "system", "options"):
+                met.setdefault(parameter, set()).add(json.dumps(value, sort_keys=True))
+    return {parameter: sorted(values) for parameter, values in met.items() if len(values) > 1}
+
+
+def is_of(dataset: str, word: str) -> bool:
+    """Whether a folder such as data/Task02_Heart holds what a table calls "cardiac"."""
+    plain = "".join(letter for letter in dataset.lower() if letter.isalnum())
+    return any(alias in plain for alias in DATASETS.get(word.lower(), (word.lower(),)))
+
+
+def _read(folder: Path) -> Result | None:
+    for name in (RESULT, FAILURE):
+        try:
+            content = read_json(folder / name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        cases = {
+            case: {key: float("nan") if x is None else float(x) for key, x in row.items()}
+            for case, row in content.get("cases", {}).items()
+        }
+        return Result(
+            folder, content["parameters"], cases, content.get("about", {}), content["started"], content.get("error", "")
+        )
+    return None
+
+
+def _is(value: Any, text: str) -> bool:
+    return str(value) == text or json.dumps(value) == text or repr(value) == text

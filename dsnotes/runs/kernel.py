@@ -1,0 +1,102 @@
+"""One notebook in one kernel, told about as it goes: papermill's engine, with a time limit for the whole and an account
+of what the kernel used."""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Tell = Callable[[str], object]
+
+
+def execute(
+    notebook: dict,
+    output: Path,
+    *,
+    cwd: Path,
+    environment: dict[str, str],
+    timeout: float | int | None = None,
+    tell: Tell | None = None,
+) -> tuple[Any, dict]:
+    """The executed notebook, saved after every cell, and the kernel's account; a failed cell ends it, but not us."""
+    import nbformat
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import NotebookExecutionManager
+
+    node = nbformat.from_dict(notebook)
+    for cell in node.cells:
+        cell.metadata.setdefault("tags", [])
+    node.metadata["papermill"] = {}
+    deadline = None if timeout is None else time.monotonic() + timeout
+    total = sum(cell.cell_type == "code" for cell in node.cells)
+    account: dict = {}
+
+    class Client(PapermillNotebookClient):
+        at = 0
+
+        def papermill_execute_cells(self) -> None:
+            super().papermill_execute_cells()
+            account.update(self.ask("__import__('dsnotes.runs.usage', fromlist=['usage']).usage()"))
+
+        def ask(self, expression: str) -> dict:
+            sent = self.kc.execute("", silent=True, store_history=False, user_expressions={"said": expression})
+            said = self.wait_for_reply(sent)["content"].get("user_expressions", {}).get("said", {})
+            return ast.literal_eval(said["data"]["text/plain"]) if said.get("status") == "ok" else {}
+
+        async def async_execute_cell(self, cell, cell_index, **kwargs):
+            if cell.cell_type == "code":
+                self.at += 1
+                self.say(cell.source.strip().splitlines()[0] if cell.source.strip() else "")
+            return await super().async_execute_cell(cell, cell_index, **kwargs)
+
+        execute_cell = _sync(async_execute_cell)
+
+        def process_message(self, message, *rest, **kwargs):
+            content = message.get("content", {})
+            if message.get("msg_type") == "stream":
+                self.say(last_line(content.get("text", "")))
+            elif message.get("msg_type") in ("display_data", "update_display_data"):
+                self.say(last_line(content.get("data", {}).get("text/plain", "")))
+            return super().process_message(message, *rest, **kwargs)
+
+        def say(self, what: str) -> None:
+            if tell is not None and what:
+                tell(f"cell {self.at}/{total}  {what}")
+
+    manager = NotebookExecutionManager(node, output_path=str(output), progress_bar=False)
+    manager.notebook_start()
+    client = Client(
+        manager,
+        kernel_name=node.metadata.kernelspec.name,
+        resources={"metadata": {"path": str(cwd)}},
+        timeout_func=None if deadline is None else lambda cell: max(1, round(deadline - time.monotonic())),
+        startup_timeout=120,
+    )
+    client.create_kernel_manager()
+    if hasattr(client.km, "transport_encryption"):  # else ipykernel warns of it in every run
+        client.km.transport_encryption = "auto"
+    try:
+        client.execute(env=environment)
+    finally:
+        manager.notebook_complete()
+    return manager.nb, account
+
+
+def _sync(method: Callable) -> Callable:
+    from nbclient.util import run_sync
+
+    return run_sync(method)
+
+
+def last_line(text: str) -> str:
+    """What a person would read of it: a table's last row beside the names of its columns, else the last line."""
+    lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    if not lines:
+        return ""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    if len(rows) > 2 and len(rows[0]) == len(rows[-1]):
+        return ", ".join(f"{name} {value}" for name, value in zip(rows[0], rows[-1], strict=True) if value)
+    return "" if lines[-1].startswith("<") else lines[-1]

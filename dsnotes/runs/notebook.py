@@ -1,0 +1,196 @@
+"""One parameterised run of a notebook, in a folder named by what it computes.
+
+runs/80_experiment-3f2a9c1d8e4b/
+    notebook.ipynb   as executed; `running.ipynb` until then, `failed.ipynb` beside `failure.json` where it failed
+    result.json      metrics, parameters, versions, commit, device, seconds, peak memory: there when the run is done
+    figures/         every picture of the notebook
+    …                what the notebook keeps there itself, such as checkpoints: a killed run goes on from them
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dsnotes.runs.claims import claimed
+from dsnotes.runs.kernel import Tell, execute
+from dsnotes.runs.pictures import keep_figures
+from dsnotes.runs.recorded import METRICS, RUN, STARTED_FROM, rank, read_json, read_metrics, write_json
+from dsnotes.runs.source import RefusedError, Source, open_source
+
+RESULT, FAILURE = "result.json", "failure.json"
+RUNNING, EXECUTED, FAILED = "running.ipynb", "notebook.ipynb", "failed.ipynb"
+
+
+class FailedError(RuntimeError):
+    """A cell raised, the kernel died or the time was up; `traceback` says which, `folder` keeps all of it."""
+
+    def __init__(self, message: str, folder: Path, traceback: str = "") -> None:
+        super().__init__(message)
+        self.folder, self.traceback = folder, traceback
+
+
+@dataclass(frozen=True)
+class Run:
+    folder: Path
+    result: dict
+    fresh: bool  # False: it had been done before
+
+
+def run(
+    notebook: str | os.PathLike,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    out: str | os.PathLike = "runs",
+    timeout: float | int | None = None,
+    tell: Tell | None = None,
+    started_from: str | os.PathLike | None = None,
+) -> Run:
+    """Execute the notebook with these parameters, unless that has been done; `timeout` seconds are for all of it.
+
+    `tell` is called with a line on every change. Raises `RefusedError` for what the notebook does not take,
+    `BusyError` where another process is at it, `FailedError` where the notebook fails: its folder keeps the traceback.
+    """
+    source = open_source(notebook)
+    values = source.check(parameters or {})
+    if timeout is not None and timeout <= 0:
+        raise RefusedError(f"timeout={timeout} leaves no time; give seconds, such as timeout=3600, or leave it out")
+    folder = folder_of(source, values, out)
+    if (done := finished(folder)) is not None:
+        return Run(folder, done, fresh=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if rank() > 0:
+            return _assist(source, values, folder, timeout=timeout, started_from=started_from)
+        with claimed(folder) as claim:
+            if (done := finished(folder)) is not None:  # while this one was reaching for the claim
+                return Run(folder, done, fresh=False)
+            result = _execute(source, values, folder, timeout=timeout, tell=tell, started_from=started_from)
+            if not claim.held():
+                raise FailedError("another process has taken this run over while this one was asleep", folder)
+            write_json(folder / RESULT, result)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise RefusedError(
+                f"no space left for {folder} ({error.strerror}): free some and run the same command again, it goes on "
+                f"from what is kept"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise RefusedError(
+                f"{out} cannot be written to ({error.strerror}); give a folder of yours by --out"
+            ) from error
+        raise
+    return Run(folder, result, fresh=True)
+
+
+def folder_of(source: Source, values: Mapping[str, Any], out: str | os.PathLike) -> Path:
+    return Path(out).absolute() / f"{source.name}-{source.identity(values)}"
+
+
+def finished(folder: Path) -> dict | None:
+    try:
+        return read_json(folder / RESULT)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _execute(source: Source, values: dict, folder: Path, *, timeout, tell, started_from) -> dict:
+    started, clock = datetime.now(UTC), time.perf_counter()
+    for stale in (METRICS, FAILURE, FAILED, RUNNING):
+        (folder / stale).unlink(missing_ok=True)
+    failure = traceback = ""
+    account: dict = {}
+    node: Any = None
+    try:
+        node, account = execute(
+            source.filled(values),
+            folder / RUNNING,
+            cwd=source.path.absolute().parent,
+            environment=_environment(folder, started_from),
+            timeout=timeout,
+            tell=tell,
+        )
+        failure, traceback = _error(node)
+    except Exception as error:
+        failure, traceback = _from_outside(error, timeout)
+        if not failure:
+            raise
+    about = {
+        "notebook": source.path.name,
+        "parameters": values,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - clock, 2),
+        "commit": _commit(source.path.absolute().parent),
+        **account,
+    }
+    if failure:
+        write_json(folder / FAILURE, {**about, "error": failure, "traceback": traceback, **read_metrics(folder)})
+        if (folder / RUNNING).exists():
+            os.replace(folder / RUNNING, folder / FAILED)
+        raise FailedError(failure, folder, traceback)
+    figures = keep_figures(node, folder / "figures")
+    os.replace(folder / RUNNING, folder / EXECUTED)
+    return {**about, "figures": figures, **read_metrics(folder)}
+
+
+def _assist(source: Source, values: dict, folder: Path, *, timeout, started_from) -> Run:
+    """One of several processes of torchrun that is not the first: it computes along and keeps only its notebook."""
+    (folder / "ranks").mkdir(exist_ok=True)
+    node, account = execute(
+        source.filled(values),
+        folder / "ranks" / f"{rank()}.ipynb",
+        cwd=source.path.absolute().parent,
+        environment=_environment(folder, started_from),
+        timeout=timeout,
+    )
+    failure, traceback = _error(node)
+    if failure:
+        raise FailedError(f"process {rank()}: {failure}", folder, traceback)
+    return Run(folder, account, fresh=True)
+
+
+def _environment(folder: Path, started_from: str | os.PathLike | None) -> dict[str, str]:
+    environment = {**os.environ, RUN: str(folder), STARTED_FROM: str(Path(started_from or "").absolute())}
+    environment.pop("MPLBACKEND", None)  # a notebook draws with its kernel's own
+    return environment
+
+
+def _error(node: Any) -> tuple[str, str]:
+    """What a cell raised in one line, and its traceback; empty where none did."""
+    for number, cell in enumerate(node.cells):
+        for output in cell.get("outputs", []):
+            if output["output_type"] == "error" and (output["ename"], output["evalue"]) != ("SystemExit", "0"):
+                said = output["evalue"].strip().splitlines() or [""]
+                text = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output["traceback"]))
+                return f"cell {number}: {output['ename']}: {said[0]}", text
+    return "", ""
+
+
+def _from_outside(error: Exception, timeout: float | int | None) -> tuple[str, str]:
+    """What ended the kernel rather than a cell; empty where it is none of these."""
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
+    if isinstance(error, CellTimeoutError):
+        return f"not done after {timeout} s: allow more by --timeout", str(error)
+    if isinstance(error, DeadKernelError):
+        return "the kernel died; where memory ran out, a smaller batch or patch needs less", str(error)
+    return "", ""
+
+
+def _commit(folder: Path) -> str | None:
+    """The commit of the repository that the notebook lies in, with a + where it was changed since."""
+    ask = {"cwd": folder, "capture_output": True, "text": True, "check": True}
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], **ask).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **ask).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+" if changed else "")

@@ -1,0 +1,55 @@
+"""How large a system is: parameters and multiply-adds at its paper's size, without the memory to hold it.
+
+Built on torch's "meta" device, where tensors have shapes and no content.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+from dsnotes.papers import build, recipes, systems
+from dsnotes.runs.published import short, tables
+from dsnotes.runs.source import RefusedError
+
+DEFAULT = {2: (256, 256), 3: (64, 64, 64)}  # where the paper's settings name no patch
+
+
+def size(name: str) -> tuple[int, int, tuple[int, ...]]:
+    """Parameters, multiply-adds of one image through the network as trained, and that image's size."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*was built without teacher=")  # its weights are not looked at
+        system = build(name)
+    network = system.network.eval()
+    stride = network.backbone.stride
+    space = tuple(-(-n // s) * s for n, s in zip(system.settings.patch or DEFAULT[system.dims], stride, strict=True))
+    image = torch.empty(1, network.backbone.in_channels, *space, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(image)
+    return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2, space
+
+
+def papers_of(name: str) -> list[str]:
+    """The stems of the papers in whose tables it has a row."""
+    known = {short(stem): stem for stem, _ in tables().values()}
+    return list(dict.fromkeys(known[table.rpartition("-")[0]] for table in recipes()[name].tables))
+
+
+def listing(table: str | None = None, *, count: bool = True) -> Iterator[str]:
+    """Lines for a terminal, each as soon as it is known."""
+    try:
+        names = list(systems(table))
+    except ValueError as error:
+        raise RefusedError(str(error)) from None
+    wide = max(map(len, names))
+    sizes = f"{'parameters':>13} {'G mult-adds':>11}  {'of an image of':16}" if count else ""
+    yield f"{'system':{wide}} {sizes} {'papers':24} tables"
+    for name in names:
+        columns = ""
+        if count:
+            parameters, madds, space = size(name)
+            columns = f"{parameters:13,} {madds / 1e9:11,.1f}  {' × '.join(map(str, space)):16}"
+        yield f"{name:{wide}} {columns} {', '.join(papers_of(name)):24} {', '.join(recipes()[name].tables)}".rstrip()

@@ -1,0 +1,192 @@
+"""A notebook as it is about to be run: its cells, and the one annotated cell of parameters.
+
+papermill takes any name and any value and says nothing; here every name and type is held against the cell
+
+    epochs: int = 20  # rounds of training
+
+which is read, not executed, so that a wrong one is refused before anything starts.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import io
+import json
+import os
+import tokenize
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dsnotes.runs.annotations import convert, fits, parse
+
+
+class RefusedError(ValueError):
+    """What was asked for cannot be; the message is one line and holds the remedy."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    name: str
+    kind: str  # the annotation, as written
+    default: Any
+    help: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.kind} = {self.default!r}" + (f"  # {self.help}" if self.help else "")
+
+
+@dataclass(frozen=True)
+class Source:
+    """`cells` as nbformat has them; `place` is the index of the parameters' cell, None where there is none."""
+
+    path: Path
+    notebook: dict
+    parameters: dict[str, Parameter]
+    place: int | None
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Every parameter with its value, given or default; a wrong name or type is refused."""
+        values = {name: one.default for name, one in self.parameters.items()}
+        for name, value in given.items():
+            one = self.parameter(name)
+            if not fits(value, one.kind):
+                raise RefusedError(self._wrong_type(one, repr(value), type(value).__name__))
+            values[name] = convert(value, one.kind)
+        return values
+
+    def read(self, texts: Mapping[str, str]) -> dict[str, Any]:
+        """`name=value` as typed on a command line, each by its parameter's annotation."""
+        values = {}
+        for name, text in texts.items():
+            one = self.parameter(name)
+            try:
+                values[name] = parse(text, one.kind)
+            except ValueError:
+                raise RefusedError(self._wrong_type(one, text, "text")) from None
+        return values
+
+    def parameter(self, name: str) -> Parameter:
+        if name in self.parameters:
+            return self.parameters[name]
+        near = difflib.get_close_matches(name, self.parameters, n=1, cutoff=0.4)
+        if near:
+            raise RefusedError(f"{self.path.name} has no parameter {name!r}; the nearest is {self.parameters[near[0]]}")
+        offered = ", ".join(self.parameters) or "none: tag its parameters' cell with 'parameters'"
+        raise RefusedError(f"{self.path.name} has no parameter {name!r}; its parameters: {offered}")
+
+    def _wrong_type(self, one: Parameter, came: str, kind: str) -> str:
+        example = one.default
+        if one.kind == "bool" and came.strip("'\"").lower() in ("true", "false"):
+            example = came.strip("'\"").lower() == "true"
+        what = f" ({one.help})" if one.help else ""
+        return f"{one.name}={came} is {kind}, but {one.name} is {one.kind}{what}; write {one.name}={example!r}"
+
+    def identity(self, values: Mapping[str, Any]) -> str:
+        """A hash of what is computed: the code outside of the parameters' cell, and every parameter's value.
+
+        Prose, outputs and the file's kind take no part, so both members of a pair have one identity.
+        """
+        code = [
+            "".join(cell["source"]).strip()
+            for place, cell in enumerate(self.notebook["cells"])
+            if cell["cell_type"] == "code" and place != self.place
+        ]
+        text = json.dumps({"code": code, "parameters": dict(values)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def filled(self, values: Mapping[str, Any]) -> dict:
+        """The notebook with a cell behind the parameters that assigns what differs from the defaults."""
+        notebook = json.loads(json.dumps(self.notebook))
+        changed = {name: value for name, value in values.items() if value != self.parameters[name].default}
+        if changed:
+            cell = {
+                "cell_type": "code",
+                "id": "injected-parameters",
+                "execution_count": None,
+                "metadata": {"tags": ["injected-parameters"]},
+                "outputs": [],
+                "source": "# Given to this run\n" + "\n".join(f"{name} = {_code(v)}" for name, v in changed.items()),
+            }
+            notebook["cells"].insert(self.place + 1, cell)
+        return notebook
+
+
+def open_source(path: str | os.PathLike) -> Source:
+    """The `.py` or the `.ipynb` of a pair."""
+    path = Path(path)
+    if not path.is_file():
+        beside = [p.name for p in path.parent.glob("*") if p.suffix in (".py", ".ipynb")]
+        near = [f"; did you mean {path.parent / name}?" for name in difflib.get_close_matches(path.name, beside, n=1)]
+        raise RefusedError(f"there is no notebook {path}" + "".join(near))
+    if path.suffix == ".ipynb":
+        try:
+            notebook = json.loads(path.read_text(encoding="utf-8"))
+            cells, metadata = notebook["cells"], notebook["metadata"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RefusedError(
+                f"{path} is no notebook ({error}); open it in JupyterLab, or give the .py beside it"
+            ) from None
+    elif path.suffix == ".py":
+        import jupytext
+
+        notebook = json.loads(jupytext.writes(jupytext.read(path), fmt="ipynb"))
+        cells, metadata = notebook["cells"], notebook["metadata"]
+    else:
+        raise RefusedError(f"{path} is neither .ipynb nor .py; give one member of a notebook's pair")
+    if not metadata.get("kernelspec", {}).get("name"):
+        raise RefusedError(
+            f"{path} names no kernel; copy the '# ---' header of another notebook's .py, or save it in Jupyter"
+        )
+    for cell in cells:
+        cell["source"] = "".join(cell["source"])
+    tagged = [i for i, cell in enumerate(cells) if "parameters" in cell["metadata"].get("tags", [])]
+    if len(tagged) > 1:
+        raise RefusedError(f"{path} has {len(tagged)} cells tagged 'parameters'; keep one")
+    place = tagged[0] if tagged else None
+    found = {} if place is None else _parameters(cells[place]["source"], path)
+    return Source(path, notebook, found, place)
+
+
+def _parameters(code: str, path: Path) -> dict[str, Parameter]:
+    try:
+        body = ast.parse(code).body
+    except SyntaxError as error:
+        raise RefusedError(
+            f"{path}: the parameters' cell is no Python ({error.msg}: {error.text!r}); mend it"
+        ) from None
+    comments = {
+        token.start[0]: token.string.lstrip("# ").strip()
+        for token in tokenize.generate_tokens(io.StringIO(code).readline)
+        if token.type == tokenize.COMMENT
+    }
+    found = {}
+    for node in body:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
+            raise RefusedError(
+                f"{path}: {ast.unparse(node)!r} in the parameters' cell has no type; write name: type = default  # help"
+            )
+        try:
+            default = ast.literal_eval(node.value)
+        except ValueError:
+            raise RefusedError(
+                f"{path}: the default of {node.target.id} is no plain value but {ast.unparse(node.value)!r}; "
+                f"compute in another cell"
+            ) from None
+        kind = ast.unparse(node.annotation)
+        found[node.target.id] = Parameter(
+            node.target.id, kind, convert(default, kind), comments.get(node.end_lineno, "")
+        )
+    return found
+
+
+def _code(value: Any) -> str:
+    """The value as Python source; repr of a float that is not finite is none."""
+    return f"float({str(value)!r})" if isinstance(value, float) and not abs(value) < float("inf") else repr(value)

@@ -1,0 +1,156 @@
+"""Many runs on dask.distributed: two on a laptop, one a GPU, or as many as a cluster has workers.
+
+What is done is known by its folder alone, so a sweep that was killed goes on where it stopped, and two sweeps into one
+folder share the work: each run is claimed by the process that computes it, and waited for by the others.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dsnotes.runs.claims import BusyError
+from dsnotes.runs.cluster import connected
+from dsnotes.runs.notebook import FailedError, finished, folder_of, run
+from dsnotes.runs.plan import Plan
+from dsnotes.runs.source import RefusedError
+
+TRIES = 2  # a run that fails is tried once more
+WAIT = 1.0  # seconds between two looks at the workers
+PROGRESS = "progress.txt"
+
+
+@dataclass
+class Task:
+    values: dict[str, Any]
+    folder: Path
+    state: str = "waiting"  # waiting, running, elsewhere, done, found, failed
+    tries: int = 0
+    error: str = ""
+    looked: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def over(self) -> bool:
+        return self.state in ("done", "found", "failed")
+
+
+@dataclass
+class Sweep:
+    tasks: list[Task]
+    started: float = field(default_factory=time.monotonic)
+
+    def count(self, *states: str) -> int:
+        return sum(task.state in states for task in self.tasks)
+
+    @property
+    def failed(self) -> list[Task]:
+        return [task for task in self.tasks if task.state == "failed"]
+
+
+Look = Callable[[Sweep], object]
+
+
+def sweep(
+    plan: Plan,
+    *,
+    out: str | os.PathLike = "runs",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    look: Look | None = None,
+) -> Sweep:
+    """Do what is not done yet; `look` is called about once a second. A run that fails twice is left as failed.
+
+    Without `scheduler` (an address such as tcp://node7:8786) `workers` processes are started here: as many as there
+    are GPUs, each with its own, or one where there is none.
+    """
+    state = Sweep([Task(values, folder_of(plan.source, values, out)) for values in plan.runs])
+    for task in state.tasks:
+        if finished(task.folder) is not None:
+            task.state = "found"
+    if not all(task.over for task in state.tasks):
+        with connected(workers, scheduler) as client:
+            _drive(client, plan, state, out, look)
+    if look is not None:
+        look(state)
+    return state
+
+
+def _drive(client: Any, plan: Plan, state: Sweep, out: str | os.PathLike, look: Look | None) -> None:
+    from distributed import wait
+    from distributed.scheduler import KilledWorker
+
+    flying: dict[Any, Task] = {}
+    path, home = plan.source.path.absolute(), Path().absolute()
+    while not all(task.over for task in state.tasks):
+        slots = sum(client.nthreads().values()) - len(flying)
+        now = time.monotonic()
+        for task in state.tasks:
+            ready = task.state == "waiting" or (task.state == "elsewhere" and now - task.looked > WAIT)
+            if slots > 0 and ready:
+                if task.state == "elsewhere" and finished(task.folder) is not None:
+                    task.state = "found"
+                    continue
+                task.state, slots = "running", slots - 1
+                future = client.submit(
+                    work, path, task.values, Path(out).absolute(), plan.timeout, home, pure=False, retries=0
+                )
+                flying[future] = task
+        if look is not None:
+            look(state)
+        if flying:
+            try:
+                wait(list(flying), timeout=WAIT, return_when="FIRST_COMPLETED")
+            except TimeoutError:
+                continue
+        else:
+            time.sleep(WAIT)
+        for future in [future for future in flying if future.done()]:
+            task = flying.pop(future)
+            try:
+                task.state, task.error, task.seconds = future.result()
+            except KilledWorker as error:
+                task.state, task.error = (
+                    "failed",
+                    f"its worker died twice ({error.last_worker.address}): out of memory?",
+                )
+                task.tries = TRIES
+            except Exception as error:  # the worker could not even begin: another dsnotes there, no such path
+                task.state, task.error = "failed", f"{type(error).__name__}: {error}"
+            if task.state == "elsewhere":
+                task.looked = time.monotonic()
+            if task.state == "failed":
+                task.tries += 1
+                task.state = "waiting" if task.tries < TRIES else "failed"
+            future.release()
+
+
+def work(path: Path, values: dict, out: Path, timeout: float | int | None, home: Path) -> tuple[str, str, float]:
+    """One run on a worker: its state, its error and its seconds."""
+    try:
+        found = run(path, values, out=out, timeout=timeout, started_from=home, tell=_noted(path, values, out))
+    except BusyError as error:
+        return "elsewhere", str(error), 0.0
+    except (FailedError, RefusedError) as error:
+        return "failed", str(error), 0.0
+    return ("done" if found.fresh else "found"), "", float(found.result["seconds"])
+
+
+def _noted(path: Path, values: dict, out: Path) -> Callable[[str], object]:
+    """Leaves the latest line in the run's folder, for whoever started the sweep to read."""
+    from dsnotes.runs.source import open_source
+
+    note = folder_of(open_source(path), values, out) / PROGRESS
+    last = 0.0
+
+    def tell(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > WAIT:
+            last = time.monotonic()
+            note.write_text(line, encoding="utf-8")
+
+    return tell

@@ -1,0 +1,244 @@
+"""A published table beside what our runs gave: means, spreads, tests against the starred row, and what is missing.
+
+A figure of a case is its mean over the seeds; a row's mean is that over the cases, whose folds together are the
+dataset. `± cases` is the standard deviation over the cases, `± seeds` that of the seeds' own means. The starred row is
+tested against each of the others on the cases that both have, by a paired t-test and by Wilcoxon's signed ranks, each
+corrected by Holm for the number of rows in the column.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dsnotes.metrics import holm, paired_t_test, wilcoxon
+from dsnotes.runs.collect import ACROSS, Result, differing, is_of, results
+from dsnotes.runs.published import Column, Published, published
+from dsnotes.runs.source import RefusedError
+
+
+@dataclass
+class Cell:
+    """`p_t` and `p_w` are Holm's corrected p-values of the difference to the starred row."""
+
+    mean: float
+    over_cases: float | None = None
+    over_seeds: float | None = None
+    cases: int = 0
+    seeds: int = 0
+    p_t: float | None = None
+    p_w: float | None = None
+    difference: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """`printed[row][column]` is the paper's, `ours[row][column]` a `Cell`; what we have not is absent from `ours`."""
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    printed: dict[str, dict[str, object]]
+    ours: dict[str, dict[str, Cell]]
+    starred: str | None
+    dataset: str
+    runs: int
+    missing: tuple[str, ...]
+    notes: tuple[str, ...]
+    slips: tuple[str, ...]
+
+
+def compare(table: str, runs: str | os.PathLike, *, where: Mapping[str, str] | None = None) -> Report:
+    """The table's rows as printed and as the runs below a folder fill them; `where` narrows the runs down."""
+    paper = published(table)
+    found = results(runs, where)
+    rows = {
+        row: [r for r in found if (r.system, r.options) == (filler.system, filler.options)]
+        for row, filler in paper.fillers.items()
+    }
+    mine = [r for of_row in rows.values() for r in of_row]
+    dataset = _one_dataset(mine)
+    for row, of_row in rows.items():
+        _refuse_mixture(row, [r for r in of_row if not r.error])
+    columns = _columns(paper, dataset)
+    done = {row: [r for r in of_row if not r.error and r.cases] for row, of_row in rows.items()}
+    ours = {row: _cells(row, of_row, columns) for row, of_row in done.items() if of_row}
+    starred = paper.table.starred
+    if starred in ours:
+        _test(done, starred, columns, ours)
+    names = tuple(columns) or paper.table.columns
+    return Report(
+        name=table,
+        caption=paper.table.caption,
+        columns=names,
+        printed={row: _as_printed(paper, row, names) for row in paper.table.rows},
+        ours=ours,
+        starred=starred,
+        dataset=dataset,
+        runs=sum(map(len, done.values())),
+        missing=tuple(_missing(paper, rows, done, columns)),
+        notes=tuple(_notes(paper, mine, columns, dataset, ours)),
+        slips=paper.table.slips,
+    )
+
+
+def _one_dataset(runs: list[Result]) -> str:
+    names = sorted({r.dataset for r in runs})
+    if len(names) > 1:
+        values = sorted({str(r.parameters.get("data")) for r in runs})
+        raise RefusedError(
+            f"these runs are on {len(names)} datasets ({', '.join(names)}), which no row mixes; "
+            f"choose one by --where data={values[0]}"
+        )
+    return names[0] if names else ""
+
+
+def _refuse_mixture(row: str, runs: list[Result]) -> None:
+    if unequal := differing(runs):
+        name, values = next(iter(unequal.items()))
+        raise RefusedError(
+            f"the runs of row {row!r} differ in more than fold and seed: {_listed(unequal)}; "
+            f"choose by --where {name}={values[0]}"
+        )
+
+
+def _listed(unequal: dict[str, list[str]]) -> str:
+    return "; ".join(f"{name} ({', '.join(values)})" for name, values in unequal.items())
+
+
+def _columns(paper: Published, dataset: str) -> dict[str, Column]:
+    """Those of our dataset, or of the table's first where ours is another (a phantom), and those of no dataset."""
+    datasets = list(dict.fromkeys(c.dataset for c in paper.columns.values() if c.dataset))
+    ours = [d for d in datasets if is_of(dataset, d)] or datasets[:1]
+    return {name: column for name, column in paper.columns.items() if column.dataset in (None, *ours)}
+
+
+def _values(runs: list[Result], key: str) -> dict[str, float]:
+    """Case -> mean over the seeds; infinite where any seed's is, since a mean of the others would flatter."""
+    gathered: dict[str, list[float]] = {}
+    for one in runs:
+        for case, row in one.cases.items():
+            if key in row:
+                gathered.setdefault(case, []).append(row[key])
+    return {case: float(np.mean(values)) for case, values in gathered.items()}
+
+
+def _statistic(values: dict[str, float], column: Column) -> float:
+    x = np.array([v for v in values.values() if np.isfinite(v)])
+    if not len(x):
+        return float("nan")
+    how = {"mean": np.mean, "median": np.median, "sum": np.sum, "std": lambda x: np.std(x, ddof=min(1, len(x) - 1))}
+    return float(how[column.how](x))
+
+
+def _figure(runs: list[Result], column: Column, key: str) -> float:
+    """The column's figure over these runs."""
+    if column.how == "run":
+        values = [float(r.about["run"][key]) for r in runs if r.about.get("run", {}).get(key) is not None]
+        return float(np.mean(values)) if values else float("nan")
+    if column.how == "pooled":
+        of = key.removeprefix("f1")
+        seeds = [_pooled([r for r in runs if r.across("seed") == s], of) for s in {r.across("seed") for r in runs}]
+        return float(np.mean(seeds))
+    return _statistic(_values(runs, key), column)
+
+
+def _pooled(runs: list[Result], of: str) -> float:
+    """2 ΣTP / (2 ΣTP + ΣFP + ΣFN) over all cases."""
+    tp, fp, fn = (
+        sum(row[f"{name}{of}"] for r in runs for row in r.cases.values() if f"{name}{of}" in row)
+        for name in ("tp", "fp", "fn")
+    )
+    return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else float("nan")
+
+
+def _cells(row: str, runs: list[Result], columns: dict[str, Column]) -> dict[str, Cell]:
+    cells = {}
+    seeds = sorted({r.across("seed") for r in runs}, key=str)
+    for name, column in columns.items():
+        key, scale = column.key.format(row=row), 100 if column.percent else 1
+        mean = _figure(runs, column, key)
+        if not np.isfinite(mean):
+            continue
+        cell = Cell(scale * mean, seeds=len(seeds))
+        if len(seeds) > 1:
+            of_seeds = [_figure([r for r in runs if r.across("seed") == s], column, key) for s in seeds]
+            cell.over_seeds = scale * float(np.std(of_seeds, ddof=1))
+        finite = [v for v in _values(runs, key).values() if np.isfinite(v)]
+        cell.cases = len(finite)
+        if column.how == "mean" and len(finite) > 1:
+            cell.over_cases = scale * float(np.std(finite, ddof=1))
+        cells[name] = cell
+    return cells
+
+
+def _test(done: dict[str, list[Result]], starred: str, columns: dict[str, Column], ours: dict) -> None:
+    """Fills `p_t` and `p_w` of every row but the starred, in the columns that are means over cases."""
+    for name, column in columns.items():
+        if column.how not in ("mean", "median"):
+            continue
+        tested: dict[str, tuple] = {}
+        best = _values(done[starred], column.key.format(row=starred))
+        for row in ours:
+            other = _values(done[row], column.key.format(row=row))
+            both = [c for c in best if c in other and np.isfinite(best[c]) and np.isfinite(other[c])]
+            if row == starred or name not in ours[row] or len(both) < 2:
+                continue
+            pair = [best[c] for c in both], [other[c] for c in both]
+            tested[row] = paired_t_test(*pair), wilcoxon(*pair)
+        for row, p_t, p_w in zip(
+            tested, holm([t.p for t, _ in tested.values()]), holm([w.p for _, w in tested.values()]), strict=True
+        ):
+            cell = ours[row][name]
+            cell.p_t, cell.p_w, cell.difference = p_t, p_w, -tested[row][0].difference * (100 if column.percent else 1)
+
+
+def _as_printed(paper: Published, row: str, names: tuple[str, ...]) -> dict[str, object]:
+    whole = dict(zip(paper.table.columns, paper.table.rows[row], strict=False))
+    return {name: whole[name] for name in names if whole.get(name) is not None}
+
+
+def _missing(paper: Published, rows: dict, done: dict, columns: dict[str, Column]) -> list[str]:
+    """What a reader must know before comparing: rows, folds, seeds and cases that are not there."""
+    lines = [f"{row}: nothing here fills this row" for row in paper.table.rows if row not in paper.fillers]
+    if not paper.fillers:
+        return [f"{paper.name}: no system of dsnotes fills this table"]
+    wanted = {(r.across("fold"), r.across("seed")) for of_row in rows.values() for r in of_row}
+    everybody = {case for of_row in done.values() for r in of_row for case in r.cases}
+    for row, of_row in rows.items():
+        failed = [r for r in of_row if r.error]
+        lines += [f"{row}: failed, {r.error} ({r.folder})" for r in failed]
+        if not done[row]:
+            lines += [f"{row}: no run"] if not failed else []
+            continue
+        lacking = sorted(wanted - {(r.across("fold"), r.across("seed")) for r in done[row]}, key=str)
+        lines += [f"{row}: no run for {', '.join(f'fold {f} seed {s}' for f, s in lacking)}"] if lacking else []
+        own = {case for r in done[row] for case in r.cases}
+        lines += [f"{row}: {len(everybody - own)} of {len(everybody)} cases"] if everybody - own else []
+        for name, column in columns.items():
+            values = _values(done[row], column.key.format(row=row))
+            left_out = [case for case, x in values.items() if not np.isfinite(x)]
+            if left_out and column.how != "run":
+                lines.append(f"{row}, {name}: {len(left_out)} of {len(values)} cases have no finite value")
+            if not values and column.how in ("mean", "median", "sum", "std"):
+                lines.append(f"{row}, {name}: the runs recorded no {column.key.format(row=row)!r}")
+    return lines
+
+
+def _notes(paper: Published, runs: list[Result], columns: dict[str, Column], dataset: str, ours: dict) -> list[str]:
+    notes = []
+    if unequal := differing(runs):
+        notes.append(f"rows differ in {_listed(unequal)}")
+    others = {c.dataset for c in columns.values() if c.dataset and not is_of(dataset, c.dataset)}
+    if dataset and others:
+        notes.append(f"print is of {', '.join(sorted(others))}, ours of {dataset}: compare differences, not numbers")
+    if runs and not any(r.across(name) for r in runs for name in ACROSS):
+        notes.append("one fold and one seed: the spread over seeds is unknown")
+    if paper.table.starred is None and paper.fillers:
+        notes.append("print stars no row, so none is tested")
+    elif runs and paper.fillers and paper.table.starred not in ours:
+        notes.append(f"{paper.table.starred}, the row that the others are tested against, has no run")
+    return notes
