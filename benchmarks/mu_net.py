@@ -1,0 +1,72 @@
+"""What µ-Net's supervision costs: a training step of each system of Table 5 against the plain U-Net's.
+
+    python benchmarks/mu_net.py [--write]
+
+All take the same batch through the same backbone, forward, backward and Adam. Beside ours stand the ratio of forward
+operations alone, what a machine would need on which nothing but convolutions costs, and the paper's of hours an epoch.
+With batch norm the image and the mask each go through by themselves, for each has statistics of its own; with
+`--norm instance` both go through as one batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from statistics import median
+
+import torch
+from timing import keep, machine, ratio, table, take_turns
+
+from dsnotes.papers import build, mu_net
+from dsnotes.training.precision import Terms, flops
+
+SYSTEMS = ("unet-2d", "unet-deep", "unet-auto", "mu-net-seg", "mu-net-rec", "mu-net-hyb")
+HOURS = {name: row[0] for name, row in mu_net.TABLES[5].rows.items()}  # an epoch of BraTS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--norm", default="batch", choices=("batch", "instance"))
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    space = (options.batch, options.size, options.size)
+    batch = {"image": torch.randn(options.batch, 1, *space[1:]), "label": (torch.rand(space) > 0.9).long()}
+    ways, work = {}, {}
+    for name in SYSTEMS:
+        torch.manual_seed(0)
+        system = build(name, width=options.width, norm=options.norm)
+        ways[name] = partial(system.make_step(system, system.settings), batch)
+        work[name] = flops(Terms(system.network, system.objective), batch)
+    seconds = take_turns(ways, options.rounds)
+    plain = SYSTEMS[0]
+    rows = [
+        [
+            f"`{name}`",
+            f"{median(seconds[name]) * 1e3:.0f}",
+            f"{ratio(seconds[name], seconds[plain]):.2f}",
+            f"{work[name] / work[plain]:.2f}",
+            f"{HOURS[name] / HOURS[plain]:.2f}",
+        ]
+        for name in SYSTEMS
+    ]
+    text = "\n".join(
+        [
+            "## µ-Net",
+            "",
+            f"`python benchmarks/mu_net.py` on a {machine()}: 2-D, width {options.width}, {options.norm} norm, "
+            f"{options.batch} × {options.size}², {options.rounds} rounds.",
+            "",
+            table(["step", "ms", "×", "× in forward convolutions", "× in print (BraTS)"], rows),
+        ]
+    )
+    print(text)
+    if options.write:
+        keep("mu_net", text)
+
+
+if __name__ == "__main__":
+    main()
