@@ -15,6 +15,7 @@ from urllib.error import HTTPError
 from bring.download import CHUNK, FULL, DownloadError, ask, no_space, persistently, require_space
 
 JUNK = re.compile(r"(^|/)(\._[^/]*|\.DS_Store|__MACOSX|Thumbs\.db)(/|$)")  # what macOS and Windows leave in archives
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error)
 BUFFER = 1 << 16  # of a remote archive: a header or two, and small enough for hundreds of them
 
 
@@ -23,24 +24,32 @@ class Archive:
 
     def __init__(self, source: Path | io.BufferedIOBase, name: str) -> None:
         self.name = name
+        self._file = source.open("rb") if isinstance(source, Path) else source
         try:
-            if name.lower().endswith(".zip") or name.lower().endswith(".whl"):
-                self._open = zipfile.ZipFile(source)
-                members = {info.filename: info for info in self._open.infolist() if not info.is_dir()}
-                odd = [n for n, info in members.items() if info.external_attr >> 16 & 0o170000 == 0o120000]
-            else:
-                stream = {"name": source} if isinstance(source, Path) else {"fileobj": source}
-                self._open = tarfile.open(**stream)  # noqa: SIM115
-                members = {info.name: info for info in self._open if not info.isdir()}
-                odd = [n for n, info in members.items() if not info.isfile()]
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
-            raise ValueError(f"{name} is no archive or is damaged ({error}). Delete it, and fetch it again.") from error
-        if odd := [*odd, *filter(leads_elsewhere, members)]:
+            members = self._listed()
+            if odd := next((name for name, (_, plain) in members.items() if not plain or leads_elsewhere(name)), None):
+                raise ValueError(
+                    f"{self.name} holds {odd!r}, a link or a path that leads out of the folder it is unpacked in. "
+                    f"Nothing was taken from it; report it to the source."
+                )
+        except BaseException:
+            self.close()
+            raise
+        self._members = {n.removeprefix("./"): info for n, (info, _) in members.items() if not JUNK.search(n)}
+
+    def _listed(self) -> dict:
+        """Name -> (its entry, whether it is a plain file), folders left out."""
+        try:
+            if self.name.lower().endswith((".zip", ".whl")):
+                self._open = zipfile.ZipFile(self._file)
+                infos = [info for info in self._open.infolist() if not info.is_dir()]
+                return {info.filename: (info, info.external_attr >> 28 != 0o12) for info in infos}
+            self._open = tarfile.open(fileobj=self._file)  # noqa: SIM115
+            return {info.name: (info, info.isfile()) for info in self._open if not info.isdir()}
+        except DAMAGED as error:
             raise ValueError(
-                f"{name} holds {odd[0]!r}, a link or a path that leads out of the folder it is unpacked in. Nothing "
-                f"was taken from it; report it to the source."
-            )
-        self._members = {n.removeprefix("./"): info for n, info in members.items() if not JUNK.search(n)}
+                f"{self.name} is no archive or is damaged ({error}). Delete it, and fetch it again."
+            ) from error
 
     @property
     def names(self) -> list[str]:
@@ -65,7 +74,7 @@ class Archive:
         try:
             with self._stream(name) as stream, part.open("wb") as out:
                 shutil.copyfileobj(stream, out, 8 * CHUNK)
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
+        except DAMAGED as error:
             raise ValueError(f"{name} in {self.name} is damaged ({error}). Delete the archive, fetch again.") from error
         except OSError as error:
             raise (no_space(error, part) if error.errno in FULL else error) from error
@@ -79,7 +88,7 @@ class Archive:
             return stream.read()
 
     def close(self) -> None:
-        self._open.close()
+        self._file.close()
 
     def __enter__(self) -> Archive:
         return self
@@ -169,5 +178,5 @@ class RangeFile(io.RawIOBase):
                 raise ConnectionError("closed before a byte came")
             return len(got) >= count
 
-        persistently(attempt, self.url, wait=self.wait)
+        persistently(attempt, self.url)
         return bytes(got)

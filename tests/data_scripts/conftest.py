@@ -9,6 +9,7 @@ import threading
 from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -52,6 +53,8 @@ class Web:
         if self.status[path]:
             code, headers = self.status[path].pop(0)
             return _send(request, code, headers, b"")
+        if "list-type=2" in query:  # S3: what a bucket holds below a prefix
+            return _send(request, 200, {"Content-Type": "application/xml"}, self._bucket(path, query))
         if path in self.redirect:
             to, headers = self.redirect[path]
             return _send(request, 302, {"Location": to, **headers}, b"")
@@ -76,6 +79,20 @@ class Web:
             content = content[: self.cut[path].pop(0)]
         self.sent += len(content)
         _send(request, code, headers, content, whole)
+
+    def _bucket(self, path: str, query: str) -> bytes:
+        start = f"{path.rstrip('/')}/{parse_qs(query)['prefix'][0]}"
+        items = "".join(
+            f"<Contents><Key>{name.removeprefix(path.rstrip('/') + '/')}</Key><Size>{len(content)}</Size>"
+            f"<LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;{hashlib.md5(content).hexdigest()}&quot;"
+            "</ETag></Contents>"
+            for name, content in sorted(self.files.items())
+            if name.startswith(start)
+        )
+        return (
+            '<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+            f"<IsTruncated>false</IsTruncated>{items}</ListBucketResult>"
+        ).encode()
 
     def _handler(web):  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
