@@ -3,8 +3,9 @@
 from dsnotes.viewers.boxes import boxes
 from dsnotes.viewers.contact_sheet import contact_sheet
 from dsnotes.viewers.decisions import accepted
+from dsnotes.viewers.linked import linked
 from dsnotes.viewers.maps import maps
 from dsnotes.viewers.show import show
 from dsnotes.viewers.table import Table
 
-__all__ = ["Table", "accepted", "boxes", "contact_sheet", "maps", "show"]
+__all__ = ["Table", "accepted", "boxes", "contact_sheet", "linked", "maps", "show"]

@@ -14,7 +14,7 @@ from dsnotes.viewers import ink, place
 from dsnotes.viewers.decisions import WORDS, Cases, named, read_decisions, require_same_set, rows, write
 from dsnotes.viewers.layers import DRAW, Cut, handles
 from dsnotes.viewers.scene import Number, Scene, compose
-from dsnotes.viewers.slices import focus
+from dsnotes.viewers.where import focus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

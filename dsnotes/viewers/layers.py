@@ -87,7 +87,7 @@ def bodies(scene: Scene, layers: tuple[str, ...]) -> list[Body]:
         for index, value in enumerate(scene.values):
             if not (mask := volume == value).any():
                 continue
-            colour = to_rgb(_prediction_colour(scene, index) if name == "prediction" else _colour(index))
+            colour = to_rgb(colour_of(scene, name, index))
             solid = 1.0 if value == scene.values[-1] else 0.65
             drawn.append(Body(mask, colour, solid if alone or name == "prediction" else 0.4))
     if not drawn and "soft" in layers and (mask := scene.soft >= 0.5).any():
@@ -122,6 +122,11 @@ def handles(scene: Scene, layers: tuple[str, ...]) -> list:
 
 def _colour(index: int) -> str:
     return ink.ON_GREY[index % len(ink.ON_GREY)]
+
+
+def colour_of(scene: Scene, layer: str, index: int) -> str | tuple[float, ...]:
+    """Of the label with that index, as the truth or as the prediction draws it."""
+    return _prediction_colour(scene, index) if layer == "prediction" else _colour(index)
 
 
 def _prediction_colour(scene: Scene, index: int) -> str | tuple[float, ...]:

@@ -37,11 +37,11 @@ def here() -> str:
     return "browser" if user == "" or "__vsc_ipynb_file__" in kernel_shell.user_ns else "kernel"
 
 
-def choose(viewer: str | None, viewers: dict[str, Any]) -> str:
-    """Argument before DSNOTES_VIEWER before place."""
+def choose(viewer: str | None, viewers: dict[str, Any], *, volume: bool = False) -> str:
+    """Argument before DSNOTES_VIEWER before place: somebody in a browser may turn a volume and move through a slice."""
     asked = viewer or os.environ.get("DSNOTES_VIEWER")
     if not asked:
-        return "slices" if here() == "browser" else "still"
+        return "still" if here() != "browser" else "volume" if volume else "slices"
     if asked not in viewers:
         near = difflib.get_close_matches(asked, viewers, n=1)
         source = "viewer=" if viewer else "DSNOTES_VIEWER="

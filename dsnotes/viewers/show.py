@@ -8,10 +8,12 @@ import numpy as np
 
 from dsnotes.data.case import Case
 from dsnotes.viewers import place
+from dsnotes.viewers.itk import itk
 from dsnotes.viewers.scene import Number, Overlay, compose
 from dsnotes.viewers.view import View, sliders, still
+from dsnotes.viewers.volume import volume
 
-VIEWERS = {"still": still, "slices": sliders}
+VIEWERS = {"still": still, "slices": sliders, "volume": volume, "itk": itk}
 
 
 def show(
@@ -30,13 +32,16 @@ def show(
 ) -> View:
     """Look at a case: the truth solid, the prediction dashed, readers thin, a soft mask as a veil with level lines.
 
-    In a browser sliders move through the volume; a head-less run is given the still picture alone and never waits.
-    `viewer` decides before the environment variable DSNOTES_VIEWER, and that before the place: "slices" or "still".
+    In a browser a volume can be turned by hand and a slice has sliders; a head-less run is given the still picture
+    alone, three planes and the body, and never waits. `viewer` decides before the environment variable DSNOTES_VIEWER,
+    and that before the place: "volume" (NiiVue), "slices" (sliders), "itk" (itkwidgets, where it is installed and has a
+    network) or "still". Every choice leaves the still picture in the saved notebook.
+
     `window` is "lung", "soft", "bone" or (lowest, highest), and by default holds 99 % of the voxels. `at` is the voxel
     the planes go through, by default in the lesion; `zoom` shows only so many mm on every side of it. `readers=True`
     takes the readers that the case brings along.
     """
-    choice = place.choose(viewer, VIEWERS)
+    choice = place.choose(viewer, VIEWERS, volume=len(case.spacing) == 3)
     scene = compose(
         case,
         prediction=prediction,

@@ -10,12 +10,11 @@ from dsnotes.viewers import ink
 from dsnotes.viewers.layers import DRAW, Cut, handles
 from dsnotes.viewers.scene import Number, Scene
 from dsnotes.viewers.solids import Rendered
+from dsnotes.viewers.where import PLANES, focus, require_inside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-PLANES = ("axial", "coronal", "sagittal")  # across depth, height, width
 
 
 class Box(NamedTuple):
@@ -25,23 +24,6 @@ class Box(NamedTuple):
     right: float
     top: float
     bottom: float
-
-
-def focus(scene: Scene) -> tuple[int, ...]:
-    """The voxel that all planes go through: in the largest slice of the highest label, which sets give to the tumour.
-
-    Of truth, prediction, soft mask and readers the first with any foreground decides; with none, the centre.
-    """
-    for layer in (scene.truth, scene.prediction, scene.soft, *scene.readers.values()):
-        if layer is not None and layer.max() > 0:
-            inside = np.argwhere(layer == layer.max())
-            break
-    else:
-        return tuple(size // 2 for size in scene.image.shape)
-    if scene.image.ndim == 3:
-        inside = inside[inside[:, 0] == np.bincount(inside[:, 0]).argmax()]
-    distance = ((inside - inside.mean(0)) ** 2).sum(1)  # a ring's centroid lies outside it: take its nearest voxel
-    return tuple(int(i) for i in inside[distance.argmin()])
 
 
 def picture(
@@ -84,15 +66,6 @@ def picture(
         if legend:
             figure.legend(handles=legend, loc="outside lower center", ncols=min(columns, len(legend)))
     return figure
-
-
-def require_inside(scene: Scene, at: tuple[int, ...]) -> tuple[int, ...]:
-    shape = scene.image.shape
-    if len(at) != len(shape) or not all(0 <= i < n for i, n in zip(at, shape, strict=True)):
-        raise ValueError(
-            f"at={tuple(at)} is no voxel of {scene.title!r}, whose grid is {shape}: pass one index an axis."
-        )
-    return tuple(int(i) for i in at)
 
 
 def _box(scene: Scene, axis: int | None, at: tuple[int, ...], zoom: Number | None) -> Box:

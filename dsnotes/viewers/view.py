@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from dsnotes.viewers import place
 from dsnotes.viewers.layers import bodies
 from dsnotes.viewers.scene import WINDOWS, Number, Scene
-from dsnotes.viewers.slices import PLANES, focus, picture, require_inside
+from dsnotes.viewers.slices import picture
 from dsnotes.viewers.solids import Rendered, render
+from dsnotes.viewers.where import PLANES, focus, largest_error, require_inside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +73,7 @@ def sliders(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: Number | N
     """The still picture with sliders above it. They redraw that very picture, so the saved file holds the last one."""
     view = View(scene, at=at, zoom=zoom)
     if place.shell() is not None:
-        _replace_views_of_this_cell(view)
+        replace_views_of_this_cell(view)
         view.controls = _controls(view)
         place.Spot().put(view.controls)
     view.redraw()
@@ -116,12 +117,20 @@ def _controls(view: View) -> Any:
     for control in [*moves, levels, *boxes.values()]:
         control.observe(redraw, "value")
     presets.observe(take_preset, "value")
-    return ipywidgets.VBox(
-        [ipywidgets.HBox(moves), ipywidgets.HBox([levels, presets]), ipywidgets.HBox(list(boxes.values()))]
-    )
+    rows = [ipywidgets.HBox(moves), ipywidgets.HBox([levels, presets]), ipywidgets.HBox(list(boxes.values()))]
+    if scene.truth is not None and scene.prediction is not None and scene.image.ndim == 3:
+        jump = ipywidgets.Button(description="largest error", icon="crosshairs")
+        jump.on_click(lambda _: _jump(scene, moves))
+        rows[1].children = (*rows[1].children, jump)
+    return ipywidgets.VBox(rows)
 
 
-def _replace_views_of_this_cell(view: View) -> None:
+def _jump(scene: Scene, moves: list[Any]) -> None:
+    for move, index in zip(moves, largest_error(scene) or (), strict=False):
+        move.value = index
+
+
+def replace_views_of_this_cell(view: View) -> None:
     """A cell that runs again frees what it held before: ipywidgets keeps every slider, and with it the volume."""
     parent = place.shell().get_parent()
     cell, execution = parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id")

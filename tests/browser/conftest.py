@@ -172,20 +172,19 @@ class Notebook:
         shown = self.page.locator("[data-mime-type='application/vnd.jupyter.error']")
         return [shown.nth(at).inner_text() for at in range(shown.count())]
 
+    @staticmethod
+    def pixels(canvas) -> np.ndarray:
+        """What is seen of a canvas, as (rows, columns, 3)."""
+        from PIL import Image
+
+        return np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).astype(int)
+
     def keep(self, name: str) -> Path:
         """A screenshot among the run's artefacts."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         path = SCREENSHOTS / f"{name}.png"
         self.page.screenshot(path=path)
         return path
-
-
-def colours(png: bytes) -> int:
-    """How many different colours a picture has: a blank canvas has one or two."""
-    from PIL import Image
-
-    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3)
-    return len(np.unique(pixels, axis=0))
 
 
 @pytest.fixture

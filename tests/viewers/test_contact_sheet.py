@@ -15,7 +15,7 @@ from dsnotes.viewers import decisions as module
 from dsnotes.viewers import ink
 from dsnotes.viewers.contact_sheet import contact_sheet
 from dsnotes.viewers.decisions import accepted, read_decisions
-from dsnotes.viewers.slices import focus
+from dsnotes.viewers.where import focus
 
 
 def crops(n: int) -> list[Case]:

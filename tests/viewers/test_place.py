@@ -48,8 +48,11 @@ def test_argument_before_environment_before_place(monkeypatch):
 def test_an_unknown_viewer_is_answered_with_those_there_are(monkeypatch, volume):
     with pytest.raises(ValueError, match=r"viewer='slice' is not a viewer .* did you mean 'slices'\?"):
         show(volume, viewer="slice")
-    monkeypatch.setenv("DSNOTES_VIEWER", "itk")
-    with pytest.raises(ValueError, match=r"DSNOTES_VIEWER='itk' is not a viewer of dsnotes\. Choose one of \['slices'"):
+    monkeypatch.setenv("DSNOTES_VIEWER", "k3d")
+    with pytest.raises(
+        ValueError,
+        match=r"DSNOTES_VIEWER='k3d' is not a viewer of dsnotes\. Choose one of \['itk', 'slices', 'still', 'volume'\]",
+    ):
         show(volume)
 
 

@@ -11,7 +11,8 @@ import pytest
 from dsnotes.data.case import Case
 from dsnotes.viewers import ink
 from dsnotes.viewers.scene import compose
-from dsnotes.viewers.slices import focus, picture
+from dsnotes.viewers.slices import picture
+from dsnotes.viewers.where import focus
 
 
 def pixels(figure) -> np.ndarray:

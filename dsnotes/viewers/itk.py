@@ -1,0 +1,66 @@
+"""itkwidgets, for who has it and a network: its viewer is fetched from the internet each time.
+
+Importing itkwidgets puts a queue before every later cell, which waits until a viewer in the browser reports in. Without
+a network none ever does, and the notebook hangs. So the viewer is reported as ready as soon as it exists, and whatever
+it may wait for later is released after a while; and a head-less run never imports it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from dsnotes.viewers import place
+from dsnotes.viewers.scene import Number, Scene
+from dsnotes.viewers.view import View, still
+
+PATIENCE = 20  # seconds until the queue is released once more
+
+
+def itk(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: Number | None = None) -> View:
+    """Its viewer above the still picture; or the picture alone, and one line that says why."""
+    if reason := why_not(scene):
+        print(f"itkwidgets is left out: {reason}.")
+        return still(scene, at=at, zoom=zoom)
+    try:
+        _open(scene)
+    except Exception as error:  # whatever its chain of packages raises must not cost the reader the notebook
+        print(f"itkwidgets is left out: it raised {type(error).__name__}: {error}.")
+    return still(scene, at=at, zoom=zoom)
+
+
+def why_not(scene: Scene) -> str:
+    """Empty where itkwidgets can be used."""
+    if importlib.util.find_spec("itkwidgets") is None:
+        return "it is not installed; pip install 'dsnotes[itk]' brings it"
+    if place.here() != "browser":
+        return "nobody sees it in a run without a browser"
+    if scene.image.ndim != 3:
+        return "it shows volumes, and this image has two axes"
+    return ""
+
+
+def _open(scene: Scene) -> None:
+    import asyncio
+
+    from itkwidgets import view
+    from itkwidgets.cell_watcher import CellWatcher
+    from ngff_zarr import to_ngff_image
+
+    def with_spacing(array: Any) -> Any:
+        return to_ngff_image(array, dims=("z", "y", "x"), scale=dict(zip("zyx", scene.spacing, strict=True)))
+
+    layers = {} if scene.truth is None else {"label_image": with_spacing(scene.truth.astype("uint8"))}
+    watcher = CellWatcher()
+    opened: list[str] = []
+
+    def release() -> None:
+        for name in {*opened, *watcher.viewers.not_created}:
+            watcher.update_viewer_status(name, True)
+
+    try:
+        viewer = view(image=with_spacing(scene.image), **layers)
+        opened.append(viewer.name)
+    finally:
+        release()
+    asyncio.get_running_loop().call_later(PATIENCE, release)

@@ -1,0 +1,57 @@
+"""Two predictions, or more, of one case beside each other: what moves one moves them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dsnotes.data.case import Case
+from dsnotes.viewers import place
+from dsnotes.viewers.scene import Number, Overlay, compose
+from dsnotes.viewers.view import View, replace_views_of_this_cell
+from dsnotes.viewers.volume import Canvas, controls, why_not
+from dsnotes.viewers.where import largest_error
+
+
+def linked(
+    case: Case,
+    predictions: Mapping[str, Overlay],
+    *,
+    at: tuple[int, ...] | None = None,
+    zoom: Number | None = None,
+    viewer: str | None = None,
+    **shown: Any,
+) -> dict[str, View]:
+    """`{name: prediction}` on the same case, through the same voxel: by default where the first is most wrong.
+
+    In a browser the volumes turn together, and everywhere each leaves its still picture. `viewer` is chosen as in
+    `show`, where all but "volume" give the stills alone; further arguments are those of `show`.
+    """
+    if len(predictions) < 2:
+        raise ValueError(
+            f"linked needs two predictions or more, {len(predictions)} came: pass {{'one': label, 'other': label}}, "
+            f"or use show for a single one."
+        )
+    choice = place.choose(viewer, dict.fromkeys(("volume", "slices", "itk", "still")), volume=True)
+    scenes = {
+        name: compose(case, prediction=prediction, **shown | {"title": f"{case.name}, {name}"})
+        for name, prediction in predictions.items()
+    }
+    first = next(iter(scenes.values()))
+    at = at or (largest_error(first) if first.truth is not None else None)
+    views = {name: View(scene, at=at, zoom=zoom) for name, scene in scenes.items()}
+    if choice == "volume" and place.shell() is not None and not why_not(first):
+        canvases = [
+            Canvas(scene, at=view.shown["at"]) for scene, view in zip(scenes.values(), views.values(), strict=True)
+        ]
+        for canvas in canvases:
+            others = [other.widget for other in canvases if other is not canvas]
+            canvas.widget.broadcast_to(others, {"2d": True, "3d": True, "zoom_pan": True, "crosshair": True})
+        leader = next(iter(views.values()))
+        for view in views.values():
+            replace_views_of_this_cell(view)
+        leader.controls = controls(canvases, list(views))
+        place.Spot().put(leader.controls)
+    for view in views.values():
+        view.redraw()
+    return views
