@@ -222,8 +222,7 @@ def by_size(dice):
 # %%
 def best_answer(stride):
     """The coarse logits whose raised map has the best soft Dice, found by descent."""
-    start = reduce(truth, tuple(n // stride for n in truth.shape[1:]), channels=1, how="area")
-    logits = (8 * start - 4).requires_grad_()
+    logits = (8 * reduce(truth, (64 // stride,) * 2, channels=1, how="area") - 4).requires_grad_()
     optimiser = torch.optim.Adam([logits], lr=0.3)
     for _ in range(200 if not smoke else 20):
         p, t = raised(logits).sigmoid(), truth[:, None].float()
