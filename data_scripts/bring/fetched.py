@@ -74,6 +74,7 @@ class Fetched:
     def close(self) -> None:
         for archive in self.open:
             archive.close()
+        shutil.rmtree(self.folder / "unpacked", ignore_errors=True)  # the empty folders
 
     def _listed(self, name: str) -> Download:
         return next(one for one in self.piece.downloads if one.name == name)

@@ -132,3 +132,40 @@ def waited(monkeypatch) -> list[float]:
     seconds: list[float] = []
     monkeypatch.setattr("bring.download.pause", seconds.append)
     return seconds
+
+
+@pytest.fixture
+def commons(web, tmp_path, monkeypatch):
+    """commons(uid, {file: content}, modality="CT", …) puts a series there and into the index."""
+    import idc_index.index
+    import idc_index_data
+    import pandas
+    from bring import idc
+
+    bucket, rows = "idc-open-data", []
+    index = tmp_path / "index.parquet"
+
+    def add(uid: str, files: dict[str, bytes], **more) -> None:
+        unique = f"{len(rows):08d}-0000-4000-8000-000000000000"
+        for name, content in files.items():
+            web.put(f"/{bucket}/{unique}/{name}", content)
+        size = sum(map(len, files.values())) / 1e6
+        about = {"Modality": "CT", "PatientID": "p1", "StudyInstanceUID": "1.2.9", "collection_id": "made_here"}
+        about |= {"SeriesDescription": None, "analysis_result_id": None, "instanceCount": len(files)}
+        about |= {"aws_bucket": bucket, "series_aws_url": f"s3://{bucket}/{unique}/*", "series_size_MB": size}
+        rows.append(about | {"SeriesInstanceUID": uid} | more)
+        table = pandas.DataFrame(rows)
+        table["SeriesDescription"] = table["SeriesDescription"].astype("string")
+        table["analysis_result_id"] = table["analysis_result_id"].astype("string")
+        table.to_parquet(index)
+        idc._client.cache_clear()
+
+    monkeypatch.setattr(idc_index_data, "IDC_INDEX_PARQUET_FILEPATH", index)
+    monkeypatch.setattr(idc_index_data, "PRIOR_VERSIONS_INDEX_PARQUET_FILEPATH", index)
+    monkeypatch.setattr(idc_index.index, "aws_endpoint_url", web.root)
+    monkeypatch.setattr(
+        idc_index.index.IDCClient, "_discover_available_indices", lambda self, refresh=False: {}
+    )  # asks GitHub
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    yield add
+    idc._client.cache_clear()
