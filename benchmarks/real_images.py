@@ -4,7 +4,9 @@
         --system "mss-unet" --system "mss-unet strategies=()" [--write NAME]
 
 The folder is in the Decathlon's layout. Every volume is normalised by itself; the patients are split by a hash of seed
-and name. A system may be followed by options of dsnotes.build.
+and name. A system may be followed by options of dsnotes.build. With --validate some of the training patients are looked
+at after every epoch, and the table says when each system was best. `centre-prior` is a row that looks at no image: the
+mean label of the training patients, cut at the level that suits them best. Times are this process's processor seconds.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ def main() -> None:
     parser.add_argument("--augment", action="store_true")
     parser.add_argument("--mirror", action="store_true", help="test-time mirroring")
     parser.add_argument("--test", type=float, default=0.2, help="share of the patients that are held out")
+    parser.add_argument("--validate", type=float, help="share of the other patients to look at after every epoch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", metavar="NAME", help="keep the table as results/NAME.md")
@@ -64,16 +67,30 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         data = dsnotes.open_dataset(options.folder).preprocess(settings, cache=cache)
         train, test = split(data, (1 - options.test, options.test), seed=options.seed)
-        rows = [run(text, options, data, train, test) for text in options.system]
+        parts = (
+            (train, None)
+            if options.validate is None
+            else split(train, (1 - options.validate, options.validate), seed=options.seed)
+        )
+        rows = [
+            prior(data, train, test) if text == "centre-prior" else run(text, options, data, *parts, test)
+            for text in options.system
+        ]
     labels = [name for value, name in data.labels.items() if value]
-    columns = ["system", "parameters", *(f"Dice {name}" for name in labels), "mean ± SD of cases", "training, s"]
+    columns = ["system", "parameters", *(f"Dice {name}" for name in labels), "mean ± SD of cases", "training, CPU s"]
+    if options.validate is not None:
+        columns += ["best epoch", "CPU s until then"]
     text = "\n".join(
         [
             f"## {options.write or options.folder.name}",
             "",
             f"{len(train)} patients train, {len(test)} test (seed {options.seed}); patch {tuple(options.patch)}, "
             f"width {options.width}, {options.epochs} × {options.iterations} steps of {options.batch}, "
-            f"Adam {options.lr}, poly; on a {machine()}.",
+            f"Adam {options.lr}, poly"
+            + ", augmented" * options.augment
+            + ", mirrored predictions" * options.mirror
+            + (f", {len(parts[1])} of the training patients for validation" if options.validate else "")
+            + f"; on a {machine()}.",
             "",
             table(columns, rows),
         ]
@@ -83,7 +100,34 @@ def main() -> None:
         keep(options.write, text)
 
 
-def run(text: str, options, data, train, test) -> list[str]:
+def prior(data, train, test) -> list[str]:
+    """Where the lesion usually is, and nothing else: every label on one grid that spans its image."""
+    from scipy.ndimage import zoom
+
+    def onto(label: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        return zoom(label.astype(np.float32), [n / m for n, m in zip(shape, label.shape, strict=True)], order=1)
+
+    grid = (48,) * len(train[0].space)
+    scores = np.zeros((len(test), data.classes - 1))
+    for value in range(1, data.classes):
+        mean = np.mean([onto(case.label == value, grid) for case in train], axis=0)
+        levels = np.linspace(0.05, 0.95, 19) * mean.max()
+
+        def at(level: float, cases, mean=mean, value=value) -> list[float]:
+            return [dice(onto(mean, case.space) > level, case.label == value) for case in cases]
+
+        best = max(levels, key=lambda level: np.mean(at(level, train)))
+        scores[:, value - 1] = at(best, test)
+    print("centre-prior", scores.mean(0).round(4), flush=True)
+    return ["`centre-prior`", "0", *written(scores), "0"]
+
+
+def written(scores: np.ndarray) -> list[str]:
+    """Of (cases, classes): the mean of every class, then of all with the cases' spread."""
+    return [*(f"{value:.3f}" for value in scores.mean(0)), f"{scores.mean():.3f} ± {scores.mean(1).std(ddof=1):.3f}"]
+
+
+def run(text: str, options, data, train, validation, test) -> list[str]:
     name, own = parse(text)
     torch.manual_seed(options.seed)
     system = dsnotes.build(name, in_channels=train[0].channels, classes=data.classes, **{"width": options.width} | own)
@@ -100,9 +144,17 @@ def run(text: str, options, data, train, test) -> list[str]:
         foreground=options.foreground,
         augment=Augmentation() if options.augment else False,
     )
-    started = time.perf_counter()
-    history = dsnotes.fit(system, train, settings=settings, seed=options.seed, progress=False)
-    seconds = time.perf_counter() - started
+    clock = [time.process_time()]
+    history = dsnotes.fit(
+        system,
+        train,
+        validation,
+        settings=settings,
+        seed=options.seed,
+        progress=False,
+        on_epoch=lambda _: clock.append(time.process_time()),
+    )
+    seconds = clock[-1] - clock[0]
     print(
         text,
         f"{seconds:.0f} s",
@@ -120,9 +172,9 @@ def run(text: str, options, data, train, test) -> list[str]:
     return [
         f"`{text}`",
         f"{parameters:,}",
-        *(f"{value:.3f}" for value in scores.mean(0)),
-        f"{scores.mean():.3f} ± {scores.mean(1).std(ddof=1):.3f}",
+        *written(scores),
         f"{seconds:.0f}",
+        *([] if validation is None else [f"{history.best_epoch}", f"{clock[history.best_epoch] - clock[0]:.0f}"]),
     ]
 
 
