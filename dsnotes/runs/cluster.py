@@ -11,6 +11,8 @@ from typing import Any
 
 from dsnotes.runs.source import RefusedError
 
+PATIENCE = 10.0  # seconds for a scheduler to answer
+
 
 @contextmanager
 def connected(workers: int | None, scheduler: str | None) -> Iterator[Any]:
@@ -40,7 +42,7 @@ def _reached(scheduler: str) -> Any:
     from distributed import Client
 
     try:
-        client = Client(scheduler, timeout=10, set_as_default=False)
+        client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise RefusedError(
             f"no scheduler answers at {scheduler} ({' '.join(str(error).split())[:120]}); start one by "

@@ -1,0 +1,164 @@
+"""What a person types, and what comes back."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+
+from dsnotes.cli import COMMANDS, main, means
+from dsnotes.runs import sweep as sweeping
+from dsnotes.runs.terminal import Terminal, summary, table
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_client")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_run_is_done_once_and_its_means_are_shown(tiny, capsys):
+    assert main(["run", str(tiny), "-p", "fold=1"]) == 0
+    first = capsys.readouterr()
+    assert "done in" in first.out
+    assert "dice_kidney  0.94, mean of 3" in first.out
+    assert "cell 1/" in first.err
+    assert main(["run", "tiny.ipynb", "-p", "fold=1"]) == 0
+    assert "had been done before" in capsys.readouterr().out
+
+
+def test_a_failed_run_shows_its_traceback_and_where_it_is_kept(tiny, capsys):
+    assert main(["run", str(tiny), "-p", "fail=no luck"]) == 1
+    said = capsys.readouterr().err
+    assert "raise ValueError(fail)" in said
+    assert said.splitlines()[-1].startswith("dsnotes run: cell 4: ValueError: no luck (kept in ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "tiny.py", "-p", "sede=1"], "has no parameter 'sede'; the nearest is seed: int = 0  # moves"),
+        (["run", "tiny.py", "-p", "smoke=false"], "smoke=false is text, but smoke is bool"),
+        (["run", "tiny.py", "-p", "seed"], "'seed' is no name=value; write for instance epochs=20"),
+        (["run", "tiny.py", "--timeout", "-1"], "timeout=-1.0 leaves no time"),
+        (["run", "tinny.py"], "did you mean tiny.py?"),
+        (["sweep", "some.yml"], "there is no key 'gird'; the nearest is 'grid'"),
+        (["sweep", "good.yml", "--scheduler", "nowhere"], "no scheduler answers at nowhere"),
+        (["sweep", "good.yml", "--scheduler", "tcp://127.0.0.1:9"], "no scheduler answers at tcp://127.0.0.1:9"),
+        (["sweep", "good.yml", "--workers", "0"], "--workers 0 does nothing; give 1 or more"),
+        (["table", "mss-2"], "there is no folder runs"),
+        (["systems", "--table", "mss-22"], "no system is a row of table 'mss-22'"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # what dask leaves of an address that never answered
+def test_what_cannot_be_is_one_line_and_exit_code_2(tiny, capsys, words, said, monkeypatch):
+    tiny.with_name("some.yml").write_text("notebook: tiny.py\ngird: {}\n", encoding="utf-8")
+    tiny.with_name("good.yml").write_text("notebook: tiny.py\n", encoding="utf-8")
+    monkeypatch.setattr("dsnotes.runs.cluster.PATIENCE", 0.5)
+    assert main(words) == 2
+    told = capsys.readouterr()
+    assert said in told.err
+    assert told.err.startswith(f"dsnotes {words[0]}: ")
+    assert len(told.err.strip().splitlines()) == 1
+
+
+def test_the_parameters_can_be_asked_for(tiny, capsys):
+    assert main(["run", str(tiny), "--help-parameters"]) == 0
+    assert "seed: int = 0  # moves every figure a little" in capsys.readouterr().out
+
+
+def test_a_sweep_can_be_looked_at_before(tiny, capsys):
+    tiny.with_name("some.yml").write_text("notebook: tiny.py\ngrid: {seed: [0, 1]}\n", encoding="utf-8")
+    assert main(["sweep", "some.yml", "--dry-run", "-p", "scale=2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[-1] for line in lines] == ["scale=2.0", "seed=1 scale=2.0"]
+
+
+def test_a_table_is_printed_and_saved(result, capsys, tmp_path):
+    result({f"case{i}": {"dice_kidney": 0.9 + 0.01 * i} for i in range(3)})
+    assert main(["table", "mss-2", "--runs", "runs", "--to", "a.csv", "--to", "a.tex"]) == 0
+    assert "0.910 ± 0.010" in capsys.readouterr().out
+    assert (tmp_path / "a.csv").is_file()
+    assert (tmp_path / "a.tex").is_file()
+
+
+def test_the_systems_are_listed_with_their_size(capsys):
+    assert main(["systems", "--table", "mss-2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["system", "classic-unet-3d", "mss-unet"]
+    assert "29,641,000" in lines[2]
+    assert "48 × 192 × 192" in lines[2]
+    assert "mss_unet" in lines[2]
+    assert main(["systems", "--names"]) == 0
+    assert "msds-unet-gm" in capsys.readouterr().out
+
+
+def test_multiply_adds_are_counted_by_hand_for_one_convolution():
+    """A 3×3 convolution of C to C' channels on N pixels takes 9 C C' N of them; the U-Net's first layer shows it."""
+    from dsnotes.runs.size import size
+
+    parameters, madds, space = size("unet-2d")
+    assert space == (256, 256)
+    widths = [64, 128, 256, 512, 1024]
+    total, n = 0, 256 * 256
+    before = 1
+    for level, width in enumerate(widths):
+        pixels = n // 4**level
+        total += 9 * pixels * (before * width + width * width)
+        before = width
+    for level, width in reversed(list(enumerate(widths[:-1]))):
+        pixels = n // 4**level
+        total += pixels * 2 * width * width  # 2×2 transposed: one of four kernels reaches each pixel
+        total += 9 * pixels * (2 * width * width + width * width)
+    total += n * 64
+    assert madds == total
+    assert parameters == 31_042_369
+
+
+def test_every_command_explains_itself(capsys):
+    for words in (["--help"], ["run", "--help"], ["sweep", "--help"], ["table", "--help"], ["systems", "--help"]):
+        with pytest.raises(SystemExit, match="^0$"):
+            main(words)
+        assert "usage: dsnotes" in capsys.readouterr().out
+    assert len(COMMANDS) >= 4
+
+
+def test_means_say_in_how_many_cases_there_is_none():
+    assert means({"a": {"d": 1.0}, "b": {"d": "inf"}}) == {"d": "1, mean of 1 (1 cases have none)"}
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_is_redrawn_and_a_log_is_not(tmp_path):
+    def task(state, **values):
+        return sweeping.Task({"seed": 0, "system": "a"} | values, tmp_path / f"run{values}", state)
+
+    state = sweeping.Sweep([task("done"), task("running", seed=1), task("failed", seed=2), task("waiting", seed=3)])
+    (tmp_path / "run{'seed': 1}").mkdir()
+    (tmp_path / "run{'seed': 1}" / sweeping.PROGRESS).write_text("cell 3/9  epoch 2", encoding="utf-8")
+    assert "2/4 over, 1 failed, 1 running, 1 waiting" in summary(state)
+    assert table(state)[1] == "  seed=1  cell 3/9  epoch 2"
+    screen = Screen()
+    shown = Terminal(screen)
+    shown.sweep(state)
+    shown.sweep(state)
+    assert "\x1b[3F" in screen.getvalue()
+    log = io.StringIO()
+    plain = Terminal(log)
+    plain.sweep(state)
+    plain.sweep(state)
+    plain.close()
+    assert len(log.getvalue().splitlines()) == 2  # the done and the failed, once
+    assert "\x1b" not in log.getvalue()
+    plain.line("first")
+    plain.line("at once")
+    assert "first" in log.getvalue()
+    assert "at once" not in log.getvalue()
+    plain.last = time.monotonic() - 60
+    plain.line("later")
+    assert "later" in log.getvalue()

@@ -1,0 +1,106 @@
+"""A sweep's file: what it asks for, and what is wrong in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dsnotes.papers import systems
+from dsnotes.runs.plan import open_plan
+from dsnotes.runs.published import published, tables
+from dsnotes.runs.source import RefusedError
+
+SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
+
+
+@pytest.fixture
+def plan(tiny):
+    """plan(text) writes a sweep beside tiny.py and opens it."""
+
+    def opened(text: str, **given):
+        path = tiny.with_name("some.yml")
+        path.write_text(text, encoding="utf-8")
+        return open_plan(path, given)
+
+    return opened
+
+
+def test_every_entry_of_the_list_meets_every_combination_of_the_grid(plan):
+    found = plan(
+        "notebook: tiny.py\nparameters: {smoke: true}\nlist: [{system: a}, {system: b, scale: 2}]\n"
+        "grid: {fold: [0, 1], seed: [5, 6, 7]}\ntimeout: 60\n"
+    )
+    assert found.timeout == 60
+    assert len(found.runs) == 2 * 2 * 3
+    asked = [(run["system"], run["scale"], run["fold"], run["seed"]) for run in found.runs]
+    assert asked[:4] == [("a", 1.0, 0, 5), ("a", 1.0, 0, 6), ("a", 1.0, 0, 7), ("a", 1.0, 1, 5)]
+    assert asked[-1] == ("b", 2.0, 1, 7)
+    assert all(run["smoke"] is True for run in found.runs)
+
+
+def test_equal_runs_are_one(plan):
+    assert len(plan("notebook: tiny.py\nlist: [{seed: 0}, {scale: 1}, {}]\n").runs) == 1
+
+
+def test_what_is_typed_goes_before_what_is_written(plan):
+    found = plan("notebook: tiny.ipynb\nparameters: {wait: 3.0}\ngrid: {seed: [0, 1]}\n", wait="0.5")
+    assert [run["wait"] for run in found.runs] == [0.5, 0.5]
+
+
+def test_a_table_is_a_run_for_each_row_that_a_system_fills(plan):
+    found = plan("notebook: tiny.py\ntable: msds-3\n")
+    assert [run["options"] for run in found.runs][:2] == [{"objective": "none"}, {"objective": "hard"}]
+    assert found.runs[-1]["options"] == {}  # 'all' is the default
+    assert {run["system"] for run in found.runs} == {"msds-unet"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("notebok: tiny.py", r"there is no key 'notebok'; the nearest is 'notebook'"),
+        ("notebook: tiny.py\ngird: {}", r"there is no key 'gird'; the nearest is 'grid'"),
+        ("parameters: {}", "names no notebook; add for instance notebook:"),
+        ("notebook: tiny.py\nlist: {seed: 1}", r"list: \{'seed': 1\} is dict, but must be a list"),
+        ("notebook: tiny.py\nlist: [mss-unet]", r"'mss-unet' in 'list' is no set of parameters; write - \{system:"),
+        ("notebook: tiny.py\ngrid: {seed: 3}", r"grid: seed: 3 is no list; write seed: \[3\]"),
+        ("notebook: tiny.py\ngrid: {seed: []}", "asks for no run"),
+        ("notebook: tiny.py\nparameters: {sede: 3}", r"no parameter 'sede'; the nearest is seed: int"),
+        ("notebook: tiny.py\nparameters: {smoke: 'false'}", "smoke='false' is str, but smoke is bool"),
+        ("notebook: tiny.py\ntable: mss-22", r"no paper has a table 'mss-22'; the nearest are mss-2"),
+        ("notebook: tinny.py", "there is no notebook .*; did you mean .*tiny.py"),
+        ("notebook: [", "is no YAML"),
+        ("", "holds no keys"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_in_one_line(plan, text, said):
+    with pytest.raises(RefusedError, match=said) as caught:
+        plan(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_refused_with_the_nearest(tiny):
+    tiny.with_name("some.yml").touch()
+    with pytest.raises(RefusedError, match=r"cannot be read \(No such file or directory\); did you mean .*some.yml\?"):
+        open_plan(tiny.with_name("sum.yml"))
+
+
+def of_the_repository() -> list[Path]:
+    return sorted(SWEEPS.glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", of_the_repository(), ids=lambda path: path.stem)
+def test_every_sweep_of_the_repository_can_be_run(path):
+    """Each parses, each parameter is the notebook's, each system and each of its options exists."""
+    found = open_plan(path)
+    assert found.table == path.stem.removesuffix("-phantom")
+    known = systems()
+    for values in found.runs:
+        assert set(values["options"]) <= set(known[values["system"]]["options"]), values["system"]
+    real = not path.stem.endswith("-phantom")
+    assert real == any(values["data"].startswith("data/") for values in found.runs)
+
+
+def test_every_table_that_a_system_fills_has_its_sweep_and_its_phantom_twin():
+    wanted = {name for name in tables() if published(name).columns}
+    assert {path.stem for path in of_the_repository()} == wanted | {f"{name}-phantom" for name in wanted}
