@@ -75,7 +75,7 @@ def orientation(geometry) -> str:
 def key_slice(case: Case) -> Case:
     """The slice through the lesion, first channel, so that a page of whole volumes need not be held."""
     from dsnotes.viewers.scene import compose
-    from dsnotes.viewers.slices import focus
+    from dsnotes.viewers.where import focus
 
     image = case.image[0] if case.channels > 1 else case.image
     label = case.label if case.label is not None else drawn_axes(case)
@@ -98,14 +98,14 @@ def drawn_axes(case: Case) -> np.ndarray | None:
 
 def picture(cases: list[Case], path: Path) -> Path:
     """A sheet of up to twelve cases, each bare and with its outline."""
-    import matplotlib.pyplot as plt
-
     from dsnotes.viewers.contact_sheet import contact_sheet
 
     sheet = contact_sheet(cases, path.with_suffix(".csv"), page=1, buttons=False)
+    sheet.figure.suptitle(f"{cases[0].name} … {cases[-1].name}", x=0.01, ha="left", fontsize=9)
+    for case, axes in zip(cases, sheet.figure.axes[::2], strict=True):  # nothing is decided here, so no mark for it
+        axes.set_title(case.name, loc="left", pad=3, fontsize=7.5)
     part = path.with_name(f"part-{path.name}")
     sheet.save(part)
-    plt.close("all")
     os.replace(part, path)
     return path
 

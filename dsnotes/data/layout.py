@@ -42,7 +42,7 @@ class Layout:
 def read_layout(folder: Path, split: str) -> Layout:
     """Read dataset.json; every file it lists is looked for now, and opened later."""
     require_exists(folder)
-    about = _about(folder)
+    about = read_about(folder)
     labels, modality = _named(about, "labels", folder), _named(about, "modality", folder)
     if sorted(labels) != list(range(len(labels))):
         raise ValueError(
@@ -67,7 +67,8 @@ def axes(recist: dict | None) -> dict | None:
     return {key: tuple(map(tuple, value)) if key.endswith("_axis") else value for key, value in recist.items()}
 
 
-def _about(folder: Path) -> dict:
+def read_about(folder: Path) -> dict:
+    """What dataset.json says, as it stands there."""
     path = folder / "dataset.json"
     if not path.is_file():
         below = sorted(str(found.parent) for found in folder.glob("*/dataset.json"))

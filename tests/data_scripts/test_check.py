@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import sys
 from pathlib import Path
@@ -23,19 +25,32 @@ ABOUT = About(
 SCRIPTS = Path(__file__).resolve().parents[2] / "data_scripts"
 
 
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    """Fourteen cases, so two sheets; the third has an empty label, the fourth is one grey."""
+def made(path: Path, count: int) -> Path:
+    """The third of the cases has an empty label, the fourth is one grey."""
     rng = np.random.default_rng(0)
-    filed = Folder(tmp_path, ABOUT)
-    for k in range(14):
+    filed = Folder(path, ABOUT)
+    for k in range(count):
         image = rng.normal(0, 100, (4, 24, 20)).astype(np.int16) if k != 3 else np.zeros((4, 24, 20), np.int16)
         label = np.zeros((4, 24, 20), np.uint8)
         if k != 2:
             label[1:3, 4:15, 5:15], label[2, 8:12, 8:12] = 1, 2
         filed.add(f"case_{k:02d}", Converted(plain(image, (5.0, 0.8, 0.7)), label), piece="all")
     filed.save()
-    return tmp_path
+    return path
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory) -> tuple[Path, str]:
+    """Fourteen cases, so two sheets; the folder after the check, and what was printed."""
+    folder, said = made(tmp_path_factory.mktemp("checked"), 14), io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert check(folder) == 0
+    return folder, said.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return made(tmp_path, 2)
 
 
 def rows(folder: Path) -> dict[str, dict[str, str]]:
@@ -43,8 +58,8 @@ def rows(folder: Path) -> dict[str, dict[str, str]]:
         return {row["case"]: row for row in csv.DictReader(read)}
 
 
-def test_values_spacings_orientation_and_trouble(folder, capsys):
-    assert check(folder) == 0
+def test_values_spacings_orientation_and_trouble(checked):
+    folder, said = checked
     table = rows(folder)
     assert len(table) == 14
     assert table["case_00"]["shape"] == "4×24×20"
@@ -53,14 +68,13 @@ def test_values_spacings_orientation_and_trouble(folder, capsys):
     assert table["case_00"]["label_voxels"] == f"background:{1920 - 220}, left atrium:{220 - 16}, lesion:16"
     assert table["case_02"]["trouble"] == "the label is empty"
     assert table["case_03"]["trouble"] == "the image is one grey"
-    said = capsys.readouterr().out
     assert "made here: 14 of 14 cases open" in said
     assert "in how many  background: 14, left atrium: 13, lesion: 13" in said
     assert "case_02: the label is empty" in said
 
 
-def test_a_picture_of_every_case(folder):
-    check(folder)
+def test_a_picture_of_every_case(checked):
+    folder, _ = checked
     sheets = sorted(folder.glob("contact-sheet-*.png"))
     assert [sheet.name for sheet in sheets] == ["contact-sheet-01.png", "contact-sheet-02.png"]
     first, second = (sitk.GetArrayFromImage(sitk.ReadImage(str(sheet))) for sheet in sheets)
@@ -71,11 +85,11 @@ def test_a_picture_of_every_case(folder):
 
 
 def test_a_case_that_cannot_be_opened_is_a_row_with_its_trouble(folder, capsys):
-    whole = (folder / "imagesTr" / "case_05.nii.gz").read_bytes()
-    (folder / "imagesTr" / "case_05.nii.gz").write_bytes(whole[: len(whole) // 2])
+    whole = (folder / "imagesTr" / "case_01.nii.gz").read_bytes()
+    (folder / "imagesTr" / "case_01.nii.gz").write_bytes(whole[: len(whole) // 2])
     assert check(folder) == 1
-    assert "truncated or damaged" in rows(folder)["case_05"]["trouble"]
-    assert "13 of 14 cases open" in capsys.readouterr().out
+    assert "truncated or damaged" in rows(folder)["case_01"]["trouble"]
+    assert "1 of 2 cases open" in capsys.readouterr().out
 
 
 def test_a_label_value_without_a_name_is_told(folder, capsys):
@@ -107,7 +121,7 @@ def test_the_command_checks_a_folder(folder, capsys, monkeypatch):
     from bring import run
 
     assert run(promise12.plan, doc=promise12.__doc__, argv=["check", "--out", str(folder)]) == 0
-    assert (folder / "contact-sheet-02.png").is_file()
+    assert (folder / "contact-sheet-01.png").is_file()
     assert run(promise12.plan, doc=promise12.__doc__, argv=["check", "--out", str(folder / "no")]) == 1
     assert "there is no " in capsys.readouterr().err
 

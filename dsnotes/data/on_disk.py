@@ -1,0 +1,70 @@
+"""Which datasets lie on this disk, and what each says of itself, without opening an image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsnotes.data.layout import read_about
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """A folder in the Decathlon's layout. `trouble` says why it cannot be opened, where it cannot."""
+
+    folder: Path
+    name: str
+    cases: int = 0
+    missing: int = 0  # files that dataset.json lists and that are not there
+    bytes: int = 0
+    labels: tuple[str, ...] = ()
+    modality: tuple[str, ...] = ()
+    licence: str = ""
+    source: str = ""
+    tables: tuple[str, ...] = ()  # of the papers, such as "mss-2", as the script that fetched it knows
+    trouble: str = ""
+
+
+def on_disk(folder: str | os.PathLike = "data") -> list[OnDisk]:
+    """The datasets in `folder` and in the folders within it, by name; none where there is no such folder."""
+    root = Path(folder)
+    places = [root, *sorted(path for path in root.iterdir() if path.is_dir())] if root.is_dir() else []
+    return sorted((_told(place) for place in places if (place / "dataset.json").is_file()), key=lambda one: one.name)
+
+
+def _told(folder: Path) -> OnDisk:
+    try:
+        about = read_about(folder)
+        files = [folder / file for file in _listed(about)]
+    except ValueError as error:
+        return OnDisk(folder, folder.name, trouble=str(error))
+    there = [path.stat().st_size for path in files if path.is_file()]
+    return OnDisk(
+        folder=folder,
+        name=str(about.get("name", folder.name)),
+        cases=len(about.get("training", ())),
+        missing=len(files) - len(there),
+        bytes=sum(there),
+        labels=tuple(_texts(about.get("labels"))),
+        modality=tuple(_texts(about.get("modality"))),
+        licence=str(about.get("licence") or about.get("license") or ""),
+        source=str(about.get("source") or about.get("reference") or ""),
+        tables=tuple(_texts(about.get("tables"))),
+    )
+
+
+def _listed(about: dict) -> Iterator[str]:
+    """Every file of every list: a name, or names by kind."""
+    for split in ("training", "test"):
+        for item in about.get(split) or ():
+            yield from item.values() if isinstance(item, dict) else [item]
+
+
+def _texts(named: object) -> Iterator[str]:
+    """The names under a key of dataset.json, which people write as a list or by number."""
+    if isinstance(named, dict):
+        yield from (str(name) for name in named.values())
+    elif isinstance(named, list):
+        yield from map(str, named)
