@@ -371,9 +371,10 @@ if {"none, (1234)", "all, (4)"} <= set(dices):
 
 # %% [markdown]
 # Three times the same loss, and Adam does not mind a factor (its ε and the weight decay aside): these two rows are
-# **one system**, trained twice from the same first weights, and next to nothing leads them apart. The test over patients is right in what it says, that these
-# *trained networks* differ; it says nothing about the *method*, which would take many trainings. The paper's tables
-# hold the pair too, as we read them: 0.649 (no deep supervision) and 0.653 (side 4).
+# **one system**, trained twice from the same first weights, and next to nothing leads them apart. The test over
+# patients is right in what it says, that these *trained networks* differ; it says nothing about the *method*, which
+# would take many trainings. The paper's tables hold the pair too, as we read them: 0.649 (no deep supervision) and
+# 0.653 (side 4).
 
 # %% [markdown]
 # ## 6. Small, medium and large, by sides
