@@ -3,9 +3,11 @@
 from dsnotes.viewers.boxes import boxes
 from dsnotes.viewers.contact_sheet import contact_sheet
 from dsnotes.viewers.decisions import accepted
+from dsnotes.viewers.film import Film
 from dsnotes.viewers.linked import linked
 from dsnotes.viewers.maps import maps
 from dsnotes.viewers.show import show
+from dsnotes.viewers.sides import sides
 from dsnotes.viewers.table import Table
 
-__all__ = ["Table", "accepted", "boxes", "contact_sheet", "linked", "maps", "show"]
+__all__ = ["Film", "Table", "accepted", "boxes", "contact_sheet", "linked", "maps", "show", "sides"]

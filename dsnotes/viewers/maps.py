@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dsnotes.viewers import ink, place
 from dsnotes.viewers.scene import Number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = {"grey": "gray", "heat": "viridis"}  # viridis grows steadily lighter: it reads in grey too
 WRITTEN = 12  # a map of at most so many columns has its values written into it
@@ -26,10 +30,26 @@ def maps(
     (empty is 0), so that what a pixel of stride 8 holds can be read. All maps share one `window`, by default from their
     lowest to their highest value; window="each" gives every map its own.
     """
+    figure = draw(rows, window=window, colours=colours, title=title)
+    said = "; ".join(f"{row} {name}".strip() for row, of_row in _nested(rows).items() for name in of_row)
+    return place.Picture(figure, alt=f"{title or 'Maps'}: {said}")
+
+
+def _nested(rows: Mapping) -> Mapping:
+    return rows if all(isinstance(row, Mapping) for row in rows.values()) else {"": rows}
+
+
+def draw(
+    rows: Mapping,
+    *,
+    window: tuple[Number, Number] | str | None = None,
+    colours: str = "grey",
+    title: str = "",
+) -> Figure:
+    """The figure itself, without showing it."""
     if colours not in COLOURS:
         raise ValueError(f"colours={colours!r} is unknown. Choose one of {sorted(COLOURS)}.")
-    nested = rows if all(isinstance(row, Mapping) for row in rows.values()) else {"": rows}
-    drawn = {row: {name: _flat(name, values) for name, values in maps.items()} for row, maps in nested.items()}
+    drawn = {row: {name: _flat(name, values) for name, values in maps.items()} for row, maps in _nested(rows).items()}
     everything = [values for maps in drawn.values() for values in maps.values()]
     if not everything:
         raise ValueError("there is no map to draw: pass {name: 2-D array}, or {row: {name: 2-D array}}.")
@@ -55,8 +75,7 @@ def maps(
             line[0].set_ylabel(row, fontsize=9.5)
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
-    said = "; ".join(f"{row} {name}".strip() for row, maps_of_row in drawn.items() for name in maps_of_row)
-    return place.Picture(figure, alt=f"{title or 'Maps'}: {said}")
+    return figure
 
 
 def _flat(name: str, values: object) -> np.ndarray:
