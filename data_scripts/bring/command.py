@@ -27,14 +27,7 @@ def run(
     argv: Sequence[str] | None = None,
 ) -> int:
     """The script's main: 0 where all that was asked for is there, 1 where something failed, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(description=doc.partition("\n")[0], epilog=EPILOG)
-    options(parser)
-    parser.add_argument("command", nargs="?", choices=("fetch", "check"), default="fetch", help="fetch, if not said")
-    parser.add_argument("--out", type=Path, required=True, help="folder that gets dataset.json, imagesTr/, labelsTr/")
-    parser.add_argument("--cases", type=_positive, help="so many and no more, those that cost least first")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
-    parser.add_argument("--discard", action="store_true", help="delete each download once it is converted")
-    asked = parser.parse_args(argv)
+    asked = arguments(doc, options).parse_args(argv)
     try:
         if asked.command == "check":
             return check(asked.out)
@@ -48,6 +41,18 @@ def run(
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def arguments(doc: str, options: Callable[[argparse.ArgumentParser], None]) -> argparse.ArgumentParser:
+    """A script's own options, then those of all."""
+    parser = argparse.ArgumentParser(description=doc.partition("\n")[0], epilog=EPILOG, allow_abbrev=False)
+    options(parser)
+    parser.add_argument("command", nargs="?", choices=("fetch", "check"), default="fetch", help="fetch, if not said")
+    parser.add_argument("--out", type=Path, required=True, help="folder that gets dataset.json, imagesTr/, labelsTr/")
+    parser.add_argument("--cases", type=_positive, help="so many and no more, those that cost least first")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    parser.add_argument("--discard", action="store_true", help="delete each download once it is converted")
+    return parser
 
 
 def _positive(text: str) -> int:

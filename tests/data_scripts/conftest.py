@@ -31,6 +31,7 @@ class Web:
         self.asked: list[tuple[str, str]] = []  # (path, Range)
         self.sent = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.handle_error = lambda *_: None  # a client that hangs up is part of the game
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
 

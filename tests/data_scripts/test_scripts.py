@@ -21,9 +21,6 @@ from made_here import nifti, read_nifti, tar, zipped
 
 from dsnotes.data.dataset import open_dataset
 
-SCRIPTS = sorted(
-    path.stem for path in (Path(__file__).resolve().parents[2] / "data_scripts").glob("*.py") if path.stem != "__init__"
-)
 RNG = np.random.default_rng(0)
 
 
@@ -44,20 +41,6 @@ def label(*shape: int, most: int = 2) -> np.ndarray:
 def filed(out: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Image and label as nibabel reads them."""
     return tuple(read_nifti(out / where / f"{name}.nii.gz")[0] for where in ("imagesTr", "labelsTr"))
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_every_script_says_what_it_would_do_and_does_nothing(script, tmp_path, capsys):
-    task = ["spleen"] if script == "decathlon" else []
-    assert go(script, tmp_path / "out", *task, "--dry-run", "--cases", "2") == 0
-    said = capsys.readouterr().out
-    for what in ("cases    2 of ", "licence  ", "cite     ", "account  ", "source   http", "writes   "):
-        assert what in said
-    if script != "brats2019":  # what a user downloaded already
-        assert "size     about" in said
-        assert "at 10 MB/s" in said
-        assert "begins   with" in said
-    assert list(tmp_path.iterdir()) == []
 
 
 # Decathlon: a tar of NIfTI
