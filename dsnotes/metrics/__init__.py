@@ -11,6 +11,7 @@ from dsnotes.metrics.compare import (
 )
 from dsnotes.metrics.overlap import Confusion, accuracy, confusion, dice, iou, pooled_f1, ppv, sensitivity
 from dsnotes.metrics.score import score
+from dsnotes.metrics.similarity import linear_cka
 from dsnotes.metrics.slices import SliceErrors, SliceScores, slice_dice, slice_errors, slice_scores
 from dsnotes.metrics.surface import hausdorff, hausdorff95, mean_surface_distance, surface_distances
 from dsnotes.metrics.tumours import TumourScore, tumour_scale, tumour_scores
@@ -31,6 +32,7 @@ __all__ = [
     "hausdorff95",
     "holm",
     "iou",
+    "linear_cka",
     "mean_surface_distance",
     "paired_t_test",
     "pooled_f1",

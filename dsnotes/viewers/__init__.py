@@ -3,6 +3,7 @@
 from dsnotes.viewers.boxes import boxes
 from dsnotes.viewers.contact_sheet import contact_sheet
 from dsnotes.viewers.decisions import accepted
+from dsnotes.viewers.features import features
 from dsnotes.viewers.film import Film
 from dsnotes.viewers.linked import linked
 from dsnotes.viewers.maps import maps
@@ -10,4 +11,4 @@ from dsnotes.viewers.show import show
 from dsnotes.viewers.sides import sides
 from dsnotes.viewers.table import Table
 
-__all__ = ["Film", "Table", "accepted", "boxes", "contact_sheet", "linked", "maps", "show", "sides"]
+__all__ = ["Film", "Table", "accepted", "boxes", "contact_sheet", "features", "linked", "maps", "show", "sides"]

@@ -1,0 +1,23 @@
+"""Whether two layers say the same of the same places, in whatever channels they say it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
+    r"""$\frac{\|Y^T X\|_F^2}{\|X^T X\|_F \|Y^T Y\|_F}$ of (places, channels) arrays, each channel less its mean.
+
+    1 where one is a rotation of the other, times a number; 0 where no channel of one follows a channel of the other.
+    Unlike a distance it asks for neither the same channels nor the same order (Kornblith et al. 2019,
+    https://arxiv.org/abs/1905.00414). A layer that is constant everywhere says nothing: NaN.
+    """
+    x, y = (np.asarray(layer, dtype=np.float64) for layer in (first, second))
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+        raise ValueError(
+            f"the layers have shapes {x.shape} and {y.shape}, but needed are (places, channels) with the same places "
+            f"in the same order. Of a map (B, C, H, W) that is x.transpose(0, 2, 3, 1).reshape(-1, C)."
+        )
+    x, y = x - x.mean(0), y - y.mean(0)
+    scale = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
+    return float(np.linalg.norm(y.T @ x) ** 2 / scale) if scale > 0 else float("nan")
