@@ -51,10 +51,18 @@ patient = patients[-1]
 dsnotes.show(patient, window="lung")
 
 # %% [markdown]
-# Three planes through the largest tumour; the line round it is the truth. In JupyterLab and VS Code there are sliders
-# above the picture: move them and find the other tumours. (`viewer="still"` leaves the sliders out, `viewer="slices"`
-# insists on them; without either, `show` looks where it runs.)
+# Three planes through the largest tumour, and all tumours as bodies; the line is the truth. In JupyterLab and VS Code
+# the same patient stands above the picture to be turned by hand: scroll through the planes, drag the body, switch the
+# truth off and try to find the tumours yourself. The picture below stays in the saved notebook.
 #
+# `viewer=` chooses how to look: `"volume"` to turn by hand, `"slices"` for sliders, `"itk"` for itkwidgets where it is
+# installed, `"still"` for the picture alone; the environment variable `DSNOTES_VIEWER` chooses for all cells. Without
+# either, `show` looks where it runs.
+
+# %%
+dsnotes.show(patient, window="lung", viewer="slices", zoom=40)
+
+# %% [markdown]
 # **Before running:** which share of all voxels is tumour? Half, a tenth, a hundredth?
 
 # %%
