@@ -78,8 +78,6 @@ class Archive:
             raise ValueError(f"{name} in {self.name} is damaged ({error}). Delete the archive, fetch again.") from error
         except OSError as error:
             raise (no_space(error, part) if error.errno in FULL else error) from error
-        if part.stat().st_size != self.size(name):
-            raise ValueError(f"{name} in {self.name} is cut short. Delete the archive, fetch it again.")
         os.replace(part, to)
         return to
 

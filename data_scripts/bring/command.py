@@ -16,6 +16,7 @@ from bring.fetched import Fetched
 from bring.layout import Folder
 
 SPEED = 10e6  # bytes a second, for the time that is announced
+SHARED = ("command", "out", "cases", "dry_run", "discard")  # what is asked of every script
 EPILOG = "The same command goes on after an interruption. `check` opens what was converted and draws every case."
 
 
@@ -65,7 +66,8 @@ def _fetch(plan: Plan, asked: argparse.Namespace) -> int:
     _announce(plan, asked)
     if asked.dry_run:
         return 0
-    folder = Folder(asked.out, plan.about)
+    own = {key: value for key, value in vars(asked).items() if key not in SHARED and not isinstance(value, Path)}
+    folder = Folder(asked.out, plan.about, made_with=own)
     needed = Counter(one.name for piece in plan.pieces for one in piece.downloads)
     shared = {name for name, times in needed.items() if times > 1}
     try:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from ssl import SSLError
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
@@ -108,7 +109,7 @@ def persistently(attempt: Callable[[], bool], what: str) -> None:
                 fruitless, why = fruitless + 1, f"the server answers {error.code} {error.reason}"
                 after = error.headers.get("Retry-After") or ""
                 asked = float(after) if after.isdigit() else 0.0
-        except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        except (URLError, HTTPException, TimeoutError, ConnectionError, SSLError) as error:
             fruitless, why = fruitless + 1, f"no connection ({getattr(error, 'reason', None) or error!r})"
         if fruitless >= PATIENCE:
             raise DownloadError(
@@ -183,13 +184,14 @@ class _Fetch:
 
     def __call__(self) -> bool:
         known = _read(_about(self.part))
-        have = self.part.stat().st_size if self.part.is_file() and known.get("url") == self.what.url else 0
+        same = known.get("url") == self.what.url and (known.get("validator") or self.what.checksum)
+        have = self.part.stat().st_size if same and self.part.is_file() else 0
         if have and have == known.get("total"):
             self.linked = known.get("sha256")
             return True
         asked = {"Range": f"bytes={have}-"} if have else {}
-        if have and known.get("etag"):
-            asked["If-Range"] = known["etag"]  # another file by now: the server sends it whole
+        if have and known.get("validator"):
+            asked["If-Range"] = known["validator"]  # another file by now: the server sends it whole
         try:
             answer = ask(self.what.url, asked)
         except HTTPError as error:
@@ -200,19 +202,20 @@ class _Fetch:
             return False
         with answer:
             start, total = _extent(answer)
-            if start != have or (have and total != known.get("total")):
-                start, have = 0, 0
-                if answer.status == 206:
-                    self.part.unlink()
-                    return False
-            self.linked = answer.sha256 or known.get("sha256")
-            _write(_about(self.part), url=self.what.url, total=total, etag=_etag(answer), sha256=self.linked)
-            require_space(self.part.parent, (total or 0) - have, self.what.name)
+            if answer.status == 206 and (start != have or total != known.get("total")):
+                self.part.unlink(missing_ok=True)
+                return False
+            require_space(self.part.parent, (total or 0) - start, self.what.name)
+            if start == 0:  # emptied before anything is said of it: a kill in between mixes no two files
+                _about(self.part).unlink(missing_ok=True)
+                self.part.open("wb").close()
+            self.linked = answer.sha256 or (known.get("sha256") if start else None)
+            _write(_about(self.part), url=self.what.url, total=total, validator=_validator(answer), sha256=self.linked)
             self._keep(answer, start, total)
         return total is None or self.part.stat().st_size == total
 
     def _keep(self, answer, start: int, total: int | None) -> None:
-        self.progress.total, self.progress.n = total, start
+        self.progress.total, self.progress.n, self.progress.initial = total, start, start
         at = start
         try:
             with self.part.open("r+b" if start else "wb") as out:
@@ -244,10 +247,10 @@ def _extent(answer) -> tuple[int, int | None]:
     return 0, int(length) if length else None
 
 
-def _etag(answer) -> str | None:
-    """Only a strong tag promises the same bytes."""
+def _validator(answer) -> str | None:
+    """What tells whether the file is still the same: a strong tag, which promises the same bytes, or a date."""
     tag = answer.headers.get("ETag") or ""
-    return tag if tag.startswith('"') else None
+    return tag if tag.startswith('"') else answer.headers.get("Last-Modified")
 
 
 def _require_kind(first: bytes, what: Download, kind: str) -> None:

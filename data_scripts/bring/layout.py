@@ -22,7 +22,7 @@ PROVENANCE = "provenance.json"
 class Folder:
     """A set that grows case by case; what is listed is whole, so that the same command goes on after a kill."""
 
-    def __init__(self, path: Path, about: About) -> None:
+    def __init__(self, path: Path, about: About, *, made_with: dict | None = None) -> None:
         self.path, self.about = path, about
         self.downloads = path / "downloads"
         self.log = _json(path / PROVENANCE) or {"downloads": {}, "pieces": {}, "cases": {}, "refused": {}}
@@ -30,6 +30,10 @@ class Folder:
         named = (_json(path / "dataset.json") or {}).get("name", about.name)
         if named != about.name:
             raise ValueError(f"{path} holds {named!r} already, this script makes {about.name!r}: pass another --out.")
+        before = self.log.setdefault("made_with", made_with)
+        if self.log["cases"] and before != made_with:
+            raise ValueError(f"{path} was made with {before}, now it is {made_with}: pass another --out.")
+        self.log["made_with"] = made_with
         self.names = {name for name in self.log["cases"] if self._is_there(name)}
         self._saved = 0.0
 

@@ -28,6 +28,7 @@ class Web:
         self.redirect: dict[str, tuple[str, dict]] = {}
         self.kind: dict[str, str] = {}
         self.ranges = True
+        self.tags = True
         self.asked: list[tuple[str, str]] = []  # (path, Range)
         self.sent = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -63,7 +64,10 @@ class Web:
             return _send(request, 404, {}, b"")
         content = self.files[path]
         tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-        headers = {"ETag": tag, "Content-Type": self.kind.get(path, "application/octet-stream")}
+        headers = {
+            "ETag": tag if self.tags else f"W/{tag}",
+            "Content-Type": self.kind.get(path, "application/octet-stream"),
+        }
         found = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted)
         start, code = 0, 200
         if self.ranges and found and request.headers.get("If-Range") in (None, tag):

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,6 +76,15 @@ def _until_it_gives_up(web, thing, folder):
         web.answer = cut
 
 
+@pytest.mark.parametrize("said", [None, "{", '{"url": "http://elsewhere", "total": 3500000, "validator": "x"}'])
+def test_a_part_of_unknown_origin_is_not_built_upon(web, thing, tmp_path, said):
+    (tmp_path / "thing.bin.part").write_bytes(b"other" * 1000)
+    if said:
+        (tmp_path / "thing.bin.part.json").write_text(said)
+    download(Download(thing.url, "thing.bin"), tmp_path)
+    assert (tmp_path / "thing.bin").read_bytes() == CONTENT
+
+
 def test_a_file_that_changed_under_way_is_begun_anew(web, thing, tmp_path):
     other = CONTENT[::-1]
     web.cut["/thing.bin"] = [1_000_000]
@@ -88,6 +98,17 @@ def test_a_file_that_changed_under_way_is_begun_anew(web, thing, tmp_path):
     receipt = download(Download(thing.url, "thing.bin"), tmp_path)
     assert (tmp_path / "thing.bin").read_bytes() == other
     assert receipt.sha256 == hashlib.sha256(other).hexdigest()
+
+
+def test_a_part_of_which_nothing_tells_whether_it_is_still_the_same_is_begun_anew(web, thing, tmp_path):
+    """No strong tag, no date and no published checksum: two halves of two files would be taken for one."""
+    web.tags = False
+    web.cut["/thing.bin"] = [1_000_000]
+    download(Download(thing.url, "thing.bin"), tmp_path)
+    assert [wanted for _, wanted in web.asked] == ["", ""]
+    web.cut["/thing.bin"] = [1_000_000]
+    download(replace(thing, name="checked.bin"), tmp_path)  # a checksum tells in the end
+    assert [wanted for _, wanted in web.asked[2:]] == ["", "bytes=1000000-"]
 
 
 def test_a_server_without_ranges_sends_all_again(web, thing, tmp_path):

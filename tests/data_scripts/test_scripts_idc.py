@@ -78,6 +78,18 @@ def test_lung1_with_its_segments(commons, tmp_path):
     np.testing.assert_array_equal(mask, masks["Neoplasm, Primary"])
 
 
+def test_two_kinds_of_outlines_are_not_mixed_in_a_folder(commons, tmp_path, capsys):
+    about = {"collection_id": "nsclc_radiomics", "PatientID": "LUNG1-001"}
+    commons(CT, numbered(ct_series(hu(*SHAPE), places(6), uid=CT)), **about)
+    regions = {"GTV-1": [boxed(5, 10, 20, 30, places(6)[2], np.eye(3))]}
+    commons(OTHER, {"a.dcm": rtstruct(regions, series=CT, uid=OTHER)}, Modality="RTSTRUCT", **about)
+    assert go("nsclc_radiomics", tmp_path) == 0
+    assert go("nsclc_radiomics", tmp_path, "--outlines", "seg") == 1
+    assert (
+        "was made with {'outlines': 'rtstruct'}, now it is {'outlines': 'seg'}: pass another" in capsys.readouterr().err
+    )
+
+
 def test_lung1_leaves_out_whom_it_cannot_use_and_says_why(commons, tmp_path, capsys):
     """A contour beyond a CT that lacks slices, no tumour among the regions, the one after the operation."""
     at = places(8)
