@@ -1,6 +1,7 @@
 """Looking: slices through a case, training curves, maps at every depth; each leaves one picture in the notebook."""
 
 from dsnotes.viewers.boxes import boxes
+from dsnotes.viewers.compared import compared
 from dsnotes.viewers.contact_sheet import contact_sheet
 from dsnotes.viewers.decisions import accepted
 from dsnotes.viewers.features import features
@@ -11,4 +12,16 @@ from dsnotes.viewers.show import show
 from dsnotes.viewers.sides import sides
 from dsnotes.viewers.table import Table
 
-__all__ = ["Film", "Table", "accepted", "boxes", "contact_sheet", "features", "linked", "maps", "show", "sides"]
+__all__ = [
+    "Film",
+    "Table",
+    "accepted",
+    "boxes",
+    "compared",
+    "contact_sheet",
+    "features",
+    "linked",
+    "maps",
+    "show",
+    "sides",
+]

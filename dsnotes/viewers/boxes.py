@@ -11,7 +11,7 @@ from dsnotes.viewers.scene import Number
 
 
 def boxes(
-    groups: Mapping[str, Mapping[str, Sequence]],
+    groups: Mapping[str, Mapping[str, Sequence | np.ndarray]],
     *,
     y: str = "",
     title: str = "",

@@ -60,9 +60,7 @@ def trained(path, epochs: int, **more):
         "mss-unet", in_channels=1, classes=2, width=4, dims=2, patch=(64, 64), spacing=(1.0, 1.0), halvings=2
     )
     film = Film(system, cases[0], path, **more)
-    dsnotes.fit(
-        system, cases, patch=(32, 32), epochs=epochs, iterations=2, batch=2, on_epoch=film, progress=False
-    )
+    dsnotes.fit(system, cases, patch=(32, 32), epochs=epochs, iterations=2, batch=2, on_epoch=film, progress=False)
     return film
 
 
