@@ -36,6 +36,9 @@ def run(
     except (DownloadError, ValueError, FileNotFoundError) as error:
         print(f"stopped: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        print(f'stopped: {error.name} is not installed: pip install -c constraints.txt -e ".[data]"', file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"stopped: {no_space(error, asked.out) if error.errno in FULL else error}", file=sys.stderr)
         return 1

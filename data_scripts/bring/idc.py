@@ -48,14 +48,9 @@ class Series:
 
 def listed(collection: str, modalities: Sequence[str]) -> list[Series]:
     """The original series of a collection (no analysis results), smallest first."""
-    try:
-        import idc_index_data
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise DownloadError(
-            f"{error.name} is not installed; this set comes from the Imaging Data Commons. Install it with "
-            f'pip install -c constraints.txt -e ".[data]".'
-        ) from error
+    import idc_index_data
+    import pyarrow.parquet as parquet
+
     rows = parquet.read_table(
         idc_index_data.IDC_INDEX_PARQUET_FILEPATH,
         columns=[*COLUMNS, "analysis_result_id"],

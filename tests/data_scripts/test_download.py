@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
+import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,6 +77,40 @@ def _until_it_gives_up(web, thing, folder):
         download(thing, folder)
     finally:
         web.answer = cut
+
+
+def test_a_process_that_is_killed_is_gone_on_from(web, thing, tmp_path):
+    """kill −9 in the middle of the body; the next process fetches the rest alone."""
+    halt = threading.Event()
+
+    def slowly(request, path, query):
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(CONTENT)))
+        request.send_header("ETag", f'"{hashlib.sha256(CONTENT).hexdigest()[:16]}"')
+        request.end_headers()
+        request.wfile.write(CONTENT[: 2 << 20])
+        halt.wait(60)
+
+    answer, web.answer = web.answer, slowly
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path; from download import Download, download\n"
+        "download(Download(sys.argv[2], 'thing.bin'), Path(sys.argv[3]))"
+    )
+    alone = Path(__file__).resolve().parents[2] / "data_scripts" / "bring"  # without the engine, which takes seconds
+    process = subprocess.Popen([sys.executable, "-c", program, str(alone), thing.url, str(tmp_path)])
+    part = tmp_path / "thing.bin.part"
+    until = time.monotonic() + 60
+    while not (part.is_file() and part.stat().st_size == 2 << 20) and time.monotonic() < until:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    halt.set()
+    web.answer = answer
+    assert names(tmp_path) == ["thing.bin.part", "thing.bin.part.json"]
+    download(Download(thing.url, "thing.bin"), tmp_path)
+    assert (tmp_path / "thing.bin").read_bytes() == CONTENT
+    assert web.asked == [("/thing.bin", f"bytes={2 << 20}-")]
 
 
 @pytest.mark.parametrize("said", [None, "{", '{"url": "http://elsewhere", "total": 3500000, "validator": "x"}'])

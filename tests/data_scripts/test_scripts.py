@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -355,6 +356,13 @@ def tiff(stack: np.ndarray) -> bytes:
     out = io.BytesIO()
     tifffile.imwrite(out, stack, photometric="minisblack")
     return out.getvalue()
+
+
+@pytest.mark.parametrize(("script", "module"), [("isbi2012", "h5py"), ("lidc_idri", "idc_index_data")])
+def test_a_library_that_is_not_installed_is_named_with_its_command(web, tmp_path, monkeypatch, capsys, script, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert go(script, tmp_path) == 1
+    assert f'stopped: {module} is not installed: pip install -c constraints.txt -e ".[data]"' in capsys.readouterr().err
 
 
 def test_isbi2012_file_of_another_kind(web, tmp_path, monkeypatch, capsys):
