@@ -37,6 +37,7 @@ class Fetched:
         """The whole archive, checked; or, where a few cases are enough, only its list of members for now."""
         listed = self._listed(name)
         if self.limit is not None and not (self.folder / name).is_file():
+            self.say(f"{name}: looking at its list of members (minutes, for a tar of many GB)")
             if (there := remote(listed.url, name)) is not None:
                 self.say(f"{name}: only what these cases need is fetched from it, so its checksum cannot be tested")
                 self.open.append(there)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bring.download import PATIENCE, Download, DownloadError, download, in_words
+from bring.download import PATIENCE, Download, DownloadError, _Fetch, download, in_words
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 3_500_000, np.uint8).tobytes()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -265,6 +266,17 @@ def test_a_quota_that_is_reached_says_so_too(web, thing, tmp_path, monkeypatch):
     monkeypatch.undo()
     assert download(thing, tmp_path).sha256 == SHA256
     assert len(web.asked) == 1
+
+
+def test_the_time_that_is_left_is_shown_also_after_going_on(web, thing, tmp_path):
+    web.cut["/thing.bin"] = [2_000_000]
+    fetch = _Fetch(thing, tmp_path / "thing.bin.part")
+    with fetch.progress:
+        assert fetch() is False
+        assert re.search(r"thing\.bin: +57%.* 2\.00M/3\.50M \[\d\d:\d\d<\d\d:\d\d, ", str(fetch.progress))
+        assert fetch() is True
+        assert fetch.progress.format_dict["initial"] == 2_000_000  # what came earlier says nothing of the speed
+        assert re.search(r"100%.* 3\.50M/3\.50M", str(fetch.progress))
 
 
 def test_sizes_in_words():
