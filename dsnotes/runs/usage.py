@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import platform
 import sys
+import time
 from importlib import metadata
 
 
 def usage() -> dict:
-    """Device, peak memory in MB (of the process, and of its GPU) and the versions of what was imported."""
-    found = {"device": "cpu", "peak_memory_mb": _peak_memory(), "versions": {"python": platform.python_version()}}
+    """Device, peak memory in MB (of the process, and of its GPU), seconds of CPU, versions of what was imported."""
+    found = {"device": "cpu", "peak_memory_mb": _peak_memory(), "cpu_seconds": round(time.process_time(), 1)}
+    found["versions"] = {"python": platform.python_version()}
     for name in ("dsnotes", "torch", "numpy", "scipy"):
         if name in sys.modules:
             found["versions"][name] = getattr(sys.modules[name], "__version__", None) or metadata.version(name)

@@ -1,0 +1,140 @@
+"""What one experiment asks of the library around training: its cases, its settings, every figure the tables print."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from dsnotes.data import open_dataset, phantoms
+from dsnotes.data.case import Case
+from dsnotes.data.dataset import Dataset
+from dsnotes.inference import at_thresholds, keep_kidneys, remove_small, to_label
+from dsnotes.metrics import confusion, score, slice_errors, tumour_scores
+from dsnotes.metrics.overlap import dice_of, ppv_of, sensitivity_of
+from dsnotes.metrics.tumours import SCALES
+from dsnotes.runs.recorded import path
+from dsnotes.training.settings import Settings
+from dsnotes.training.system import System
+
+PHANTOMS = {
+    "lung": (phantoms.lung, {1: "tumour"}),
+    "kidneys": (phantoms.kidneys, {1: "kidney", 2: "tumour"}),
+    "abdomen": (phantoms.abdomen, {1: "pancreas"}),
+    "nodules": (phantoms.nodules, {1: "nodule"}),
+}
+POSTPROCESS = ("", "kidneys", "small")
+
+
+def cases_of(data: str, *, phantom_cases: int = 20, size: Sequence[int] = ()) -> tuple[list[Case] | Dataset, dict]:
+    """The cases of a folder, or so many phantoms, and the names of their labels without the background's."""
+    if data in PHANTOMS:
+        make, names = PHANTOMS[data]
+        return make(phantom_cases, seed=0, **({"size": tuple(size)} if size else {})), names
+    folder = path(data)
+    if not folder.is_dir():
+        near = difflib.get_close_matches(data, PHANTOMS, n=1)
+        hint = f"Did you mean the phantoms {near[0]!r}? " if near else ""
+        raise ValueError(
+            f"data={data!r} is neither a folder (looked at {folder}) nor one of the phantoms {', '.join(PHANTOMS)}. "
+            f"{hint}The scripts in data_scripts/ bring the public sets into folders."
+        )
+    found = open_dataset(folder)
+    return found, {value: name for value, name in found.labels.items() if value}
+
+
+def settings_of(system: System, more: Mapping[str, Any], **given: Any) -> Settings:
+    """The system's own, with what is given and neither empty nor 0; `more` may hold any field and any value."""
+    known = {field.name for field in fields(Settings)}
+    for name in more:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"The nearest is {near[0]!r}." if near else f"There are {', '.join(sorted(known))}."
+            raise ValueError(f"settings has no {name!r}. {hint}")
+    asked = {name: value for name, value in given.items() if value} | dict(more)
+    return replace(system.settings, **{k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()})
+
+
+def cleaned(label: np.ndarray, how: str) -> np.ndarray:
+    """ "kidneys": at most two, with their tumours; "small": opened, no piece below 64 voxels; "": as it is."""
+    if how not in POSTPROCESS:
+        raise ValueError(f"postprocess={how!r} is unknown. Choose one of {POSTPROCESS}.")
+    return {"": lambda x: x, "kidneys": keep_kidneys, "small": remove_small}[how](label)
+
+
+def figures(
+    p: np.ndarray,
+    case: Case,
+    *,
+    names: Mapping[int, str] | None = None,
+    postprocess: str = "",
+    thresholds: Sequence[float | int] = (),
+) -> dict[str, float | int]:
+    """Every figure of a case that a table asks for, from its probabilities.
+
+    "dice" … of `dsnotes.score`, for each class where there are several; tp, fp, fn for a pooled F1; of volumes with one
+    foreground also "dice_large" … (the case's mean over its tumours of a scale), "dice_tumour_slices" and
+    "dice_all_slices" …, "false_positives" and "false_negatives" (slices), and at each threshold "dice@0.6" …
+    """
+    label = cleaned(to_label(p), postprocess)
+    found = score(label, case.label, spacing=case.spacing, labels={0: "background", **(names or {})} if names else None)
+    counts = confusion(label > 0, case.label > 0)
+    found |= {"tp": counts.tp, "fp": counts.fp, "fn": counts.fn}
+    if len(p) > 1 or label.ndim < 3:
+        return found
+    found |= of_scales(label, case) | of_slices(label, case)
+    if thresholds:
+        voxels, opening = (64, 1) if postprocess == "small" else (0, 0)
+        for t, marked in at_thresholds(p, thresholds=thresholds, voxels=voxels, opening=opening).items():
+            errors = slice_errors(marked > 0, case.label > 0)
+            found[f"dice@{t:g}"] = dice_of(confusion(marked > 0, case.label > 0))
+            found[f"false_positives@{t:g}"] = errors.false_positives
+            found[f"false_negatives@{t:g}"] = errors.false_negatives
+    return found
+
+
+def of_scales(label: np.ndarray, case: Case) -> dict[str, float | int]:
+    """Means over the tumours of a scale, and their voxels together; a scale that the case lacks is absent."""
+    found: dict[str, float | int] = {}
+    voxel = math.prod(float(mm) for mm in case.spacing)
+    tumours = tumour_scores(label > 0, case.label > 0, spacing=case.spacing)
+    for scale in SCALES:
+        own = [tumour for tumour in tumours if tumour.scale == scale]
+        if not own:
+            continue
+        for name in ("dice", "ppv", "sensitivity"):
+            found[f"{name}_{scale}"] = float(np.mean([getattr(tumour, name) for tumour in own]))
+        tp = fp = fn = 0
+        for tumour in own:  # its size and its ratios say how many voxels they were taken from
+            present = round(math.pi / 6 * tumour.diameter_mm**3 / voxel)
+            hit = round(tumour.sensitivity * present)
+            tp, fn, fp = tp + hit, fn + present - hit, fp + (round(hit / tumour.ppv) - hit if hit else 0)
+        found |= {f"tp_{scale}": tp, f"fp_{scale}": fp, f"fn_{scale}": fn}
+    return found
+
+
+def of_slices(label: np.ndarray, case: Case) -> dict[str, float | int]:
+    """The case's means over its slices with a tumour, and over those with a tumour or a mark."""
+    pairs = list(zip(label > 0, case.label > 0, strict=True))
+    errors = slice_errors(label > 0, case.label > 0)
+    found: dict[str, float | int] = {
+        "false_positives": errors.false_positives,
+        "false_negatives": errors.false_negatives,
+    }
+    for of, seen in (
+        ("tumour_slices", [confusion(p, t) for p, t in pairs if t.any()]),
+        ("all_slices", [confusion(p, t) for p, t in pairs if t.any() or p.any()]),
+    ):
+        if not seen:
+            continue
+        found[f"dice_{of}"] = float(np.mean([dice_of(c) for c in seen]))
+        found[f"ppv_{of}"] = float(np.mean([ppv_of(c) if c.tp + c.fp else 0.0 for c in seen]))
+        if present := [c for c in seen if c.tp + c.fn]:
+            found[f"sensitivity_{of}"] = float(np.mean([sensitivity_of(c) for c in present]))
+        for name in ("tp", "fp", "fn"):
+            found[f"{name}_{of}"] = sum(getattr(c, name) for c in seen)
+    return found

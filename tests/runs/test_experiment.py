@@ -1,0 +1,96 @@
+"""What an experiment records of a case, against the metrics it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import dsnotes
+from dsnotes.data import phantoms
+from dsnotes.data.case import Case
+from dsnotes.metrics import slice_scores, tumour_scores
+from dsnotes.runs.experiment import cases_of, cleaned, figures, settings_of
+
+
+@pytest.fixture(scope="module")
+def answered() -> tuple[Case, np.ndarray]:
+    """A chest, and probabilities that are its truth, one voxel off and with a false mark."""
+    case = phantoms.lung(1, seed=0)[0]
+    p = 0.9 * np.roll(case.label, 1, axis=2).astype(np.float32)
+    p[2:4, 5:9, 5:9] = 0.7
+    return case, p[None]
+
+
+def test_the_slices_are_those_of_the_papers_tables(answered):
+    case, p = answered
+    found, pair = figures(p, case), ((p[0] > 0.5), case.label > 0)
+    for of, only in (("tumour_slices", True), ("all_slices", False)):
+        whole = slice_scores([pair], only_tumour=only)
+        for name in ("dice", "sensitivity", "ppv"):
+            assert found[f"{name}_{of}"] == pytest.approx(getattr(whole, name))
+        tp, fp, fn = (found[f"{name}_{of}"] for name in ("tp", "fp", "fn"))
+        assert 2 * tp / (2 * tp + fp + fn) == pytest.approx(whole.f1)
+    assert (found["false_positives"], found["false_negatives"]) == (whole.false_positives, whole.false_negatives)
+    assert found["false_positives"] == 2
+
+
+def test_a_scale_is_the_mean_of_its_tumours_and_its_voxels_are_counted(answered):
+    case, p = answered
+    found, tumours = figures(p, case), tumour_scores(p[0] > 0.5, case.label > 0, spacing=case.spacing)
+    total = 0
+    for scale in {tumour.scale for tumour in tumours}:
+        own = [tumour.dice for tumour in tumours if tumour.scale == scale]
+        assert found[f"dice_{scale}"] == pytest.approx(np.mean(own))
+        total += found[f"tp_{scale}"] + found[f"fn_{scale}"]
+        if len(own) == 1:
+            tp, fp, fn = (found[f"{name}_{scale}"] for name in ("tp", "fp", "fn"))
+            assert 2 * tp / (2 * tp + fp + fn) == pytest.approx(own[0])
+    assert total == case.label.sum() == found["tp"] + found["fn"]
+
+
+def test_thresholds_are_recorded_where_they_are_asked_for(answered):
+    case, p = answered
+    found = figures(p, case, thresholds=(0.5, 0.8))
+    assert found["dice@0.5"] == pytest.approx(found["dice"])
+    assert found["dice@0.8"] > found["dice@0.5"]
+    assert (found["false_positives@0.5"], found["false_positives@0.8"]) == (2, 0)
+    assert not any("@" in name for name in figures(p, case))
+
+
+def test_several_classes_have_names_and_are_cleaned_up():
+    case = phantoms.kidneys(1, seed=0)[0]
+    p = np.stack([case.label == value for value in range(3)]).astype(np.float32)
+    p[:, 0, 0, 0] = (0, 0, 1)  # a tumour without a kidney
+    found = figures(p, case, names={1: "kidney", 2: "tumour"})
+    assert found["dice_kidney"] == 1
+    assert found["dice_tumour"] < 1
+    assert figures(p, case, names={1: "kidney", 2: "tumour"}, postprocess="kidneys")["dice_tumour"] == 1
+    with pytest.raises(ValueError, match="postprocess='kidney' is unknown. Choose one of"):
+        cleaned(case.label, "kidney")
+
+
+def test_a_slice_has_the_figures_of_a_slice():
+    case = phantoms.nodules(1, seed=0)[0]
+    found = figures(case.label[None].astype(np.float32), case)
+    assert found["dice"] == 1
+    assert not any("slices" in name or "large" in name for name in found)
+
+
+def test_cases_are_phantoms_or_a_folders(tmp_path, monkeypatch):
+    cases, names = cases_of("nodules", phantom_cases=3, size=(64, 64))
+    assert len(cases) == 3
+    assert names == {1: "nodule"}
+    monkeypatch.setenv("DSNOTES_STARTED_FROM", str(tmp_path))
+    with pytest.raises(ValueError, match=r"data='kidney' is neither a folder .*Did you mean the phantoms 'kidneys'\?"):
+        cases_of("kidney")
+
+
+def test_settings_are_the_papers_where_nothing_is_given():
+    system = dsnotes.build("mss-unet", width=2, patch=(16, 32, 32), spacing=(3.0, 1.0, 1.0), halvings=2)
+    assert settings_of(system, {}, lr=0.0, patch=[], epochs=0) == system.settings
+    changed = settings_of(system, {"weight_decay": 0.0, "betas": [0.5, 0.9]}, epochs=3, patch=[16, 32, 32])
+    assert changed == replace(system.settings, weight_decay=0.0, betas=(0.5, 0.9), epochs=3, patch=(16, 32, 32))
+    with pytest.raises(ValueError, match="settings has no 'weight_decy'. The nearest is 'weight_decay'"):
+        settings_of(system, {"weight_decy": 0})
