@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bring.check import check
-from bring.download import FULL, DownloadError, in_words, no_space
+from bring.download import FULL, DownloadError, MissingError, in_words, no_space
 from bring.facts import Piece, Plan
 from bring.fetched import Fetched
 from bring.layout import Folder
 
+MISSING = 3  # files in a row that the source no longer has: then all of it has moved
 SPEED = 10e6  # bytes a second, for the time that is announced
 SHARED = ("command", "out", "cases", "dry_run", "discard")  # what is asked of every script
 EPILOG = "The same command goes on after an interruption. `check` opens what was converted and draws every case."
@@ -81,7 +82,7 @@ def _fetch(plan: Plan, asked: argparse.Namespace) -> int:
             if not folder.has_all_of(piece.name):
                 got = Fetched(piece, folder.downloads, wanted, keep=folder.received, say=_say)
                 try:
-                    whole = _convert(piece, got, folder, asked)
+                    whole = _convert(piece, got, folder, asked, patience=min(MISSING, len(plan.pieces)))
                 finally:
                     got.close()
                 if whole and asked.discard:
@@ -91,7 +92,7 @@ def _fetch(plan: Plan, asked: argparse.Namespace) -> int:
     return _conclude(folder, plan, asked)
 
 
-def _convert(piece: Piece, got: Fetched, folder: Folder, asked: argparse.Namespace) -> bool:
+def _convert(piece: Piece, got: Fetched, folder: Folder, asked: argparse.Namespace, *, patience: int) -> bool:
     """Whether all cases of the piece are there now."""
     names, refused = [], False
     try:
@@ -101,21 +102,27 @@ def _convert(piece: Piece, got: Fetched, folder: Folder, asked: argparse.Namespa
                     return False
                 try:
                     _say(f"{name}: {folder.add(name, make(), piece=piece.name)}")
-                except ValueError as error:
+                except (ValueError, MissingError) as error:
                     refused = True
-                    _say(f"{name}: left out. {error}")
-                    folder.refuse(name, str(error))
+                    _leave_out(name, error, folder, patience)
                     continue
                 finally:
                     got.forget()
             names.append(name)
-    except ValueError as error:  # of the piece, before it had cases: an archive that is damaged
-        _say(f"{piece.name}: left out. {error}")
-        folder.refuse(piece.name, str(error))
+    except (ValueError, MissingError) as error:  # of the piece, before it had cases: an archive that is damaged
+        _leave_out(piece.name, error, folder, patience)
         return False
     if not refused:  # else it is tried again, from what is there
         folder.finish(piece.name, names)
     return not refused
+
+
+def _leave_out(name: str, error: Exception, folder: Folder, patience: int) -> None:
+    folder.absent += isinstance(error, MissingError)
+    if folder.absent >= patience:
+        raise error
+    _say(f"{name}: left out. {error}")
+    folder.refuse(name, str(error))
 
 
 def _say(what: str) -> None:

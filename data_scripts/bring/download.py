@@ -44,6 +44,10 @@ class DownloadError(RuntimeError):
     """A source that cannot be fetched now; what came until then is kept and the same command goes on from it."""
 
 
+class MissingError(DownloadError):
+    """A file that is not where it was: one case less, unless all are gone."""
+
+
 @dataclass(frozen=True)
 class Download:
     """A file at its source; `bytes` is about, `checksum` is "sha256:…" or "md5:…" where the source publishes one."""
@@ -105,7 +109,8 @@ def persistently(attempt: Callable[[], bool], what: str) -> None:
             with error:
                 if error.code not in PASSING:
                     remedy = REMEDIES.get(error.code, "Look at the source's page, and try again another day.")
-                    raise DownloadError(f"{what}: the server answers {error.code} {error.reason}. {remedy}") from error
+                    kind = MissingError if error.code in (404, 410) else DownloadError
+                    raise kind(f"{what}: the server answers {error.code} {error.reason}. {remedy}") from error
                 fruitless, why = fruitless + 1, f"the server answers {error.code} {error.reason}"
                 after = error.headers.get("Retry-After") or ""
                 asked = float(after) if after.isdigit() else 0.0

@@ -35,6 +35,7 @@ class Folder:
             raise ValueError(f"{path} was made with {before}, now it is {made_with}: pass another --out.")
         self.log["made_with"] = made_with
         self.names = {name for name in self.log["cases"] if self._is_there(name)}
+        self.absent = 0  # files in a row that their source no longer has
         self._saved = 0.0
 
     def has_all_of(self, piece: str) -> bool:
@@ -74,11 +75,13 @@ class Folder:
         }
         self.log["refused"].pop(name, None)
         self.names.add(name)
+        self.absent = 0
         self.save(soon=True)
         return f"{image.stat().st_size / 1e6:.3g} MB" + "".join(f"; {what}" for what in case.said)
 
     def finish(self, piece: str, names: list[str]) -> None:
         self.log["pieces"][piece] = names
+        self.log["refused"].pop(piece, None)
         self.save(soon=True)
 
     def refuse(self, name: str, why: str) -> None:

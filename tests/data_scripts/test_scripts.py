@@ -245,6 +245,22 @@ def test_kits19_goes_on_after_the_server_gave_up(kits, web, tmp_path, capsys):
     assert [path for path, _ in web.asked[asked:]] == ["/case_00038.nii.gz", "/case_00038/segmentation.nii.gz"]
 
 
+def test_kits19_one_case_that_is_gone_is_left_out_and_all_gone_stops(kits, web, tmp_path, capsys):
+    gone = web.files.pop("/case_00061.nii.gz")
+    assert go("kits19", tmp_path, "--cases", "1") == 0
+    assert "case_00061: left out. http" in (said := capsys.readouterr().out)
+    assert "answers 404 Not Found. The file has moved" in said
+    assert open_dataset(tmp_path).names == ("case_00038",)
+    web.asked.clear()
+    assert go("kits19", tmp_path, "--cases", "9") == 1  # three others in a row: the source has moved
+    assert "stopped: http" in capsys.readouterr().err
+    assert {path for path, _ in web.asked} == {f"/case_00{k}.nii.gz" for k in ("061", "110", "148")}
+    web.files["/case_00061.nii.gz"] = gone
+    assert go("kits19", tmp_path, "--cases", "2") == 0
+    assert open_dataset(tmp_path).names == ("case_00038", "case_00061")
+    assert "case_00061" not in json.loads((tmp_path / "provenance.json").read_text())["refused"]
+
+
 def test_kits19_label_with_a_wrong_checksum_stops(kits, web, tmp_path, capsys):
     web.put("/case_00061/segmentation.nii.gz", nifti(label(9, 7, 21)))
     assert go("kits19", tmp_path, "--cases", "1") == 1
