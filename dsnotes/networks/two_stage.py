@@ -1,0 +1,80 @@
+"""Two networks in a row: one finds the region on a shrunk image, the other segments that region and nothing else.
+
+So VB-Net (https://doi.org/10.24926/548719.003) finds kidneys in a whole abdomen. There both grids are resampled by
+millimetres; here the coarse one is the fine one shrunk by a whole factor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dsnotes.networks.blocks import AVG_POOL
+from dsnotes.networks.outputs import Backbone, Features, Level
+from dsnotes.shapes import Image, n_logits
+
+Where = tuple[slice, ...]
+NOTHING = -20.0  # the logit of what lies outside the region
+
+
+class TwoStage(Backbone):
+    """Where the coarse network finds nothing the whole image is the region; outside it the logits say background.
+
+    Among the decoder's maps "stride1" is the fine network's answer and f"stride{shrink}" the coarse one's.
+    """
+
+    def __init__(self, coarse: Backbone, fine: Backbone, *, shrink: int = 4, margin: int = 8) -> None:
+        super().__init__()
+        if shrink < 2:
+            raise ValueError(f"shrink={shrink} leaves both networks one grid. Pass shrink=2 or more, 4 by default.")
+        self.in_channels, self.classes = fine.in_channels, fine.classes
+        self.coarse, self.fine, self.shrink, self.margin = coarse, fine, shrink, margin
+        self.stride = tuple(shrink * s for s in coarse.stride)
+        dims = len(self.stride)
+        deepest = coarse.levels["bottleneck"]
+        self.levels = {
+            "bottleneck": Level(deepest.channels, tuple(shrink * s for s in deepest.stride)),
+            "decoder.stride1": Level(n_logits(fine.classes), (1,) * dims),
+            f"decoder.stride{shrink}": Level(n_logits(coarse.classes), (shrink,) * dims),
+        }
+        self.small = AVG_POOL[dims](shrink)
+
+    def forward(self, image: Image) -> Features:
+        seen = self.coarse(self.small(image))
+        masks = seen.logits[:, 0] > 0 if seen.logits.shape[1] == 1 else seen.logits.argmax(1) > 0
+        boxes = [self.box(mask) for mask in masks]
+        logits = torch.cat([
+            pasted(self.fine(one[None][(..., *box)]).logits, box, tuple(image.shape[2:]))
+            for one, box in zip(image, boxes, strict=True)
+        ])  # fmt: skip
+        return Features({}, seen.bottleneck, {"stride1": logits, f"stride{self.shrink}": seen.logits}, logits)
+
+    def box(self, mask: Tensor) -> Where:
+        """The region of a mask on the coarse grid (*space), as slices of the fine one.
+
+        `margin` voxels wider, as many strides of the fine network long as that takes, two at least, and all the image
+        if nothing is marked (or on the meta device, where nothing can be looked at).
+        """
+        whole = tuple(n * self.shrink for n in mask.shape)
+        if mask.is_meta or not mask.any():
+            return tuple(slice(0, n) for n in whole)
+        where = []
+        for axis, (size, step) in enumerate(zip(whole, self.fine.stride, strict=True)):
+            hit = mask.movedim(axis, 0).flatten(1).any(1).nonzero()
+            first = max(int(hit[0]) * self.shrink - self.margin, 0)
+            last = min((int(hit[-1]) + 1) * self.shrink + self.margin, size)
+            length = min(max(-(-(last - first) // step), 2) * step, size)
+            first = max(min((first + last - length) // 2, size - length), 0)
+            where.append(slice(first, first + length))
+        return tuple(where)
+
+
+def pasted(logits: Tensor, box: Where, space: Sequence[int]) -> Tensor:
+    """(1, K, *box) on a grid of `space`, which is background elsewhere."""
+    pad = [n for at, size in zip(reversed(box), reversed(space), strict=True) for n in (at.start, size - at.stop)]
+    background = logits[:, :-1][:, :1]  # none where a single channel is the foreground
+    others = functional.pad(logits[:, background.shape[1] :], pad, value=NOTHING)
+    return torch.cat([functional.pad(background, pad, value=0.0), others], dim=1)

@@ -1,0 +1,63 @@
+"""Masks and, beside them, their borders: the supervision of the boundary-aware network.
+
+    CE + (1 - D)  of the masks  +  weight · [ balanced BCE + (1 - D) ]  of the borders
+
+A border is what an erosion by 3x3(x3) takes from a mask, so it is one voxel wide and inside. It is a few per cent of
+the voxels, hence both of its terms count it as much as all the rest. Which losses the paper uses its abstract does not
+say; these are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dsnotes.losses import cross_entropy, soft_dice
+from dsnotes.networks.outputs import Backbone, Head, Network
+from dsnotes.shapes import Logits, Probs, Scalar
+from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.plain import foreground
+from dsnotes.supervision.targets import class_indices, one_hot, probabilities
+
+MAX_POOL = {2: functional.max_pool2d, 3: functional.max_pool3d}
+
+
+@dataclass(frozen=True)
+class Boundary:
+    weight: float = 1.0  # of the borders
+
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        return {}
+
+    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
+        outputs = network(batch["image"])
+        if "edge" not in outputs.features:
+            raise ValueError(
+                f"this network has no map 'edge'; its own are {list(outputs.features)}. The boundary loss needs a "
+                f"network that draws borders: build boundary-aware, or supervise this one by Plain()."
+            )
+        t = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
+        edge, borders = outputs.features["edge"], border(foreground(t))
+        return {
+            "cross-entropy": cross_entropy(outputs.logits, t),
+            "dice": soft_dice(foreground(probabilities(outputs.logits)), foreground(t), over_batch=True),
+            "edge cross-entropy": self.weight * balanced_entropy(edge, borders),
+            "edge dice": self.weight * soft_dice(edge.sigmoid(), borders, over_batch=True),
+        }
+
+
+def border(masks: Probs) -> Probs:
+    """Each mask less its erosion; beyond the image lies more of the same, so its rim is no border."""
+    return masks + MAX_POOL[masks.ndim - 2](-masks, 3, 1, 1)
+
+
+def balanced_entropy(logits: Logits, t: Probs) -> Scalar:
+    """Binary cross-entropy in which the border and the rest each weigh one half; a batch without one has the rest."""
+    cost = functional.binary_cross_entropy_with_logits(logits, t, reduction="none")
+    sides = torch.stack([t, 1 - t])
+    counts = sides.flatten(1).sum(1)
+    sums = (sides * cost).flatten(1).sum(1)
+    return (sums / counts.clamp(min=1)).sum() / (counts > 0).sum()
