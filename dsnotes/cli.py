@@ -4,6 +4,7 @@
     dsnotes sweep sweeps/mss-2-phantom.yml --workers 2
     dsnotes table mss-2 --runs runs
     dsnotes systems
+    dsnotes labs grade submissions/
 
 A further command is a function that adds itself to the subparsers, and its line in `COMMANDS`.
 """
@@ -16,6 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from dsnotes.labs.command import add_labs
 from dsnotes.runs.terminal import Terminal
 
 
@@ -143,7 +145,7 @@ def do_systems(asked: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = (add_run, add_sweep, add_table, add_systems)
+COMMANDS = (add_run, add_sweep, add_table, add_systems, add_labs)
 
 
 def means(cases: dict) -> dict[str, str]:

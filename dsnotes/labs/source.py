@@ -1,0 +1,134 @@
+"""A lab as its instructor wrote it: one py:percent file, with marks of nbgrader's in its cells.
+
+    # %% nbgrader={"grade_id": "dice", "solution": true}          the student's, between BEGIN and END SOLUTION
+    # %% nbgrader={"grade_id": "test-dice", "points": 2}          a test; ### BEGIN HIDDEN TESTS … ### END HIDDEN TESTS
+    # %% [markdown] nbgrader={"grade_id": "why", "solution": true, "points": 3}     marked by hand
+
+What nbgrader wants besides is filled in here. Nothing else is kept: the student's version is made from this.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsnotes.runs.source import RefusedError
+
+HIDDEN = re.compile(r"^[ \t]*### BEGIN HIDDEN TESTS.*?^[ \t]*### END HIDDEN TESTS[^\n]*\n?", re.S | re.M)
+SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION.*?^[ \t]*### END SOLUTION[^\n]*$", re.S | re.M)
+STUB = "# YOUR CODE HERE\nraise NotImplementedError('nothing is written here yet')"
+UNANSWERED = "*Your answer, in your own words.*"
+
+
+@dataclass(frozen=True)
+class Lab:
+    name: str
+    path: Path
+    notebook: dict  # with solutions and hidden tests
+
+    @property
+    def title(self) -> str:
+        return next(line[2:] for line in self.notebook["cells"][0]["source"].splitlines() if line.startswith("# "))
+
+    @property
+    def cells(self) -> dict[str, dict]:
+        """The cells that have an id, by it."""
+        return {id_of(cell): cell for cell in self.notebook["cells"] if id_of(cell)}
+
+    @property
+    def points(self) -> float:
+        return sum(points_of(cell) for cell in self.notebook["cells"])
+
+
+def id_of(cell: dict) -> str:
+    marks = cell.get("metadata", {}).get("nbgrader")
+    return str(marks.get("grade_id", "")) if isinstance(marks, dict) else ""
+
+
+def is_locked(cell: dict) -> bool:
+    """The instructor's: put back before grading, whatever was made of it."""
+    marks = cell["metadata"].get("nbgrader", {})
+    return bool(marks) and not marks.get("solution")
+
+
+def points_of(cell: dict) -> float:
+    return float(cell["metadata"].get("nbgrader", {}).get("points", 0))
+
+
+def visible(source: str) -> str:
+    """A test as the student sees it."""
+    return HIDDEN.sub("", source).rstrip("\n")
+
+
+def emptied(source: str) -> str:
+    """A solution as the student finds it."""
+    return SOLUTION.sub(lambda found: "\n".join(found[1] + line for line in STUB.split("\n")), source)
+
+
+def folder_of_labs(asked: str | os.PathLike | None = None) -> Path:
+    """The folder asked for; else notebooks/labs here, else that of the repository this package lies in."""
+    here = Path(asked) if asked is not None else Path("notebooks/labs")
+    beside = Path(__file__).resolve().parents[2] / "notebooks" / "labs"
+    for folder in (here,) if asked is not None else (here, beside):
+        if any(folder.glob("*.py")):
+            return folder
+    raise RefusedError(
+        f"there are no labs in {here}; stand in a clone of the repository, or name the folder of the lab*.py files: "
+        f"--source notebooks/labs"
+    )
+
+
+def open_labs(folder: Path, names: list[str] | None = None) -> list[Lab]:
+    """All labs of a folder, or those named; a beginning such as lab2 is enough."""
+    paths = {path.stem: path for path in sorted(folder.glob("*.py"))}
+    if not names:
+        return [open_lab(path) for path in paths.values()]
+    return [open_lab(paths[full_name(name, list(paths))]) for name in names]
+
+
+def full_name(name: str, known: list[str]) -> str:
+    found = [each for each in known if each == name] or [each for each in known if each.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
+    hint = f"; did you mean {near[0]}?" if near and not found else ""
+    raise RefusedError(f"{name!r} names {len(found) or 'none'} of the labs {', '.join(known)}{hint}")
+
+
+def open_lab(path: Path) -> Lab:
+    import jupytext
+
+    notebook = json.loads(jupytext.writes(jupytext.read(path), fmt="ipynb"))
+    seen: set[str] = set()
+    for at, cell in enumerate(notebook["cells"]):
+        cell["source"] = "".join(cell["source"])
+        cell["id"] = f"cell-{at:02}"  # else new ones would be drawn each time
+        given = cell["metadata"].get("nbgrader")
+        if given is None and cell["cell_type"] == "code":  # what everybody needs, put back before grading too
+            given = {"grade_id": f"given-{at:02}"}
+        if given is None:
+            continue
+        if not given.get("grade_id") or given["grade_id"] in seen:
+            raise RefusedError(f"{path}: cell {at} has no grade_id of its own ({given}); give it one")
+        seen.add(given["grade_id"])
+        cell["metadata"]["nbgrader"] = _complete(given, cell, path)
+    notebook["metadata"] = {"kernelspec": notebook["metadata"]["kernelspec"]}
+    return Lab(path.stem, path, notebook)
+
+
+def _complete(given: dict, cell: dict, path: Path) -> dict:
+    solution = bool(given.get("solution"))
+    grade = "points" in given
+    name = given["grade_id"]
+    if solution and cell["cell_type"] == "code" and not SOLUTION.search(cell["source"]):
+        raise RefusedError(f"{path}: {name} is a solution without ### BEGIN SOLUTION and ### END SOLUTION; write them")
+    if HIDDEN.search(cell["source"]) and not (grade and not solution):
+        raise RefusedError(f"{path}: {name} holds hidden tests but no points; give it points, or show the tests")
+    return {"schema_version": 3, "grade_id": name, "solution": solution, "grade": grade, "task": False} | {
+        "locked": not solution,
+        **({"points": float(given["points"])} if grade else {}),
+    }

@@ -1,0 +1,270 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Lab 2: A loss at every depth
+#
+# A coarse side output needs a coarse target, a weight, and a reason. In this lab you reduce masks by hand, count which
+# tumours survive it, add the losses of all depths up, and measure how much more the bottom of a U-Net hears.
+#
+# Before: [10_one_idea](../10_one_idea.ipynb). About 90 minutes; 20 points, of which a person gives three. Run the cell
+# below yours: a test that fails says what to look at; some have hidden parts that ask the same of other numbers. Do
+# not import `dsnotes.supervision`: you are writing it. `dsnotes labs check` tries the whole from a fresh start.
+
+# %%
+import torch
+from torch.nn import functional
+
+from dsnotes.networks.heads import SideHeads
+from dsnotes.networks.outputs import Network
+from dsnotes.networks.unet import UNet
+
+_ = torch.manual_seed(0)
+
+# %% [markdown]
+# ## 1. Three ways to reduce a mask
+#
+# `mask` is a float tensor (batch, 1, height, width) of 0 and 1, and `stride` divides both sides. A *cell* is a square
+# of stride × stride pixels. Return (batch, 1, height / stride, width / stride):
+#
+# - `"nearest"`: the cell's upper left pixel speaks for it;
+# - `"area"`: the share of the cell that is 1;
+# - `"max"`: 1 as soon as any pixel of the cell is.
+
+
+# %% nbgrader={"grade_id": "reduce", "solution": true}
+def reduced(mask, stride, how):
+    """The mask as a target of that stride."""
+    ### BEGIN SOLUTION
+    if how == "nearest":
+        return mask[..., ::stride, ::stride]
+    if how == "area":
+        return functional.avg_pool2d(mask, stride)
+    return functional.max_pool2d(mask, stride)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "test-nearest", "points": 1}
+import torch
+
+dot = torch.zeros(1, 1, 8, 8)
+dot[0, 0, 4, 4] = dot[0, 0, 1, 2] = 1
+got = reduced(dot, 4, "nearest")
+assert tuple(got.shape) == (1, 1, 2, 2), f"8 pixels at stride 4 are 2, not {tuple(got.shape)}"
+assert got.flatten().tolist() == [0, 0, 0, 1], (
+    f"the upper left pixel of each cell speaks, so 0, 0, 0, 1; you: {got.flatten().tolist()}"
+)
+### BEGIN HIDDEN TESTS
+g = torch.Generator().manual_seed(5)
+mask = (torch.rand(2, 1, 12, 18, generator=g) > 0.5).float()
+assert torch.equal(reduced(mask, 3, "nearest"), mask[..., ::3, ::3]), "any stride, any size"
+### END HIDDEN TESTS
+
+# %% nbgrader={"grade_id": "test-area", "points": 2}
+import torch
+
+block = torch.zeros(1, 1, 4, 4)
+block[..., :3, :2] = 1
+got = reduced(block, 4, "area")
+assert torch.isclose(got, torch.tensor(6 / 16)).all(), f"6 of 16 pixels: 0.375, not {got.flatten().tolist()}"
+### BEGIN HIDDEN TESTS
+g = torch.Generator().manual_seed(6)
+mask = (torch.rand(2, 1, 12, 18, generator=g) > 0.7).float()
+assert torch.allclose(9 * reduced(mask, 3, "area").sum((2, 3)), mask.sum((2, 3))), (
+    "shares × cell must add up to all pixels"
+)
+assert reduced(mask, 3, "area").unique().numel() > 4, "shares are not rounded to yes and no"
+### END HIDDEN TESTS
+
+# %% nbgrader={"grade_id": "test-max", "points": 1}
+import torch
+
+dot = torch.zeros(1, 1, 8, 8)
+dot[0, 0, 5, 7] = 1
+assert reduced(dot, 4, "max").flatten().tolist() == [0, 0, 0, 1], "one pixel is enough for its cell, and for no other"
+### BEGIN HIDDEN TESTS
+g = torch.Generator().manual_seed(7)
+mask = (torch.rand(2, 1, 12, 18, generator=g) > 0.8).float()
+assert torch.equal(reduced(mask, 3, "max"), (reduced(mask, 3, "area") > 0).float()), (
+    "max is 1 exactly where the share is not 0"
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 2. Who is lost?
+#
+# `components` is a map (height, width) in which every tumour has its own number, 1, 2, …, and 0 is background. **Before
+# you write:** of round tumours two pixels wide, which share do you expect to vanish from a nearest target of stride 8?
+
+
+# %% nbgrader={"grade_id": "lost", "solution": true}
+def lost(components, stride, how):
+    """The share of tumours of which the target of this stride holds nothing at all: a float."""
+    ### BEGIN SOLUTION
+    numbers = [n for n in components.unique().tolist() if n != 0]
+    gone = [reduced((components == n).float()[None, None], stride, how).sum() == 0 for n in numbers]
+    return sum(map(bool, gone)) / len(numbers)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "test-lost", "points": 3}
+import torch
+
+two = torch.zeros(16, 16, dtype=torch.long)
+two[0:9, 0:9], two[12:14, 12:14] = 1, 2
+assert lost(two, 8, "nearest") == 0.5, "the large tumour covers a corner, the small one does not: one of two is lost"
+assert lost(two, 8, "area") == 0, "by area nothing is ever lost"
+### BEGIN HIDDEN TESTS
+many = torch.zeros(64, 64, dtype=torch.long)
+for at in range(16):
+    row, column = 16 * (at // 4) + at, 16 * (at % 4) + at // 2
+    many[row : row + 2, column : column + 2] = 3 * at + 2
+want = {s: sum(not (many[::s, ::s] == 3 * at + 2).any() for at in range(16)) / 16 for s in (2, 4, 8)}
+for s, share in want.items():
+    assert abs(lost(many, s, "nearest") - share) < 1e-6, (
+        f"stride {s}: {lost(many, s, 'nearest')} instead of {share}: count tumours, whatever their numbers are"
+    )
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 3. Weights
+#
+# 1, ½, ¼, … finest first, divided by their sum.
+
+
+# %% nbgrader={"grade_id": "weights", "solution": true}
+def halving(levels):
+    """A tuple of as many weights as there are levels, finest first; their sum is 1."""
+    ### BEGIN SOLUTION
+    raw = [2.0**-depth for depth in range(levels)]
+    return tuple(weight / sum(raw) for weight in raw)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "test-weights", "points": 2}
+assert len(halving(3)) == 3, "one weight a level"
+assert abs(sum(halving(3)) - 1) < 1e-6, f"their sum is 1, not {sum(halving(3))}"
+assert abs(halving(2)[0] - 2 / 3) < 1e-6, f"1 and ½ divided by 1½: the first is 2/3, not {halving(2)[0]}"
+### BEGIN HIDDEN TESTS
+for levels in (1, 4, 6):
+    weights = halving(levels)
+    assert len(weights) == levels
+    assert abs(sum(weights) - 1) < 1e-6
+    assert all(abs(a / b - 2) < 1e-6 for a, b in zip(weights, weights[1:], strict=False)), (
+        "each is half of the one before"
+    )
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 4. The deep loss
+#
+# `sides` are logits, finest first, as `network(image).sides` has them: `{"stride1": …, "stride2": …}`. Each is compared
+# with the mask reduced *by area* to its own size, by binary cross-entropy with logits, and weighed. Return a dict of
+# the already weighted terms under the same names; the loss is their sum. Read the stride off the sizes.
+
+
+# %% nbgrader={"grade_id": "deep", "solution": true}
+def deep_terms(sides, mask, weights):
+    """{name: weight · BCE(side, mask reduced by area)}: scalars that can be differentiated."""
+    ### BEGIN SOLUTION
+    terms = {}
+    for weight, (name, side) in zip(weights, sides.items(), strict=True):
+        target = reduced(mask, mask.shape[-1] // side.shape[-1], "area")
+        terms[name] = weight * functional.binary_cross_entropy_with_logits(side, target)
+    return terms
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "test-deep", "points": 4}
+import torch
+
+block = torch.zeros(1, 1, 8, 8)
+block[..., :3, :2] = 1
+sides = {"stride1": torch.zeros(1, 1, 8, 8), "stride4": torch.full((1, 1, 2, 2), -1.0)}
+terms = deep_terms(sides, block, (0.75, 0.25))
+assert list(terms) == ["stride1", "stride4"], f"a term a side, under its name; you: {list(terms)}"
+assert abs(float(terms["stride1"]) - 0.75 * 0.693147) < 1e-4, "logits of 0 cost ln 2 each; times the weight 0.75"
+assert abs(float(terms["stride4"]) - 0.25 * 0.407012) < 1e-4, (
+    "stride 4: targets 6/16, 0, 0, 0, logits −1; area, with logits"
+)
+### BEGIN HIDDEN TESTS
+from torch.nn import functional
+
+g = torch.Generator().manual_seed(8)
+mask = (torch.rand(2, 1, 24, 24, generator=g) > 0.6).float()
+sides = {f"stride{s}": torch.randn(2, 1, 24 // s, 24 // s, generator=g).requires_grad_() for s in (1, 3, 6)}
+kept = mask.clone()
+terms = deep_terms(sides, mask, (0.2, 0.3, 0.5))
+for (name, side), weight, s in zip(sides.items(), (0.2, 0.3, 0.5), (1, 3, 6), strict=True):
+    want = weight * functional.binary_cross_entropy_with_logits(side, functional.avg_pool2d(mask, s))
+    assert torch.isclose(terms[name], want, atol=1e-5), f"{name}: the weights go with the sides, finest first"
+sum(terms.values()).backward()
+assert all(side.grad is not None and side.grad.abs().sum() > 0 for side in sides.values()), (
+    "every side must be taught: no detach"
+)
+assert torch.equal(mask, kept), "the mask was changed in place"
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 5. How far does it reach?
+#
+# A U-Net with a side at every level. `reach` shall tell how much the *bottleneck* hears of a loss: the norm of the
+# gradient of its first convolution's weight. It must give the same answer when it is asked twice, leave no gradients
+# behind in the network, and return a plain float.
+
+# %%
+_ = torch.manual_seed(1)
+backbone = UNet(width=4, depth=4)
+network = Network(backbone, {"sides": SideHeads(backbone)})
+first_at_the_bottom = next(backbone.bottleneck.parameters())
+disk = (torch.hypot(*torch.meshgrid(torch.arange(-16.0, 16), torch.arange(-16.0, 16), indexing="ij")) < 6).float()
+mask = disk[None, None]
+image = mask + 0.3 * torch.randn(2, 1, 32, 32)
+mask = mask.expand(2, 1, 32, 32)
+
+
+# %% nbgrader={"grade_id": "reach", "solution": true}
+def reach(loss, parameter):
+    """‖∂loss/∂parameter‖: a float. Neither the network's gradients nor the next answer are touched by it."""
+    ### BEGIN SOLUTION
+    (gradient,) = torch.autograd.grad(loss, parameter, retain_graph=True)
+    return gradient.norm().item()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "test-reach", "points": 4}
+import torch
+
+w = torch.tensor([3.0, 4.0], requires_grad=True)
+asked = (w * w).sum() / 2
+assert abs(reach(asked, w) - 5) < 1e-5, "∂(w²/2)/∂w is w, and the norm of (3, 4) is 5"
+assert isinstance(reach(asked, w), float), "a plain float: a tensor would keep the whole graph alive; item()"
+### BEGIN HIDDEN TESTS
+assert abs(reach(asked, w) - 5) < 1e-5, "asked again, the answer is the same: gradients add up in .grad"
+assert w.grad is None, "nothing may be left in .grad"
+network.zero_grad()
+terms = deep_terms(network(image).sides, mask, halving(len(network(image).sides)))
+alone, deep = reach(terms["stride1"], first_at_the_bottom), reach(sum(terms.values()), first_at_the_bottom)
+assert deep > 1.5 * alone > 0, f"the bottom must hear more of all depths ({deep}) than of the output alone ({alone})"
+assert all(p.grad is None for p in network.parameters()), "the network's own gradients were touched"
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 6. In your own words
+#
+# Your deep loss makes the bottom of the U-Net hear several times more. **In five to ten sentences:** name a setting in
+# which this decides whether a network learns, and one in which it hardly matters, with the reason for each; then say
+# what is left of the idea where the gradient is *not* the problem, and what a nearest target would teach the deep
+# layers about small tumours.
+
+# %% [markdown] nbgrader={"grade_id": "reflection", "solution": true, "points": 3}
+# It decides under plain gradient descent in a deep chain without shortcuts or normalisation: steps are proportional to
+# gradients, and those of the early layers are a thousand times smaller. With Adam every gradient is divided by its own
+# size, and in a U-Net shortcuts carry it past the bottom, so that there it hardly matters. What is left is a say in
+# what each depth should know. By nearest, a tumour smaller than the stride is usually missing from the target, so the
+# deep layers are told that such patients are healthy; by area it is a small share, and nothing is denied.
