@@ -40,6 +40,11 @@ class TiedDecoder(Head):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.dims = backbone.dims
+        if not (hasattr(backbone, "encoder") and hasattr(backbone, "bottleneck")):
+            raise ValueError(
+                f"the tied decoder mirrors an encoder level by level, and {type(backbone).__name__} is not built of an "
+                f"encoder and a bottleneck. Use PseudoLabels('deep'), or a backbone such as unet-2d or unet++."
+            )
         blocks = [*backbone.encoder, backbone.bottleneck]
         convs = [
             [m for m in block.modules() if isinstance(m, CONV[self.dims]) and m.kernel_size[0] > 1] for block in blocks
