@@ -29,6 +29,7 @@ class Web:
         self.kind: dict[str, str] = {}
         self.ranges = True
         self.tags = True
+        self.conditions = True  # whether If-Range is heeded
         self.asked: list[tuple[str, str]] = []  # (path, Range)
         self.sent = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -70,7 +71,7 @@ class Web:
         }
         found = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted)
         start, code = 0, 200
-        if self.ranges and found and request.headers.get("If-Range") in (None, tag):
+        if self.ranges and found and (not self.conditions or request.headers.get("If-Range") in (None, tag)):
             start, end = int(found[1]), min(int(found[2] or len(content)) + 1, len(content))
             if start >= len(content):
                 return _send(request, 416, {"Content-Range": f"bytes */{len(content)}"}, b"")

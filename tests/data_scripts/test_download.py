@@ -70,8 +70,8 @@ def _until_it_gives_up(web, thing, folder):
     cut = web.answer
 
     def once_then_busy(request, path, query):
+        web.status[path] = [(503, {})] if web.asked else []
         cut(request, path, query)
-        web.status[path] = [(503, {})] * PATIENCE
 
     web.answer = once_then_busy
     try:
@@ -123,14 +123,18 @@ def test_a_part_of_unknown_origin_is_not_built_upon(web, thing, tmp_path, said):
     assert (tmp_path / "thing.bin").read_bytes() == CONTENT
 
 
-def test_a_file_that_changed_under_way_is_begun_anew(web, thing, tmp_path):
-    other = CONTENT[::-1]
+@pytest.mark.parametrize("conditions", [True, False])
+def test_a_file_that_changed_under_way_is_begun_anew(web, thing, tmp_path, conditions):
+    """A server that heeds If-Range sends it whole; one that does not sends a part of a file of another length."""
+    web.conditions = conditions
+    other = CONTENT[::-1] + b"and more"
     web.cut["/thing.bin"] = [1_000_000]
     answer = web.answer
 
     def changed(*request):
+        if web.asked:
+            web.files["/thing.bin"] = other
         answer(*request)
-        web.files["/thing.bin"] = other
 
     web.answer = changed
     receipt = download(Download(thing.url, "thing.bin"), tmp_path)
