@@ -22,8 +22,8 @@
 # torchrun --nproc-per-node=4 -m dsnotes run notebooks/80_experiment.py -p data=data/kits19 -p system=mss-unet
 # ```
 #
-# A run that is killed goes on from its last epoch when it is started again. With its defaults it needs a CPU and about
-# ten minutes; with `smoke=True` less than one.
+# A run that is killed goes on from its last epoch when it is started again. At a paper's width it wants a GPU; with
+# `width=8, epochs=20` it is a matter of minutes on a CPU, with `smoke=True` of less than one.
 
 # %% [markdown]
 # What is empty or 0 is the paper's own.

@@ -53,7 +53,7 @@ def executions(runs: Path) -> int:
 def write_sweep(tiny: Path, **more: object) -> Path:
     path = tiny.with_name("sweep.yml")
     path.write_text(
-        "notebook: tiny.py\ntable: mss-2\nparameters: {wait: 0.5}\ngrid: {fold: [0, 1, 2]}\n"
+        "notebook: tiny.py\ntable: mss-2\nparameters: {wait: 0.3}\ngrid: {fold: [0, 1, 2]}\n"
         + "".join(f"{key}: {value}\n" for key, value in more.items()),
         encoding="utf-8",
     )
@@ -120,7 +120,7 @@ def test_a_worker_and_a_driver_of_a_real_cluster_are_killed(tiny, result, tmp_pa
 
 
 def test_two_sweeps_into_one_folder_share_the_work_and_a_failed_run_is_tried_twice(tiny, tmp_path):
-    sweep, out = write_sweep(tiny, list="[{system: mss-unet}, {fail: no luck}]"), tmp_path / "out"
+    sweep, out = write_sweep(tiny, list="[{system: mss-unet}, {fail: no luck, wait: 0}]"), tmp_path / "out"
     both = [dsnotes("sweep", sweep, "--workers", 1, "--out", out, cwd=tmp_path) for _ in range(2)]
     told = [finish(process) for process in both]
     assert [process.returncode for process in both] == [1, 1]

@@ -1,0 +1,147 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A report: the paper's table beside ours
+#
+# Many runs of [80_experiment](80_experiment.ipynb) make a table. This notebook takes a folder of them and sets a
+# published table beside it: means, two kinds of spread, two paired tests, and what is missing. You will see
+#
+# - that "mean ± std" can mean three different things, and which of them a claim needs;
+# - what a p-value is corrected for, and why;
+# - how to read a table of another person's runs on other patients.
+#
+# In a terminal the same is `dsnotes sweep sweeps/mss-2-phantom.yml`, then `dsnotes table mss-2`. Without a folder of
+# runs this notebook first makes a small one: ten minutes on a CPU, with `smoke=True` one.
+
+# %% tags=["parameters"]
+table: str = "mss-2"  # a table of a paper: `dsnotes systems` names them
+results: str = ""  # a folder of runs; empty: the small sweep below is run first
+where: dict = {}  # only runs with these parameters, as text, such as {"data": "kidneys"}
+seeds: int = 2  # of the small sweep
+smoke: bool = False  # a minute: two runs of two steps
+
+# %%
+from pathlib import Path
+
+import numpy as np
+
+from dsnotes import runs
+from dsnotes.runs.published import published
+from dsnotes.runs.tables import compare
+from dsnotes.runs.writing import as_csv, figure, latex, rows, text
+from dsnotes.viewers import Table, boxes
+
+if smoke:
+    seeds = 1
+
+# %% [markdown]
+# ## 1. The runs
+#
+# One run a row and seed, all on the same fold. Each lies in a folder that is named by what it computes, so this cell
+# does nothing the second time.
+
+# %%
+out = runs.path(results) if results else (runs.folder() or Path("runs")) / "report"
+small = {"data": "kidneys", "phantom_size": [16, 64, 64], "phantom_cases": 15, "normalise": "foreground", "width": 8}
+small |= {
+    "patch": [16, 64, 64],
+    "batch": 2,
+    "epochs": 4,
+    "iterations": 25,
+    "lr": 3e-3,
+    "settings": {"schedule": "poly"},
+}
+if smoke:
+    small |= {"patch": [16, 32, 32], "smoke": True}
+if not results:
+    for filler in published(table).fillers.values():
+        for seed in range(seeds):
+            asked = small | {"system": filler.system, "options": dict(filler.options), "seed": seed}
+            runs.run("80_experiment.py", asked, out=out)
+
+# %% [markdown]
+# ## 2. The table
+#
+# **Before running:** the paper has 42 patients and one training of each system. Which spread can it not know?
+
+# %%
+report = compare(table, out, where=where)
+print(text(report))
+
+# %% [markdown]
+# That over the seeds. The first `±` is over the *patients*: how differently hard they are. It says nothing of whether
+# one system is better, for both systems meet the same patients. The `±` in brackets is over the *seeds*: what another
+# roll of the dice would have given. A difference between two rows that is smaller than it is no difference.
+#
+# ## 3. The same patients, twice
+#
+# So the test is *paired*: of each patient the difference between the starred row and another. The t-test asks whether
+# their mean is zero, Wilcoxon's whether they lie on both sides alike. Both p-values are corrected by Holm for the
+# number of rows, for whoever compares with ten systems finds one of twenty differences by chance.
+
+# %%
+tested = [row for row in rows(report) if row["p_t_holm"] is not None]
+Table(
+    [
+        {"row": t["row"], "column": t["column"], "differs from the starred by": t["difference"], "cases": t["cases"]}
+        | {"p, t-test": t["p_t_holm"], "p, Wilcoxon": t["p_wilcoxon_holm"]}
+        for t in tested
+    ],
+    caption=f"Against {report.starred}; p-values after Holm's correction",
+)
+
+# %%
+assert all(0 <= t["p_t_holm"] <= 1 for t in tested)
+assert all(cell.cases > 0 for cells in report.ours.values() for cell in cells.values())
+
+# %% [markdown]
+# ## 4. As a figure
+#
+# **Before looking:** print and ours are of other patients. What of the two may be compared?
+
+# %%
+figure(report)
+
+# %% [markdown]
+# The order of the rows, and how far apart they are; not where they lie.
+#
+# The patients behind the means, all seeds together:
+
+# %%
+from dsnotes.runs.collect import results as all_results
+
+column = report.columns[0]
+key = published(table).columns[column].key
+patients = {
+    row: [x[key] for r in all_results(out, where) if r.system == row for x in r.cases.values() if key in x]
+    for row in report.ours
+}
+patients = {row: [x for x in values if np.isfinite(x)] for row, values in patients.items()}
+boxes({column: {row: values for row, values in patients.items() if values}}, y=f"{column} of one patient")
+
+# %% [markdown]
+# ## 5. To take along
+
+# %%
+print(latex(report))
+print(as_csv(report).splitlines()[0])
+
+# %% [markdown]
+# ## What we saw, and what we did not
+#
+# - **Shown:** every figure of the table with its spreads, its tests, its number of cases and what is missing.
+# - **Not shown:** that the paper is right or wrong. The small sweep above has few patients, narrow networks and a few
+#   minutes; its p-values are of *this* question. `sweeps/` holds the sweeps that ask the paper's own.
+# - **Mind:** a p-value of patients says how sure the difference is for *these two trained networks*. Only several seeds
+#   say it of the methods.
+#
+# ## Exercises
+#
+# 1. Take away one seed (`where={"seed": "0"}`). Which of the numbers change, and which p-values?
+# 2. Make the table without correcting by Holm. How many rows must a paper have before one of them is "significant"?
