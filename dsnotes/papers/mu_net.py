@@ -63,13 +63,15 @@ def mu_net(
     detach_targets: bool = True,
     norm: str = "batch",
     patch: tuple[int, ...] | None = None,
+    squared: bool = True,
 ) -> System:
     """A row of Tables 4 and 5: on the U-Net, or with "++" on U-Net++ at the U-Net's widths; and Fig. 4's rival."""
     if preset not in PRESETS:
         raise ValueError(f"preset={preset!r} is unknown. The paper's datasets are {list(PRESETS)}.")
     network = UNetPlusPlus if name.endswith("++") else UNet
     backbone = network(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
-    goal = PseudoLabels(VARIANT[name.removesuffix("++")], *PRESETS[preset], detach_targets=detach_targets, patch=patch)
+    chosen = {"detach_targets": detach_targets, "patch": patch, "squared": squared}
+    goal = PseudoLabels(VARIANT[name.removesuffix("++")], *PRESETS[preset], **chosen)
     return System(name, supervise(backbone, goal), goal, settings=SETTINGS)
 
 
@@ -93,6 +95,10 @@ OPTIONS = {
     "preset": f"the loss weights found for one of {list(PRESETS)}",
     "detach_targets": "False lets gradients into the pseudo-labels",
 } | NORM
+VARIATIONAL = {
+    "patch": "pixels an axis that the code is made for, 256 each",
+    "squared": "False restores by cross-entropies weighed as the tied decoder's",
+}
 WHOLE = ("mu-net-2", "mu-net-3", "mu-net-4", "mu-net-5")
 SYSTEMS = {
     **{
@@ -103,9 +109,7 @@ SYSTEMS = {
         if variant != "mu-net-vae"
         for name in (variant, f"{variant}++")
     },
-    "mu-net-vae": Recipe(
-        mu_net, width=64, dims=2, options=OPTIONS | {"patch": "pixels an axis that the code is made for, 256 each"}
-    ),
+    "mu-net-vae": Recipe(mu_net, width=64, dims=2, options=OPTIONS | VARIATIONAL),
     **{name: Recipe(resized, width=64, dims=2, options=NORM) for name in RAISE},
 }
 

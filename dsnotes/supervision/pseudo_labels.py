@@ -44,7 +44,8 @@ class PseudoLabels:
     """Weights as printed: α β a b λ η and γ ξ; the defaults are those found for BraTS.
 
     `variational` weighs what a variational decoder restores, and its divergence; `patch` is the image size that its
-    code is made for.
+    code is made for. With `squared=False` it restores as the tied one does, by cross-entropies weighed a and b: then
+    only the decoder differs from rec's.
     """
 
     variant: str = "hyb"
@@ -58,6 +59,7 @@ class PseudoLabels:
     agree_restored: float = 1.0  # ξ
     detach_targets: bool = True
     variational: float = 0.1
+    squared: bool = True
     patch: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -77,7 +79,7 @@ class PseudoLabels:
         """The weights of the restored mask and image, and of agreeing with R in the output and in the features."""
         if self.variant == "auto":
             return self.restored_mask, self.restored_image, self.agree, self.features
-        if self.variant == "vae":
+        if self.variant == "vae" and self.squared:
             return self.variational, self.variational, self.agree_restored, self.restored_features
         return self.restored_mask, self.restored_image, self.agree_restored, self.restored_features
 
@@ -88,7 +90,7 @@ class PseudoLabels:
         on_image, labels = self.passes(network, image, grey)
         t = one_hot(label, on_image.logits.shape[1])
         frozen = torch.Tensor.detach if self.detach_targets else (lambda target: target)
-        restored = restoration_mse if self.variant == "vae" else binary_cross_entropy
+        restored = restoration_mse if self.variant == "vae" and self.squared else binary_cross_entropy
         restored_mask, restored_image, agree, features = self.restoring()
         weighed = {"output": (self.output, lambda: segmentation(on_image.logits, t))}
         if self.variant in SEGMENTED:

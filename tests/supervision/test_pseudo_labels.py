@@ -248,6 +248,20 @@ def test_the_variational_variant_is_rec_with_squared_errors_and_a_divergence():
         torch.testing.assert_close(terms[name], expected[name], rtol=1e-4, atol=1e-6)
 
 
+def test_a_variational_decoder_can_be_held_to_the_tied_ones_cross_entropies():
+    """All but the decoder as in rec, and the divergence beside it."""
+    net, objective = small("vae", patch=(32, 32), squared=False, restored_mask=2.0, restored_image=3.0)
+    b = batch()
+    net.eval()
+    terms = objective(net, b)
+    g = b["label"][:, None].float()
+    x, m = net(b["image"]), net(g)
+    bce = functional.binary_cross_entropy_with_logits
+    torch.testing.assert_close(terms["restored mask"], 2 * bce(m.restored, g))
+    torch.testing.assert_close(terms["restored image"], 3 * bce(x.restored, min_max(b["image"])))
+    assert "divergence" in terms
+
+
 @pytest.mark.parametrize(
     ("variant", "on_mask"),
     [
