@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -30,11 +31,10 @@ class Scene:
     window: tuple[float, float]
     notes: tuple[str, ...]
 
-    @property
+    @cached_property
     def values(self) -> list[int]:
-        """Label values other than background that the truth or the prediction holds."""
-        maps = [layer for layer in (self.truth, self.prediction) if layer is not None]
-        return sorted({int(v) for layer in maps for v in np.unique(layer)} - {0})
+        """The labels other than background that the truth or the prediction holds."""
+        return sorted({value for layer in (self.truth, self.prediction) if layer is not None for value in _held(layer)})
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -49,6 +49,14 @@ class Scene:
 
     def name(self, value: int) -> str:
         return self.names.get(value, "lesion" if self.values == [1] else f"label {value}")
+
+
+def _held(label: np.ndarray) -> list[int]:
+    """The values of a label map but 0, counted where there are few: sorting a large volume takes seconds."""
+    low, high = int(label.min(initial=0)), int(label.max(initial=0))
+    if low < 0 or high > 65_535:
+        return [int(value) for value in np.unique(label) if value]
+    return [int(value) for value in np.flatnonzero(np.bincount(label.ravel(), minlength=1)) if value]
 
 
 def compose(
