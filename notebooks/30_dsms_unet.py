@@ -480,9 +480,9 @@ Table(
 )
 
 # %% [markdown]
-# Read both columns. A difference whose sign changes from seed to seed is the luck of first weights, however small the p:
-# twelve patients who are all shown to the same three networks are not thirty-six witnesses. And a training that marks
-# nothing would make every patient say the same; a system that has one is not compared.
+# Read both columns. A difference whose sign changes from seed to seed is the luck of first weights, however small the
+# p: twelve patients who are all shown to the same three networks are not thirty-six witnesses. And a training that
+# marks nothing would make every patient say the same; a system that has one is not compared.
 #
 # ## 8. The claim, and the paper's own table
 #
@@ -536,11 +536,12 @@ for whose, gaps in below.items():
 #   and at 10 : 1 the encoder hardly hears it.
 # - **Not what the paper says:** by its own table the full system improves all three figures over two of the four
 #   others. The best Dice is its control's, although that has 27 weights where the module has 35.
-# - **The scales, or the width?** Neither, on our phantoms. In the run this was written after, the five U-Nets had a mean
-#   Dice between .83 and .84 (FCN .57): the full system .031 *below* the plain U-Net with one seed, .009 and .004 above
-#   with the others, and .001 to .012 below the control of equal size with each. The one difference with a small p and
-#   no change of sign is a sensitivity .016 *lower* than that control's. What a restoration decoder and several scales
-#   may do for a harder organ, longer training and 283 patients is the paper's question; `dsms_unet.SETTINGS` asks it.
+# - **The scales, or the width?** Neither, on our phantoms. In the run this was written after, the five U-Nets had a
+#   mean Dice between .83 and .84 (FCN .57): the full system .031 *below* the plain U-Net with one seed, .009 and .004
+#   above with the others, and .001 to .012 below the control of equal size with each. The one difference with a small
+#   p and no change of sign is a sensitivity .016 *lower* than that control's. What a restoration decoder and several
+#   scales may do for a harder organ, longer training and 283 patients is the paper's question; `dsms_unet.SETTINGS`
+#   asks it.
 #
 # ## Exercises
 #
