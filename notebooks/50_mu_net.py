@@ -549,8 +549,8 @@ print("avg.m:", ", ".join(f"{name} {x:.3f}" for name, x in average.items()))
 # ## What we saw, and what we did not
 #
 # - **Shown:** $R$ is the adjoint of the encoder and has no kernel of its own; the mask's pass leaves nothing in the
-#   kept statistics; what is deployed is the plain U-Net, bit for bit. With $\varepsilon = 1$ a network that marks nothing
-#   scores a quarter, and the rule "2 × best epoch" may end a run on that.
+#   kept statistics; what is deployed is the plain U-Net, bit for bit. With $\varepsilon = 1$ a network that marks
+#   nothing scores a quarter, and the rule "2 × best epoch" may end a run on that.
 # - **The semantic difference:** the image's features grew more like the mask's features than like the small mask. But
 #   the same number of convolutions did not bring that about: with first weights nothing was alike.
 # - **Not what the paper says:** by its own Table 5 the hybrid needs fewer epochs than U-Net on all four datasets, and
