@@ -56,7 +56,7 @@ def main() -> None:
                 f"{canvas.every}",
             ]
         )
-        canvas.close()
+        canvas.widget.close()
     columns = ["volume, two labels, a prediction", "checked, s", "still, s", "canvas, s", "sent, MiB", "every … voxel"]
     text = "\n".join(
         [

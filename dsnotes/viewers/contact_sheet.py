@@ -91,7 +91,7 @@ class ContactSheet(place.Picture):
             pager, note, grid = self.controls.children
             pager.value = page
             self.controls.children = (pager, note, _grid(self, note))
-            _close(grid)
+            place.close(grid)
         self.figure = _sheet(self._shown, legend=True, zoom=self._zoom)
         self._say()
 
@@ -179,13 +179,6 @@ def _clicked(sheet: ContactSheet, note: Any, name: str, change: Any) -> None:
         change["owner"].value = sheet.decisions.get(name)
     else:
         note.value = ""
-
-
-def _close(widget: Any) -> None:
-    """With all it holds: ipywidgets keeps every widget that was not closed."""
-    for child in getattr(widget, "children", ()):
-        _close(child)
-    widget.close()
 
 
 def _sheet(scenes: dict[str, Scene], *, zoom: Number | None, legend: bool = False) -> Figure:

@@ -77,6 +77,13 @@ class Spot:
         self.put(Image(data=ink.png(figure), format="png", width=width, alt=alt))
 
 
+def close(widget: Any) -> None:
+    """With all it holds: ipywidgets keeps every widget that was not closed."""
+    for child in getattr(widget, "children", ()):
+        close(child)
+    widget.close()
+
+
 class Picture:
     """A figure that is in the notebook already: `figure` to change, `save` to keep."""
 

@@ -51,7 +51,7 @@ class View(place.Picture):
     def close(self) -> None:
         """Let go of the volume and of the sliders; the picture stays."""
         if self.controls is not None:
-            self.controls.close_all() if hasattr(self.controls, "close_all") else self.controls.close()
+            place.close(self.controls)
         self.scene = self.controls = None
 
     def _in_words(self) -> str:

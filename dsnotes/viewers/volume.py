@@ -140,9 +140,6 @@ class Canvas:
         z, y, x = ((i + 0.5) / n for i, n in zip(at, self.scene.image.shape, strict=True))
         self.widget.scene.crosshair_pos = [1 - x, 1 - y, z]
 
-    def close(self) -> None:
-        self.widget.close()
-
 
 def nifti(array: np.ndarray, spacing: tuple[float, ...]) -> bytes:
     """A NIfTI file in memory. Depth counts upwards, height to the patient's back, width to the patient's left."""
@@ -215,7 +212,6 @@ def controls(canvases: list[Canvas], titles: list[str] | None = None) -> Any:
             note,
         ]
     )
-    panel.close_all = lambda: [thing.close() for thing in (*canvases, *boxes, *buttons, presets, opacity, mode, panel)]
     return panel
 
 

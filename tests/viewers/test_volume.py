@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
 import pytest
 
-from dsnotes.viewers import itk, linked
+from dsnotes.viewers import itk, linked, place
 from dsnotes.viewers import volume as module
 from dsnotes.viewers.scene import compose
 from dsnotes.viewers.show import show
@@ -165,3 +168,23 @@ def test_without_itkwidgets_the_picture_is_there_all_the_same(volume, monkeypatc
     monkeypatch.setattr(itk.importlib.util, "find_spec", lambda name: None)
     assert len(show(volume, viewer="itk").figure.axes) == 4
     assert "it is not installed; pip install 'dsnotes[itk]' brings it" in capsys.readouterr().out
+
+
+def test_a_cell_that_runs_again_lets_go_of_the_volume_and_its_canvas(volume, monkeypatch):
+    parent = {"header": {"username": "", "msg_id": "first"}, "metadata": {"cellId": "a volume's cell"}}
+    shell = SimpleNamespace(kernel=object(), get_parent=lambda: parent, user_ns={})
+    monkeypatch.setattr(place, "shell", lambda: shell)
+    monkeypatch.setattr(place.Spot, "put", lambda self, thing: None)
+    scene = compose(volume)
+    held = weakref.ref(scene)
+    first = module.volume(scene)
+    first.figure = None  # what the notebook has drawn is not the view's
+    panel = first.controls
+    parent["header"]["msg_id"] = "again"
+    module.volume(compose(volume))
+    assert first.scene is None
+    assert first.controls is None
+    assert panel.comm is None  # closed: the browser forgets it too
+    del scene, first, panel
+    gc.collect()
+    assert held() is None
