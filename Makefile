@@ -11,7 +11,7 @@ endif
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check lint notebooks pairs clean
+.PHONY: help lab test check lint notebooks labs pairs clean
 
 help:  ## this list
 	@echo "dsnotes: five papers on deeply supervised segmentation, to run, see, question and change"
@@ -45,8 +45,11 @@ lint: .venv/.all  ## style alone
 notebooks: .venv/.all  ## every notebook head-less, in its smoke mode; executed copies go to build/notebooks/
 	@$(PYTEST) -m notebook
 
+labs: .venv/.all  ## every lab's reference, empty and wrong submissions, and thirty graded in one command
+	@OMP_NUM_THREADS=1 $(PY) -m pytest tests/labs -m "slow or not slow" --durations=15
+
 pairs: .venv/.all  ## bring the .py and the .ipynb of every notebook together (the newer wins) and strip outputs
-	@find notebooks -name '*.py' -not -path '*/.*' -exec $(PY) -m jupytext --quiet --sync {} +
+	@find notebooks -name '*.py' -not -path '*/.*' -not -path '*/labs/*' -exec $(PY) -m jupytext --quiet --sync {} +
 	@find notebooks -name '*.ipynb' -not -path '*/.*' -exec $(PY) -m nbstripout {} +
 
 clean:  ## remove .venv, build/ and caches; runs/ and data/ stay

@@ -1,4 +1,4 @@
-"""nbgrader's course folder: its assignments, its gradebook, its feedback; the running is not nbgrader's but `examine`'s.
+"""nbgrader's course folder: its assignments, its gradebook, its feedback; but what runs a submission is `examine`.
 
 course/
   source/    the labs with solutions             submitted/   what was handed in, untouched

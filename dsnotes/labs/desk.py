@@ -10,6 +10,7 @@ import json
 import random
 import signal
 import sys
+import time
 import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -76,7 +77,7 @@ class Desk:
 
     def __init__(self, limits: Limits) -> None:
         self.shell = _shell()
-        self.limits, self.count, self.names = limits, 0, {}
+        self.limits, self.began, self.names = limits, time.process_time(), {}
         self.shell.compile.get_code_name = lambda raw, code, number: self.names.get("now", "<cell>")
         self.shell.showtraceback = lambda *_, **__: None  # `work` tells what went wrong
         self.values: list[dict] = []  # of a cell's last line
@@ -98,7 +99,6 @@ class Desk:
         from IPython.utils.capture import capture_output
 
         mended = _mend(self.known) if locked else []
-        self.count += 1
         self.names["now"] = f"<{name}>"
         self.values, error = [], None
         with capture_output() as seen:
@@ -113,7 +113,7 @@ class Desk:
         outputs, scores = _collected(seen, self.values, locked)
         if error is not None:
             outputs.append(_told(error, f"<{name}>", locked))
-        return {"outputs": outputs, "scores": scores, "count": self.count, "mended": mended}
+        return {"outputs": outputs, "scores": scores, "mended": mended, "cpu": time.process_time() - self.began}
 
     def _alarm(self, seconds: float) -> None:
         if hasattr(signal, "setitimer"):

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Sitting:
     paper: Paper
     scores: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    cpu: float = 0.0  # as the process itself told, up to its last answer
     wall: str = "not run"
 
 
@@ -151,6 +152,7 @@ def _conduct(conversation: Connection, paper: Paper, limits: Limits, sitting: Si
             _not_run(cells[at + 1 :], f"the process had ended in the cell {name}")
             return
         cell["outputs"], cell["execution_count"] = outputs, at + 1
+        sitting.cpu = float(answer.get("cpu", 0.0))
         if is_locked(cell):
             sitting.scores |= {str(k): float(v) for k, v in answer.get("scores", {}).items()}
             if mended := [str(each)[:80] for each in answer.get("mended", [])][:20]:
@@ -218,7 +220,3 @@ def fresh(notebook: dict) -> dict:
         if cell["cell_type"] == "code":
             cell["outputs"], cell["execution_count"] = [], None
     return copied
-
-
-def shorter(limits: Limits, **changed: float) -> Limits:
-    return replace(limits, **{name: value for name, value in changed.items() if value is not None})

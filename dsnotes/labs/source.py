@@ -1,7 +1,7 @@
 """A lab as its instructor wrote it: one py:percent file, with marks of nbgrader's in its cells.
 
     # %% nbgrader={"grade_id": "dice", "solution": true}          the student's, between BEGIN and END SOLUTION
-    # %% nbgrader={"grade_id": "test-dice", "points": 2}          a test; ### BEGIN HIDDEN TESTS … ### END HIDDEN TESTS
+    # %% nbgrader={"grade_id": "test-dice", "points": 2}          a test; hidden between BEGIN and END HIDDEN TESTS
     # %% [markdown] nbgrader={"grade_id": "why", "solution": true, "points": 3}     marked by hand
 
 What nbgrader wants besides is filled in here. Nothing else is kept: the student's version is made from this.

@@ -25,8 +25,8 @@ DEATH_SIGNAL, NO_NEW_PRIVILEGES, CAPABILITIES_V3 = 1, 38, 0x20080522
 class Limits:
     """Of one submission. Memory comes on top of what the libraries hold before the first cell."""
 
-    seconds: float = 300.0  # by the clock, for the whole notebook
-    cell_seconds: float = 60.0  # for one cell
+    seconds: float | int = 300  # by the clock, for the whole notebook
+    cell_seconds: float | int = 60  # for one cell
     cpu_seconds: int = 180
     memory_mb: int = 1024
     file_mb: int = 64

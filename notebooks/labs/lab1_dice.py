@@ -16,10 +16,11 @@
 # $$D = \frac{2\sum p\,t + \epsilon}{\sum p^2 + \sum t^2 + \epsilon} \quad\text{(squared)}, \qquad
 #   D = \frac{2\sum p\,t + \epsilon}{\sum p + \sum t + \epsilon} \quad\text{(plain)}$$
 #
-# Before: [10_one_idea](../10_one_idea.ipynb) and section 6 of [60_soft_masks](../60_soft_masks.ipynb). About 90 minutes;
-# 20 points, of which a person gives four. Write where it says so, and run the cell below yours: a test that fails says
-# what to look at. Some tests have hidden parts that ask the same of other numbers, so an answer must be *computed*.
-# Do not use `dsnotes.losses` here: you are writing it. `dsnotes labs check` tries the whole notebook from a fresh start.
+# Before: [10_one_idea](../10_one_idea.ipynb) and section 6 of [60_soft_masks](../60_soft_masks.ipynb). About 90
+# minutes; 20 points, of which a person gives four. Write where it says so, and run the cell below yours: a test that
+# fails says what to look at. Some tests have hidden parts that ask the same of other numbers, so an answer must be
+# *computed*. Do not use `dsnotes.losses` here: you are writing it. `dsnotes labs check lab1_dice.ipynb` tries the whole
+# notebook from a fresh start.
 
 # %%
 import numpy as np
@@ -80,8 +81,8 @@ assert torch.isclose(each[1], torch.tensor(1.0)).all(), (
 assert torch.isclose(each[0], torch.tensor(0.5), atol=1e-4).all(), (
     "the first image's value must not depend on the second"
 )
-small = dice(nothing + 1e-4, nothing, eps=1.0)
-assert torch.isclose(small, torch.tensor(1.0), atol=1e-4).all(), "eps is an argument: use it, above and below"
+wide = dice(half, turned, eps=16.0)
+assert torch.isclose(wide, torch.tensor(0.75), atol=1e-4).all(), "eps is an argument: use it, above and below"
 ### END HIDDEN TESTS
 
 # %% [markdown]

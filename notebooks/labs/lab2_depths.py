@@ -13,8 +13,9 @@
 # tumours survive it, add the losses of all depths up, and measure how much more the bottom of a U-Net hears.
 #
 # Before: [10_one_idea](../10_one_idea.ipynb). About 90 minutes; 20 points, of which a person gives three. Run the cell
-# below yours: a test that fails says what to look at; some have hidden parts that ask the same of other numbers. Do
-# not import `dsnotes.supervision`: you are writing it. `dsnotes labs check` tries the whole from a fresh start.
+# below yours: a test that fails says what to look at; some have hidden parts that ask the same of other numbers. Do not
+# import `dsnotes.supervision`: you are writing it. `dsnotes labs check lab2_depths.ipynb` tries the whole from a fresh
+# start.
 
 # %%
 import torch
@@ -90,9 +91,7 @@ assert reduced(dot, 4, "max").flatten().tolist() == [0, 0, 0, 1], "one pixel is 
 ### BEGIN HIDDEN TESTS
 g = torch.Generator().manual_seed(7)
 mask = (torch.rand(2, 1, 12, 18, generator=g) > 0.8).float()
-assert torch.equal(reduced(mask, 3, "max"), (reduced(mask, 3, "area") > 0).float()), (
-    "max is 1 exactly where the share is not 0"
-)
+assert torch.equal(reduced(mask, 3, "max"), functional.max_pool2d(mask, 3)), "max is 1 exactly where the share is not 0"
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -155,7 +154,7 @@ for levels in (1, 4, 6):
     weights = halving(levels)
     assert len(weights) == levels
     assert abs(sum(weights) - 1) < 1e-6
-    assert all(abs(a / b - 2) < 1e-6 for a, b in zip(weights, weights[1:], strict=False)), (
+    assert all(abs(a / b - 2) < 1e-6 for a, b in zip(weights[:-1], weights[1:], strict=True)), (
         "each is half of the one before"
     )
 ### END HIDDEN TESTS

@@ -1,0 +1,262 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Lab 3: GradNorm by hand
+#
+# Several losses are several teachers. GradNorm decides how loud each of them may be: it asks every task to pull as hard
+# as the average at a layer that they share, and harder where a task lags behind. In this lab you build it from its
+# equations, find the place where one `detach` decides everything, and let it tame a task that is a hundred times
+# louder.
+#
+# $$G_i = \lVert\nabla_W\, \alpha_i L_i\rVert,\quad r_i = \frac{L_i/L_i(0)}{\mathrm{mean}_j\,L_j/L_j(0)},\quad
+#   L_\mathrm{grad} = \sum_i \left|\,G_i - \bar G\, r_i^{\,a}\right|$$
+#
+# Before: [21_gradnorm](../21_gradnorm.ipynb). About 90 minutes; 20 points, of which a person gives three. Run the cell
+# below yours: a test that fails says what to look at; some have hidden parts that ask the same of other numbers. Do not
+# import `dsnotes.supervision.gradnorm`: you are writing it. `dsnotes labs check lab3_gradnorm.ipynb` tries the whole.
+
+# %%
+import torch
+
+_ = torch.manual_seed(0)
+
+# %% [markdown]
+# ## 1. The pulls
+#
+# `losses` is a list of scalars, `alpha` a tensor of their weights, `shared` the weight of the layer that all of them
+# reach. Return the tensor of all $G_i$. They must still depend on `alpha`, so that a gradient can flow back to it; and
+# the graph must survive, for the network's own step comes after this. (`create_graph` or a norm that you multiply by α
+# yourself: both will do.)
+
+
+# %% nbgrader={"grade_id": "pulls", "solution": true}
+def pulls(losses, alpha, shared):
+    """G_i = ‖∇_W α_i L_i‖, one a task: a tensor that depends on alpha."""
+    ### BEGIN SOLUTION
+    norms = [torch.autograd.grad(loss, shared, retain_graph=True)[0].norm() for loss in losses]
+    return alpha * torch.stack(norms)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "test-pulls", "points": 4}
+import torch
+
+w = torch.tensor([1.0, 2.0], requires_grad=True)
+two = [(w * torch.tensor([3.0, 4.0])).sum(), (w * w).sum()]
+weights = torch.tensor([0.5, 2.0], requires_grad=True)
+got = pulls(two, weights, w)
+assert tuple(got.shape) == (2,), f"one pull a task, shape (2,), not {tuple(got.shape)}"
+assert torch.isclose(got[0], torch.tensor(2.5)), f"the gradient of the first is (3, 4), its norm 5, times 0.5: {got[0]}"
+assert torch.isclose(got[1], torch.tensor(2 * 20**0.5)), (
+    f"the gradient of w² is 2w: the norm of (2, 4), times 2: {got[1]}"
+)
+### BEGIN HIDDEN TESTS
+assert got.requires_grad, "the pulls must depend on alpha: no item(), no detach here"
+(toward,) = torch.autograd.grad(got.sum(), weights, retain_graph=True)
+assert torch.allclose(toward, torch.tensor([5.0, 20**0.5]), atol=1e-4), "∂G_i/∂α_i is ‖∇L_i‖"
+sum(two).backward()
+assert torch.allclose(w.grad, torch.tensor([5.0, 8.0])), (
+    "the network's own step comes after: keep the graph, leave .grad alone"
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 2. The rates
+#
+# How far is each task, compared with the mean of all? A task that has learned *less* than the others has a rate above
+# 1.
+
+
+# %% nbgrader={"grade_id": "rates", "solution": true}
+def rates(losses, first):
+    """r_i: each loss over its first value, over the mean of these. Tensors of one value a task."""
+    ### BEGIN SOLUTION
+    left = losses / first
+    return left / left.mean()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "test-rates", "points": 2}
+import torch
+
+got = rates(torch.tensor([1.0, 30.0]), torch.tensor([2.0, 20.0]))
+assert got[1] > got[0], "the second task has got worse, so it lags, and its rate is the larger one"
+assert torch.allclose(got, torch.tensor([0.5, 1.5])), f"0.5 and 1.5 over their mean 1, not {got.tolist()}"
+### BEGIN HIDDEN TESTS
+g = torch.Generator().manual_seed(2)
+now, first = torch.rand(5, generator=g) + 0.1, 3 * torch.rand(5, generator=g) + 0.1
+assert torch.isclose(rates(now, first).mean(), torch.tensor(1.0)), "the mean of all rates is 1"
+assert torch.allclose(rates(now, 7 * first), rates(now, first)), "only the share that is left counts, not the scale"
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 3. The balance
+#
+# $L_\mathrm{grad}$, with $\bar G\,r_i^{\,a}$ held **constant**. **Before you write:** the weights could make this loss
+# small in two ways, by moving the pulls to the target or the target to the pulls. What would the second one teach?
+
+
+# %% nbgrader={"grade_id": "balance", "solution": true}
+def balance_loss(pull, rate, asymmetry=1.5):
+    """Σ |G_i − Ḡ r_i^a| with the second part constant: a scalar."""
+    ### BEGIN SOLUTION
+    target = (pull.mean() * rate**asymmetry).detach()
+    return (pull - target).abs().sum()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "test-balance", "points": 2}
+import torch
+
+got = balance_loss(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 1.0]))
+assert torch.isclose(got, torch.tensor(2.0)), f"the mean pull is 2, both miss it by 1: 2, not {float(got)}"
+got = balance_loss(torch.tensor([1.0, 3.0]), torch.tensor([0.5, 1.5]), asymmetry=1.0)
+assert torch.isclose(got, torch.tensor(0.0), atol=1e-6), "targets 2 · 0.5 and 2 · 1.5 are met exactly: 0"
+### BEGIN HIDDEN TESTS
+got = balance_loss(torch.tensor([1.0, 3.0]), torch.tensor([0.25, 1.75]), asymmetry=0.5)
+want = abs(1 - 2 * 0.25**0.5) + abs(3 - 2 * 1.75**0.5)
+assert abs(float(got) - want) < 1e-5, "the asymmetry is an exponent of the rate"
+### END HIDDEN TESTS
+
+# %% nbgrader={"grade_id": "test-constant", "points": 3}
+import torch
+
+pull = torch.tensor([1.0, 2.0, 6.0], requires_grad=True)
+balance_loss(pull, torch.ones(3)).backward()
+assert pull.grad is not None, "the pulls themselves are not constant: the loss must reach them"
+### BEGIN HIDDEN TESTS
+assert torch.allclose(pull.grad, torch.tensor([-1.0, -1.0, 1.0])), (
+    f"a pull too small has −1, one too large +1; yours {pull.grad.tolist()}: detach the target, mean and all"
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 4. A step of the weights
+#
+# Move `alpha` by plain gradient descent on the balance loss, with step `lr`; keep every weight at least `smallest`;
+# then divide them by their sum. Return the new weights as a tensor without a graph. Nothing but the weights may change:
+# not the old `alpha`, not `.grad` of anything.
+
+
+# %% nbgrader={"grade_id": "step", "solution": true}
+def step(alpha, losses, first, shared, lr=0.02, asymmetry=1.5, smallest=1e-3):
+    """The weights after one step: positive, their sum is 1. `losses` is the list of scalars, `first` a tensor."""
+    ### BEGIN SOLUTION
+    asked = alpha.detach().clone().requires_grad_()
+    now = torch.stack([loss.detach() for loss in losses])
+    loss = balance_loss(pulls(losses, asked, shared), rates(now, first), asymmetry)
+    (gradient,) = torch.autograd.grad(loss, asked)
+    moved = (asked.detach() - lr * gradient).clamp(min=smallest)
+    return moved / moved.sum()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "test-step", "points": 3}
+import torch
+
+w = torch.tensor([1.0, 1.0], requires_grad=True)
+two = [(w * w).sum(), 10 * (w * w).sum()]
+alpha = torch.tensor([0.5, 0.5])
+new = step(alpha, two, torch.tensor([2.0, 20.0]), w)
+assert abs(float(new.sum()) - 1) < 1e-5, (
+    f"the weights are divided by their sum, which must be 1, not {float(new.sum())}"
+)
+assert new[1] < new[0], "the second task pulls ten times harder, so its weight must fall: down the gradient, not up"
+### BEGIN HIDDEN TESTS
+pull = 8**0.5  # of the first task; α₁ rises by lr · pull, α₂ falls by ten times that
+raw = torch.tensor([0.5 + 0.02 * pull, max(0.5 - 0.2 * pull, 1e-3)])
+assert torch.allclose(new, raw / raw.sum(), atol=1e-5), (
+    f"{new.tolist()} instead of {(raw / raw.sum()).tolist()}: lr, then clamp, then the sum"
+)
+assert (step(alpha, two, torch.tensor([2.0, 20.0]), w, lr=5.0) > 0).all(), (
+    "no weight may reach 0: it could never come back"
+)
+assert alpha.tolist() == [0.5, 0.5], "the old weights were changed in place"
+assert w.grad is None and not new.requires_grad, "the step must leave neither gradients nor a graph behind"
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 5. Put to work
+#
+# Two functions of the same input; the second is ten times larger, so that its error costs a hundred times more. Train
+# the shared layer and both heads for `steps` steps of Adam (`lr=0.02`) on the *weighted* losses, and balance after
+# every step of the network. Return the final losses and the final weights. `balanced=False` leaves the weights at ½.
+
+# %%
+g = torch.Generator().manual_seed(7)
+x = torch.randn(256, 12, generator=g)
+quiet, loud = (scale * torch.tanh(x @ torch.randn(12, 3, generator=g) / 2).sum(1) for scale in (0.5, 5.0))
+variance = torch.stack([quiet.var(), loud.var()])
+
+
+def toy(seed=0):
+    """A shared layer with room for half of what is asked, and a head a task."""
+    g = torch.Generator().manual_seed(seed)
+    shared, *heads = (torch.randn(n, *m, generator=g) / n**0.5 for n, m in ((12, (3,)), (3, ()), (3, ())))
+    return shared.requires_grad_(), [head.requires_grad_() for head in heads]
+
+
+def both_losses(shared, heads):
+    maps = torch.tanh(x @ shared)
+    return [((maps @ head - y) ** 2).mean() for head, y in zip(heads, (quiet, loud), strict=True)]
+
+
+# %% nbgrader={"grade_id": "train", "solution": true}
+def train(steps, balanced, seed=0):
+    """(final losses, final weights): two tensors of two values without a graph."""
+    ### BEGIN SOLUTION
+    shared, heads = toy(seed)
+    optimiser = torch.optim.Adam([shared, *heads], lr=0.02)
+    alpha, first = torch.tensor([0.5, 0.5]), None
+    for _ in range(steps):
+        losses = both_losses(shared, heads)
+        now = torch.stack([loss.detach() for loss in losses])
+        first = now if first is None else first
+        new = step(alpha, losses, first, shared) if balanced else alpha
+        optimiser.zero_grad()
+        sum(weight * loss for weight, loss in zip(alpha, losses, strict=True)).backward()
+        optimiser.step()
+        alpha = new
+    return torch.stack([loss.detach() for loss in both_losses(shared, heads)]), alpha
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "test-train", "points": 3}
+import torch
+
+plain, fixed = train(80, balanced=False)
+rescued, weights = train(80, balanced=True)
+assert torch.allclose(fixed, torch.tensor([0.5, 0.5])), "balanced=False must leave the weights at one half"
+assert rescued[0] < plain[0], f"GradNorm should rescue the quiet task: {rescued[0]} against {plain[0]} without it"
+### BEGIN HIDDEN TESTS
+assert weights[1] < 0.2 and abs(float(weights.sum()) - 1) < 1e-4, (
+    f"the loud task's weight must have fallen far below ½: {weights.tolist()}"
+)
+assert plain[1] / variance[1] < 0.3, (
+    "without balance the loud task takes the room, and learns: zero_grad in every step?"
+)
+losses, _ = train(40, balanced=True, seed=3)
+start = torch.stack([loss.detach() for loss in both_losses(*toy(3))])
+assert (losses < start).all(), "both tasks must have learned, from any first weights"
+assert not losses.requires_grad, "without a graph"
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 6. In your own words
+#
+# **In five to ten sentences:** what would GradNorm learn if the target were not held constant (section 3)? Why does a
+# start at α = 0, as one paper prints it, not work? And GradNorm makes tasks advance alike *as measured by their first
+# losses*: describe a case in which that is not what you want.
+
+# %% [markdown] nbgrader={"grade_id": "reflection", "solution": true, "points": 3}
+# If the target could move, the weights could make the loss small by shrinking all pulls together: the mean falls with
+# them, and no task is balanced against another. At α = 0 every pull is 0, so is the mean and so the gradient's sense,
+# and the weights are then divided by a sum of 0. A task whose first guess is bad has a huge first loss; after a few
+# steps it seems to have learned nearly everything and is asked to stand back, although most of what can be learned is
+# still left; the same for a task that starts near its noise floor, which then seems to lag for ever.
