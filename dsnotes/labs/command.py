@@ -38,8 +38,8 @@ def _add_grade(what: argparse._SubParsersAction) -> None:
         "--course", type=Path, default=Path("course"), metavar="FOLDER", help="nbgrader's; made if new"
     )
     command.add_argument("--workers", type=int, metavar="N", help="submissions at a time; by default one a core")
-    command.add_argument("--seconds", type=float, default=300.0, help="for one submission (default 300)")
-    command.add_argument("--cell-seconds", type=float, default=60.0, help="for one cell (default 60)")
+    command.add_argument("--seconds", type=float, default=600.0, help="for one submission (default 600)")
+    command.add_argument("--cell-seconds", type=float, default=60.0, help="of computing, a cell (default 60)")
     command.add_argument("--memory", type=int, default=1024, metavar="MB", help="beyond the libraries' (default 1024)")
     command.set_defaults(do=do_grade)
 

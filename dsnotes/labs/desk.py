@@ -7,6 +7,7 @@ back is JSON and nothing else, since what sits here is not trusted.
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import sys
@@ -33,6 +34,9 @@ def sit(
 ) -> None:
     """The whole life of the process."""
     warm()
+    if walled:  # nothing that leads to the server or to the grader is left open but the conversation
+        os.closerange(3, conversation.fileno())
+        os.closerange(conversation.fileno() + 1, 4096)
     try:
         around = tuple(map(Path, hidden))
         wall = enclose(Path(folder), limits, around, namespaces=namespaces) if walled else "no wall"
@@ -84,11 +88,13 @@ class Desk:
         self.shell.display_trap.hook = self._value
         self.known = _snapshot()
         _seed()
-        if hasattr(signal, "SIGALRM"):
+        if hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGPROF, self._time_up)
             signal.signal(signal.SIGALRM, self._time_up)
 
     def _time_up(self, number: int, frame: FrameType | None) -> None:
-        raise TimeUpError(f"not done after {self.limits.cell_seconds:g} s: is there a loop that does not end?")
+        spent = f"{self.limits.cell_seconds:g} s of computing" if number == signal.SIGPROF else "a long wait"
+        raise TimeUpError(f"not done after {spent}: is there a loop that does not end?")
 
     def _value(self, value: object) -> None:
         if value is not None:
@@ -102,22 +108,23 @@ class Desk:
         self.names["now"] = f"<{name}>"
         self.values, error = [], None
         with capture_output() as seen:
-            self._alarm(self.limits.cell_seconds)
+            self._alarm(self.limits.cell_seconds, self.limits.cell_clock)
             try:
                 result = self.shell.run_cell(source, store_history=False, silent=False)
                 error = result.error_before_exec or result.error_in_exec
             except TimeUpError as late:
                 error = late
             finally:
-                self._alarm(0)
+                self._alarm(0, 0)
         outputs, scores = _collected(seen, self.values, locked)
         if error is not None:
             outputs.append(_told(error, f"<{name}>", locked))
         return {"outputs": outputs, "scores": scores, "mended": mended, "cpu": time.process_time() - self.began}
 
-    def _alarm(self, seconds: float) -> None:
+    def _alarm(self, computing: float, clock: float) -> None:
         if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, seconds)
+            signal.setitimer(signal.ITIMER_PROF, computing)
+            signal.setitimer(signal.ITIMER_REAL, clock)
 
 
 def _shell():

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from dsnotes.labs.wall import Limits, possible
 GRACE = 10.0  # seconds between the end that a cell can still tell of and the end of its process
 ANSWER = 20_000_000  # bytes that one cell may send
 STARTING = 180.0
+SERVER = threading.Lock()
 HELD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -89,14 +91,8 @@ def run(
     theirs.close()
     started = time.monotonic()
     try:
-        wall = _answer(mine, STARTING)
-        if "failed" in wall:  # nothing of the student's has run: this is ours
-            raise RuntimeError(f"no wall could be built to grade behind:\n{wall['failed']}")
-        sitting.wall, started = str(wall["wall"]), time.monotonic()
+        sitting.wall, started = _wall(mine), time.monotonic()
         _conduct(mine, paper, limits, sitting)
-    except EndedError as ended:
-        paper.happened.append(f"Before the first cell the process ended: {ended}")
-        _not_run(paper.notebook["cells"], "the process had ended")
     finally:
         sitting.seconds = time.monotonic() - started
         mine.close()
@@ -107,23 +103,39 @@ def run(
     return sitting
 
 
+def _wall(conversation: Connection) -> str:
+    """The first word of the process. Nothing of the student's has run yet: what fails until here is ours."""
+    try:
+        said = _answer(conversation, STARTING)
+    except EndedError as ended:
+        said = {"failed": str(ended)}
+    if "failed" in said:
+        raise RuntimeError(f"no wall could be built to grade behind, so nothing was graded:\n{said['failed']}")
+    return str(said["wall"])
+
+
 class EndedError(RuntimeError):
     """The process answers no more."""
 
 
 def _process(target: Any, given: tuple) -> Any:
     """Forked from a warm server where that can be; the server is told to keep to one thread before it starts."""
-    context = multiprocessing.get_context("forkserver" if possible() else "spawn")
-    if possible():
-        context.set_forkserver_preload(["dsnotes.labs.preloaded"])
+    if not possible():
+        return multiprocessing.get_context("spawn").Process(target=target, args=given, daemon=True)
+    context = multiprocessing.get_context("forkserver")
+    with SERVER:
+        _serve(context)
+    return context.Process(target=target, args=given, daemon=True)
+
+
+def _serve(context: Any) -> None:
+    from multiprocessing.forkserver import ensure_running
+
+    context.set_forkserver_preload(["dsnotes.labs.preloaded"])
     before = {name: os.environ.get(name) for name in HELD}
     os.environ.update(dict.fromkeys(HELD, "1"))
     try:
-        if possible():
-            from multiprocessing.forkserver import ensure_running
-
-            ensure_running()
-        return context.Process(target=target, args=given, daemon=True)
+        ensure_running()
     finally:
         for name, value in before.items():
             if value is None:
@@ -143,7 +155,7 @@ def _conduct(conversation: Connection, paper: Paper, limits: Limits, sitting: Si
             if left <= 0:
                 raise EndedError(f"the {limits.seconds:g} s for the whole notebook were over")
             conversation.send_bytes(json.dumps(asked).encode())
-            answer = _answer(conversation, min(left, limits.cell_seconds + GRACE))
+            answer = _answer(conversation, min(left, limits.cell_clock + GRACE))
             outputs = [_checked(output, cell) for output in answer["outputs"]]
         except (EndedError, OSError, ValueError, KeyError, TypeError) as error:
             why = str(error) if isinstance(error, EndedError) else "it answered with something that is no output"

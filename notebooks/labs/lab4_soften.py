@@ -212,7 +212,6 @@ for seed in (1, 2):
     errors = {eps: np.abs(alpha_of(image, unsure(share), eps) - share)[band].mean() for eps in tried}
     best = best_eps(image, unsure(share), share, tried)
     assert best == min(errors, key=errors.get), "with noise another one may be best: compute it, in the band"
-    assert best != 1e-7, "with noise it is another one"
 assert best_eps(image, unsure(share), share, (5.0,)) == 5.0, "one of the candidates, whatever they are"
 ### END HIDDEN TESTS
 

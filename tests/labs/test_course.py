@@ -17,11 +17,11 @@ from dsnotes.labs.source import open_labs
 pytestmark = [needs_linux, pytest.mark.filterwarnings("ignore")]  # nbgrader's own dependencies warn
 LAB = LABS["lab1_dice"]
 HOSTILE = """
-import os, shutil
+import os, shutil, time
 shutil.rmtree(COURSE, ignore_errors=True)
 for _ in range(1000):
     if os.fork() == 0:
-        while True: pass
+        time.sleep(600)
 """
 
 
