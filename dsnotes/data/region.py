@@ -1,0 +1,92 @@
+"""The region of interest: the box round an organ, cut out and brought to one size, and the way back.
+
+    region = around(case.label > 0, margin=0.1)       # of the label while training, of a coarse prediction afterwards
+    small = cut(case, region, size=(96, 96, 96))
+    whole = put_back(dsnotes.predict(system, small), small)
+
+MSS U-Net's table has two rows from such regions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dsnotes.data.case import Case
+from dsnotes.data.resample import Grid, onto
+
+Region = tuple[slice, ...]
+
+
+def around(mask: np.ndarray, *, margin: float | int = 0.1) -> Region:
+    """The smallest box that holds the mask, wider on each side by `margin` of its own length; all where it is empty."""
+    if margin < 0:
+        raise ValueError(
+            f"margin={margin} would cut into what the region is round. Pass margin=0 or more, such as 0.1."
+        )
+    if not mask.any():
+        return tuple(slice(0, n) for n in mask.shape)
+    region = []
+    for axis, size in enumerate(mask.shape):
+        hit = np.flatnonzero(mask.any(tuple(other for other in range(mask.ndim) if other != axis)))
+        first, last = int(hit[0]), int(hit[-1]) + 1
+        more = int(np.ceil(margin * (last - first)))
+        region.append(slice(max(first - more, 0), min(last + more, size)))
+    return tuple(region)
+
+
+def cut(case: Case, region: Region, *, size: tuple[int, ...] | None = None) -> Case:
+    """The case within the region, resampled to `size` voxels; `extras["region"]` remembers where that was.
+
+    What else stands in `extras` is left behind.
+    """
+    axes = len(case.space)
+    if len(region) != axes or (size is not None and len(size) != axes):
+        raise ValueError(
+            f"a region of {len(region)} axes and size={size} came for case {case.name}, which has {axes}. Pass as many "
+            f"slices and numbers, for instance around(case.label > 0)."
+        )
+    image = np.ascontiguousarray(case.image[(..., *region)])
+    label = None if case.label is None else np.ascontiguousarray(case.label[region])
+    here = Grid(tuple(int(n) for n in image.shape[-axes:]), case.spacing)
+    there = here
+    if size is not None:
+        spacing = tuple(mm * n / new for mm, n, new in zip(here.spacing, here.space, size, strict=True))
+        there = Grid(tuple(size), spacing)
+    return Case(
+        case.name,
+        onto(image, here, there, order=1),
+        None if label is None else onto(label, here, there, order=0),
+        there.spacing,
+        {"region": region, "whole": Grid(case.space, case.spacing)},
+    )
+
+
+def put_back(array: np.ndarray, case: Case) -> np.ndarray:
+    """([classes], *space) of a cut case on the grid it was cut from; beyond the region is background.
+
+    Whole numbers are class indices and go by the nearest voxel; floats are probabilities and go linearly, the first of
+    several being the background's, 1 beyond the region.
+    """
+    if "region" not in case.extras:
+        raise ValueError(f"case {case.name} was not cut out of anything. Pass the case that cut(case, region) gave.")
+    if array.shape[-len(case.space) :] != case.space:
+        raise ValueError(
+            f"an array of shape {array.shape} came for case {case.name} with the grid {case.space}. Pass the "
+            f"prediction on the cut case together with that case."
+        )
+    region, whole = case.extras["region"], case.extras["whole"]
+    inside = Grid(tuple(at.stop - at.start for at in region), whole.spacing)
+    found = onto(array, Grid(case.space, case.spacing), inside, order=1 if array.dtype.kind == "f" else 0)
+    out = np.zeros((*array.shape[: array.ndim - len(case.space)], *whole.space), array.dtype)
+    if array.dtype.kind == "f" and out.ndim > len(region) and len(out) > 1:
+        out[0] = 1
+    out[(..., *region)] = found
+    return out
+
+
+def regions(cases: list[Case], *, margin: float | int = 0.1, size: tuple[int, ...] | None = None) -> list[Case]:
+    """Each labelled case cut round all that is marked in it, for training."""
+    unlabelled = [case.name for case in cases if case.label is None]
+    if unlabelled:
+        raise ValueError(f"cases {unlabelled[:3]} have no label to find a region by. Pass labelled cases only.")
+    return [cut(case, around(case.label > 0, margin=margin), size=size) for case in cases]

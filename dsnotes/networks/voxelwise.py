@@ -1,0 +1,139 @@
+"""Classifiers of one voxel by the patch round it, as networks for whole images.
+
+Two kinds. Where every layer moves along with the patch, the image goes through once and all voxels share the work
+(`Dense`). Where it does not (patches padded with zeros, pooled from their centre, or seen at several scales), the
+patches of many voxels are cut and classified together (`Patchwise`). Beyond its border an image is mirrored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dsnotes.networks.outputs import Backbone, Features, Level
+from dsnotes.shapes import Image, Integer, Logits, n_logits
+
+Where = Integer[Tensor, "voxels axes"]  # (image in the batch, *voxel)
+
+
+class Voxelwise(Backbone):
+    """`scores(image, at)` is what supervision asks: named logits (N, K) of the voxels `at`, the deployed ones first."""
+
+    def __init__(self, *, in_channels: int, classes: int, dims: int, out_channels: int | None = None) -> None:
+        super().__init__()
+        self.in_channels, self.classes, self.stride = in_channels, classes, (1,) * dims
+        self.outputs = out_channels or n_logits(classes)
+        answer = Level(self.outputs, self.stride)
+        self.levels = {"bottleneck": answer, "decoder.stride1": answer}
+
+    def scores(self, image: Image, at: Where) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+
+class Dense(Voxelwise):
+    """A subclass gives `everywhere(image)`: named logits of all pixels, the deployed ones first."""
+
+    def everywhere(self, image: Image) -> dict[str, Logits]:
+        raise NotImplementedError
+
+    def forward(self, image: Image) -> Features:
+        logits = next(iter(self.everywhere(image).values()))
+        return Features({}, logits, {"stride1": logits}, logits)
+
+    def scores(self, image: Image, at: Where) -> dict[str, Tensor]:
+        batch, *voxel = at.unbind(1)
+        return {name: logits.movedim(1, -1)[(batch, *voxel)] for name, logits in self.everywhere(image).items()}
+
+
+class Patchwise(Voxelwise):
+    """A subclass gives `classify(volume, at)`, (N, K); `reach` is how far a patch reaches from its centre, by axis.
+
+    `volume` is (B, C, depth, height, width), mirrored over `reach` on each side, a slice being a volume of depth one;
+    `at` counts in it. `every=2` classifies every other row and column of a slice and interpolates the logits between:
+    a quarter of the work, and a lesion of a single pixel may be missed.
+    """
+
+    reach: tuple[int, int, int]
+    at_once = 512  # voxels; more do not fit a processor's caches
+
+    def __init__(self, *, every: int = 1, **shape) -> None:
+        super().__init__(**shape)
+        if every < 1:
+            raise ValueError(f"every={every} classifies nothing. Pass every=1 for all voxels, 2 for every other one.")
+        self.every = every
+
+    def classify(self, volume: Tensor, at: Where) -> Tensor:
+        raise NotImplementedError
+
+    def scores(self, image: Image, at: Where) -> dict[str, Tensor]:
+        if self.dims == 2:
+            at = torch.stack([at[:, 0], torch.zeros_like(at[:, 0]), at[:, 1], at[:, 2]], dim=1)
+        return {"cross-entropy": self.classify(self.mirrored(image), at + self.shift(at))}
+
+    def forward(self, image: Image) -> Features:
+        volume = self.mirrored(image)
+        depth, height, width = (n - 2 * r for n, r in zip(volume.shape[2:], self.reach, strict=True))
+        axes = (len(image), depth, range(0, height, self.every), range(0, width, self.every))
+        axes = [torch.arange(n) if isinstance(n, int) else torch.tensor(n) for n in axes]
+        at = torch.cartesian_prod(*axes).to(image.device)  # (N, 4)
+        at = at + self.shift(at)
+        found = torch.cat([self.classify(volume, some) for some in self.portions(at)])
+        logits = found.view(*(len(axis) for axis in axes), self.outputs).movedim(-1, 1)  # (B, K, D, H, W)
+        if self.every > 1:
+            logits = self.between(logits, height, width)
+        logits = logits.reshape(len(image), self.outputs, *image.shape[2:])
+        return Features({}, logits, {"stride1": logits}, logits)
+
+    def portions(self, at: Where) -> Iterator[Where]:
+        return iter([at]) if at.is_meta else iter(at.split(self.at_once))
+
+    def shift(self, at: Where) -> Tensor:
+        return torch.tensor((0, *self.reach), device=at.device)
+
+    def mirrored(self, image: Image) -> Tensor:
+        volume = image.unsqueeze(2) if self.dims == 2 else image
+        for axis, reach in enumerate(self.reach, start=2):
+            volume = mirror(volume, axis, reach, reach)
+        return volume
+
+    def between(self, logits: Tensor, height: int, width: int) -> Tensor:
+        """Linear between what was classified; the last row and column stand for what lies beyond them."""
+        depth, *coarse = logits.shape[2:]
+        fine = [(n - 1) * self.every + 1 for n in coarse]
+        logits = functional.interpolate(logits, (depth, *fine), mode="trilinear", align_corners=True)
+        beyond = (0, width - fine[1], 0, height - fine[0], 0, 0)
+        return functional.pad(logits, beyond, mode="replicate")
+
+
+def mirror(x: Tensor, axis: int, before: int, after: int) -> Tensor:
+    """Reflected at its first and last voxel, as often as that takes."""
+    size = x.shape[axis]
+    period = max(2 * (size - 1), 1)
+    index = torch.arange(-before, size + after, device=x.device) % period
+    return x.index_select(axis, torch.minimum(index, period - index) % size)
+
+
+def mirrored_slices(image: Tensor, before: int, after: int) -> Tensor:
+    """(B, C, H + before + after, W + before + after)."""
+    return mirror(mirror(image, 2, before, after), 3, before, after)
+
+
+def sections(volume: Tensor, at: Where, *, across: int, side: int) -> Tensor:
+    """(N, C, side, side): squares round the voxels `at` of a volume, at right angles to the axis `across` (0, 1, 2)."""
+    batch, *voxel = at.unbind(1)
+    first, second = (axis for axis in range(3) if axis != across)
+    windows = volume.unfold(2 + first, side, 1).unfold(2 + second, side, 1)  # a view: nothing is copied yet
+    for axis in (first, second):
+        voxel[axis] = voxel[axis] - side // 2
+    z, y, x = voxel
+    return windows[batch, :, z, y, x]
+
+
+def resized(patches: Tensor, side: int) -> Tensor:
+    """By cubic interpolation."""
+    if patches.shape[-1] == side:
+        return patches
+    return functional.interpolate(patches, (side, side), mode="bicubic")

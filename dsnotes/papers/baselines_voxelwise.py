@@ -1,0 +1,48 @@
+"""The classifiers of patches in DSNet's Table 2, each taught by voxels drawn by lot."""
+
+from __future__ import annotations
+
+from dsnotes.networks.baselines.cascaded_cnn import CascadedCNN
+from dsnotes.networks.baselines.cf_cnn import CFCNN
+from dsnotes.networks.baselines.db_resnet import DBResNet
+from dsnotes.networks.baselines.mc_cnn import MCCNN
+from dsnotes.networks.baselines.mcroi_cnn import MCROICNN
+from dsnotes.networks.baselines.mv_dcnn import MVDCNN
+from dsnotes.papers.recipe import Recipe
+from dsnotes.supervision import supervise
+from dsnotes.supervision.voxels import Voxels
+from dsnotes.training.settings import Settings
+from dsnotes.training.system import System
+
+NETWORKS = {
+    "cf-cnn": CFCNN,
+    "mc-cnn": MCCNN,
+    "mv-dcnn": MVDCNN,
+    "mcroi-cnn": MCROICNN,
+    "cascaded-cnn": CascadedCNN,
+    "db-resnet": DBResNet,
+}
+
+
+def voxelwise(name: str, *, in_channels: int, classes: int, width: int, dims: int, each: int = 64, **options) -> System:
+    """Rates and batches are ours, for what the papers print belongs to data sets of patches."""
+    goal = Voxels(each)
+    backbone = NETWORKS[name](in_channels=in_channels, classes=classes, dims=dims, width=width, **options)
+    settings = Settings(patch=(64, 64) if dims == 2 else (8, 64, 64))
+    return System(name, supervise(backbone, goal), goal, settings=settings)
+
+
+EACH = {"each": "voxels that are drawn of the lesion, and of the rest, in each image"}
+EVERY = {"every": "2 classifies every other row and column and interpolates between them"}
+WIDTHS = {"cf-cnn": 36, "mc-cnn": 64, "mv-dcnn": 36, "mcroi-cnn": 12, "cascaded-cnn": 64, "db-resnet": 32}
+VOLUMES = ("cf-cnn", "mv-dcnn", "db-resnet")  # look beyond the slice, and cut every voxel's patch out
+SYSTEMS = {
+    name: Recipe(
+        voxelwise,
+        width=width,
+        dims=3 if name in VOLUMES else 2,
+        tables=("dsnet-2",),
+        options=EACH | EVERY if name in VOLUMES else EACH,
+    )
+    for name, width in WIDTHS.items()
+}
