@@ -4,6 +4,7 @@
     dsnotes sweep sweeps/mss-2-phantom.yml --workers 2
     dsnotes table mss-2 --runs runs
     dsnotes systems
+    dsnotes data
     dsnotes labs grade submissions/
 
 A further command is a function that adds itself to the subparsers, and its line in `COMMANDS`.
@@ -145,7 +146,33 @@ def do_systems(asked: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = (add_run, add_sweep, add_table, add_systems, add_labs)
+def add_data(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("data", help="the datasets on this disk, and which systems' tables they serve")
+    command.add_argument("folder", nargs="?", default="data", type=Path, help="where they lie; by default data")
+    command.set_defaults(do=do_data)
+
+
+def do_data(asked: argparse.Namespace) -> int:
+    from dsnotes.papers.served import data_and_tables
+    from dsnotes.runs.source import RefusedError
+
+    found = data_and_tables(asked.folder)
+    if not found:
+        raise RefusedError(
+            f"{asked.folder} holds no dataset; the smallest comes with: python data_scripts/decathlon.py hippocampus "
+            f"--out {asked.folder / 'hippocampus'}"
+        )
+    for one, tables in found:
+        missing = f", {one.missing} files missing" if one.missing else ""
+        print(f"{one.name}  ({one.folder})")
+        print(f"    {one.trouble}" if one.trouble else f"    {one.cases} cases{missing}, {one.bytes / 2**20:.0f} MiB, "
+              f"{', '.join(one.labels) or 'no labels named'}; {one.licence or 'licence not recorded'}")  # fmt: skip
+        for table, systems in tables.items():
+            print(f"    {table}: {', '.join(systems) or 'no system of it can be built yet'}")
+    return 0
+
+
+COMMANDS = (add_run, add_sweep, add_table, add_systems, add_data, add_labs)
 
 
 def means(cases: dict) -> dict[str, str]:
