@@ -77,7 +77,7 @@ def grade(
         others,
         results.write_grades(room, rows, sittings),
         results.write_reflections(room, labs, sittings, marks),
-        ", ".join(sorted({each.wall for each in sittings})),
+        ", ".join(sorted({each.wall for each in sittings if each.paper.read})),
     )
 
 

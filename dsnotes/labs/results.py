@@ -80,7 +80,9 @@ def rows(course: Course, labs: list[Lab], students: set[str] | None = None) -> l
             for submission in book.assignment_submissions(name):
                 if students is not None and submission.student.id not in students:
                     continue
-                grades = [grade for notebook in submission.notebooks for grade in notebook.grades]
+                grades = [
+                    grade for notebook in submission.notebooks for grade in notebook.grades if grade.name in lab.cells
+                ]
                 tests = {grade.name: _score(grade) for grade in grades if is_locked(lab.cells[grade.name])}
                 by_hand = sum(_score(grade) for grade in grades if grade.name not in tests)
                 to_mark = sum(bool(grade.needs_manual_grade) for grade in grades)

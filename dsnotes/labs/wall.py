@@ -36,7 +36,7 @@ class Limits:
     @property
     def cell_clock(self) -> float:
         """By the clock, for a cell that sleeps rather than computes."""
-        return 4.0 * self.cell_seconds
+        return 10.0 * self.cell_seconds
 
 
 def possible() -> bool:

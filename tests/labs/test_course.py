@@ -184,3 +184,21 @@ def test_thirty_submissions_in_one_command(tmp_path, monkeypatch, capsys):
 
 def test_every_source_opens():
     assert len(open_labs(LAB.path.parent)) == 5
+
+
+@pytest.mark.slow
+def test_a_course_of_nbgrader_s_own_is_graded_where_it_lies(tmp_path, monkeypatch):
+    """Its configuration is heeded, what was handed in stays as it was, and nbgrader finds the points."""
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "spring" / "submitted" / "ada" / LAB.name / f"{LAB.name}.ipynb"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(handed_in(LAB))
+    config = "c = get_config()\nc.CourseDirectory.db_url = 'sqlite:///" + str(tmp_path / "elsewhere.db") + "'\n"
+    (tmp_path / "spring" / "nbgrader_config.py").write_text(config)
+    assert main(["labs", "grade", "--course", "spring", "--lab", "lab1"]) == 0
+    assert place.read_bytes() == handed_in(LAB)
+    assert (tmp_path / "elsewhere.db").is_file()
+    from nbgrader.api import Gradebook
+
+    with Gradebook(f"sqlite:///{tmp_path / 'elsewhere.db'}") as book:
+        assert book.find_submission(LAB.name, "ada").score == sum(points_by_test(LAB).values())
