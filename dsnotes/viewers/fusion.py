@@ -1,0 +1,55 @@
+"""What DSNet's selective fusion chose: how much of each channel is detail, and what it chose between."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dsnotes.networks.dsnet import DSNet
+from dsnotes.networks.srgan import enlarged
+from dsnotes.shapes import Image
+from dsnotes.viewers.maps import maps
+from dsnotes.viewers.place import Picture
+
+
+def detail_shares(backbone: nn.Module, images: Image) -> Tensor:
+    """(batch, channels): b of a · context + b · detail, for every image of the batch."""
+    context, detail = _branches(backbone, images)
+    return backbone.fuse.weights(context, detail)[1, :, :, 0, 0].detach()
+
+
+def fusion(backbone: nn.Module, images: Image, *, image: int = 0, title: str = "") -> Picture:
+    """Two channels of one image of the batch: the one that leans most on context, and the one most on detail.
+
+    A row shows both branches and their weighted sum, in grey values of the row's own.
+    """
+    context, detail = (branch[image] for branch in _branches(backbone, images))
+    shares = detail_shares(backbone, images)[image]
+    rows = {}
+    for name, channel in (("most context", int(shares.argmin())), ("most detail", int(shares.argmax()))):
+        b = float(shares[channel])
+        shown = {
+            f"{1 - b:.2f} × context": context[channel],
+            f"{b:.2f} × detail": detail[channel],
+            "fused": (1 - b) * context[channel] + b * detail[channel],
+        }
+        largest = max(float(x.max()) for x in shown.values()) or 1.0
+        rows[f"{name}: channel {channel}"] = {key: x / largest for key, x in shown.items()}
+    return maps(rows, window=(0, 1), title=title or "What the fusion chose between, and what it made of it")
+
+
+@torch.no_grad()
+def _branches(backbone: nn.Module, images: Image) -> tuple[Tensor, Tensor]:
+    """Context and detail as a trained network sees them: without its batch norm taking note of these images."""
+    if not isinstance(backbone, DSNet) or backbone.fusion != "sdrfm":
+        what = f"fusion={backbone.fusion!r}" if isinstance(backbone, DSNet) else type(backbone).__name__
+        raise ValueError(
+            f"{what} came, but only selective fusion weighs its branches. Pass system.network.backbone of "
+            f"dsnotes.build('dsnet-sdrfm'), 'dsnet-soft' or 'dsnet'."
+        )
+    training = backbone.training
+    backbone.eval()
+    try:
+        return backbone.fuse.branches(enlarged(images, backbone.scale), backbone.teacher(images))
+    finally:
+        backbone.train(training)
