@@ -140,10 +140,10 @@ SYSTEMS = {
         unet,
         width=64,
         dims=2,
-        tables=("msds-1", "msds-6", "msds-14", "dsms-1", *MU_NET, "mu-net-4", "mu-net-5", *DSNET),
+        tables=("msds-1", "msds-6", "msds-7", "msds-8", "msds-14", "dsms-1", *MU_NET, "mu-net-4", "mu-net-5", *DSNET),
         options=NORM | DICE,
     ),
-    "unet-3d": Recipe(unet, width=32, dims=3, tables=("msds-1", "msds-6"), options=NORM | DICE),
+    "unet-3d": Recipe(unet, width=32, dims=3, tables=("msds-1", "msds-6", "msds-7", "msds-8"), options=NORM | DICE),
     "v-net": Recipe(v_net, width=16, dims=3, tables=("msds-2",)),
     "dsn-3d": Recipe(
         dsn_3d, width=32, dims=3, tables=("msds-2",), options={"aux_bias": "False for the authors' own layer"}
@@ -161,5 +161,7 @@ SYSTEMS = {
     "unet3+": Recipe(unet3_plus, width=64, dims=2, tables=(*MU_NET, "dsnet-1", "dsnet-5"), options=NORM),
     "m-net": Recipe(m_net, width=32, dims=2, tables=MU_NET),
     "mlds-net": Recipe(mlds_net, width=64, dims=2, tables=MU_NET, options=NORM),
-    "res-unet-3d": Recipe(res_unet, width=30, dims=3, tables=("msds-1", "msds-10", "msds-13"), options=NORM),
+    "res-unet-3d": Recipe(
+        res_unet, width=30, dims=3, tables=("msds-1", "msds-10", "msds-11", "msds-13", "msds-14"), options=NORM
+    ),
 }

@@ -6,6 +6,7 @@ from functools import partial
 
 from dsnotes.networks.baselines.anam_net import AnamNet
 from dsnotes.networks.baselines.boundary_aware import BoundaryAware
+from dsnotes.networks.baselines.covid_ct_mask_net import CovidCTMaskNet
 from dsnotes.networks.baselines.fcn_ppm_3d import FCNPPM
 from dsnotes.networks.baselines.frrn import FRRN
 from dsnotes.networks.baselines.in_mrrn import InMRRN
@@ -16,6 +17,7 @@ from dsnotes.networks.two_stage import TwoStage
 from dsnotes.papers.recipe import Recipe
 from dsnotes.supervision import Plain, supervise
 from dsnotes.supervision.boundary import Boundary
+from dsnotes.supervision.detection import Detection
 from dsnotes.supervision.multi_scale import FullSize
 from dsnotes.supervision.pixelwise import Pixelwise, balanced, hardest
 from dsnotes.supervision.two_stage import InTurn
@@ -51,6 +53,16 @@ def anam_net(name: str, *, in_channels: int, classes: int, width: int, dims: int
     goal = Pixelwise(balanced)
     backbone = AnamNet(in_channels=in_channels, classes=classes, dims=dims, width=width)
     settings = Settings(batch=5, epochs=100, lr=5e-4, schedule="step", step_every=33)
+    return System(name, supervise(backbone, goal), goal, settings=settings)
+
+
+def covid_ct_mask_net(
+    name: str, *, in_channels: int, classes: int, width: int, dims: int, smallest: int = 100
+) -> System:
+    """Mask R-CNN on its five losses; what its sure detections say of each pixel is deployed."""
+    goal = Detection(smallest)
+    backbone = CovidCTMaskNet(in_channels=in_channels, classes=classes, dims=dims, width=width)
+    settings = Settings(patch=(512, 512), batch=1, epochs=100, lr=1e-5, weight_decay=1e-3)
     return System(name, supervise(backbone, goal), goal, settings=settings)
 
 
@@ -103,6 +115,13 @@ SYSTEMS = {
     ),
     "in-mrrn": Recipe(in_mrrn, width=32, dims=2, tables=LUNG),
     "anam-net": Recipe(anam_net, width=64, dims=2),  # MSDS-UNet's text has it; its Table 14 has not
+    "covid-ct-mask-net": Recipe(
+        covid_ct_mask_net,
+        width=64,
+        dims=2,
+        tables=("msds-14",),
+        options={"smallest": "pixels above which a component of the label is an object, 100"},
+    ),
     "pspnet-2d": Recipe(pspnet, width=64, dims=2, tables=("mss-4",)),
     "fcn-ppm-3d": Recipe(partial(plain, FCNPPM), width=32, dims=3, tables=("mss-4",)),
     "res-unet-kits": Recipe(partial(plain, ResUNetKiTS), width=30, dims=3, tables=("mss-5",)),

@@ -269,6 +269,10 @@ TABLES = {
             "consensus": (77.51, 82.92, 83.01, 69.74, None, 86.35),
             "dsnet": (77.76, 74.30, 80.88, 69.71, 86.35, None),
         },
+        unfilled={
+            **dict.fromkeys(("D1", "D2", "D3", "D4"), "a radiologist"),
+            "consensus": "what half of the radiologists marked",
+        },
         starred="dsnet",
         slips=(
             "Nearer to the consensus than any reader, it says; but each reader is a quarter of the consensus and none "

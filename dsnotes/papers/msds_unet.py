@@ -82,7 +82,7 @@ SYSTEMS = {
         msds_unet,
         width=30,
         dims=3,
-        tables=(*TABLED, "msds-3", "msds-4", "msds-5", "msds-6", "msds-7", "msds-8"),
+        tables=(*TABLED, "msds-3", "msds-4", "msds-5", "msds-6", "msds-7", "msds-8", "msds-12"),
         options=OPTIONS,
     ),
     "msds-unet-gm": Recipe(msds_unet, width=30, dims=3, tables=TABLED, options=OPTIONS | GRADNORM),
@@ -104,6 +104,7 @@ def _figures(of: str) -> dict[str, str]:
 
 
 SIDES = _runs("sides", "(4)", "(34)", "(234)", "(134)", "(124)", "(1234)")
+PARTS = ("train", "validation", "test")
 DICE_AND_F1 = "Dice and F1 are one number for one binary map, yet print has both: how they were averaged is unknown."
 TABLES = {
     1: Table(
@@ -233,6 +234,7 @@ TABLES = {
             "fold 3 validation": (60, 1034, 6721),
             "fold 3 test": (66, 1031, 6209),
         },
+        unfilled={f"fold {n} {part}": "a part of a dataset" for n in (1, 2, 3) for part in PARTS},
     ),
     10: Table(
         caption="TCIA Lung1: slices with a tumour.",
@@ -275,6 +277,7 @@ TABLES = {
             "0.9": (0.631, 0.736, 429, 281),
             "none": (0.621, 0.659, 4185, 3),
         },
+        unfilled={"none": "print does not say what decides a voxel where there is no threshold"},
         runs={row: {"system": "msds-unet"} for row in ("0.5", "0.6", "0.7", "0.8", "0.9")},
         metrics={
             "mean dice": "dice@{row}",

@@ -126,6 +126,7 @@ TABLES = {
             "spleen": (1050, (512, 512), "CT"),
             "liver": (19_160, (512, 512), "CT"),
         },
+        unfilled=dict.fromkeys(PRESETS, "a dataset"),
         slips=("The text calls Cardiac a CT set; it is MRI, as the table says.",),
     ),
     2: Table(
@@ -196,6 +197,7 @@ TABLES = {
     mu-net-hyb++   .7472 .8873 .7646 .6962  .9413 .9649 .9490 .9135  .9786 .9854 .9748 .9640  .8953 .9441 .9214 .8725
     imp.++         .0280 .0447 .0413 .0305  .0302 .0560 .0178 .0372  .0556 .0667 .0823 .0918  .0338 .0205 .0242 .0363
         """),
+        unfilled=dict.fromkeys(("imp.", "imp.++"), "the difference of two rows"),
         starred="mu-net-hyb",
         slips=(
             "imp. on the liver holds for this table's U-Net, not for Table 2's.",

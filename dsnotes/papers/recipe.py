@@ -31,6 +31,7 @@ class Table:
     # How runs of ours fill it, where names alone do not say (runs/published.py reads both):
     runs: dict[str, dict] = field(default_factory=dict)  # row -> parameters, for a row that is no system's name
     metrics: dict[str, str] = field(default_factory=dict)  # column -> what we call it, such as "dice_kidney"
+    unfilled: dict[str, str] = field(default_factory=dict)  # row -> why no system of ours fills it
 
 
 def printed(text: str) -> dict[str, tuple[float, ...]]:

@@ -53,3 +53,5 @@ def listing(table: str | None = None, *, count: bool = True) -> Iterator[str]:
             parameters, madds, space = size(name)
             columns = f"{parameters:13,} {madds / 1e9:11,.1f}  {' × '.join(map(str, space)):16}"
         yield f"{name:{wide}} {columns} {', '.join(papers_of(name)):24} {', '.join(recipes()[name].tables)}".rstrip()
+    for row, why in tables()[table][1].unfilled.items() if table else ():
+        yield f"{row:{wide}} no system: {why}"

@@ -203,7 +203,10 @@ def _as_printed(paper: Published, row: str, names: tuple[str, ...]) -> dict[str,
 
 def _missing(paper: Published, rows: dict, done: dict, columns: dict[str, Column]) -> list[str]:
     """What a reader must know before comparing: rows, folds, seeds and cases that are not there."""
-    lines = [f"{row}: nothing here fills this row" for row in paper.table.rows if row not in paper.fillers]
+    why = {row: f" ({reason})" for row, reason in paper.table.unfilled.items()}
+    lines = [
+        f"{row}: nothing here fills this row{why.get(row, '')}" for row in paper.table.rows if row not in paper.fillers
+    ]
     if not paper.fillers:
         return [f"{paper.name}: no system of dsnotes fills this table"]
     wanted = {(r.across("fold"), r.across("seed")) for of_row in rows.values() for r in of_row}

@@ -5,9 +5,20 @@ import io
 import pytest
 import torch
 
+from dsnotes.networks.voxelwise import Patchwise
 from dsnotes.papers import build, systems
+from dsnotes.runs.published import published, tables
 
 SMALL = {"unet-2d": 4, "unet-3d": 4, "res-unet-3d": 4}
+
+
+def size_for(backbone):
+    """The smallest image with which a network still has something to normalise where it is deepest."""
+    if hasattr(backbone, "size"):
+        return (backbone.size,) * 2
+    if isinstance(backbone, Patchwise):
+        return (2, 6, 6)  # it goes through as many patches as there are voxels
+    return tuple(max(2 * s if s < 64 else s, 16) for s in backbone.stride)
 
 
 @pytest.mark.filterwarnings("ignore:dsnet.* its teacher is untrained")
@@ -17,11 +28,7 @@ def test_a_system_trains_a_step_predicts_and_survives_a_save(name):
     width = SMALL.get(name, 4)
     system = build(name, width=width)
     backbone = system.network.backbone
-    size = (
-        (backbone.size,) * 2
-        if hasattr(backbone, "size")
-        else tuple(max(2 * s if s < 64 else s, 16) for s in backbone.stride)
-    )
+    size = (backbone.size,) * 2 if hasattr(backbone, "size") else size_for(backbone)
     batch = {"image": torch.randn(2, 1, *size), "label": torch.randint(0, 2, (2, *size))}
     batch["soft"] = torch.rand(2, 1, *size)
     terms = system.objective(system.network, batch)
@@ -70,3 +77,14 @@ def test_impossible_sizes_are_answered(wrong, answer):
 def test_an_unknown_option_is_answered_with_the_offered_ones():
     with pytest.raises(TypeError, match=r"unet-2d has no option norms. Its options: norm \('batch' or 'instance'\)"):
         build("unet-2d", norms="batch")
+
+
+@pytest.mark.parametrize("table", tables())
+def test_every_row_of_every_table_is_filled_or_says_why_not(table):
+    paper = published(table)
+    rows, unfilled = set(paper.table.rows), paper.table.unfilled
+    assert set(unfilled) <= rows
+    assert all(unfilled.values())
+    assert rows - set(paper.fillers) == set(unfilled), "a row names a system, or says why none fills it"
+    fill = {filler.system for filler in paper.fillers.values()}
+    assert fill <= set(systems(table) if fill else ()), "the systems of a table's rows say so themselves"

@@ -1,0 +1,147 @@
+"""Mask R-CNN's five losses: which anchors hold something and where it lies, what it is, where exactly, and its mask.
+
+Objects are the connected components of each class with more than `smallest` pixels; what is smaller is background.
+The authors skip images without any; here those teach what background is. Counts, thresholds and the plain sum of the
+five are theirs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dsnotes.networks.baselines.covid_ct_mask_net import CovidCTMaskNet
+from dsnotes.networks.outputs import Backbone, Head, Network, require_divisible
+from dsnotes.networks.regions import Boxes, align, encode, overlaps
+from dsnotes.supervision.objective import Batch
+
+SAMPLED, POSITIVE = 256, 0.75  # anchors and regions that count, an image; the largest share of objects among them
+ANCHOR, ELSEWHERE = 0.7, 0.3  # an anchor is an object's from this overlap on, background's below that
+REGION, BACKGROUND = 0.75, 0.5  # likewise a region
+NAMES = ("anchor class", "anchor box", "region class", "region box", "mask")
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Of one image: boxes (n, 4), classes (n,) from 1 on, masks (n, H, W)."""
+
+    boxes: Boxes
+    kinds: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class Detection:
+    smallest: int = 100  # pixels
+
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        if not isinstance(backbone, CovidCTMaskNet):
+            raise TypeError(
+                f"{type(backbone).__name__} came, which proposes no boxes. Build covid-ct-mask-net, or supervise this "
+                f"network by Plain()."
+            )
+        return {}
+
+    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
+        net, image, label = network.backbone, batch["image"], batch["label"]
+        require_divisible(image, net.stride)
+        label = label[:, 0] if label.ndim == image.ndim else label
+        space = tuple(image.shape[2:])
+        each = []
+        for pyramid, its_label in zip(net.pyramids(net.encode(image)), label, strict=True):
+            things = objects(its_label, net.classes, self.smallest)
+            told = net.regions(pyramid)
+            each.append([*anchor_losses(told, things), *region_losses(net, pyramid, net.propose(told, space), things)])
+        return {name: torch.stack(terms).mean() for name, *terms in zip(NAMES, *each, strict=True)}
+
+
+def objects(label: Tensor, classes: int, smallest: int) -> Objects:
+    """The components of every class, by 8 neighbours."""
+    import cc3d
+
+    masks, kinds = [], []
+    for kind in range(1, classes):
+        flat = np.pad((label == kind).cpu().numpy(), 1)
+        parts = cc3d.connected_components(flat, connectivity=8, binary_image=True)[1:-1, 1:-1]
+        for part in np.flatnonzero(np.bincount(parts.ravel()) > smallest):
+            if part:
+                masks.append(torch.from_numpy(parts == part))
+                kinds.append(kind)
+    if not masks:
+        none = torch.zeros(0, *label.shape, device=label.device)
+        return Objects(none.new_zeros(0, 4), torch.zeros(0, dtype=torch.long, device=label.device), none)
+    stacked = torch.stack(masks).to(label.device)
+    return Objects(torch.stack([box(m) for m in stacked]), torch.tensor(kinds, device=label.device), stacked.float())
+
+
+def box(mask: Tensor) -> Tensor:
+    """The smallest that holds the mask."""
+    rows, columns = (mask.any(axis).nonzero().flatten() for axis in (1, 0))
+    return torch.stack([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]).float()
+
+
+def sample(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices of at most 256 of both by lot, of which at most three quarters are positive."""
+    chosen = []
+    room = int(POSITIVE * SAMPLED)
+    for side in (positive, negative):
+        index = side.nonzero().flatten()
+        chosen.append(index[torch.randperm(len(index), device=index.device)[:room]])
+        room = SAMPLED - len(chosen[0])
+    return chosen[0], chosen[1]
+
+
+def anchor_losses(told: list[tuple[Boxes, Tensor, Tensor]], things: Objects) -> tuple[Tensor, Tensor]:
+    at, found, moves = (torch.cat(parts) for parts in zip(*told, strict=True))
+    best, which = nearest(at, things)
+    positive = best >= ANCHOR
+    if len(things.boxes):  # an object that no anchor meets so well has the one that meets it best
+        positive[overlaps(at, things.boxes).argmax(0)] = True
+        which[overlaps(at, things.boxes).argmax(0)] = torch.arange(len(things.boxes), device=which.device)
+    yes, no = sample(positive, (best < ELSEWHERE) & ~positive)
+    chosen = torch.cat([yes, no])
+    holds = torch.cat([torch.ones_like(yes), torch.zeros_like(no)]).float()
+    distance = 0.0 * moves.sum()
+    if len(yes):
+        wanted = encode(at[yes], things.boxes[which[yes]])
+        distance = functional.l1_loss(moves[yes], wanted, reduction="sum") / len(chosen)
+    return functional.binary_cross_entropy_with_logits(found[chosen], holds), distance
+
+
+def region_losses(
+    net: CovidCTMaskNet, pyramid: list[Tensor], proposed: Boxes, things: Objects
+) -> tuple[Tensor, Tensor, Tensor]:
+    proposed = torch.cat([proposed, things.boxes])  # so that there is something to draw from the first step on
+    best, which = nearest(proposed, things)
+    yes, no = sample(best >= REGION, best < BACKGROUND)
+    chosen = torch.cat([yes, no])
+    kinds, moves = net.judge(pyramid, proposed[chosen])
+    if not len(yes):
+        unseen = 0.0 * (moves.sum() + net.draw(pyramid, proposed[:1]).sum())
+        return functional.cross_entropy(kinds, torch.zeros_like(chosen)), unseen, unseen
+    true, each = things.kinds[which[yes]], torch.arange(len(yes), device=yes.device)
+    wanted = encode(proposed[yes], things.boxes[which[yes]])
+    distance = functional.smooth_l1_loss(moves[each, true], wanted, reduction="sum") / len(chosen)
+    drawn = net.draw(pyramid, proposed[yes])
+    masks = torch.cat(
+        [
+            align(things.masks[i : i + 1], b[None], 1, drawn.shape[-1])[:, 0]
+            for i, b in zip(which[yes], proposed[yes], strict=True)
+        ]
+    )
+    return (
+        functional.cross_entropy(kinds, torch.cat([true, torch.zeros_like(no)])),
+        distance,
+        functional.binary_cross_entropy_with_logits(drawn[each, true], masks),
+    )
+
+
+def nearest(boxes: Boxes, things: Objects) -> tuple[Tensor, Tensor]:
+    """The overlap with the object that overlaps most, and which that is; 0 where there is none."""
+    if not len(things.boxes):
+        return boxes.new_zeros(len(boxes)), torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
+    return overlaps(boxes, things.boxes).max(1)
