@@ -30,7 +30,7 @@ class CentralPool(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        lengths = torch.tensor(segments(size), device="cpu")
+        lengths = torch.tensor(segments(size))
         first = lengths.cumsum(0) - lengths
         rows = torch.stack([first + torch.minimum(torch.full_like(first, k), lengths - 1) for k in range(3)])
         self.register_buffer("rows", rows, persistent=False)  # (3, outputs): a short segment repeats its last
