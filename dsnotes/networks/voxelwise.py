@@ -137,3 +137,8 @@ def resized(patches: Tensor, side: int) -> Tensor:
     if patches.shape[-1] == side:
         return patches
     return functional.interpolate(patches, (side, side), mode="bicubic")
+
+
+def beside(*patches: Tensor) -> Tensor:
+    """(N, all channels, side, side), channels last in memory: up to twice as fast on a processor."""
+    return torch.cat(patches, dim=1).contiguous(memory_format=torch.channels_last)

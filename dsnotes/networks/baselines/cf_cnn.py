@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dsnotes.networks.voxelwise import Patchwise, Where, resized, sections
+from dsnotes.networks.voxelwise import Patchwise, Where, beside, resized, sections
 
 SIDE, WIDE = 35, 65  # pixels of a patch; and of the wider one that is brought to the same size
 
@@ -95,5 +95,5 @@ class CFCNN(Patchwise):
         here = sections(volume, at, across=0, side=SIDE)
         wide = resized(sections(volume, at, across=0, side=WIDE), SIDE)
         slices = [sections(volume, up, across=0, side=SIDE), here, sections(volume, down, across=0, side=SIDE)]
-        found = [self.slices(torch.cat(slices, dim=1)), self.scales(torch.cat([here, wide], dim=1))]
+        found = [self.slices(beside(*slices)), self.scales(beside(here, wide))]
         return self.output(torch.cat(found, dim=1))

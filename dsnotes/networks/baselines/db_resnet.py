@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dsnotes.networks.baselines.mv_dcnn import require_volumes
-from dsnotes.networks.voxelwise import Patchwise, Where, resized, sections
+from dsnotes.networks.voxelwise import Patchwise, Where, beside, resized, sections
 
 SIDE, SCALES = 35, (35, 50, 65)
 BLOCKS = (3, 4, 3)
@@ -76,6 +76,6 @@ class DBResNet(Patchwise):
         )
 
     def classify(self, volume: Tensor, at: Where) -> Tensor:
-        views = torch.cat([sections(volume, at, across=across, side=SIDE) for across in range(3)], dim=1)
-        scales = torch.cat([resized(sections(volume, at, across=0, side=side), SIDE) for side in SCALES], dim=1)
+        views = beside(*(sections(volume, at, across=across, side=SIDE) for across in range(3)))
+        scales = beside(*(resized(sections(volume, at, across=0, side=side), SIDE) for side in SCALES))
         return self.output(torch.cat([self.views(views), self.scales(scales)], dim=1))

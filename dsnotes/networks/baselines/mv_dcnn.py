@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dsnotes.networks.baselines.cf_cnn import SIDE, WIDE, Branch, CeilPool, widths
-from dsnotes.networks.voxelwise import Patchwise, Where, resized, sections
+from dsnotes.networks.voxelwise import Patchwise, Where, beside, resized, sections
 
 
 class MVDCNN(Patchwise):
@@ -34,7 +34,7 @@ class MVDCNN(Patchwise):
             wide = sections(volume, at, across=across, side=WIDE)
             rim = (WIDE - SIDE) // 2
             near = wide[..., rim : rim + SIDE, rim : rim + SIDE]
-            found.append(branch(torch.cat([near, resized(wide, SIDE)], dim=1)))
+            found.append(branch(beside(near, resized(wide, SIDE))))
         return self.output(torch.cat(found, dim=1))
 
 
