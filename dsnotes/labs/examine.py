@@ -28,6 +28,7 @@ from dsnotes.labs.wall import Limits, possible
 GRACE = 10.0  # seconds between the end that a cell can still tell of and the end of its process
 ANSWER = 20_000_000  # bytes that one cell may send
 STARTING = 180.0
+STOPPED = ("TimeUp", "MemoryError", "PermissionError", "BlockingIOError", "OSError")  # what the wall answers with
 SERVER = threading.Lock()
 HELD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -170,7 +171,7 @@ def _conduct(conversation: Connection, paper: Paper, limits: Limits, sitting: Si
             if mended := [str(each)[:80] for each in answer.get("mended", [])][:20]:
                 paper.happened.append(f"Replaced in the libraries, and put back before {name}: {', '.join(mended)}.")
         for output in outputs:
-            if output["output_type"] == "error" and output["ename"] in ("TimeUp", "MemoryError", "PermissionError"):
+            if output["output_type"] == "error" and output["ename"] in STOPPED:
                 paper.happened.append(f"In the cell {name}: {output['ename']}: {output['evalue'][:300]}")
 
 
