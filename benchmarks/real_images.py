@@ -7,6 +7,13 @@ The folder is in the Decathlon's layout. Every volume is normalised by itself; t
 and name. A system may be followed by options of dsnotes.build. With --validate some of the training patients are looked
 at after every epoch, and the table says when each system was best. `centre-prior` is a row that looks at no image: the
 mean label of the training patients, cut at the level that suits them best. Times are this process's processor seconds.
+With --last the last cases by name are held out instead: slices of one stack are no patients, and neighbours are alike.
+
+A system that learns from soft masks needs --soft, which mats the training labels; one that has a teacher gets that of
+--teacher, trained once on the training images for all of them, for which its seconds are printed:
+
+    … --last 6 --soft "radius=1 eps=1e-3" --teacher "width=16 blocks=4 scale=2 epochs=(10,2)" \\
+        --system unet-2d --system "dsnet width=8 critic_width=16"
 """
 
 from __future__ import annotations
@@ -27,12 +34,19 @@ from dsnotes.data.augment import Augmentation
 from dsnotes.data.preprocess import Preprocess
 from dsnotes.data.splits import split
 from dsnotes.metrics import dice
+from dsnotes.papers.dsnet import train_teacher
+from dsnotes.softmask import softened
+from dsnotes.training.system import System
 
 
 def parse(text: str) -> tuple[str, dict]:
     name, *options = text.split(maxsplit=1)
-    pairs = (pair.split("=", 1) for pair in (options[0].split(" ") if options else []))
-    return name, {key: ast.literal_eval(value) for key, value in pairs}
+    return name, given(options[0] if options else "")
+
+
+def given(text: str) -> dict:
+    """The options of "key=value key=value"."""
+    return {key: ast.literal_eval(value) for key, value in (pair.split("=", 1) for pair in text.split())}
 
 
 def main() -> None:
@@ -53,6 +67,9 @@ def main() -> None:
     parser.add_argument("--mirror", action="store_true", help="test-time mirroring")
     parser.add_argument("--test", type=float, default=0.2, help="share of the patients that are held out")
     parser.add_argument("--validate", type=float, help="share of the other patients to look at after every epoch")
+    parser.add_argument("--last", type=int, help="hold out so many cases, the last by name, instead of a share")
+    parser.add_argument("--soft", type=given, help="options of softened for the training labels: 'radius=2 eps=1e-3'")
+    parser.add_argument("--teacher", type=given, help="options of train_teacher: 'width=16 blocks=4 scale=2'")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", metavar="NAME", help="keep the table as results/NAME.md")
@@ -66,29 +83,39 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as cache:
         data = dsnotes.open_dataset(options.folder).preprocess(settings, cache=cache)
-        train, test = split(data, (1 - options.test, options.test), seed=options.seed)
+        train, test = (
+            (data[: -options.last], data[-options.last :])
+            if options.last
+            else split(data, (1 - options.test, options.test), seed=options.seed)
+        )
         parts = (
             (train, None)
             if options.validate is None
             else split(train, (1 - options.validate, options.validate), seed=options.seed)
         )
+        taught = None if options.teacher is None else teacher(options, train)
+        if options.soft is not None:
+            parts = tuple(part and softened(part, classes=data.classes, **options.soft) for part in parts)
         rows = [
-            prior(data, train, test) if text == "centre-prior" else run(text, options, data, *parts, test)
+            prior(data, train, test) if text == "centre-prior" else run(text, options, data, *parts, test, taught)
             for text in options.system
         ]
     labels = [name for value, name in data.labels.items() if value]
     columns = ["system", "parameters", *(f"Dice {name}" for name in labels), "mean ± SD of cases", "training, CPU s"]
     if options.validate is not None:
         columns += ["best epoch", "CPU s until then"]
+    held_out = f"the last {options.last}" if options.last else f"seed {options.seed}"
     text = "\n".join(
         [
             f"## {options.write or options.folder.name}",
             "",
-            f"{len(train)} patients train, {len(test)} test (seed {options.seed}); patch {tuple(options.patch)}, "
+            f"{len(train)} patients train, {len(test)} test ({held_out}); patch {tuple(options.patch)}, "
             f"width {options.width}, {options.epochs} × {options.iterations} steps of {options.batch}, "
             f"Adam {options.lr}, poly"
             + ", augmented" * options.augment
             + ", mirrored predictions" * options.mirror
+            + (f", soft masks by {options.soft}" if options.soft else "")
+            + (f", a teacher of {options.teacher}" if options.teacher else "")
             + (f", {len(parts[1])} of the training patients for validation" if options.validate else "")
             + f"; on a {machine()}.",
             "",
@@ -127,8 +154,21 @@ def written(scores: np.ndarray) -> list[str]:
     return [*(f"{value:.3f}" for value in scores.mean(0)), f"{scores.mean():.3f} ± {scores.mean(1).std(ddof=1):.3f}"]
 
 
-def run(text: str, options, data, train, validation, test) -> list[str]:
+def teacher(options, train) -> System:
+    """The super-resolution network for every system that takes one."""
+    torch.manual_seed(options.seed)
+    own = {"patch": tuple(options.patch), "batch": options.batch, "iterations": options.iterations} | options.teacher
+    started = time.process_time()
+    system, histories = train_teacher(train, seed=options.seed, progress=False, **own)
+    squares = [f"{history[0]['squares']:.4f} → {history[-1]['squares']:.4f}" for history in histories]
+    print(f"teacher {time.process_time() - started:.0f} s, squared error {', '.join(squares)}", flush=True)
+    return system
+
+
+def run(text: str, options, data, train, validation, test, taught) -> list[str]:
     name, own = parse(text)
+    if taught is not None and "teacher" in dsnotes.systems()[name]["options"]:
+        own = {"teacher": taught} | own
     torch.manual_seed(options.seed)
     system = dsnotes.build(name, in_channels=train[0].channels, classes=data.classes, **{"width": options.width} | own)
     settings = replace(
