@@ -29,8 +29,8 @@ def fusion(backbone: nn.Module, images: Image, *, image: int = 0, title: str = "
     for name, channel in (("most context", int(shares.argmin())), ("most detail", int(shares.argmax()))):
         b = float(shares[channel])
         shown = {
-            f"{1 - b:.2f} × context": context[channel],
-            f"{b:.2f} × detail": detail[channel],
+            f"context, a = {1 - b:.2f}": context[channel],
+            f"detail, b = {b:.2f}": detail[channel],
             "fused": (1 - b) * context[channel] + b * detail[channel],
         }
         largest = max(float(x.max()) for x in shown.values()) or 1.0

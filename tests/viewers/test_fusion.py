@@ -32,7 +32,7 @@ def test_a_branch_that_always_wins_has_all_the_share_and_is_all_of_the_picture()
     nn.init.constant_(backbone.fuse.choose[0].bias, -100.0)
     torch.testing.assert_close(detail_shares(backbone, images), torch.ones(1, 4))
     shown = fusion(backbone, images).figure.axes
-    assert [axes.get_title().split("  ")[0] for axes in shown[3:]] == ["0.00 × context", "1.00 × detail", "fused"]
+    assert [axes.get_title().split("  ")[0] for axes in shown[3:]] == ["context, a = 0.00", "detail, b = 1.00", "fused"]
     assert (shown[4].images[0].get_array() == shown[5].images[0].get_array()).all()
     assert shown[5].images[0].get_array().max() > 0
 
