@@ -44,14 +44,27 @@ def linked(
         canvases = [
             Canvas(scene, at=view.shown["at"]) for scene, view in zip(scenes.values(), views.values(), strict=True)
         ]
-        for canvas in canvases:
-            others = [other.widget for other in canvases if other is not canvas]
-            canvas.widget.broadcast_to(others, {"2d": True, "3d": True, "zoom_pan": True, "crosshair": True})
         leader = next(iter(views.values()))
         for view in views.values():
             replace_views_of_this_cell(view)
         leader.controls = controls(canvases, list(views))
         place.Spot().put(leader.controls)
+        _tie([canvas.widget for canvas in canvases])
     for view in views.values():
         view.redraw()
     return views
+
+
+def _tie(widgets: list[Any]) -> None:
+    """Once every canvas is on the page: one that is told of another before that may wait for it for ever."""
+    waiting = set(range(len(widgets)))
+
+    def attached(which: int) -> None:
+        waiting.discard(which)
+        if not waiting:
+            for widget in widgets:
+                others = [other for other in widgets if other is not widget]
+                widget.broadcast_to(others, {"2d": True, "3d": True, "zoom_pan": True, "crosshair": True})
+
+    for which, widget in enumerate(widgets):
+        widget.on_canvas_attached(lambda *_, which=which: attached(which))

@@ -21,12 +21,14 @@ def coloured(notebook, canvas) -> int:
 
 def settled(notebook, canvas, before: int | None = None, changes=lambda now, before: now != before) -> int:
     """The number of coloured pixels once it has changed as asked."""
-    for _ in range(60):
+    for _ in range(150):
         notebook.page.wait_for_timeout(500)
         now = coloured(notebook, canvas)
         if now > 0 if before is None else changes(now, before):
             return now
-    raise AssertionError(f"after 30 s there are {now} coloured pixels, before {before}: see {notebook.keep('stuck')}")
+    raise AssertionError(
+        f"after more than a minute there are {now} coloured pixels, before {before}: see {notebook.keep('stuck')}"
+    )
 
 
 def test_a_volume_is_drawn_and_every_layer_can_be_switched_off(lab, open_notebook):

@@ -26,10 +26,12 @@ CELL_SECONDS, NOTEBOOK_SECONDS = 180, 420  # a smoke run is a minute; a loaded m
 def written(suffix: str) -> list[str]:
     """Every notebook's name with its folder and without its suffix.
 
-    A lab has no twin, no parameters and gaps where students write: tests/labs runs those.
+    A lab has no twin, no parameters and gaps where students write: tests/labs runs those. What the notebooks
+    themselves ran lies below runs/.
     """
-    found = (p.relative_to(NOTEBOOKS) for p in NOTEBOOKS.rglob(f"*{suffix}") if p.parent.name != "labs")
-    return sorted(p.with_suffix("").as_posix() for p in found if not any(part.startswith(".") for part in p.parts))
+    found = [p.relative_to(NOTEBOOKS) for p in NOTEBOOKS.rglob(f"*{suffix}") if p.parent.name != "labs"]
+    hidden = (any(part.startswith(".") or part == "runs" for part in p.parts) for p in found)
+    return sorted(p.with_suffix("").as_posix() for p, out in zip(found, hidden, strict=True) if not out)
 
 
 SOURCES = written(".py")
