@@ -28,6 +28,7 @@ from dsnotes.runs.source import RefusedError, Source, open_source
 
 RESULT, FAILURE = "result.json", "failure.json"
 RUNNING, EXECUTED, FAILED = "running.ipynb", "notebook.ipynb", "failed.ipynb"
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class FailedError(RuntimeError):
@@ -78,7 +79,7 @@ def run(
                 raise FailedError("another process has taken this run over while this one was asleep", folder)
             write_json(folder / RESULT, result)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in NO_SPACE:
             raise RefusedError(
                 f"no space left for {folder} ({error.strerror}): free some and run the same command again, it goes on "
                 f"from what is kept"
@@ -131,6 +132,9 @@ def _execute(source: Source, values: dict, folder: Path, *, timeout, tell, start
         "commit": _commit(source.path.absolute().parent),
         **account,
     }
+    for code in NO_SPACE:  # the notebook's own writing met it: not its fault, and no traceback of it would fit either
+        if os.strerror(code) in failure:
+            raise OSError(code, os.strerror(code))
     if failure:
         write_json(folder / FAILURE, {**about, "error": failure, "traceback": traceback, **read_metrics(folder)})
         if (folder / RUNNING).exists():

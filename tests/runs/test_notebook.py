@@ -82,6 +82,17 @@ def test_a_disk_that_is_full_or_closed_is_said_in_one_line(tiny, tmp_path, monke
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full to write to")
+def test_a_disk_that_fills_up_within_a_cell_is_no_failure_of_the_notebook(tiny, tmp_path):
+    full = tiny.read_text(encoding="utf-8").replace("raise ValueError(fail)", "open(fail, 'w').write('a' * 99_999)")
+    tiny.write_text(full, encoding="utf-8")
+    with pytest.raises(runs.RefusedError, match="no space left for .*free some and run the same command again"):
+        runs.run(tiny, {"fail": "/dev/full"}, out=tmp_path)
+    [folder] = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert not (folder / "failure.json").exists()
+    assert runs.run(tiny, out=tmp_path).fresh
+
+
 def test_what_a_notebook_records_outside_of_a_run_is_only_shown(tmp_path, monkeypatch):
     monkeypatch.delenv("DSNOTES_RUN", raising=False)
     monkeypatch.chdir(tmp_path)
