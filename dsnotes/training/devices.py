@@ -9,7 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from dsnotes.training.memory import out_of_memory
 from dsnotes.training.settings import Settings
+from dsnotes.training.sizes import Sizes, TooLargeError, fewer_at_a_time, smaller_patches
 
 
 def pick(device: str | torch.device, *, local: int = 0) -> torch.device:
@@ -74,8 +76,8 @@ def explained_memory(settings: Settings, stride: tuple[int, ...], device: torch.
     """Inside, running out of memory is answered with the sizes to try."""
     try:
         yield
-    except RuntimeError as error:  # CUDA has a class for it, the CPU's allocator only a sentence
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except RuntimeError as error:
+        if isinstance(error, TooLargeError) or not out_of_memory(error):
             raise
         came = f"patch={settings.patch} × batch={settings.batch} × accumulate={settings.accumulate}"
         tries = smaller(settings.patch, settings.batch, settings.accumulate, stride)
@@ -84,10 +86,7 @@ def explained_memory(settings: Settings, stride: tuple[int, ...], device: torch.
 
 def smaller(patch: tuple[int, ...], batch: int, accumulate: int, stride: tuple[int, ...]) -> str:
     """What to try when memory ran out: fewer samples at a time and as many a step, then a smaller patch."""
-    longest = max(range(len(patch)), key=lambda axis: patch[axis] // stride[axis])
-    halved = -(-patch[longest] // (2 * stride[longest])) * stride[longest]
-    cut = tuple(halved if axis == longest else n for axis, n in enumerate(patch))
-    fewer = batch // 2 if batch % 2 == 0 else 1
-    tries = [f"batch={fewer}, accumulate={accumulate * batch // fewer} (as many samples a step)"] if batch > 1 else []
-    tries += [f"patch={cut}, batch={batch}, accumulate={accumulate}"] if cut != tuple(patch) else []
-    return "; or ".join(tries) or "a narrower network (width=…), or amp=True"
+    asked = Sizes(tuple(patch), batch, accumulate, checkpointing=False)
+    fewer, cut = next(fewer_at_a_time(asked), None), next(smaller_patches(asked, stride), None)
+    tries = [f"batch={fewer.batch}, accumulate={fewer.accumulate} (as many samples a step)"] if fewer else []
+    return "; or ".join(tries + ([str(cut)] if cut else [])) or "a narrower network (width=…), or amp=True"

@@ -58,7 +58,21 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
 
 
 def several() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return not _apart and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+_apart = False
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Inside, each process computes as if it were alone: what one tries and cannot do, the others need not wait for."""
+    global _apart
+    before, _apart = _apart, True
+    try:
+        yield
+    finally:
+        _apart = before
 
 
 def parallel(module: nn.Module, reaches_all: Callable[[], bool]) -> nn.Module:
@@ -95,6 +109,11 @@ def total(values: Tensor) -> Tensor:
     if several():
         dist.all_reduce(values)
     return values
+
+
+def all_agree(mine: bool, device: torch.device) -> bool:
+    """Whether it is true of every process."""
+    return int(total(torch.tensor(int(mine), device=device))) == dist.get_world_size() if several() else mine
 
 
 def together() -> None:

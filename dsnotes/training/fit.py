@@ -22,6 +22,7 @@ from dsnotes.training.ledger import Ledger
 from dsnotes.training.preflight import augmentation, fitting_patch, refuse_unfit
 from dsnotes.training.progress import Progress
 from dsnotes.training.settings import Number, Settings
+from dsnotes.training.sizes import refuse_too_large
 from dsnotes.training.step import Step
 from dsnotes.training.system import System
 from dsnotes.training.validate import validate
@@ -46,7 +47,9 @@ def fit(
     amp: bool | str = "auto",
     deterministic: bool = True,
     channels_last: bool | str = "auto",
-    compile: bool = False,  # noqa: A002
+    compile: bool | str = False,  # noqa: A002
+    checkpointing: bool = False,
+    memory: Number | None = None,
     on_epoch: Callable[[History], object] | None = None,
     progress: bool = True,
     workers: int = 1,
@@ -58,7 +61,10 @@ def fit(
     after every epoch and the same command goes on from it, on a CPU bit for bit as if it had never been stopped.
     `on_epoch` gets the history after every epoch and may end the run by returning True. `seed` decides the batches,
     their augmentation and the dropout, not the weights the network came with. `workers` threads draw the batches up
-    to `prefetch` ahead; `workers=0` draws them in between.
+    to `prefetch` ahead; `workers=0` draws them in between. A step that takes more than `memory` gigabytes, or than the
+    device has, is refused before the first with sizes that fit; `checkpointing` computes the backbone's blocks again
+    on the way back instead of keeping them. `compile` may name a mode of torch.compile: "reduce-overhead" is CUDA
+    graphs, for small networks.
     """
     given = {"patch": patch, "epochs": epochs, "batch": batch, "lr": lr, "iterations": iterations,
              "accumulate": accumulate, "augment": augment}  # fmt: skip
@@ -86,7 +92,18 @@ def fit(
             "training cases": len(train),
             "validation cases": len(val or ()),
         }
-        step, history = begin(system, settings, draw, run, folder, amp=amp, compile=compile)
+        room = refuse_too_large(
+            system,
+            settings,
+            lambda: draw.ready(draw(1, 0)),
+            device=device,
+            limit=memory,
+            amp=precision.choose(amp, device, lambda: None)[0],
+            checkpointing=checkpointing,
+        )
+        how = {"compile": compile} | ({"checkpointing": True} if checkpointing else {})  # a step may know no others
+        step, history = begin(system, settings, draw, run, folder, amp=amp, how=how)
+        history.notes += [room] if room and not any(note.startswith("a step takes") for note in history.notes) else []
         moments = ((e, i) for e in range(len(history) + 1, settings.epochs + 1) for i in range(iterations))
         batches = stack.enter_context(closing(ahead(draw, moments, workers=workers, prefetch=prefetch)))
         shown = Progress(settings.epochs, iterations, started=len(history), shown=progress and world.first)
@@ -138,7 +155,7 @@ def begin(
     folder: Path | None,
     *,
     amp: bool | str,
-    compile: bool,  # noqa: A002
+    how: dict,
 ) -> tuple[Step, History]:
     """The step and the history so far: a new one, or what `folder` holds if that is the same run."""
     distributed.together()  # the first may still be writing for a run before this one
@@ -151,7 +168,7 @@ def begin(
     if found is not None:
         checkpoints.refuse_other_run(found["run"], run, folder / checkpoints.CHECKPOINT)
         checkpoints.refuse_other_network(found["network"], system.network, folder / checkpoints.CHECKPOINT)
-    step = system.make_step(system, settings, amp=dtype, compile=compile)
+    step = system.make_step(system, settings, amp=dtype, **how)
     if found is not None:
         history = checkpoints.restore(found, network=system.network, step=step)
         if len(history) > settings.epochs:

@@ -15,11 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from dsnotes.networks.outputs import Network
 from dsnotes.supervision.objective import Batch, Objective
 from dsnotes.training import distributed
+from dsnotes.training.recompute import recomputed, stages
 
 if TYPE_CHECKING:
     from dsnotes.training.system import System
 
 RESERVED = {"epoch", "loss", "grad_norm", "lr", "samples_per_second", "seconds"}
+MODES = ("reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # torch.compile's; the first is CUDA graphs
 WORTH_MEASURING = 5e9  # floating-point operations of a forward pass; below, a step is mostly overhead
 WORTH_TAKING = 1.2  # times faster; a run must not hang on the noise of a stop-watch
 
@@ -29,6 +31,7 @@ class Terms(nn.Module):
 
     An objective may call the network, its backbone or a head, once or several times. Whichever it calls computes in
     `amp` and answers in float32; and whoever wraps this module (DistributedDataParallel) sees one forward a batch.
+    With `checkpointing` the backbone's blocks keep their input alone and are computed again on the way back.
     """
 
     def __init__(
@@ -37,13 +40,26 @@ class Terms(nn.Module):
         objective: Objective,
         *,
         amp: torch.dtype | None = None,
-        compile: bool = False,  # noqa: A002
+        compile: bool | str = False,  # noqa: A002
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.network, self.objective = network, objective
         self._replaced: dict[tuple[nn.Module, str], Callable] = {}
+        if compile and checkpointing:
+            raise ValueError(
+                "compile and checkpointing came together, but a compiled network decides by itself what it computes "
+                "again. Pass one of the two: checkpointing=True where memory is short, compile=True where time is."
+            )
+        if compile not in (True, False, *MODES):
+            raise ValueError(
+                f"compile={compile!r} is unknown. Pass True, False or one of {', '.join(map(repr, MODES))}."
+            )
+        if checkpointing:
+            self._replaced |= {(block, "forward"): recomputed(block) for block in stages(network.backbone)}
         if compile:
-            self._replaced[network, "forward"] = torch.compile(network.forward)
+            how = {} if compile is True else {"mode": compile}
+            self._replaced[network, "forward"] = torch.compile(network.forward, **how)
         if amp is not None:
             device = next(network.parameters()).device.type
             calls = [(module, "forward") for module in (network, network.backbone, *network.heads.values())]

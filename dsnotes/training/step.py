@@ -56,10 +56,11 @@ class PlainStep:
         settings: Settings,
         *,
         amp: torch.dtype | None = None,
-        compile: bool = False,  # noqa: A002
+        compile: bool | str = False,  # noqa: A002
+        checkpointing: bool = False,
     ) -> None:
         self.settings, self.network = settings, system.network
-        self.terms = Terms(system.network, system.objective, amp=amp, compile=compile)
+        self.terms = Terms(system.network, system.objective, amp=amp, compile=compile, checkpointing=checkpointing)
         self.parallel: torch.nn.Module | None = None  # the terms again, their gradients shared between processes
         self.optimisers = {"network": make_optimiser(system.network, settings)}
         self.parameters = list(system.network.parameters())  # found once, not in every step
