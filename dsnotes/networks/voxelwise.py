@@ -3,6 +3,10 @@
 Two kinds. Where every layer moves along with the patch, the image goes through once and all voxels share the work
 (`Dense`). Where it does not (patches padded with zeros, pooled from their centre, or seen at several scales), the
 patches of many voxels are cut and classified together (`Patchwise`). Beyond its border an image is mirrored.
+
+What can be shared ends where patches begin to differ: at a pooling that depends on the place in the patch, and at the
+very first convolution where it joins two scales or planes. A pixel of two patches lies elsewhere at the other scale in
+each, so of all patches no two have a map's value in common.
 """
 
 from __future__ import annotations
@@ -13,10 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dsnotes.networks.folding import folded
 from dsnotes.networks.outputs import Backbone, Features, Level
 from dsnotes.shapes import Image, Integer, Logits, n_logits
 
 Where = Integer[Tensor, "voxels axes"]  # (image in the batch, *voxel)
+Grid = Integer[Tensor, "rows columns axes"]  # the same of a slice's voxels
+AT_ONCE = {"cpu": 32}  # patches, so that their maps stay in its caches; 512 elsewhere
 
 
 class Voxelwise(Backbone):
@@ -57,7 +64,6 @@ class Patchwise(Voxelwise):
     """
 
     reach: tuple[int, int, int]
-    at_once = 512  # voxels; more do not fit a processor's caches
 
     def __init__(self, *, every: int = 1, **shape) -> None:
         super().__init__(**shape)
@@ -78,17 +84,27 @@ class Patchwise(Voxelwise):
         depth, height, width = (n - 2 * r for n, r in zip(volume.shape[2:], self.reach, strict=True))
         axes = (len(image), depth, range(0, height, self.every), range(0, width, self.every))
         axes = [torch.arange(n) if isinstance(n, int) else torch.tensor(n) for n in axes]
-        at = torch.cartesian_prod(*axes).to(image.device)  # (N, 4)
-        at = at + self.shift(at)
-        found = torch.cat([self.classify(volume, some) for some in self.portions(at)])
+        at = torch.cartesian_prod(*axes).to(image.device)
+        slices = (at + self.shift(at)).view(len(image) * depth, *map(len, axes[2:]), 4)
+        learning = self.training or torch.is_grad_enabled()
+        answer = self.each_by_itself if learning else folded(self).share
+        found = torch.cat([some for one in slices for some in answer(volume, one)])
         logits = found.view(*(len(axis) for axis in axes), self.outputs).movedim(-1, 1)  # (B, K, D, H, W)
         if self.every > 1:
             logits = self.between(logits, height, width)
         logits = logits.reshape(len(image), self.outputs, *image.shape[2:])
         return Features({}, logits, {"stride1": logits}, logits)
 
+    def each_by_itself(self, volume: Tensor, at: Grid) -> Iterator[Tensor]:
+        """The voxels of a slice, row by row, a portion at a time."""
+        return (self.classify(volume, some) for some in self.portions(at.flatten(0, 1)))
+
+    def share(self, volume: Tensor, at: Grid) -> Iterator[Tensor]:
+        """The same in prediction, where patches may share work; a subclass says which."""
+        return self.each_by_itself(volume, at)
+
     def portions(self, at: Where) -> Iterator[Where]:
-        return iter([at]) if at.is_meta else iter(at.split(self.at_once))
+        return iter([at]) if at.is_meta else iter(at.split(AT_ONCE.get(at.device.type, 512)))
 
     def shift(self, at: Where) -> Tensor:
         return torch.tensor((0, *self.reach), device=at.device)

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from dsnotes.networks import voxelwise
+from dsnotes.networks.baselines import cf_cnn
 from dsnotes.networks.baselines.cascaded_cnn import CascadedCNN
 from dsnotes.networks.baselines.cf_cnn import CFCNN, CentralPool, segments
 from dsnotes.networks.baselines.db_resnet import DBResNet, central_intensities
@@ -30,19 +32,59 @@ BACKBONES = [
 ]
 
 
+def as_if_trained(network):
+    """Norms that do something, and answers that differ from voxel to voxel by more than rounding."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values in (module.running_mean, module.bias):
+                nn.init.normal_(values, 0, 0.3)
+            for values in (module.running_var, module.weight):
+                nn.init.uniform_(values, 0.5, 2.0)
+        if isinstance(module, nn.PReLU):
+            nn.init.constant_(module.weight, 0.4)
+    return network.eval()
+
+
 @pytest.mark.parametrize(("network", "settings", "size"), BACKBONES)
 @pytest.mark.parametrize("classes", [2, 3])
 def test_every_voxel_has_the_scores_that_it_has_by_itself(network, settings, size, classes):
     torch.manual_seed(0)
-    backbone = network(classes=classes, **settings).eval()
+    backbone = as_if_trained(network(classes=classes, **settings))
     image = torch.randn(2, 1, *size)
-    logits = backbone(image).logits
+    with torch.no_grad():
+        logits = backbone(image).logits
     assert logits.shape == (2, 1 if classes == 2 else 3, *size)
     last = [n - 1 for n in size]
     last = [n // 2 * 2 if settings.get("every") and axis else n for axis, n in enumerate(last)]  # what is classified
     at = torch.tensor([[0, *[0] * len(size)], [1, *last]])
     scores = next(iter(backbone.scores(image, at).values()))
     torch.testing.assert_close(scores, logits.movedim(1, -1)[tuple(at.unbind(1))], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("network", "settings", "size"),
+    [
+        (CFCNN, {}, (2, 9, 5)),
+        (CFCNN, {"dims": 2, "in_channels": 2}, (9, 5)),
+        (CFCNN, {"every": 3}, (1, 14, 8)),
+        (MVDCNN, {}, (2, 3, 4)),
+        (DBResNet, {}, (2, 3, 4)),
+    ],
+)
+def test_predicting_folds_and_shares_and_gives_what_learning_sees(network, settings, size, monkeypatch):
+    """Several bands of rows, several portions, several slices."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(voxelwise, "AT_ONCE", {"cpu": 7})
+    monkeypatch.setattr(cf_cnn, "BAND", 4)
+    backbone = as_if_trained(network(width=4, **settings))
+    image = torch.randn(2, backbone.in_channels, *size)
+    by_patches = backbone(image).logits  # gradients are wanted, so each patch goes through by itself
+    with torch.no_grad():
+        predicted = backbone(image).logits
+    differ = (predicted - by_patches).abs().max().item()
+    assert differ < 1e-5
+    assert differ < 1e-3 * (by_patches.max() - by_patches.min()).item(), "nor alike because all voxels are"
+    assert predicted.requires_grad is False
 
 
 def parameters(module):

@@ -8,12 +8,18 @@ gives the same sizes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import reduce
+from itertools import groupby
+
 import torch
 from torch import Tensor, nn
 
-from dsnotes.networks.voxelwise import Patchwise, Where, beside, resized, sections
+from dsnotes.networks.overlapping import Overlapping
+from dsnotes.networks.voxelwise import Grid, Patchwise, Where, beside, resized, sections
 
 SIDE, WIDE = 35, 65  # pixels of a patch; and of the wider one that is brought to the same size
+BAND = 64  # rows of voxels whose patches share work; the tables of more take more memory
 
 
 def segments(size: int) -> list[int]:
@@ -30,16 +36,18 @@ class CentralPool(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        lengths = torch.tensor(segments(size))
-        first = lengths.cumsum(0) - lengths
-        rows = torch.stack([first + torch.minimum(torch.full_like(first, k), lengths - 1) for k in range(3)])
-        self.register_buffer("rows", rows, persistent=False)  # (3, outputs): a short segment repeats its last
+        self.runs = [(length, len(list(run))) for length, run in groupby(segments(size))]
 
     def forward(self, x: Tensor) -> Tensor:
         for axis in (2, 3):
-            first, second, third = (x.index_select(axis, row) for row in self.rows)
-            x = torch.maximum(torch.maximum(first, second), third)
+            pieces = x.split([length * count for length, count in self.runs], dim=axis)
+            x = torch.cat([shrunk(piece, axis, n) for piece, (n, _) in zip(pieces, self.runs, strict=True)], dim=axis)
         return x
+
+
+def shrunk(x: Tensor, axis: int, length: int) -> Tensor:
+    """The maximum of every `length` pixels along an axis."""
+    return reduce(torch.maximum, x.unflatten(axis, (-1, length)).unbind(axis + 1))
 
 
 class CeilPool(nn.Sequential):
@@ -60,10 +68,10 @@ class Branch(nn.Sequential):
         n1, n2, n3, joined = widths(width)
         half, quarter = -(-SIDE // 2), -(-SIDE // 4)
         super().__init__(
-            *unit(channels, n1), *unit(n1, n1), pool(SIDE),
+            nn.Sequential(*unit(channels, n1), *unit(n1, n1)), pool(SIDE),
             *unit(n1, n2), *unit(n2, n2), pool(half),
-            *unit(n2, n3), *unit(n3, n3), nn.Flatten(),
-            nn.Linear(n3 * quarter**2, joined), nn.BatchNorm1d(joined), nn.PReLU(),
+            *unit(n2, n3), *unit(n3, n3),
+            nn.Conv2d(n3, joined, quarter), nn.BatchNorm2d(joined), nn.PReLU(), nn.Flatten(),
         )  # fmt: skip
 
 
@@ -89,11 +97,33 @@ class CFCNN(Patchwise):
         self.output = nn.Linear(2 * widths(width)[-1], self.outputs)
 
     def classify(self, volume: Tensor, at: Where) -> Tensor:
-        up, down = at.clone(), at.clone()
-        up[:, 1] -= 1
-        down[:, 1] += 1
+        slices = []
+        for neighbour in (-1, 0, 1):
+            moved = at.clone()
+            moved[:, 1] += neighbour
+            slices.append(sections(volume, moved, across=0, side=SIDE))
+        return self.joined(self.slices(beside(*slices)), volume, at)
+
+    def share(self, volume: Tensor, at: Grid) -> Iterator[Tensor]:
+        """Beginning with what patches of the three slices share; those of two scales share nothing."""
+        convolutions, _, *rest = self.slices
+        for band in at.split(BAND):
+            corner, size = band[0, 0], [(n - 1) * self.every + SIDE for n in band.shape[:2]]
+            shared = Overlapping(convolutions, self.three_slices(volume, corner, size), segments(SIDE))
+            for some in self.portions(band.flatten(0, 1)):
+                found = shared(some[:, 2:] - corner[2:])
+                for layer in rest:
+                    found = layer(found)
+                yield self.joined(found, volume, some)
+
+    def three_slices(self, volume: Tensor, corner: Tensor, size: list[int]) -> Tensor:
+        """(1, 3 C, *size): what the patches from the one round `corner` on hold."""
+        volume = volume.index_select(0, corner[:1])
+        for axis, (before, n) in enumerate(((1, 3), *((SIDE // 2, n) for n in size)), start=1):
+            volume = volume.index_select(1 + axis, corner[axis] - before + torch.arange(n, device=volume.device))
+        return volume.transpose(1, 2).flatten(1, 2)
+
+    def joined(self, slices: Tensor, volume: Tensor, at: Where) -> Tensor:
         here = sections(volume, at, across=0, side=SIDE)
         wide = resized(sections(volume, at, across=0, side=WIDE), SIDE)
-        slices = [sections(volume, up, across=0, side=SIDE), here, sections(volume, down, across=0, side=SIDE)]
-        found = [self.slices(beside(*slices)), self.scales(beside(here, wide))]
-        return self.output(torch.cat(found, dim=1))
+        return self.output(torch.cat([slices, self.scales(beside(here, wide))], dim=1))

@@ -28,12 +28,16 @@ class Bottleneck(nn.Module):
         super().__init__()
         inner = max(n_out // 4, 1)
         self.body = nn.Sequential(
-            *conv_norm(n_in, inner), nn.ReLU(), *conv_norm(inner, inner, 3, stride), nn.ReLU(), *conv_norm(inner, n_out)
+            *conv_norm(n_in, inner),
+            nn.ReLU(inplace=True),
+            *conv_norm(inner, inner, 3, stride),
+            nn.ReLU(inplace=True),
+            *conv_norm(inner, n_out),
         )
         self.shortcut = nn.Identity() if n_in == n_out else nn.Sequential(*conv_norm(n_in, n_out, 1, stride))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.body(x) + self.shortcut(x)).relu()
+        return self.body(x).add_(self.shortcut(x)).relu_()
 
 
 class Branch(nn.Module):
@@ -41,7 +45,7 @@ class Branch(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        layers, n_in = [*conv_norm(channels, width, 3), nn.ReLU()], width
+        layers, n_in = [*conv_norm(channels, width, 3), nn.ReLU(inplace=True)], width
         for group, blocks in enumerate(BLOCKS):
             n_out = 2 * width * 2**group
             for block in range(blocks):

@@ -1,0 +1,28 @@
+"""Networks as they predict: batch norms folded into the convolutions before them, activations computed in place.
+
+A trained batch norm scales and shifts each map, which the convolution before it can do as well:
+
+    norm(W x + b) = (s W) x + s (b - mean) + beta,   s = gamma / sqrt(variance + eps)
+
+The answers are the same up to rounding. On a processor reading and writing maps takes about as long as convolving them
+where they are large and few, and this way each is read and written once.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A copy to predict with; what is learned later does not reach it."""
+    network = copy.deepcopy(network).eval()
+    for layers in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+        for at, layer in enumerate(layers):
+            if isinstance(layer, nn.BatchNorm2d) and at and isinstance(layers[at - 1], nn.Conv2d):
+                layers[at - 1], layers[at] = fuse_conv_bn_eval(layers[at - 1], layer), nn.Identity()
+            elif isinstance(layer, nn.PReLU) and layer.num_parameters == 1 and not layer.weight.is_meta:
+                layers[at] = nn.LeakyReLU(layer.weight.item(), inplace=True)
+    return network
