@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Records = Iterable[Mapping]  # one an epoch: epoch, loss, its terms, lr, val_dice, seconds
 NOT_TERMS = {"epoch", "loss", "lr", "seconds", "grad_norm", "samples_per_second"}
+FEW, BESIDE = 4, 1.4  # so many names leave room for the curves; inches for the names of more
 BALANCE = {"alpha": "weights α", "pull": "pull G at the shared layer", "rate": "rate L / L(0)"}  # of each GradNorm task
 
 
@@ -39,7 +40,7 @@ def lines(
     if not any(series.values()):
         raise ValueError("there is nothing to draw: pass {name: {x: y, …}, …} with at least one point.")
     with ink.look():
-        figure = ink.sheet(6.4, 3.0)
+        figure = ink.sheet(6.4 + BESIDE * (len(series) > FEW), 3.0)
         axes = figure.subplots()
         for index, (name, points) in enumerate(series.items()):
             axes.plot(
@@ -54,7 +55,7 @@ def lines(
         axes.set(xlabel=x, ylabel=y, yscale="log" if log else "linear")
         axes.set_title(title, loc="left")
         axes.grid(axis="y")
-        axes.legend(handlelength=3.5)
+        _name(axes)
     return place.Picture(figure, alt=f"{title or y}: {', '.join(series)}")
 
 
@@ -102,7 +103,8 @@ def draw(records: list, *, title: str = "") -> Figure:
     with ink.look():
         panels = 1 + bool(scores) + len(watched)
         across = panels if panels < 3 else 2 + panels % 2
-        figure = ink.sheet(4.6 * across, 2.9 * -(-panels // across))
+        beside = BESIDE * (max(len(losses), len(scores), *map(len, watched.values()), 0) > FEW)
+        figure = ink.sheet(4.6 * across + beside, 2.9 * -(-panels // across))
         axes = figure.subplots(-(-panels // across), across, squeeze=False).ravel()
         for spare in axes[panels:]:
             spare.set_visible(False)
@@ -168,8 +170,13 @@ def _finish_axes(axes: Axes, name: str, *, legend: bool) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     axes.grid(axis="y")
     if legend:
-        many = len(axes.lines) > 7  # MSDS-UNet has nine terms: in one column they would cover the curves
-        axes.legend(handlelength=3, ncols=1 + many, fontsize=7 if many else None, columnspacing=1)
+        _name(axes)
+
+
+def _name(axes: Axes) -> None:
+    """A few lines are named among the curves, more beside them, where they cannot cover any."""
+    beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if len(axes.lines) > FEW else {}
+    axes.legend(handlelength=3, **beside)
 
 
 def _latest(records: list) -> Table:

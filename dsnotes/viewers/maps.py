@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 COLOURS = {"grey": "gray", "heat": "viridis"}  # viridis grows steadily lighter: it reads in grey too
 WRITTEN = 12  # a map of at most so many columns has its values written into it
+
+LETTERS = 13  # of a title, an inch
 
 
 def maps(
@@ -59,7 +62,9 @@ def draw(
     columns = max(len(maps) for maps in drawn.values())
     side = min(2.4, 9.6 / columns)
     with ink.look():
-        figure = ink.sheet(side * columns + 0.3 * any(drawn), (side + 0.25) * len(drawn) + 0.3 * bool(title))
+        across = side * columns + 0.3 * any(drawn)
+        said = textwrap.wrap(title, int(LETTERS * across))
+        figure = ink.sheet(across, (side + 0.25) * len(drawn) + 0.15 * bool(said) + 0.15 * len(said))
         grid = figure.subplots(len(drawn), columns, squeeze=False)
         for line, (row, maps_of_row) in zip(grid, drawn.items(), strict=True):
             for axes in line[len(maps_of_row) :]:
@@ -73,8 +78,8 @@ def draw(
                 if values.shape[1] <= WRITTEN:
                     _write(axes, values, (low + high) / 2)
             line[0].set_ylabel(row, fontsize=9.5)
-        if title:
-            figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+        if said:
+            figure.suptitle("\n".join(said), x=0.01, ha="left", fontsize=9.5)
     return figure
 
 

@@ -128,3 +128,13 @@ def test_gradnorms_columns_are_no_losses_and_have_their_own_panels():
     for panel in figure.axes[len(plain.axes) : len(titles)]:
         assert drawn_lines(panel) == {"stride1": [0.1] * len(RECORDS), "stride2": [0.2] * len(RECORDS)}
     assert not any(column in curves._latest(records).columns for column in columns)
+
+
+@pytest.mark.parametrize("many", [3, 6])
+def test_names_of_many_lines_stand_beside_the_curves(many):
+    figure = curves.lines({f"run {i}": {1: i, 2: i + 1} for i in range(many)}).figure
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    box = axes.get_legend().get_window_extent()
+    assert (box.x0 >= axes.bbox.x1) == (many > curves.FEW)
+    assert box.x1 <= figure.bbox.x1

@@ -48,3 +48,11 @@ def test_leading_axes_of_one_are_dropped_and_gradients_are_no_obstacle():
 def test_what_cannot_be_drawn_is_refused(call, text):
     with pytest.raises(ValueError, match=text):
         call()
+
+
+def test_a_long_title_is_broken_before_it_runs_off_the_sheet():
+    title = "Share of detail: a row a nodule, a column a channel of the network"
+    figure = maps({"b": np.zeros((8, 8))}, title=title).figure
+    figure.draw_without_rendering()
+    assert figure.get_suptitle().count("\n") >= 1
+    assert figure._suptitle.get_window_extent().x1 <= figure.bbox.x1
