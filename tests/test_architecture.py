@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -166,7 +167,7 @@ def test_an_unknown_public_name_is_answered_with_the_known_ones():
 
 # Hides every installed package but torch, numpy and what torch itself requires, then imports the modules of argv.
 BARE_MACHINE = """
-import re, sys
+import importlib.util, re, sys
 from importlib import import_module, metadata
 
 def plain(name):
@@ -193,6 +194,8 @@ class Absent:
             raise ModuleNotFoundError(f"{name!r} is not on a machine with torch and numpy alone", name=name)
 
 sys.meta_path.insert(0, Absent())
+find = importlib.util.find_spec  # torch asks whether something is there, and is told that it is not
+importlib.util.find_spec = lambda name, *package: None if name.split(".")[0] in hidden else find(name, *package)
 for module in sys.argv[1:]:
     import_module(module)
 """
@@ -202,3 +205,38 @@ def test_the_networks_and_their_training_need_torch_and_numpy_alone():
     modules = [module for module in MODULES if module != "dsnotes" and floor(module) in BARE]
     assert len(modules) > len(BARE)
     fresh(BARE_MACHINE, *modules)
+
+
+BARE_STEP = """
+import numpy, torch
+from dsnotes.data.case import Case
+from dsnotes.networks.unet import UNet
+from dsnotes.supervision import multi_scale, plain, soft_adversarial, supervise
+from dsnotes.training.adversarial_step import AdversarialStep
+from dsnotes.training.fit import fit
+from dsnotes.training.gradnorm_step import GradNormStep
+from dsnotes.training.settings import Settings
+from dsnotes.training.step import PlainStep
+from dsnotes.training.system import System
+
+label = numpy.zeros((16, 16), numpy.uint8)
+label[4:9, 5:12] = 1
+cases = [Case("square", label + 0.1 * numpy.random.randn(16, 16).astype(numpy.float32), label, (1.0, 1.0),
+              {"soft": label.astype(numpy.float32)})]
+for objective, step in (
+    (plain.Plain(), PlainStep),
+    (multi_scale.MultiScale(), GradNormStep),
+    (soft_adversarial.SoftAdversarial(critic_width=4), AdversarialStep),
+):
+    network = supervise(UNet(width=4, depth=3), objective)
+    system = System("bare", network, objective, Settings(epochs=1, batch=1, augment=True), make_step=step)
+    history = fit(system, cases, cases, device="cpu", checkpointing=True, memory=1)
+    assert numpy.isfinite(history[-1]["loss"]), history[-1]
+    print("trained with", step.__name__)
+"""
+
+
+def test_a_bare_machine_trains():
+    """Also augmented, with GradNorm, against a critic, and with its memory looked after."""
+    said = fresh(BARE_MACHINE + BARE_STEP)
+    assert re.findall(r"trained with (\w+)", said) == ["PlainStep", "GradNormStep", "AdversarialStep"]

@@ -33,11 +33,12 @@ class World:
 
 
 ALONE = World()
+_apart = False
 
 
 def here() -> World:
     """What torchrun says about this process; one of one without it."""
-    if "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
+    if _apart or "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
         return ALONE
     return World(
         *(int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
@@ -59,9 +60,6 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
 
 def several() -> bool:
     return not _apart and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-_apart = False
 
 
 @contextmanager
@@ -109,6 +107,15 @@ def total(values: Tensor) -> Tensor:
     if several():
         dist.all_reduce(values)
     return values
+
+
+def named_anywhere(mine: list[str]) -> list[str]:
+    """The names of the first process that has any: one whose share of the cases is empty has none of its own."""
+    if not several():
+        return mine
+    every: list = [None] * dist.get_world_size()
+    dist.all_gather_object(every, mine)
+    return next(filter(None, every), [])
 
 
 def all_agree(mine: bool, device: torch.device) -> bool:

@@ -157,5 +157,37 @@ def test_each_gpu_goes_to_one_worker(monkeypatch):
     assert cluster.gpus_here() == []
 
 
+def test_with_more_workers_than_gpus_they_take_turns(monkeypatch):
+    import distributed
+
+    started = {}
+    monkeypatch.setattr(distributed, "SpecCluster", lambda **how: started.update(how))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
+    cluster._local(3)
+    assert [one["options"]["env"]["CUDA_VISIBLE_DEVICES"] for one in started["workers"].values()] == [
+        "GPU-a", "GPU-b", "GPU-a",
+    ]  # fmt: skip
+
+
+def test_real_workers_see_one_gpu_each(monkeypatch):
+    """Of two GPUs that are only said to be there: what a worker's process has in its environment decides."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    with cluster.connected(None, None) as client:
+        client.wait_for_workers(2, timeout=PATIENCE)
+        seen = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
+    assert sorted(seen.values()) == ["2", "5"]
+
+
+def test_the_driver_is_asked_where_nobody_names_gpus(monkeypatch, tmp_path):
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text('#!/bin/sh\n[ "$1" = -L ] && echo "GPU 0: A (UUID: x)" && echo "GPU 1: B (UUID: y)"\n')
+    driver.chmod(0o755)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert cluster.gpus_here() == ["0", "1"]
+    driver.write_text("#!/bin/sh\nexit 9\n")  # a driver that does not answer
+    assert cluster.gpus_here() == []
+
+
 def test_the_tiny_notebook_is_a_row_of_the_table():
     assert set(published("mss-2").fillers) == {"mss-unet", "classic-unet-3d"}

@@ -2,8 +2,10 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -12,10 +14,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import make_discs, make_tiny
 
 from dsnotes.supervision.plain import Plain
+from dsnotes.supervision.soft_adversarial import SoftAdversarial
 from dsnotes.training import distributed
+from dsnotes.training.adversarial_step import AdversarialStep
 from dsnotes.training.batches import Draw, for_validation
 from dsnotes.training.fit import fit
+from dsnotes.training.gradnorm_step import GradNormStep
 from dsnotes.training.precision import Terms
+from dsnotes.training.sizes import TooLargeError
 from dsnotes.training.step import PlainStep
 from dsnotes.training.validate import validate
 
@@ -49,25 +55,82 @@ def system():
     return made
 
 
+def game():
+    """A network against a critic; batch norm, whose statistics are each process's own, is taken out of the critic."""
+    objective = SoftAdversarial(critic_width=4)
+    made = make_tiny(objective, norm="instance", optimiser="sgd", lr=0.1, momentum=0, clip=None)
+    judge = made.network.heads["critic"].judge
+    made.network.heads["critic"].judge = nn.Sequential(*(m for m in judge if not isinstance(m, nn.BatchNorm2d)))
+    return replace(made, make_step=AdversarialStep)
+
+
+def balanced():
+    return replace(system(), make_step=partial(GradNormStep, asymmetry=1.5))
+
+
 def gradients_equal_those_of_one_process(rank: int) -> None:
     """Two processes with half the samples each, in one go and in micro-batches, against one with all of them."""
     for accumulate in (1, 2):
         alone, together = system(), system()
         settings = replace(alone.settings, patch=(16, 16), batch=8)
-        joint = Draw(make_discs(8), settings, 2, None, 0, 0, CPU)(1, 0)[0]
+        joint = joint_batch(settings)
         step = PlainStep(together, replace(settings, accumulate=accumulate))
         for _ in range(2):
-            step({name: value[4 * rank : 4 * rank + 4] for name, value in joint.items()})
+            step(part(joint, rank))
         assert isinstance(step.parallel, nn.parallel.DistributedDataParallel)
         optimiser = torch.optim.SGD(alone.network.parameters(), lr=0.5)
         for _ in range(2):
             optimiser.zero_grad()
             sum(alone.objective(alone.network.train(), joint).values()).backward()
             optimiser.step()
-        torch.testing.assert_close(together.network.state_dict(), alone.network.state_dict())
-        for ours, theirs in zip(together.network.parameters(), alone.network.parameters(), strict=True):
-            if theirs.grad is not None:
-                torch.testing.assert_close(ours.grad, theirs.grad)
+        assert_same_networks(together.network, alone.network)
+
+
+def other_steps_equal_those_of_one_process(rank: int) -> None:
+    """A balancing act and a game: their gradients, and all that their steps keep and report."""
+    for make in (balanced, game):
+        for how in ({"accumulate": 1}, {"accumulate": 2}, {"accumulate": 1, "checkpointing": True}):
+            accumulate, how = how["accumulate"], {k: v for k, v in how.items() if k != "accumulate"}
+            alone, together = make(), make()
+            settings = replace(alone.settings, patch=(16, 16), batch=8)
+            joint = joint_batch(settings)
+            both = together.make_step(together, replace(settings, accumulate=accumulate), **how)
+            reports = [both(part(joint, rank)) for _ in range(3)]
+            assert isinstance(both.parallel, nn.parallel.DistributedDataParallel)
+            with distributed.apart():
+                one = alone.make_step(alone, settings)
+                expected = [one(joint) for _ in range(3)]
+            assert_same_networks(together.network, alone.network)
+            shared = [name for name in expected[-1] if name.startswith(("alpha", "pull", "rate"))]
+            for ours, theirs in zip(reports, expected, strict=True):
+                torch.testing.assert_close({n: ours[n] for n in shared}, {n: theirs[n] for n in shared})
+            assert (make is balanced) == (len(shared) == 6)
+
+
+def joint_batch(settings):
+    drawn = Draw(make_discs(8), settings, 2, None, 0, 0, CPU)(1, 0)[0]
+    return drawn | {"soft": 0.9 * drawn["label"].unsqueeze(1).float() + 0.05}
+
+
+def part(joint, rank: int):
+    return {name: value[4 * rank : 4 * rank + 4] for name, value in joint.items()}
+
+
+def assert_same_networks(ours: nn.Module, theirs: nn.Module) -> None:
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    moved = 0
+    for our, their in zip(ours.parameters(), theirs.parameters(), strict=True):
+        if their.grad is not None:
+            torch.testing.assert_close(our.grad, their.grad)
+            moved += bool(their.grad.any())
+    assert moved > 10
+
+
+def too_large_for_one_is_too_large_for_all(rank: int) -> None:
+    """The processes' GPUs may differ: what the smaller one has not is refused on both, and nobody waits."""
+    allowed = (1e-4, 1.0)[rank]
+    with pytest.raises(TooLargeError, match=r"a step of patch=\(16, 16\), batch=2, accumulate=1 does not fit"):
+        fit(make_tiny(norm="instance"), make_discs(8), epochs=1, device="cpu", memory=allowed, progress=False)
 
 
 def fit_runs_as_one(rank: int, folder: Path) -> None:
@@ -95,11 +158,20 @@ def fit_runs_as_one(rank: int, folder: Path) -> None:
     if rank == 0:
         settings = replace(resumed.settings, patch=(16, 16))
         terms = Terms(resumed.network, resumed.objective)
-        several, distributed.several = distributed.several, lambda: False
-        found = validate(terms, resumed.deploy, for_validation(val, settings, seed=0), classes=2, device=CPU)
-        distributed.several = several
+        with distributed.apart():
+            found = validate(terms, resumed.deploy, for_validation(val, settings, seed=0), classes=2, device=CPU)
         torch.testing.assert_close(history[-1]["val_score"], found["val_score"])
         torch.testing.assert_close(history[-1]["val_loss_cross-entropy"], found["val_loss_cross-entropy"])
+
+
+def fewer_cases_than_processes_are_validated(rank: int) -> None:
+    """The second process has no case to look at, and the first's figures."""
+    how = {"device": "cpu", "batch": 2, "epochs": 1, "progress": False}
+    history = fit(make_tiny(norm="instance"), make_discs(4), make_discs(1, seed=1), **how)
+    figures = [None, None]
+    dist.all_gather_object(figures, {k: v for k, v in history[-1].items() if k.startswith("val_")})
+    assert figures[0] == figures[1]
+    assert figures[0]["val_loss"] > 0
 
 
 if __name__ == "__main__":
@@ -107,6 +179,9 @@ if __name__ == "__main__":
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     gradients_equal_those_of_one_process(rank)
+    other_steps_equal_those_of_one_process(rank)
+    too_large_for_one_is_too_large_for_all(rank)
+    fewer_cases_than_processes_are_validated(rank)
     fit_runs_as_one(rank, Path(sys.argv[1]) / "run")
     (Path(sys.argv[1]) / f"done-{rank}").write_text("")
     dist.destroy_process_group()
