@@ -6,6 +6,7 @@
     dsnotes systems
     dsnotes data
     dsnotes labs grade submissions/
+    dsnotes new-paper my_net
 
 A further command is a function that adds itself to the subparsers, and its line in `COMMANDS`.
 """
@@ -16,10 +17,39 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from dsnotes.labs.command import add_labs
+from dsnotes.runs.new_paper.command import add_new_paper
 from dsnotes.runs.terminal import Terminal
+
+
+class Parser(argparse.ArgumentParser):
+    """Answers a command that it does not know with the nearest, and none with the list of them.
+
+    The parsers of commands are of this class too, so that it holds for `dsnotes labs …` as well.
+    """
+
+    commands: argparse._SubParsersAction | None = None
+
+    def add_subparsers(self, **options) -> argparse._SubParsersAction:
+        self.commands = super().add_subparsers(**options)
+        return self.commands
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        words = list(sys.argv[1:] if args is None else args)
+        if self.commands and not words:
+            self.exit(2, self.format_help())
+        if self.commands and not words[0].startswith("-") and words[0] not in self.commands.choices:
+            near = get_close_matches(words[0], self.commands.choices, n=1, cutoff=0.4)
+            nearest = f"the nearest is: {self.prog} {near[0]}; " if near else ""
+            self.exit(
+                2, f"{self.prog}: no command is called {words[0]!r}; {nearest}for all of them: {self.prog} --help\n"
+            )
+        return super().parse_known_args(words, namespace)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,8 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from dsnotes.runs.notebook import FailedError
     from dsnotes.runs.source import RefusedError
 
-    parser = argparse.ArgumentParser(prog="dsnotes", description="Notebooks as experiments.", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    parser = Parser(
+        prog="dsnotes",
+        description="Notebooks as experiments, coursework, and a start for a paper of your own.",
+        epilog="What a command takes: dsnotes COMMAND --help",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, title="commands", metavar="command")
     for add in COMMANDS:
         add(commands)
     asked = parser.parse_args(arguments)
@@ -49,7 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def add_run(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("run", help="execute a notebook with parameters, once", allow_abbrev=False)
+    command = commands.add_parser(
+        "run",
+        help="execute a notebook with parameters, once",
+        description="Execute a notebook with parameters: never twice, and after a kill from where it was.",
+        epilog="For instance: dsnotes run notebooks/80_experiment.py -p system=mss-unet -p epochs=20",
+        allow_abbrev=False,
+    )
     command.add_argument("notebook", type=Path, help="the .py or the .ipynb of a pair")
     _add_parameters(command)
     command.add_argument("--timeout", type=float, metavar="SECONDS", help="for the whole notebook; by default no limit")
@@ -77,7 +118,13 @@ def do_run(asked: argparse.Namespace) -> int:
 
 
 def add_sweep(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("sweep", help="many runs, several at once", allow_abbrev=False)
+    command = commands.add_parser(
+        "sweep",
+        help="many runs, several at once",
+        description="Every run that a file in sweeps/ asks for; those that are done already are found, not repeated.",
+        epilog="For instance: dsnotes sweep sweeps/mss-2-phantom.yml --workers 2",
+        allow_abbrev=False,
+    )
     command.add_argument("sweep", type=Path, help="a file such as sweeps/mss-2-phantom.yml")
     _add_parameters(command)
     command.add_argument("--workers", type=int, metavar="N", help="processes here; by default one a GPU, or one")
@@ -110,12 +157,25 @@ def do_sweep(asked: argparse.Namespace) -> int:
 
 
 def add_table(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("table", help="a paper's table beside ours", allow_abbrev=False)
+    command = commands.add_parser(
+        "table",
+        help="a paper's table beside ours",
+        description="A published table beside what runs here gave: two spreads, paired tests, and what is missing.",
+        epilog="For instance: dsnotes table mss-2 --where data=kidneys --to mss-2.tex",
+        allow_abbrev=False,
+    )
     command.add_argument("table", help="such as mu-net-2; `dsnotes systems` names them")
-    command.add_argument("--runs", default="runs", metavar="FOLDER", help="where the runs lie")
-    command.add_argument("--where", action="append", default=[], metavar="NAME=VALUE", help="only runs with this value")
+    command.add_argument("--runs", default="runs", metavar="FOLDER", help="where the runs lie (default runs)")
     command.add_argument(
-        "--to", action="append", default=[], type=Path, metavar="FILE", help=".txt .csv .tex .png .svg .pdf"
+        "--where", action="append", default=[], metavar="NAME=VALUE", help="only runs with this value; may be repeated"
+    )
+    command.add_argument(
+        "--to",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="write it there too, as .txt .csv .tex .png .svg or .pdf; may be repeated",
     )
     command.set_defaults(do=do_table)
 
@@ -132,9 +192,14 @@ def do_table(asked: argparse.Namespace) -> int:
 
 
 def add_systems(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("systems", help="every system: paper, tables, parameters, multiply-adds")
-    command.add_argument("--table", help="only the rows of this table, such as mss-2")
-    command.add_argument("--names", action="store_true", help="do not build and count them: at once")
+    command = commands.add_parser(
+        "systems",
+        help="every system: paper, tables, parameters, multiply-adds",
+        description="Every system that dsnotes.build knows: its size at its paper's width, the tables it is a row of.",
+        allow_abbrev=False,
+    )
+    command.add_argument("--table", metavar="NAME", help="only the rows of this table, such as mss-2")
+    command.add_argument("--names", action="store_true", help="at once, without building and counting them")
     command.set_defaults(do=do_systems)
 
 
@@ -147,8 +212,13 @@ def do_systems(asked: argparse.Namespace) -> int:
 
 
 def add_data(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("data", help="the datasets on this disk, and which systems' tables they serve")
-    command.add_argument("folder", nargs="?", default="data", type=Path, help="where they lie; by default data")
+    command = commands.add_parser(
+        "data",
+        help="the datasets on this disk, and which systems' tables they serve",
+        description="The datasets on this disk: cases, size, labels, licence, and which papers' tables they can fill.",
+        allow_abbrev=False,
+    )
+    command.add_argument("folder", nargs="?", default="data", type=Path, help="where they lie (default data)")
     command.set_defaults(do=do_data)
 
 
@@ -172,7 +242,7 @@ def do_data(asked: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = (add_run, add_sweep, add_table, add_systems, add_data, add_labs)
+COMMANDS = (add_run, add_sweep, add_table, add_systems, add_data, add_labs, add_new_paper)
 
 
 def means(cases: dict) -> dict[str, str]:
@@ -188,8 +258,15 @@ def means(cases: dict) -> dict[str, str]:
 
 
 def _add_parameters(command: argparse.ArgumentParser) -> None:
-    command.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
-    command.add_argument("--out", default="runs", metavar="FOLDER", help="where the runs' folders lie")
+    command.add_argument(
+        "-p",
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of the notebook, such as epochs=20; may be repeated",
+    )
+    command.add_argument("--out", default="runs", metavar="FOLDER", help="where the runs' folders lie (default runs)")
 
 
 def _typed(pairs: list[str]) -> dict[str, str]:

@@ -15,8 +15,14 @@ from dsnotes.runs.terminal import Terminal
 
 
 def add_labs(commands: argparse._SubParsersAction) -> None:
-    labs = commands.add_parser("labs", help="coursework: build it, grade it, check one's own", allow_abbrev=False)
-    what = labs.add_subparsers(dest="labs", required=True, metavar="build | grade | check")
+    labs = commands.add_parser(
+        "labs",
+        help="coursework: build it, grade it, check one's own",
+        description="Coursework: build the students' versions, grade what they hand in, check a notebook of one's own.",
+        epilog="notebooks/labs/README.md is the instructor's page.",
+        allow_abbrev=False,
+    )
+    what = labs.add_subparsers(dest="labs", required=True, title="commands", metavar="command")
     _add_build(what)
     _add_grade(what)
     _add_check(what)
@@ -25,7 +31,9 @@ def add_labs(commands: argparse._SubParsersAction) -> None:
 def _add_build(what: argparse._SubParsersAction) -> None:
     command = what.add_parser("build", help="the student versions, and a zip of them", allow_abbrev=False)
     _add_source(command)
-    command.add_argument("--out", type=Path, default=Path("build/labs"), metavar="FOLDER")
+    command.add_argument(
+        "--out", type=Path, default=Path("build/labs"), metavar="FOLDER", help="for them (default build/labs)"
+    )
     command.add_argument("--course", type=Path, metavar="FOLDER", help="release into this nbgrader course too")
     command.set_defaults(do=do_build)
 
@@ -35,18 +43,20 @@ def _add_grade(what: argparse._SubParsersAction) -> None:
     command.add_argument("submissions", type=Path, nargs="?", help="<student>/<lab>.ipynb; default: the course's own")
     _add_source(command)
     command.add_argument(
-        "--course", type=Path, default=Path("course"), metavar="FOLDER", help="nbgrader's; made if new"
+        "--course", type=Path, default=Path("course"), metavar="FOLDER", help="nbgrader's; made if new (default course)"
     )
     command.add_argument("--workers", type=int, metavar="N", help="submissions at a time; by default one a core")
-    command.add_argument("--seconds", type=float, default=600.0, help="for one submission (default 600)")
-    command.add_argument("--cell-seconds", type=float, default=60.0, help="of computing, a cell (default 60)")
+    command.add_argument("--seconds", type=float, default=600.0, metavar="S", help="for one submission (default 600)")
+    command.add_argument(
+        "--cell-seconds", type=float, default=60.0, metavar="S", help="of computing, a cell (default 60)"
+    )
     command.add_argument("--memory", type=int, default=1024, metavar="MB", help="beyond the libraries' (default 1024)")
     command.set_defaults(do=do_grade)
 
 
 def _add_check(what: argparse._SubParsersAction) -> None:
     command = what.add_parser("check", help="your own notebook against the tests you see", allow_abbrev=False)
-    command.add_argument("notebook", type=Path)
+    command.add_argument("notebook", type=Path, help="your lab, such as lab1_dice.ipynb")
     command.add_argument("--source", metavar="FOLDER", help="of the labs' sources; by default notebooks/labs")
     command.set_defaults(do=do_check)
 

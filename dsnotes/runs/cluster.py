@@ -17,9 +17,11 @@ PATIENCE = 10.0  # seconds for a scheduler to answer
 @contextmanager
 def connected(workers: int | None, scheduler: str | None) -> Iterator[Any]:
     """A dask client, current inside; what was started for it ends with it."""
-    import dask
-    from distributed import Client
-
+    try:
+        import dask
+        from distributed import Client
+    except ModuleNotFoundError:
+        raise RefusedError('a sweep needs dask; type: pip install -c constraints.txt -e ".[sweep]"') from None
     if workers is not None and scheduler is not None:
         raise RefusedError("--workers starts workers here, --scheduler uses those of a cluster; give one of the two")
     if workers is not None and workers < 1:

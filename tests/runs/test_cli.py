@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import io
+import sys
 import time
 
 import pytest
 
-from dsnotes.cli import COMMANDS, main, means
+from dsnotes.cli import COMMANDS, Parser, main, means
 from dsnotes.runs import sweep as sweeping
 from dsnotes.runs.terminal import Terminal, summary, table
 
@@ -117,12 +119,53 @@ def test_multiply_adds_are_counted_by_hand_for_one_convolution():
     assert parameters == 31_042_369
 
 
-def test_every_command_explains_itself(capsys):
-    for words in (["--help"], ["run", "--help"], ["sweep", "--help"], ["table", "--help"], ["systems", "--help"]):
-        with pytest.raises(SystemExit, match="^0$"):
-            main(words)
-        assert "usage: dsnotes" in capsys.readouterr().out
-    assert len(COMMANDS) >= 4
+def commands() -> dict[tuple[str, ...], argparse.ArgumentParser]:
+    """Every command by its words, those of `dsnotes labs` too."""
+    top = Parser()
+    subparsers = top.add_subparsers()
+    for add in COMMANDS:
+        add(subparsers)
+    found = {(name,): one for name, one in subparsers.choices.items()}
+    return found | {
+        (*words, name): one for words, p in found.items() if p.commands for name, one in p.commands.choices.items()
+    }
+
+
+@pytest.mark.parametrize("words", [(), *commands()], ids=" ".join)
+def test_every_command_explains_itself_and_everything_it_takes(words, capsys):
+    with pytest.raises(SystemExit, match="^0$"):
+        main([*words, "--help"])
+    assert " ".join(["usage: dsnotes", *words]) in capsys.readouterr().out
+    for action in commands()[words]._actions if words else ():
+        assert action.help or isinstance(action, argparse._SubParsersAction), f"{action.dest} has no help"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rnu"], "dsnotes: no command is called 'rnu'; the nearest is: dsnotes run; for all of them: dsnotes --help"),
+        (["labs", "bild"], "dsnotes labs: no command is called 'bild'; the nearest is: dsnotes labs build; for all"),
+        (["xyzzy"], "dsnotes: no command is called 'xyzzy'; for all of them: dsnotes --help"),
+    ],
+)
+def test_an_unknown_command_is_answered_with_the_nearest(words, said, capsys):
+    with pytest.raises(SystemExit, match="^2$"):
+        main(words)
+    assert capsys.readouterr().err.startswith(said)
+
+
+@pytest.mark.parametrize("words", [[], ["labs"]])
+def test_no_command_is_answered_with_the_list_of_them(words, capsys):
+    with pytest.raises(SystemExit, match="^2$"):
+        main(words)
+    assert "commands:" in capsys.readouterr().err
+
+
+def test_a_sweep_without_dask_is_answered_with_the_command_that_installs_it(tiny, capsys, monkeypatch):
+    tiny.with_name("good.yml").write_text("notebook: tiny.py\n", encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert main(["sweep", "good.yml"]) == 2
+    assert capsys.readouterr().err.endswith('a sweep needs dask; type: pip install -c constraints.txt -e ".[sweep]"\n')
 
 
 def test_means_say_in_how_many_cases_there_is_none():

@@ -1,0 +1,1 @@
+"""`dsnotes new-paper STEM`: what it writes (the .txt files here), where, and when it refuses."""
