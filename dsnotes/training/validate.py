@@ -50,8 +50,10 @@ def validate(
             counts += count(deploy(outputs), class_indices(batch["label"], outputs.logits))
     distributed.total(counts)
     distributed.total(samples)
-    summed = distributed.total(torch.stack(list(losses.values()))) / samples
-    measured = dict(zip(losses, summed.tolist(), strict=True))
+    names = distributed.named_anywhere(list(losses))
+    none = torch.zeros((), device=device)
+    summed = distributed.total(torch.stack([losses.get(name, none) for name in names])) / samples
+    measured = dict(zip(names, summed.tolist(), strict=True))
     if deploy is None:
         return {"val_score": -measured["val_loss"], **measured}
     scores = metrics(counts)
