@@ -59,7 +59,7 @@ class GradNorm:
         pull = self.weights * norms  # G_m
         rates = losses / self.first_losses
         target = pull.mean() * (rates / rates.mean()) ** self.asymmetry
-        self.weights.grad = (pull - target).sign() * norms
+        self.weights.grad = ((pull - target).sign() * norms).to(self.weights.dtype)  # a network may be in float64
         self.optimiser.step()
         self.weights.clamp_(min=SMALLEST)
         self.weights /= self.weights.sum()

@@ -98,3 +98,14 @@ def test_the_state_survives_and_other_tasks_are_refused():
     assert torch.equal(one.weights, two.weights)
     with pytest.raises(ValueError, match=r"the checkpoint balances \['a', 'b'\], this run \['a', 'c'\]"):
         GradNorm(("a", "c")).load_state_dict(one.state_dict())
+
+
+def test_a_network_in_float64_is_balanced_as_one_in_float32():
+    ends = []
+    for dtype in (torch.float32, torch.float64):
+        balance = GradNorm(("a", "b"))
+        for scale in (1.0, 0.5, 0.8):
+            balance.update(torch.tensor([scale, 1.0], dtype=dtype), torch.tensor([0.3, 2 * scale], dtype=dtype))
+        ends.append(balance.weights)
+    torch.testing.assert_close(*ends)
+    assert not torch.equal(ends[0], torch.tensor([0.5, 0.5]))
