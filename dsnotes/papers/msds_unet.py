@@ -76,13 +76,13 @@ OPTIONS = {
     "norm": "'batch' or 'instance'",
 }
 GRADNORM = {"asymmetry": "GradNorm's exponent", "shared": "name of the parameter where gradients are compared"}
-TABLED = ("msds-1", "msds-2", "msds-10", "msds-11", "msds-13", "msds-14")
+TABLED = ("msds-1", "msds-2", "msds-10", "msds-11", "msds-14")
 SYSTEMS = {
     "msds-unet": Recipe(
         msds_unet,
         width=30,
         dims=3,
-        tables=(*TABLED, "msds-3", "msds-4", "msds-5", "msds-6", "msds-7", "msds-8", "msds-12"),
+        tables=(*TABLED, "msds-3", "msds-4", "msds-5", "msds-6", "msds-7", "msds-8", "msds-12", "msds-13"),
         options=OPTIONS,
     ),
     "msds-unet-gm": Recipe(msds_unet, width=30, dims=3, tables=TABLED, options=OPTIONS | GRADNORM),

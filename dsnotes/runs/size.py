@@ -40,11 +40,14 @@ def papers_of(name: str) -> list[str]:
 
 def listing(table: str | None = None, *, count: bool = True) -> Iterator[str]:
     """Lines for a terminal, each as soon as it is known."""
+    unfilled = tables()[table][1].unfilled if table in tables() else {}
     try:
         names = list(systems(table))
     except ValueError as error:
-        raise RefusedError(str(error)) from None
-    wide = max(map(len, names))
+        if not unfilled:
+            raise RefusedError(str(error)) from None
+        names = []  # a table of datasets
+    wide = max(map(len, [*names, *unfilled]))
     sizes = f"{'parameters':>13} {'G mult-adds':>11}  {'of an image of':16}" if count else ""
     yield f"{'system':{wide}} {sizes} {'papers':24} tables"
     for name in names:
@@ -53,5 +56,5 @@ def listing(table: str | None = None, *, count: bool = True) -> Iterator[str]:
             parameters, madds, space = size(name)
             columns = f"{parameters:13,} {madds / 1e9:11,.1f}  {' × '.join(map(str, space)):16}"
         yield f"{name:{wide}} {columns} {', '.join(papers_of(name)):24} {', '.join(recipes()[name].tables)}".rstrip()
-    for row, why in tables()[table][1].unfilled.items() if table else ():
+    for row, why in unfilled.items():
         yield f"{row:{wide}} no system: {why}"

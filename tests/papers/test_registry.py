@@ -8,6 +8,7 @@ import torch
 from dsnotes.networks.voxelwise import Patchwise
 from dsnotes.papers import build, systems
 from dsnotes.runs.published import published, tables
+from dsnotes.runs.size import listing
 
 SMALL = {"unet-2d": 4, "unet-3d": 4, "res-unet-3d": 4}
 
@@ -88,3 +89,13 @@ def test_every_row_of_every_table_is_filled_or_says_why_not(table):
     assert rows - set(paper.fillers) == set(unfilled), "a row names a system, or says why none fills it"
     fill = {filler.system for filler in paper.fillers.values()}
     assert fill <= set(systems(table) if fill else ()), "the systems of a table's rows say so themselves"
+
+
+@pytest.mark.parametrize("table", tables())
+def test_the_command_lists_what_fills_every_table_and_what_nothing_fills(table):
+    """`dsnotes systems --table` of each: no gap that is not accounted for, tables of datasets too."""
+    paper, lines = published(table), list(listing(table, count=False))[1:]
+    shown = {line.split()[0] for line in lines if "no system:" not in line}
+    assert shown == {filler.system for filler in paper.fillers.values()}
+    told = {tuple(line.split(" no system: ")) for line in lines if "no system:" in line}
+    assert {(row.strip(), why) for row, why in told} == set(paper.table.unfilled.items())
