@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -55,13 +56,16 @@ class Terms(nn.Module):
             raise ValueError(
                 f"compile={compile!r} is unknown. Pass True, False or one of {', '.join(map(repr, MODES))}."
             )
+        device = next(network.parameters()).device.type
+        if amp is not None and device == "cpu":
+            self._replaced |= {(m, "forward"): safely(m) for m in network.modules() if isinstance(m, nn.Conv3d)}
         if checkpointing:
-            self._replaced |= {(block, "forward"): recomputed(block) for block in stages(network.backbone)}
+            inside = partial(replacing, dict(self._replaced))
+            self._replaced |= {(block, "forward"): recomputed(block, inside) for block in stages(network.backbone)}
         if compile:
             how = {} if compile is True else {"mode": compile}
             self._replaced[network, "forward"] = torch.compile(network.forward, **how)
         if amp is not None:
-            device = next(network.parameters()).device.type
             calls = [(module, "forward") for module in (network, network.backbone, *network.heads.values())]
             for module, name in (*calls, (network.backbone, "encode")):
                 call = self._replaced.get((module, name), getattr(module, name))
@@ -77,16 +81,39 @@ class Terms(nn.Module):
             )
         return terms
 
-    @contextmanager
-    def replaced(self) -> Iterator[None]:
+    def replaced(self) -> AbstractContextManager:
         """Inside, the network computes as it was asked to; outside it is untouched."""
-        for (module, name), call in self._replaced.items():
-            setattr(module, name, call)
-        try:
-            yield
-        finally:
-            for module, name in self._replaced:
-                delattr(module, name)
+        return replacing(self._replaced)
+
+
+@contextmanager
+def replacing(calls: dict[tuple[nn.Module, str], Callable]) -> Iterator[None]:
+    """Inside, these methods of these modules are others."""
+    before = {(module, name): module.__dict__.get(name) for module, name in calls}
+    for (module, name), call in calls.items():
+        setattr(module, name, call)
+    try:
+        yield
+    finally:
+        for (module, name), call in before.items():
+            delattr(module, name) if call is None else setattr(module, name, call)
+
+
+def safely(conv: nn.Conv3d) -> Callable:
+    """Its forward, in float32 where the volume is shallower than the kernel.
+
+    There the CPU's bfloat16 kernel for the gradient of the weights (torch 2.13 with AVX-512) reads and writes memory
+    that is not its own: gradients of 1e35, and now and then the end of the process.
+    """
+    forward, deep = conv.forward, conv.kernel_size[0]
+
+    def called(x: Tensor) -> Tensor:
+        if not 1 < x.shape[2] < deep:
+            return forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return forward(x.float())
+
+    return called
 
 
 def in_precision(forward: Callable, device: str, dtype: torch.dtype) -> Callable:

@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from dsnotes.networks.unet import UNet
+from dsnotes.supervision.objective import supervise
 from dsnotes.supervision.plain import Plain
 from dsnotes.training.batches import Draw
 from dsnotes.training.precision import Terms, choose, dry, flops, in_float32, speedup
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep, make_optimiser, micro_batches
+from dsnotes.training.system import System
 
 
 @dataclass(frozen=True)
@@ -212,3 +215,35 @@ def test_operations_are_counted_not_guessed(tiny, batch):
     by_hand = full * 9 * (1 * 4 + 4 * 4) + half * 9 * (4 * 8 + 8 * 8) + half * 4 * 8 * 4 + full * 9 * (8 * 4 + 4 * 4)
     by_hand += full * 4
     assert flops(Terms(system.network, system.objective), data) == 2 * by_hand
+
+
+def shallow() -> System:
+    """A 3-D U-Net whose coarsest maps are two slices deep, its kernels three."""
+    torch.manual_seed(0)
+    return System("flat", supervise(UNet(dims=3, width=16, depth=3, norm="instance"), Plain()), Plain())
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_no_gradient_in_bfloat16_comes_from_foreign_memory(checkpointing):
+    """What a freed tensor left behind is 1e35 here; the CPU's own kernel would take it for a gradient."""
+    system = shallow()
+    data = {"image": torch.randn(2, 1, 8, 16, 16), "label": torch.ones(2, 8, 16, 16, dtype=torch.long)}
+    exact = dry(Terms(system.network, system.objective), data, backward=True)
+    for _ in range(3):
+        left_behind = [torch.full((64 * 64 * 27 * n,), 1e35) for n in (1, 2)]
+        del left_behind
+        terms = Terms(system.network, system.objective, amp=torch.bfloat16, checkpointing=checkpointing)
+        found = dry(terms, data, backward=True)
+        off, size = (torch.cat([g.flatten() for g in each]) for each in (found, exact))
+        assert (off - size).norm() < 0.5 * size.norm()
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(8, torch.float32), (16, torch.bfloat16), (4, torch.bfloat16)])
+def test_only_convolutions_of_volumes_shallower_than_their_kernel_stay_in_float32(depth, expected):
+    """The coarsest maps have a quarter of the depth: two slices are too few, one and four are not."""
+    system, seen = shallow(), []
+    system.network.backbone.bottleneck[0][0].register_forward_hook(lambda conv, given, made: seen.append(made.dtype))
+    data = {"image": torch.randn(2, 1, depth, 16, 16), "label": torch.ones(2, depth, 16, 16, dtype=torch.long)}
+    Terms(system.network, system.objective, amp=torch.bfloat16)(data)
+    assert seen == [expected]
+    assert "forward" not in vars(system.network.backbone.bottleneck[0][0])
