@@ -11,7 +11,7 @@ endif
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check lint notebooks labs pairs clean
+.PHONY: help lab test check lint notebooks labs pairs links clean
 
 help:  ## this list
 	@echo "dsnotes: five papers on deeply supervised segmentation, to run, see, question and change"
@@ -51,6 +51,9 @@ labs: .venv/.all  ## every lab's reference, empty and wrong submissions, and thi
 pairs: .venv/.all  ## bring the .py and the .ipynb of every notebook together (the newer wins) and strip outputs
 	@find notebooks -name '*.py' -not -path '*/.*' -not -path '*/labs/*' -exec $(PY) -m jupytext --quiet --sync {} +
 	@find notebooks -name '*.ipynb' -not -path '*/.*' -exec $(PY) -m nbstripout {} +
+
+links: .venv/.lab  ## links to Colab and Binder, from the address in pyproject.toml (or REPOSITORY=github.com/OWNER/NAME)
+	@$(PY) assets/links.py $(REPOSITORY)
 
 clean:  ## remove .venv, build/ and caches; runs/ and data/ stay
 	@echo "==> removing .venv, build/ and caches"
