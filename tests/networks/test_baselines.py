@@ -1,14 +1,19 @@
 """Other people's networks: the counts their own code has, the contract of a backbone, and each one's peculiarity."""
 
+import ast
+from pathlib import Path
+
 import pytest
 import torch
 
+from dsnotes.networks import baselines
 from dsnotes.networks.baselines.dsn_3d import DSN3D, AuxiliaryClassifiers
 from dsnotes.networks.baselines.fcn import FCN
 from dsnotes.networks.baselines.rd_unet import ConvLSTM, DenseUnit, RDUNet, hard_sigmoid
 from dsnotes.networks.baselines.v_net import VNet
 from dsnotes.networks.outputs import Network
 
+FILES = sorted(path for path in Path(baselines.__file__).parent.glob("*.py") if path.stem != "__init__")
 BACKBONES = [
     (FCN, {"width": 2}, (64, 64)),
     (VNet, {"width": 4}, (16, 16, 32)),
@@ -16,6 +21,15 @@ BACKBONES = [
     (DSN3D, {"width": 4}, (8, 16, 16)),
     (RDUNet, {"width": 2}, (5, 16, 24)),
 ]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_links_its_paper_says_where_it_departs_and_stays_short(path):
+    text = path.read_text(encoding="utf-8")
+    says = ast.get_docstring(ast.parse(text))
+    assert "https://" in says
+    assert "Departs from" in says or "reconstruction" in says
+    assert len(text.splitlines()) <= 150
 
 
 @pytest.mark.parametrize(("network", "settings", "size"), BACKBONES)

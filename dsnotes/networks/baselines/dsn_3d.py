@@ -1,7 +1,7 @@
 """3-D DSN: a plain fully convolutional network without skips, and two auxiliary classifiers on its encoder.
 
 Paper: Dou et al. 2017, "3D deeply supervised network for automated segmentation of volumetric medical images",
-Medical Image Analysis 41; layers as in the authors' later heart version.
+Medical Image Analysis 41, https://doi.org/10.1016/j.media.2017.05.001; layers as in the authors' later heart version.
 Departs from it: biased auxiliary up-sampling (`aux_bias=False` is the authors'), default initialisation.
 """
 

@@ -3,6 +3,7 @@
 Paper: Kamal et al. 2018, "Lung cancer tumor region segmentation using recurrent 3D-DenseUNet",
 https://arxiv.org/abs/1812.01951; layers as in the authors' release.
 The slice axis is never pooled: it is the recurrence's time, first slice to last.
+Departs from it: logits instead of probabilities, and batch norms with PyTorch's momentum instead of Keras's.
 """
 
 from __future__ import annotations
