@@ -1,0 +1,78 @@
+"""Notebooks executed for the site, by `dsnotes run`'s own way, and never twice for the same code.
+
+A copy lies in a folder named by the library it was executed with, within it in one named by the notebook's code and
+parameters. Prose, comments and docstrings take no part in either: a page with another sentence shows the same outputs.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsnotes.runs import run
+from dsnotes.runs.notebook import EXECUTED, RESULT, finished, folder_of
+from dsnotes.runs.recorded import read_json
+from dsnotes.runs.source import Source, open_source
+
+NO_NOTEBOOK_USES = ("labs", "cli.py", "__main__.py")  # what stands above the notebooks in the house
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A notebook with its outputs, and what `dsnotes run` knows of the run. `fresh`: it was executed just now."""
+
+    source: Source
+    notebook: dict
+    result: dict
+    fresh: bool
+    stale: bool  # by another state of the library
+
+
+def library(package: Path) -> str:
+    """A hash of what the package's code says, whatever its comments and docstrings say."""
+    found = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        inside = path.relative_to(package)
+        if inside.parts[0] not in NO_NOTEBOOK_USES:
+            found.update(f"{inside.as_posix()}\n{code_of(path.read_text(encoding='utf-8'))}\n".encode())
+    return found.hexdigest()[:12]
+
+
+def code_of(text: str) -> str:
+    """The syntax alone; a file that is no Python, such as a template, as it is."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return text
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
+            node, clean=False
+        ):
+            node.body[0] = ast.Pass()
+    return ast.dump(tree)
+
+
+def copy_of(
+    notebook: Path,
+    *,
+    home: Path,
+    smoke: bool = False,
+    stale: bool = False,
+    tell: Callable[[str], object] | None = None,
+) -> Copy:
+    """The copy that lies in `home`, or else a new one; with `stale` one from a folder beside it is good enough."""
+    source = open_source(notebook)
+    values = source.check({"smoke": True} if smoke and "smoke" in source.parameters else {})
+    folder, fresh, old = folder_of(source, values, home), False, False
+    if (result := finished(folder)) is None and stale:
+        others = list(home.parent.glob(f"*/{folder.name}/{RESULT}"))
+        if others:
+            folder, old = max(others, key=lambda path: path.stat().st_mtime).parent, True
+            result = finished(folder)
+    if result is None:
+        done = run(notebook, values, out=home, tell=tell, started_from=notebook.parents[1])
+        folder, result, fresh = done.folder, done.result, done.fresh
+    return Copy(source, read_json(folder / EXECUTED), result, fresh, old)

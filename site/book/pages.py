@@ -1,0 +1,117 @@
+"""An executed notebook as a page: today's prose around the outputs, pictures with their words, no widget that is dead.
+
+A static page has no kernel. What only a kernel can move is replaced by a line that says so; the still picture that
+every viewer leaves stands below it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from datetime import datetime
+from pathlib import Path
+
+from book.executed import Copy
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+MOVED = (
+    "*In JupyterLab, sliders and buttons stand here, or a volume to turn by hand; this page shows the still picture "
+    "that they leave.*"
+)
+SHORTEST = 20  # characters: fewer are a name, not a description
+
+
+def page(copy: Copy, *, clean: str, smoke: bool) -> tuple[dict, dict[str, str]]:
+    """The notebook to publish, and for the hash of every picture what it shows in words."""
+    outputs = iter(
+        cell["outputs"]
+        for cell in copy.notebook["cells"]
+        if cell["cell_type"] == "code" and "injected-parameters" not in cell["metadata"].get("tags", [])
+    )
+    words: dict[str, str] = {}
+    cells, heading = [], copy.source.name
+    for cell in copy.source.notebook["cells"]:
+        metadata = {"tags": cell["metadata"].get("tags", [])}
+        if cell["cell_type"] != "code":
+            heading = ([heading, *re.findall(r"^#+ +(.+)$", cell["source"], flags=re.M)])[-1]
+            cells.append({"cell_type": cell["cell_type"], "metadata": metadata, "source": cell["source"]})
+            continue
+        shown = [kept for output in next(outputs) if (kept := still(output)) is not None]
+        for output in shown:
+            if png := output.get("data", {}).get("image/png"):
+                words[digest(png)] = described(output, heading)
+        cells.append(
+            {"cell_type": "code", "metadata": metadata, "source": cell["source"], "outputs": shown}
+            | {"execution_count": None}
+        )  # fmt: skip
+    first, *rest = cells[0]["source"].split("\n", 1)
+    cells[0] = cells[0] | {"source": "\n".join([first, "", provenance(copy, clean=clean, smoke=smoke), "", *rest])}
+    kernel = {"kernelspec": copy.source.notebook["metadata"]["kernelspec"]}
+    return {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 4}, words
+
+
+def still(output: dict) -> dict | None:
+    """What of an output lives without a kernel; None where nothing does."""
+    if output["output_type"] == "stream":
+        return output if output["name"] == "stdout" or "Warning" in "".join(output["text"]) else None
+    data = output.get("data", {})
+    if "image/png" in data:
+        return output | {"data": {"image/png": data["image/png"]}}
+    if WIDGET in data:
+        return {"output_type": "display_data", "data": {"text/markdown": MOVED}, "metadata": {}}
+    if not data or output["output_type"] == "error":
+        return output
+    kept = {kind: value for kind, value in data.items() if kind in ("text/html", "text/plain")}
+    return output | {"data": kept} if kept else None
+
+
+def digest(png: str) -> str:
+    """As myst-nb names the file of a picture."""
+    return hashlib.sha256(base64.b64decode("".join(png))).hexdigest()
+
+
+def described(output: dict, heading: str) -> str:
+    """The words that the viewer gave the picture, under the heading that it stands below."""
+    said = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+    if len(said) < SHORTEST:
+        raise ValueError(
+            f"a picture under {heading!r} says of itself only {said!r}. Draw it by dsnotes.viewers, or give "
+            f"viewers.place.Picture an alt= that tells a person who cannot see it what it shows."
+        )
+    said = re.sub(r"^Maps: ", "", said).replace("\n", " ")
+    return f"{plain(heading)}: {said}"
+
+
+def plain(markdown: str) -> str:
+    return re.sub(r"[*`$\\]|^\d+\. ", "", markdown).strip()
+
+
+def provenance(copy: Copy, *, clean: str, smoke: bool) -> str:
+    """Where the outputs below come from, and how to get the notebook."""
+    about = copy.result
+    started = datetime.fromisoformat(about["started"])
+    versions = about.get("versions", {})
+    ran = (
+        f"Executed on {started.day} {started:%B %Y} in {duration(about['seconds'])} "
+        f"on a {about.get('device', 'cpu').upper()}, "
+        f"with torch {versions.get('torch', '?')}."
+    )  # fmt: skip
+    offer = f"{{download}}`Download it <{clean}>`, or open it by `make lab`."
+    if smoke:
+        warning = (
+            "A try-out: this page was executed in smoke mode, a few steps on a few phantoms. Its numbers mean nothing."
+        )
+        return f":::{{warning}}\n{warning}\n:::\n\n:::{{container}} provenance\n{ran} {offer}\n:::"
+    if copy.stale:
+        ran += " The library has changed since."
+    return f":::{{container}} provenance\n{ran} {offer}\n:::"
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def clean_copy(source: Path) -> str:
+    """The `.ipynb` of the pair, without outputs: what a reader takes home."""
+    return source.with_suffix(".ipynb").read_text(encoding="utf-8")

@@ -1,0 +1,238 @@
+"""A page a paper: its idea and equations as written in site/papers/, everything else from its own modules.
+
+Systems, options, settings, published tables, slips and what of ours stands beside them are read from dsnotes/papers/,
+what was measured from benchmarks/results/, what the notebook found from the notebook: none of it is written twice.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import MISSING, fields
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from book import measured
+from book.links import Links
+from dsnotes.networks import __path__ as networks
+from dsnotes.papers import __path__ as papers
+from dsnotes.papers.recipe import Table
+from dsnotes.runs.published import published, short
+from dsnotes.runs.size import size
+
+SIZES = {"patch", "spacing", "halvings", "norm"}  # options that make a system smaller, not another
+
+
+def stems() -> list[str]:
+    """A paper is a stem with a file in papers/ and one in networks/, in the order of its notebook."""
+    here = {path.stem for path in Path(papers[0]).glob("*.py")} & {path.stem for path in Path(networks[0]).glob("*.py")}
+    notebooks = Path(papers[0]).parents[1] / "notebooks"
+    return sorted(here - {"__init__"}, key=lambda stem: min([p.name for p in notebooks.glob(f"*_{stem}.py")] or ["~"]))
+
+
+class Paper:
+    """Everything that the repository knows of one paper."""
+
+    def __init__(self, stem: str, repository: Path) -> None:
+        self.stem, self.repository = stem, repository
+        self.module: ModuleType = import_module(f"dsnotes.papers.{stem}")
+        self.source = Path(self.module.__file__).read_text(encoding="utf-8")
+        first, _, rest = inspect.getdoc(self.module).partition("\n")
+        self.name, _, self.idea = first.rstrip(".").partition(": ")
+        self.about = rest.strip()
+        self.notebooks = sorted(repository.glob(f"notebooks/[0-9]*_{stem}.ipynb"))
+        self.picture = repository / "assets" / "where" / f"{stem}.png"
+
+    def written(self) -> str:
+        """The idea and the equations in words, where somebody has written them."""
+        file = self.repository / "site" / "papers" / f"{self.stem}.md"
+        return file.read_text(encoding="utf-8").strip() if file.exists() else ""
+
+    def page(self, results: list[measured.Measurement], links: Links) -> str:
+        parts = [
+            f"# {self.name}",
+            f"*{self.idea[:1].upper()}{self.idea[1:]}.*",
+            self.about,
+            self.figure(),
+            self.written(),
+            "## Systems",
+            self.systems(),
+            "## Settings",
+            self.settings(),
+            "## Print, and what is beside it",
+            self.tables(results),
+            *self.here(results),
+            *self.found(links),
+            "## Read on",
+            self.further(),
+        ]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def figure(self) -> str:
+        if not self.picture.exists():
+            return ""
+        words = said_by(self.picture)
+        caption = (
+            "Where the supervision sits. The U has the channels and strides of the paper's size; filled boxes are told "
+            "what they should be. The pictures are of the same system, eight channels wide, after a short training on "
+            "phantoms ([assets/where.py](../assets/where.py))."
+        )
+        return f":::{{figure}} ../assets/where/{self.stem}.png\n:alt: {words}\n\n{caption}\n:::"
+
+    def systems(self) -> str:
+        lines = ["| system | parameters | size | rows of tables | options |", "|:--|--:|:--|:--|:--|"]
+        for name, recipe in self.module.SYSTEMS.items():
+            options = "<br>".join(f"`{option}`: {escaped(what)}" for option, what in recipe.options.items())
+            where = ", ".join(table for table in recipe.tables if table.rpartition("-")[0] == short(self.stem)) or "–"
+            lines.append(
+                f"| `{name}` | {size(name)[0]:,} | {recipe.dims}-D, {recipe.width} wide | {where} | {options or '–'} |"
+            )
+        name = next(iter(self.module.SYSTEMS))
+        use = f'```python\nimport dsnotes\n\nsystem = dsnotes.build("{name}", in_channels=1, classes=2)\n```'
+        return f"{use}\n\n" + captioned("Systems of this paper, at its own size", "\n".join(lines))
+
+    def settings(self) -> str:
+        """What differs from the library's defaults, with the words that stand beside it in the source."""
+        parts = []
+        for name in [n for n in vars(self.module) if n == "PREPROCESS" or n.endswith("SETTINGS")]:
+            value = getattr(self.module, name)
+            comments, lines = comments_of(type(value)), []
+            for each in fields(value):
+                default = each.default if each.default is not MISSING else None
+                if (chosen := getattr(value, each.name)) != default:
+                    lines.append(
+                        f"| `{each.name}` | `{chosen!r}` | `{default!r}` | {escaped(comments.get(each.name, ''))} |"
+                    )
+            head = "| setting | this paper | default | what it is |\n|:--|:--|:--|:--|"
+            note = " ".join(re.findall(r"^# (.*)$", above(self.source, f"{name} ="), flags=re.M))
+            parts += [escaped(note), captioned(f"`{self.stem}.{name}`", "\n".join([head, *lines]))]
+        return "\n\n".join(part for part in parts if part)
+
+    def tables(self, results: list[measured.Measurement]) -> str:
+        parts = []
+        for number, table in self.module.TABLES.items():
+            name = f"{short(self.stem)}-{number}"
+            parts += [f"### Table {number}", printed(table, name, results)]
+            if table.slips:
+                parts += ["Wrong in print:\n", "\n".join(f"- {escaped(slip)}" for slip in table.slips)]
+            if table.unfilled:
+                why: dict[str, list[str]] = {}
+                for row, reason in table.unfilled.items():
+                    why.setdefault(reason, []).append(row)
+                said = [f"- {reason}: {', '.join(of)}" for reason, of in why.items()]
+                parts += ["Rows that no system fills:\n", escaped("\n".join(said))]
+        return "\n\n".join(parts)
+
+    def here(self, results: list[measured.Measurement]) -> list[str]:
+        """The committed measurements of this paper's systems, or the statement that there are none."""
+        own = [m for m in results if {row.system for row in m.rows} & set(self.module.SYSTEMS)]
+        intro = (
+            "Other images, other budgets, narrower networks: these say whether the systems train and how they compare "
+            "with "
+            "each other, not whether the paper is right."
+            if own
+            else f"None of this paper's systems has a committed measurement yet. `dsnotes sweep` and "
+            f"`dsnotes table {short(self.stem)}-…` make one."
+        )
+        parts = ["## Measured here", intro]
+        for m in own:
+            title = measured.spoken(m.title)
+            parts += [f"### [{title}](../benchmarks/results/{m.path.name})", scrolling(m.body, title)]
+        return parts
+
+    def found(self, links: Links) -> list[str]:
+        """The notebook's own last words: what it saw, and what it did not."""
+        parts = []
+        for notebook in self.notebooks:
+            if words := last_words(notebook.with_suffix(".py").read_text(encoding="utf-8")):
+                words = links.settled(words, written_in=f"notebooks/{notebook.name}", shown_at=f"papers/{self.stem}.md")
+                of = f"[{notebook.stem}](../notebooks/{notebook.name}):"
+                parts += ["## What the notebook saw, and what it did not", of, words]
+        return parts
+
+    def further(self) -> str:
+        lines = [f"- the notebook [{n.stem}](../notebooks/{n.name}), executed" for n in self.notebooks]
+        sweeps = sorted(p.name for p in (self.repository / "sweeps").glob(f"{short(self.stem)}-*.yml"))
+        if sweeps:
+            lines.append("- its tables as sweeps: " + ", ".join(f"[{name}](../sweeps/{name})" for name in sweeps))
+        lines.append(f"- `dsnotes.papers.{self.stem}` and its floors in [the library](../library/index.md)")
+        return "\n".join(lines)
+
+
+def printed(table: Table, name: str, results: list[measured.Measurement]) -> str:
+    """The table as printed, and where a measurement of ours is of the same system, a column for it."""
+    fillers = published(name).fillers
+    beside = [(m, cells) for m in results if any((cells := ours(m, fillers)).values())]
+    head = ["row", *table.columns, *(f"here, {measured.spoken(m.title)}" for m, _ in beside)]
+    lines = [head, [":--", *["--:"] * (len(head) - 1)]]
+    for row, values in table.rows.items():
+        cells = [number(value) for value in values]
+        shown = f"`{row}`" if row in fillers else escaped(row)
+        extra = [cells_of.get(row) or "–" for _, cells_of in beside]
+        lines.append([shown + (" ★" if row == table.starred else ""), *cells, *extra])
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    star = f" ★ {table.starred}, which the others are tested against." if table.starred else ""
+    note = " The columns “here” are of other images and budgets: compare their rows with each other." if beside else ""
+    return captioned(f"`{name}`, as printed. {escaped(table.caption)}{star}{note}", text)
+
+
+def ours(m: measured.Measurement, fillers: dict) -> dict[str, str]:
+    """Row -> the figure measured for its very system."""
+    found = {}
+    for row, filler in fillers.items():
+        for each in m.rows:
+            options = {name: value for name, value in each.options.items() if name not in SIZES}
+            if each.system == filler.system and options == dict(filler.options) and each.score:
+                found[row] = each.score
+    return found
+
+
+def number(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return " × ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def captioned(caption: str, table: str) -> str:
+    return f":::{{table}} {caption}\n\n{table}\n:::"
+
+
+def scrolling(body: str, title: str) -> str:
+    """Every table of a result with a caption, for who jumps from table to table."""
+    return re.sub(r"(?:^\|.*(?:\n|\Z))+", lambda found: captioned(title, found[0].strip()) + "\n", body, flags=re.M)
+
+
+def escaped(text: str) -> str:
+    """Words that hold a bar or an asterisk, in a table of Markdown."""
+    return re.sub(r"([|*_<>$])", r"\\\1", text)
+
+
+def comments_of(kind: type) -> dict[str, str]:
+    """Field -> the comment behind it."""
+    return dict(re.findall(r"^    (\w+): [^#\n]*  # (.+)$", inspect.getsource(kind), flags=re.M))
+
+
+def above(source: str, start: str) -> str:
+    """The comment lines directly above a line."""
+    found = re.search(rf"((?:^# .*\n)+)^{re.escape(start)}", source, flags=re.M)
+    return found[1] if found else ""
+
+
+def said_by(picture: Path) -> str:
+    """The description that the drawing script has laid into a PNG."""
+    from PIL import Image
+
+    with Image.open(picture) as opened:
+        return opened.text["Description"].replace("\n", " ")
+
+
+def last_words(notebook: str) -> str:
+    """The section "What we saw, and what we did not" of a notebook's .py."""
+    lines = [line[2:] if line.startswith("# ") else line.lstrip("#") for line in notebook.splitlines()]
+    found = re.search(
+        r"^## What we saw, and what we did not$\n(.*?)(?=^## |^ ?%%|\Z)", "\n".join(lines), flags=re.M | re.S
+    )
+    return found[1].strip() if found else ""
