@@ -11,7 +11,7 @@ endif
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check lint notebooks labs pairs links clean
+.PHONY: help lab test check lint notebooks labs site sitecheck pairs links clean
 
 help:  ## this list
 	@echo "dsnotes: five papers on deeply supervised segmentation, to run, see, question and change"
@@ -47,6 +47,12 @@ notebooks: .venv/.all  ## every notebook head-less, in its smoke mode; executed 
 
 labs: .venv/.all  ## every lab's reference, empty and wrong submissions, and thirty graded in one command
 	@OMP_NUM_THREADS=1 $(PY) -m pytest tests/labs -m "slow or not slow" --durations=15
+
+site: .venv/.all  ## the book, in build/site/: notebooks executed (never twice), papers, library, labs; SMOKE=1 is quick
+	@$(PY) site/build.py $(if $(SMOKE),--smoke) $(if $(STALE),--stale)
+
+sitecheck: .venv/.all  ## the built book in a browser without a network: accessibility, dark, phone, keyboard (chromium, npm)
+	@$(PY) site/check.py
 
 pairs: .venv/.all  ## bring the .py and the .ipynb of every notebook together (the newer wins) and strip outputs
 	@find notebooks -name '*.py' -not -path '*/.*' -not -path '*/labs/*' -exec $(PY) -m jupytext --quiet --sync {} +
