@@ -19,8 +19,9 @@ class MVDCNN(Patchwise):
     """`width` is 36, as CF-CNN's. Voxels should be cubes: resample first, or two of the three planes are squashed.
 
     A voxel takes 103 million multiply-adds, and patches share none of them (`networks.voxelwise` says why): 0.84 · 10¹²
-    operations for a slice of 64 x 64, to be done in bfloat16 (`predict(..., amp=True)`) or for every=2 where that is
-    too long. `benchmarks/voxelwise.py` has the seconds.
+    operations for a slice of 64 x 64. Two processors of `benchmarks/voxelwise.py` would not do them within two seconds
+    in float32 if every convolution went at their best rate; bfloat16 (`predict(..., amp=True)`) takes two thirds of the
+    time, every=2 a quarter.
     """
 
     reach = (WIDE // 2, WIDE // 2, WIDE // 2)
