@@ -1,0 +1,160 @@
+"""The classifiers of patches of DSNet's Table 2 on a whole nodule: every patch by itself, and as we predict.
+
+    python benchmarks/voxelwise.py [--write]
+
+One slice of 64 x 64, 4096 voxels, at the published widths and patch sizes. By themselves, patches go through the
+network as it learns, many in a batch; a part of them is timed and the rest reckoned. Three networks then take the
+image as a whole; the others predict with norms folded away, few patches at once, and CF-CNN's share half of their
+first layers. Both ways must give the same logits. Multiply-adds are counted, of one voxel: at the rate of the
+convolution that suits this processor best they bound the seconds from below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from timing import keep, machine, table
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, max_pool2d
+from torch.utils.flop_counter import FlopCounterMode
+
+from dsnotes.networks.baselines.cascaded_cnn import CascadedCNN
+from dsnotes.networks.baselines.mc_cnn import MCCNN, RIM
+from dsnotes.networks.baselines.mcroi_cnn import MCROICNN, three_channels
+from dsnotes.networks.voxelwise import Dense, Voxelwise, mirrored_slices
+from dsnotes.papers import build
+
+NAMES = ("cf-cnn", "mc-cnn", "mv-dcnn", "mcroi-cnn", "cascaded-cnn", "db-resnet")
+SIDE = 64
+PATCHES = {  # their size, and how far the image is mirrored before and after
+    MCCNN: (64 + 2 * RIM, 32 + RIM, 31 + RIM),
+    MCROICNN: (52, 26, 25),
+    CascadedCNN: (65, 32, 32),
+}
+
+
+def as_published(net: Dense, patches: Tensor) -> Tensor:
+    """(N, K): a patch through strided poolings and undilated convolutions."""
+    if isinstance(net, CascadedCNN):
+        thought = net.first(patches).sigmoid()
+        return net.second(torch.cat([patches[..., 16:-16, 16:-16], thought], dim=1)).flatten(1)
+    x = patches
+    for conv in (net.conv1, net.conv2):
+        x = max_pool2d(conv2d(x, conv.weight, conv.bias).relu(), 2)
+    x = conv2d(x, net.conv3.weight, net.conv3.bias).relu()
+    if isinstance(net, MCROICNN):
+        return net.output(conv2d(max_pool2d(x, 2), net.join.weight, net.join.bias).relu()).flatten(1)
+    crops = [max_pool2d(x, 4), max_pool2d(x[..., 4:12, 4:12], 2), x[..., 6:10, 6:10]]
+    return net.output(conv2d(torch.cat(crops, dim=1), net.join.weight, net.join.bias).relu()).flatten(1)
+
+
+def by_itself(net: Voxelwise, image: Tensor, at: Tensor) -> Tensor:
+    """The logits of the voxels `at`, (row, column), each from its own patch."""
+    if not isinstance(net, Dense):
+        voxel = torch.cat([torch.zeros_like(at), at], dim=1)
+        return net.scores(image, voxel)["cross-entropy"]
+    size, before, after = PATCHES[type(net)]
+    seen = three_channels(image) if isinstance(net, MCROICNN) else image
+    around = mirrored_slices(seen, before, after).unfold(2, size, 1).unfold(3, size, 1)[0]
+    return as_published(net, around[:, at[:, 0], at[:, 1]].movedim(1, 0))
+
+
+def multiply_adds(way: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        way()
+    return counter.get_total_flops() // 2
+
+
+def timed(way: Callable[[], object], rounds: int) -> tuple[object, float]:
+    """Its answer, and the least processor seconds."""
+    found = []
+    for _ in range(rounds):
+        started = time.process_time()
+        answer = way()
+        found.append(time.process_time() - started)
+    return answer, min(found)
+
+
+def reached(dtype: torch.dtype) -> float:
+    """Operations in a second of processor time, of a 3x3 convolution that suits a processor: 64 maps of 16 patches."""
+    x = torch.randn(16, 64, 35, 35, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    conv = nn.Conv2d(64, 64, 3, padding=1).to(dtype)
+    return 2 * multiply_adds(partial(conv, x)) / timed(partial(conv, x), 20)[1]
+
+
+def measure(name: str, voxels: int, rounds: int, best: float) -> list[str]:
+    torch.manual_seed(0)
+    net = build(name).network.backbone.eval()
+    space = (SIDE, SIDE) if net.dims == 2 else (1, SIDE, SIDE)
+    image = torch.randn(1, 1, *space)
+    for norm in net.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.running_var, 0.5, 2.0)
+    at = torch.cartesian_prod(torch.arange(0, SIDE, 8), torch.arange(SIDE))[:: SIDE * SIDE // 8 // voxels]
+    alone, whole = partial(by_itself, net, image, at), partial(net, image)
+
+    expected, first = timed(alone, rounds)
+    answer, then = timed(whole, rounds)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, rough = timed(whole, rounds)
+    differ = (answer.logits.flatten(1, -3)[0, :, at[:, 0], at[:, 1]].T - expected).abs().max().item()
+    if differ > 1e-5:
+        raise SystemExit(f"{name} answers for the whole image otherwise than patch by patch, by {differ}")
+    first *= SIDE**2 / len(at)
+    counted = [multiply_adds(alone) / len(at), operations(name, space)]
+    return [
+        f"`{name}`",
+        *(f"{n / 1e6:,.2f}" for n in counted),
+        *(f"{seconds:.2f}" for seconds in (first, then, rough, 2 * counted[1] * SIDE**2 / best)),
+        f"{first / then:,.1f}",
+        f"{differ:.0e}",
+    ]
+
+
+def operations(name: str, space: tuple[int, ...]) -> float:
+    """Multiply-adds of a voxel of the whole image, which need not be computed to be counted."""
+    with torch.device("meta"):
+        net = build(name).network.backbone.eval()
+    return multiply_adds(partial(net, torch.empty(1, 1, *space, device="meta"))) / SIDE**2
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--system", action="append", help="this one alone, or several of them")
+    parser.add_argument("--voxels", type=int, default=128, help="that are timed by themselves, 512 at most")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    rows, best = [], reached(torch.float32)
+    for name in options.system or NAMES:
+        rows.append(measure(name, options.voxels, options.rounds, best))
+        print(*rows[-1], flush=True)
+    columns = [
+        "system", "10⁶ multiply-adds a voxel, by itself", "as predicted", "s by themselves", "s as predicted",
+        "s in bfloat16", "s at the best rate", "times as fast", "largest difference",
+    ]  # fmt: skip
+    text = "\n".join(
+        [
+            "## Classifiers of patches",
+            "",
+            f"`python benchmarks/voxelwise.py` on a {machine()}. A slice of {SIDE} × {SIDE} at the published widths "
+            f"and patch sizes; {options.voxels} voxels by themselves, reckoned to {SIDE**2}; the least of "
+            f"{options.rounds} rounds. Seconds are a processor's, so that others who use the machine count less: halve "
+            f"them for two. At the best rate, {best / 1e9:,.0f} · 10⁹ operations a second, goes a float32 convolution "
+            f"that suits a processor; in bfloat16 it is {reached(torch.bfloat16) / 1e9:,.0f} · 10⁹.",
+            "",
+            table(columns, rows),
+        ]
+    )
+    print(text)
+    if options.write:
+        keep("voxelwise", text)
+
+
+if __name__ == "__main__":
+    main()
