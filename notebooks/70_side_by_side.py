@@ -16,8 +16,8 @@
 # - the same supervision on backbones that its paper never tried;
 # - how little of a table's difference is left when only one dial is turned at a time.
 #
-# Everything on one dataset of phantom nodules, 64 × 64 pixels. Needs a CPU and patience; with `smoke=True`
-# less than one.
+# Everything on one dataset of phantom nodules, 64 × 64 pixels. Needs a CPU and patience, for it trains dozens of small
+# networks; with `smoke=True` less than a minute.
 
 # %% tags=["parameters"]
 steps: int = 150  # training steps of every cell of the matrices
