@@ -12,6 +12,7 @@ anything.
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -59,10 +60,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def sphinx(source: Path, out: Path, doctrees: Path, *, strict: bool) -> int:
-    from sphinx.cmd.build import main as build
-
+    """In a process of its own, whose imports and warnings are nobody else's; `strict`: a warning is an error."""
     how = ["-W", "--keep-going"] if strict else []
-    return build(["-q", "-b", "html", "-c", str(HERE), "-d", str(doctrees), *how, str(source), str(out)])
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", HERE, "-d", doctrees, *how, source, out]
+    return subprocess.run(list(map(str, command)), check=False).returncode
 
 
 def say(what: str) -> None:

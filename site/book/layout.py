@@ -155,7 +155,20 @@ class Book:
                 self.links.keep(f"assets/where/{paper.stem}.png")
             self.write(name, self.links.settled(text, written_in=name, shown_at=name))
         intro = (self.repository / "site" / "pages" / "papers.md").read_text(encoding="utf-8")
-        self.write("papers/index.md", intro + "\n" + toctree([paper.stem for paper in self.papers]))
+        table = papers.captioned("The papers, and where each supervises", self.overview())
+        stems = [paper.stem for paper in self.papers]
+        self.write("papers/index.md", f"{intro}\n{table}\n\n{toctree(stems)}")
+
+    def overview(self) -> str:
+        """One row a paper; where and against what it supervises is said in the README's table."""
+        readme = (self.repository / "README.md").read_text(encoding="utf-8")
+        lines = ["| paper | supervised where | against what | in one line |", "|:--|:--|:--|:--|"]
+        for paper in self.papers:
+            row = next((line for line in readme.splitlines() if line.startswith("|") and f"`{paper.stem}`" in line), "")
+            row = self.links.settled(row, written_in="README.md", shown_at="papers/index.md")
+            where, against = [*row.split(" | "), "", "", ""][1:3]
+            lines.append(f"| [{paper.name}]({paper.stem}.md) | {where} | {against} | {papers.escaped(paper.idea)} |")
+        return "\n".join(lines)
 
     def write_measurements(self) -> None:
         lines = ["| measured | on |", "|:--|:--|"]

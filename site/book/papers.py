@@ -81,16 +81,20 @@ class Paper:
         return f":::{{figure}} ../assets/where/{self.stem}.png\n:alt: {words}\n\n{caption}\n:::"
 
     def systems(self) -> str:
-        lines = ["| system | parameters | size | rows of tables | options |", "|:--|--:|:--|:--|:--|"]
+        lines = ["| system | parameters | size | rows of tables |", "|:--|--:|:--|:--|"]
+        takes: dict[tuple, list[str]] = {}
         for name, recipe in self.module.SYSTEMS.items():
-            options = "<br>".join(f"`{option}`: {escaped(what)}" for option, what in recipe.options.items())
             where = ", ".join(table for table in recipe.tables if table.rpartition("-")[0] == short(self.stem)) or "–"
-            lines.append(
-                f"| `{name}` | {size(name)[0]:,} | {recipe.dims}-D, {recipe.width} wide | {where} | {options or '–'} |"
-            )
+            lines.append(f"| `{name}` | {size(name)[0]:,} | {recipe.dims}-D, {recipe.width} wide | {where} |")
+            takes.setdefault(tuple(recipe.options.items()), []).append(f"`{name}`")
         name = next(iter(self.module.SYSTEMS))
-        use = f'```python\nimport dsnotes\n\nsystem = dsnotes.build("{name}", in_channels=1, classes=2)\n```'
-        return f"{use}\n\n" + captioned("Systems of this paper, at its own size", "\n".join(lines))
+        parts = [f'```python\nimport dsnotes\n\nsystem = dsnotes.build("{name}", in_channels=1, classes=2)\n```']
+        parts.append(captioned("Systems of this paper, at its own size", "\n".join(lines)))
+        for options, names in takes.items():
+            if options:
+                listed = "\n".join(f"- `{option}`: {escaped(what)}" for option, what in options)
+                parts.append(f"Options of {', '.join(names)}:\n\n{listed}")
+        return "\n\n".join(parts)
 
     def settings(self) -> str:
         """What differs from the library's defaults, with the words that stand beside it in the source."""

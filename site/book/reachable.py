@@ -34,9 +34,10 @@ def within_reach(app, page: str, template: str, context: dict, tree) -> None:
         box = table.find_parent("div", class_="table-wrapper")
         if box is None:
             box = table.wrap(body.new_tag("div", attrs={"class": "table-wrapper"}))
-        caption = table.find("caption")
+        caption = table.select_one("caption .caption-text") or table.find("caption")
+        title = " ".join(caption.get_text().split()) if caption else ""
         box["tabindex"], box["role"] = "0", "region"
-        box["aria-label"] = f"table {number}" + (f": {caption.get_text(' ', strip=True)}" if caption else "")
+        box["aria-label"] = f"table {number}" + (f": {title}" if title else "")
         for head in table.find_all("th"):
             if not head.get_text(strip=True):
                 head.name = "td"  # the corner of a table of rows and columns heads nothing

@@ -41,7 +41,7 @@ def written(tmp_path_factory) -> dict[str, str]:
 
 
 def test_parameters_are_counted_at_the_papers_size():
-    assert "| `drs-unet` | 40,101,314 | 2-D, 64 wide | dsms-1 |" in Paper("dsms_unet", ROOT).systems()
+    assert "| `drs-unet` | 40,101,314 | 2-D, 64 wide | dsms-1 |\n" in Paper("dsms_unet", ROOT).systems()
 
 
 @pytest.mark.parametrize("stem", STEMS)
