@@ -19,7 +19,7 @@ from urllib.parse import quote
 ROOT = Path(__file__).resolve().parents[1]
 BRANCH = "main"
 BLOCK = re.compile(r"(<!-- `make links` writes from here -->\n).*?(<!-- to here -->)", flags=re.S)
-SECTION = re.compile(r'\[project\.urls\]\nRepository = "[^"]*"\n\n')
+URLS = "[project.urls]\n"
 TAGS = ["colab", "remove-cell"]  # the second keeps it off the site
 HEAD = '# %% tags=["colab", "remove-cell"]'
 CELL = re.compile(rf"{re.escape(HEAD)}\n.*?\n\n(?=# %%)", flags=re.S)
@@ -112,17 +112,17 @@ def write(root: Path, repository: str | None) -> list[str]:
         texts[pair] = with_cell_in_pair(pair.read_text(encoding="utf-8"), repository)
     changed = [path for path, text in texts.items() if text != path.read_text(encoding="utf-8")]
     for path in changed:
-        path.write_text(texts[path], encoding="utf-8")
+        path.write_text(texts[path], encoding="utf-8", newline="\n")
     return [path.relative_to(root).as_posix() for path in changed]
 
 
 def state(root: Path, repository: str) -> None:
+    """Write the address into pyproject.toml, in the place of an earlier one; other addresses there stay."""
     path = root / "pyproject.toml"
-    text = SECTION.sub("", path.read_text(encoding="utf-8"))
-    path.write_text(
-        text.replace("[project.scripts]", f'[project.urls]\nRepository = "{repository}"\n\n[project.scripts]'),
-        encoding="utf-8",
-    )
+    bare = re.sub(r'^Repository = ".*"\n', "", path.read_text(encoding="utf-8"), flags=re.M)
+    if URLS not in bare:
+        bare = bare.replace("[project.scripts]\n", f"{URLS}\n[project.scripts]\n")
+    path.write_text(bare.replace(URLS, f'{URLS}Repository = "{repository}"\n'), encoding="utf-8", newline="\n")
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> None:

@@ -42,7 +42,7 @@ def copy(tmp_path: Path) -> Path:
         for path in (source, source.with_suffix(".ipynb")):
             shutil.copy(path, tmp_path / "notebooks" / path.name)
     links.write(tmp_path, None)  # begin without an address, even when the project has one
-    text = links.SECTION.sub("", (tmp_path / "pyproject.toml").read_text(encoding="utf-8"))
+    text = re.sub(r"\[project\.urls\]\n(?:.+\n)*\n", "", (tmp_path / "pyproject.toml").read_text(encoding="utf-8"))
     (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
     return tmp_path
 
@@ -110,7 +110,12 @@ def test_the_pair_stays_a_pair_and_going_back_leaves_no_trace(copy):
     ours = ["--config", 'lint.isort.known-first-party = ["dsnotes"]']  # the package is not in the copy
     for style in (["check", *ours], ["format", "--check"]):
         subprocess.run([sys.executable, "-m", "ruff", *style, "notebooks"], cwd=copy, check=True)
+    project = copy / "pyproject.toml"
+    section = '[project.urls]\nIssues = "https://issues.example"\n'
+    project.write_text(project.read_text(encoding="utf-8").replace("[project.urls]\n", section), encoding="utf-8")
     links.main(["github.com/grace/notes"], copy)
+    urls = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["urls"]
+    assert urls == {"Repository": "https://github.com/grace/notes", "Issues": "https://issues.example"}
     assert "ada" not in links.BLOCK.search((copy / "README.md").read_text(encoding="utf-8"))[0]
     (copy / "pyproject.toml").write_text(before["pyproject.toml"], encoding="utf-8")
     links.main([], copy)

@@ -52,7 +52,7 @@ def new_paper(stem: str) -> list[Path]:
         text = (HERE / f"{template}.txt").read_text(encoding="utf-8")
         for placeholder, name in names.items():
             text = text.replace(placeholder, name)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", newline="\n")
     *_, notebook = files
     pair = [sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", notebook.name]
     subprocess.run(pair, cwd=notebook.parent, check=True)
