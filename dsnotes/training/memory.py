@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 class Meter(TorchDispatchMode):
     """Counts the bytes of the tensors that are made inside while they live, and refuses those beyond `limit`."""
 
-    def __init__(self, limit: float = math.inf) -> None:
+    def __init__(self, limit: float | int = math.inf) -> None:
         super().__init__()
         self.limit, self.now, self.highest = limit, 0, 0
         self.known: set[int] = set()
@@ -56,7 +56,7 @@ def storages(values: object) -> list[torch.UntypedStorage]:
 
 
 @contextmanager
-def metered(room: float, weights: int, device: torch.device) -> Iterator[Callable[[], int]]:
+def metered(room: float | int, weights: int, device: torch.device) -> Iterator[Callable[[], int]]:
     """Inside, no more than `room` bytes are had; the answer is how many were, the copy's weights counted once."""
     if device.type != "cuda":
         with Meter(room - weights) as meter:

@@ -17,7 +17,7 @@ from dsnotes.training.settings import Number, Settings
 from dsnotes.training.system import System
 
 GB = 1e9
-A_VOXEL = 400e3  # bytes for each voxel of a batch: twice what the hungriest system takes at its paper's width, DSNet
+A_VOXEL = 250e3  # bytes for each voxel of a batch: DSNet, the hungriest, takes 203 kB at its paper's width
 
 
 class TooLargeError(torch.OutOfMemoryError):
@@ -111,7 +111,7 @@ def halved(patch: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def first_that_fits(
-    system: System, settings: Settings, batch: Batch, family: Iterator[Sizes], *, amp: torch.dtype | None, room: float
+    system: System, settings: Settings, batch: Batch, family: Iterator[Sizes], *, amp: torch.dtype | None, room: Number
 ) -> list[tuple[Sizes, int]]:
     """One of the family with the bytes that its step took, or none."""
     for sizes in family:
@@ -125,7 +125,7 @@ def first_that_fits(
 
 
 def step_bytes(
-    system: System, settings: Settings, batch: Batch, sizes: Sizes, *, amp: torch.dtype | None, room: float
+    system: System, settings: Settings, batch: Batch, sizes: Sizes, *, amp: torch.dtype | None, room: Number
 ) -> int | None:
     """The most bytes that live during one step of these sizes, weights and all; None where they exceed `room`.
 

@@ -84,12 +84,12 @@ def test_the_dry_step_leaves_no_trace(tiny, discs):
 
 def test_small_steps_are_not_tried_on_a_cpu(tiny, discs, monkeypatch):
     monkeypatch.setattr(sizes, "step_bytes", lambda *a, **k: pytest.fail("a dry step"))
-    monkeypatch.setattr(sizes, "free", lambda device: 10e9)
+    monkeypatch.setattr(sizes, "free", lambda device: 10_000_000_000)
     assert fit(tiny(), discs(4), epochs=1, **QUIET).notes[1:] == []
 
 
 def test_large_ones_are_and_answered_with_what_is_free(tiny, discs, monkeypatch):
-    monkeypatch.setattr(sizes, "free", lambda device: 2e4)
+    monkeypatch.setattr(sizes, "free", lambda device: 20_000)
     with pytest.raises(TooLargeError, match=r"does not fit into the 2e-05 GB that cpu has free\."):
         fit(tiny(), discs(4), epochs=1, **QUIET)
     monkeypatch.setattr(sizes, "free", lambda device: None)
