@@ -144,8 +144,11 @@ def by_keyboard(opened, out: Path) -> list[str]:
     return found
 
 
-def by_search(opened, out: Path, word: str = "supervision") -> list[str]:
+def by_search(opened, out: Path) -> list[str]:
+    """The longest word of the front page's title is found."""
     page = opened.new_page()
+    page.goto((out / "index.html").as_uri())
+    word = max(page.locator("h1").first.inner_text().replace("-", " ").split(), key=len)
     page.goto((out / "search.html").as_uri() + f"?q={word}")
     try:
         page.locator("#search-results li a").first.wait_for(timeout=15_000)

@@ -170,8 +170,9 @@ def printed(table: Table, name: str, results: list[measured.Measurement]) -> str
     beside = [(m, cells) for m in results if any((cells := ours(m, fillers)).values())]
     head = ["row", *table.columns, *(f"here, {measured.spoken(m.title)}" for m, _ in beside)]
     lines = [head, [":--", *["--:"] * (len(head) - 1)]]
+    decimals = [max(map(places, column)) for column in zip(*table.rows.values(), strict=False)]
     for row, values in table.rows.items():
-        cells = [number(value) for value in values]
+        cells = [number(value, digits) for value, digits in zip(values, decimals, strict=False)]
         shown = f"`{row}`" if row in fillers else escaped(row)
         extra = [cells_of.get(row) or "–" for _, cells_of in beside]
         lines.append([shown + (" ★" if row == table.starred else ""), *cells, *extra])
@@ -192,9 +193,17 @@ def ours(m: measured.Measurement, fillers: dict) -> dict[str, str]:
     return found
 
 
-def number(value: object) -> str:
+def places(value: object) -> int:
+    """Decimals of a number as its paper's file has it."""
+    return len(str(value).partition(".")[2]) if isinstance(value, float) and "e" not in str(value) else 0
+
+
+def number(value: object, digits: int = 0) -> str:
+    """A cell; print keeps the noughts at the end that a number in Python loses."""
     if value is None:
         return ""
+    if isinstance(value, float) and digits:
+        return f"{value:.{digits}f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return " × ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -12,7 +12,7 @@ import pytest
 from book import house, measured
 from book.links import Links
 from book.mathml import mathml
-from book.papers import Paper, last_words, ours, stems
+from book.papers import Paper, last_words, ours, printed, stems
 from book.reference import documented, floor, floors, front_page, restructured
 
 import dsnotes
@@ -55,8 +55,8 @@ def test_a_papers_page_has_systems_settings_slips_and_every_printed_number(stem,
         assert all(slip in plain for slip in table.slips)
         for row, values in table.rows.items():
             lines = re.findall(rf"^\| `?{re.escape(row)}`?(?: ★)? \|.*$", plain, flags=re.M)
-            printed = [str(v) for v in values if isinstance(v, float)]
-            assert any(all(v in line for v in printed) for line in lines), f"row {row} of table {number}"
+            numbers = [str(v) for v in values if isinstance(v, float)]
+            assert any(all(v in line for v in numbers) for line in lines), f"row {row} of table {number}"
     changed = [f for f in vars(Settings()) if getattr(module.SETTINGS, f) != getattr(Settings(), f)]
     assert [name for name in changed if f"| `{name}` |" not in page] == []
 
@@ -70,6 +70,12 @@ def test_a_papers_page_has_an_idea_and_a_described_figure(stem, written):
     alt = re.search(r":alt: (.+)", written[stem])[1]
     assert len(alt) > 100
     assert "told at every supervised place" in alt
+
+
+def test_a_column_keeps_the_decimals_of_print():
+    page = printed(published("mss-2").table, "mss-2", [])
+    assert "| `mss-unet` ★ | 0.969 | 0.941 | 0.999 | 0.971 | 0.968 | 19.188 |" in page
+    assert "| `classic-unet-3d` | 0.962 | 0.930 | 0.999 | 0.961 | 0.965 | 38.945 |" in page
 
 
 def test_a_measurement_stands_beside_the_row_of_its_very_system():
