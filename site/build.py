@@ -2,7 +2,8 @@
 
     python site/build.py                       every notebook at its full size: about an hour, the first time
     python site/build.py --smoke               notebooks in smoke mode, minutes: to see what a change does to the pages
-    python site/build.py --only 00_start_here --smoke       some notebooks; links to the others stay dead
+    python site/build.py --stale               also what another state of the library has executed; the page says so
+    python site/build.py --only 00_start_here --smoke       some notebooks; links to the others are dead
 
 Lays out a source with the repository's folders in build/site-work/source, executes what the cache does not hold, has
 Sphinx read it, and looks at every page that comes out. Nothing is downloaded, and no page will ask another host for

@@ -19,6 +19,7 @@ MOVED = (
     "*In JupyterLab, sliders and buttons stand here, or a volume to turn by hand; this page shows the still picture "
     "that they leave.*"
 )
+TRIED_OUT = "A try-out: this page was executed in smoke mode, a few steps on a few phantoms. Its numbers mean nothing."
 SHORTEST = 20  # characters: fewer are a name, not a description
 
 
@@ -91,21 +92,16 @@ def provenance(copy: Copy, *, clean: str, smoke: bool) -> str:
     """Where the outputs below come from, and how to get the notebook."""
     about = copy.result
     started = datetime.fromisoformat(about["started"])
-    versions = about.get("versions", {})
+    device = about.get("device", "cpu")
     ran = (
-        f"Executed on {started.day} {started:%B %Y} in {duration(about['seconds'])} "
-        f"on a {about.get('device', 'cpu').upper()}, "
-        f"with torch {versions.get('torch', '?')}."
-    )  # fmt: skip
-    offer = f"{{download}}`Download it <{clean}>`, or open it by `make lab`."
-    if smoke:
-        warning = (
-            "A try-out: this page was executed in smoke mode, a few steps on a few phantoms. Its numbers mean nothing."
-        )
-        return f":::{{warning}}\n{warning}\n:::\n\n:::{{container}} provenance\n{ran} {offer}\n:::"
+        f"Executed on {started.day} {started:%B %Y} in {duration(about['seconds'])} on "
+        f"{'a CPU' if device == 'cpu' else device}, with torch {about.get('versions', {}).get('torch', '?')}."
+    )
     if copy.stale:
         ran += " The library has changed since."
-    return f":::{{container}} provenance\n{ran} {offer}\n:::"
+    offer = f"{{download}}`Download it <{clean}>`, or open it by `make lab`."
+    told = f":::{{container}} provenance\n{ran} {offer}\n:::"
+    return f":::{{warning}}\n{TRIED_OUT}\n:::\n\n{told}" if smoke else told
 
 
 def duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,9 @@ def test_a_page_says_how_it_was_executed(small):
     tried, _ = page(executed(small), clean="x", smoke=True)
     assert "smoke mode" in tried["cells"][0]["source"]
     assert "smoke mode" not in first
+    assert "has changed since" not in first
+    old, _ = page(replace(executed(small), stale=True), clean="x", smoke=False)
+    assert "The library has changed since." in old["cells"][0]["source"]
 
 
 @pytest.fixture
