@@ -23,7 +23,8 @@ import torch
 from gpu_correct import AUGMENTED, ONE_STEP, RESUMED, SAME_END
 from gpu_many import MANY, SWEEP
 from gpu_memory import SIZED
-from gpu_speed import FAST, PEER, WAITING
+from gpu_peer import PEER
+from gpu_speed import FAST, WAITING
 from gpu_systems import OWN, SUBJECTS, Scale
 from gpu_worker import Job, Worker
 from timing import table
@@ -84,7 +85,7 @@ def sections(device: str, scale: Scale) -> list[Section]:
         ),
         Section(
             "Fast: against a peer", "The same network, loss and batch. Aim: not slower.",
-            PEER, each([key for key in fast if key in ("mss", "msds")], "gpu_speed:against_peer"), 0.6,
+            PEER, each([key for key in fast if key in ("mss", "msds")], "gpu_peer:against_peer"), 0.6,
         ),
         Section(
             "Sized", "A dry step says beforehand what a step takes; under a cap it recommends what fits.",

@@ -1,41 +1,33 @@
-"""How fast is a step, what does it hold, how near is that to what the card can do, and who waits for whom?"""
+"""How fast is a step, what does it hold, how near is that to what the card can do, and how long does it wait?"""
 
 from __future__ import annotations
 
-import copy
-import importlib.util
+import gc
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from types import SimpleNamespace
 
 import torch
 from gpu_systems import SUBJECTS, Scale, Subject, at_scale, batch_for, noise_cases
-from timing import ratio, take_turns
-from torch import nn
+from gpu_worker import DEAD
 from torch.utils.flop_counter import FlopCounterMode
 
-from dsnotes.networks.outputs import Network
-from dsnotes.shapes import Outputs
-from dsnotes.supervision.objective import Batch
 from dsnotes.training import devices
 from dsnotes.training.fit import fit
 from dsnotes.training.memory import Meter
-from dsnotes.training.precision import in_float32
-from dsnotes.training.step import make_optimiser
 from dsnotes.training.system import System
 
 # bfloat16 products a second with float32 sums, dense, from the vendors' data sheets; the longest name that fits counts.
 PEAK_TFLOPS = {
-    "B200": 2250, "H200": 989, "H100": 989, "H100 PCIe": 756, "H100 NVL": 835, "GH200": 989, "A100": 312, "A40": 150,
-    "A30": 165, "A10": 125, "A10G": 70, "RTX A6000": 155, "L40S": 362, "L40": 181, "L4": 121, "RTX 6000 Ada": 364,
-    "RTX 5090": 210, "RTX 4090": 165, "RTX 4080": 97, "RTX 3090": 71, "RTX 3080": 60,
+    "B200": 2250, "H200": 989, "H200 NVL": 835, "GH200": 989, "H100": 989, "H100 NVL": 835, "H100 PCIe": 756,
+    "A100": 312, "A40": 150, "A30": 165, "A10": 125, "A10G": 70, "RTX A6000": 155, "L40S": 362, "L40": 181, "L4": 121,
+    "RTX 6000 Ada": 364, "RTX 5090": 210, "RTX 4090": 165, "RTX 4080": 97, "RTX 3090": 71, "RTX 3080": 60,
 }  # fmt: skip
 FAST = ["system at its paper's sizes", "way", "ms a step", "steps/s", "peak GB", "TFLOP/s", "of the card's", "loss"]
 WAITING = ["system at its paper's sizes", "ms a step alone", "in `fit`", "augmenting too", "data", "augmentation"]
-PEER = ["system at its paper's sizes", "peer", "dsnotes, ms a step", "peer, ms a step", "dsnotes ÷ peer"]
 
 
 def peak_tflops(card: str) -> float | None:
@@ -65,10 +57,15 @@ def ways(key: str, device: str, scale: Scale, compiled: bool) -> Iterator[list]:
     except torch.OutOfMemoryError:
         flops = None  # not even in bfloat16
     for way, how in (compiled_ways if compiled else plain_ways)(subject).items():
+        free(device)
         try:
             found = one_way(subject, torch.device(device), scale, **how)
-        except (RuntimeError, ValueError) as error:  # one way that fails is a row, and the next has its turn
-            yield [named, way, *failed(error)]
+        except Exception as error:  # one way that fails is a row, and the next has its turn
+            if any(word in str(error) for word in DEAD):
+                raise
+            found, said = None, failed(error)
+        if found is None:
+            yield [named, way, *said, *[""] * (len(FAST) - 3)]
             continue
         first = found["loss"] if first is None else first
         rate = flops / found["seconds"] / 1e12 if flops else math.nan
@@ -78,7 +75,6 @@ def ways(key: str, device: str, scale: Scale, compiled: bool) -> Iterator[list]:
             f"{found['bytes'] / 1e9:.3g}", f"{rate:.3g}", f"{rate / peak:.1%}" if peak else "unknown card",
             f"{found['loss']:.4f}" + " **(another)**" * (abs(found["loss"] - first) > 0.05 * abs(first)),
         ]  # fmt: skip
-        free(device)
 
 
 def plain_ways(subject: Subject) -> dict[str, dict]:
@@ -86,6 +82,7 @@ def plain_ways(subject: Subject) -> dict[str, dict]:
     return {
         "float32": {},
         "bfloat16": lowered,
+        "bfloat16, deterministic": lowered | {"deterministic": True},
         "bfloat16, channels last": lowered | {"channels_last": True},
     } | ({"bfloat16, checkpointing": lowered | {"checkpointing": True}} if subject.dims == 3 else {})
 
@@ -98,8 +95,22 @@ def compiled_ways(subject: Subject) -> dict[str, dict]:
     )
 
 
-def one_way(subject: Subject, device: torch.device, scale: Scale, *, channels_last: bool = False, **how) -> dict:
-    system = at_scale(subject, scale)
+def one_way(
+    subject: Subject,
+    device: torch.device,
+    scale: Scale,
+    *,
+    channels_last: bool = False,
+    deterministic: bool = False,
+    **how,
+) -> dict:
+    """`deterministic` is what `fit` does unless told otherwise; without, cuDNN tries its algorithms and takes one."""
+    with devices.reproducible(device, deterministic=deterministic), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*deterministic")
+        return one_system(at_scale(subject, scale), device, scale, channels_last=channels_last, **how)
+
+
+def one_system(system: System, device: torch.device, scale: Scale, *, channels_last: bool, **how) -> dict:
     system.network.to(device)
     devices.arrange(system.network, system.dims, channels_last, device)
     batch = {name: value.to(device) for name, value in batch_for(system.settings).items()}
@@ -155,6 +166,7 @@ def wait(device: torch.device) -> None:
 
 
 def free(device: str) -> None:
+    gc.collect()
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
 
@@ -174,7 +186,8 @@ def waiting(key: str, device: str, scale: Scale) -> Iterator[list]:
     settings = replace(system.settings, accumulate=1, stop="never", epochs=2)
     batch = {name: value.to(place) for name, value in batch_for(settings).items()}
     step = system.make_step(system, settings, amp=torch.bfloat16)
-    alone = timed(lambda: step(batch), place, scale)
+    with devices.reproducible(place, deterministic=False):
+        alone = timed(lambda: step(batch), place, scale)
     cases = noise_cases(settings)
     count = max(2, int(scale.seconds / alone))
     inside = {}
@@ -189,73 +202,3 @@ def waiting(key: str, device: str, scale: Scale) -> Iterator[list]:
         subject.sized(settings), f"{alone * 1e3:.4g}", *(f"{inside[augment] * 1e3:.4g}" for augment in (False, True)),
         f"{1 - alone / inside[False]:.0%}", f"{1 - inside[False] / inside[True]:.0%}",
     ]  # fmt: skip
-
-
-def against_peer(key: str, device: str, scale: Scale) -> Iterator[list]:
-    """The same network, loss and batch in nnU-Net's own trainer step where that is installed, else in a plain loop."""
-    subject, place = SUBJECTS[key], torch.device(device)
-    system = at_scale(subject, scale)
-    system.network.to(place)
-    settings = replace(system.settings, accumulate=1)
-    batch = {name: value.to(place) for name, value in batch_for(settings).items()}
-    twin = copy.deepcopy(system)
-    ours = system.make_step(system, settings, amp=torch.bfloat16)
-    name, theirs = peer(twin, settings, place)
-
-    def finished(step: Callable) -> Callable[[], None]:
-        def run() -> None:
-            for _ in range(1 if scale.tiny else 5):
-                step(batch)
-            wait(place)
-
-        return run
-
-    taken = take_turns({"ours": finished(ours), "theirs": finished(theirs)}, 2 if scale.tiny else 5)
-    each = {who: statistics.median(seconds) * 1e3 / (1 if scale.tiny else 5) for who, seconds in taken.items()}
-    times = ratio(taken["ours"], taken["theirs"])
-    yield [subject.sized(settings), name, f"{each['ours']:.4g}", f"{each['theirs']:.4g}", f"{times:.2f}"]
-
-
-def peer(system: System, settings, place: torch.device) -> tuple[str, Callable[[Batch], object]]:
-    network = system.network.train()
-    optimiser = make_optimiser(network, settings)
-    if importlib.util.find_spec("nnunetv2"):
-        from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-
-        scaler = torch.amp.GradScaler(place.type) if place.type == "cuda" else None
-        trainer = SimpleNamespace(
-            device=place, network=network, optimizer=optimiser, grad_scaler=scaler,
-            loss=lambda outputs, target: loss_of(system, outputs, target),
-        )  # fmt: skip
-        return "nnU-Net's `train_step`", lambda batch: nnUNetTrainer.train_step(
-            trainer, {"data": batch["image"], "target": batch["label"]}
-        )
-
-    def plain(batch: Batch) -> float:
-        optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(place.type, torch.bfloat16):
-            outputs = network(batch["image"])
-        loss = loss_of(system, outputs, batch["label"])
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 12)
-        optimiser.step()
-        return loss.item()  # as nnU-Net does, a history wants it
-
-    return "a plain loop", plain
-
-
-class Answered(Network):
-    """The network with its answer at hand, for an objective that asks for it once."""
-
-    def __init__(self, network: Network, outputs: Outputs) -> None:
-        super().__init__(network.backbone, dict(network.heads.items()))
-        self.outputs = outputs
-
-    def forward(self, image: torch.Tensor, **which) -> Outputs:
-        return self.outputs
-
-
-def loss_of(system: System, outputs: Outputs, label: torch.Tensor) -> torch.Tensor:
-    answered = Answered(system.network, in_float32(outputs))
-    with torch.autocast(label.device.type, enabled=False):
-        return sum(system.objective(answered, {"image": label.unsqueeze(1).float(), "label": label}).values())

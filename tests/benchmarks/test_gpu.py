@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import gpu
 import gpu_correct
+import gpu_peer
 import gpu_speed
 import pytest
 import torch
@@ -59,6 +60,28 @@ def test_the_full_plan_names_every_own_system_and_both_sizes_of_dsnet(quick):
     timed = [job.arguments["key"] for job in plan["Fast: a step"].jobs]
     assert set(timed) <= set(SUBJECTS)
     assert quick or {"dsnet", "dsnet16"} <= set(timed)
+
+
+def test_a_way_that_fails_is_a_row_and_the_next_way_has_its_turn(monkeypatch):
+    def one_way(subject, device, scale, **how):
+        if how.get("channels_last"):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        if how.get("deterministic"):
+            raise TypeError("no such kernel\nand a long story")
+        return {"seconds": 0.5, "bytes": 2_000_000_000, "loss": 1.0 if how.get("checkpointing") else 2.0}
+
+    monkeypatch.setattr(gpu_speed, "one_way", one_way)
+    monkeypatch.setattr(gpu_speed, "counted", lambda *given: 10**12)
+    rows = {row[1]: row[2:] for row in gpu_speed.ways("mss", "cpu", TINY, compiled=False)}
+    assert rows["bfloat16"] == ["500", "2", "2", "2", "unknown card", "2.0000"]
+    assert rows["bfloat16, channels last"][0] == "out of memory"
+    assert rows["bfloat16, deterministic"][0] == "TypeError: no such kernel"
+    assert rows["bfloat16, checkpointing"][-1] == "1.0000 **(another)**"
+    monkeypatch.setattr(
+        gpu_speed, "one_way", lambda *given, **how: (_ for _ in ()).throw(RuntimeError("CUDA error: x"))
+    )
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        list(gpu_speed.ways("mss", "cpu", TINY, compiled=False))
 
 
 def test_a_gradient_that_is_wrong_is_called_so(monkeypatch):
@@ -111,8 +134,8 @@ def test_nnunets_own_step_is_the_peer_where_it_is_installed(monkeypatch):
     for end in range(1, 5):
         monkeypatch.setitem(sys.modules, ".".join(inside.split(".")[:end]), SimpleNamespace(__path__=[], __spec__=None))
     monkeypatch.setitem(sys.modules, inside, SimpleNamespace(nnUNetTrainer=nnUNetTrainer))
-    monkeypatch.setattr(gpu_speed.importlib.util, "find_spec", lambda name: object())
-    ((_, name, *_),) = gpu_speed.against_peer("mss", "cpu", TINY)
+    monkeypatch.setattr(gpu_peer.importlib.util, "find_spec", lambda name: object())
+    ((_, name, *_),) = gpu_peer.against_peer("mss", "cpu", TINY)
     assert name == "nnU-Net's `train_step`"
     assert steps[-1] < steps[0]
 
@@ -122,7 +145,7 @@ def test_the_peer_computes_the_same_loss():
     batch = batch_for(system.settings)
     system.network.train()
     ours = sum(system.objective(system.network, batch).values())
-    theirs = gpu_speed.loss_of(system, system.network(batch["image"]), batch["label"])
+    theirs = gpu_peer.loss_of(system, system.network(batch["image"]), batch["label"])
     torch.testing.assert_close(theirs, ours)
 
 
@@ -230,6 +253,7 @@ def test_a_gpu_augments_as_a_cpu_does(dims):
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:.*deterministic")
 @pytest.mark.parametrize("key", ["msds", "dsms", "mu"])
 def test_a_run_resumed_on_a_gpu_is_the_same(key):
     rows = list(gpu_correct.resumed(key, "cuda:0", FULL))
