@@ -53,6 +53,7 @@ def within_reach(app, page: str, template: str, context: dict, tree) -> None:
 
 
 FURO = {  # what furo leaves unsaid
+    '\n<div id="search-results"></div>': '\n<h1>Search</h1><div id="search-results"></div>',
     '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="All pages">',
     '<aside class="toc-drawer">': '<aside class="toc-drawer" aria-label="This page">',
     '<aside class="toc-drawer no-toc">': '<aside class="toc-drawer no-toc" aria-label="This page">',
