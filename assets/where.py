@@ -60,6 +60,7 @@ class Paper:
     pairs: Callable[[System, dict[str, Tensor], Outputs], list[Pair]]
     options: dict
     how: dict
+    epochs: int = 3  # enough to see what is answered where
     second: str = ""
 
 
@@ -184,7 +185,13 @@ def nodules() -> list[Case]:
 
 PAPERS = {
     "msds_unet": Paper(
-        "msds-unet", "MSDS-UNet", chests, of_msds, {"dims": 2}, {"patch": (64, 64), "batch": 8, "iterations": 60}
+        "msds-unet",
+        "MSDS-UNet",
+        chests,
+        of_msds,
+        {"dims": 2},
+        {"patch": (64, 64), "batch": 8, "iterations": 60},
+        epochs=6,
     ),
     "dsms_unet": Paper(
         "dsmsc-unet",
@@ -202,6 +209,7 @@ PAPERS = {
         of_mss,
         {"dims": 2, "classes": 3, "patch": (128, 128)},
         {"patch": (128, 128), "batch": 4, "iterations": 40},
+        epochs=12,
     ),
     "mu_net": Paper(
         "mu-net-hyb",
@@ -416,7 +424,7 @@ def in_words(paper: Paper, levels: list[tuple[str, int, tuple[int, ...]]], pairs
     channels = ", ".join(str(n) for _, n, _ in levels)
     second = f" A second decoder {paper.second}." if paper.second else ""
     return (
-        f"{paper.title} as a U with {channels} channels from full size to the bottleneck.{second} Beside it, for a "
+        f"{paper.title} as a U with {channels} channels from the finest level to the bottleneck.{second} Beside it, for a "
         f"slice of a phantom, what the network answers and what it is told at every supervised place: {said}."
     )
 
@@ -428,14 +436,14 @@ def best_slice(cases: list[Case]) -> Case:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paper", nargs="*", choices=[[], *PAPERS], default=[])
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, help="instead of those that the committed pictures were drawn after")
     options = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
     for stem in options.paper or PAPERS:
         paper = PAPERS[stem]
         cases = paper.cases()
         held_out = cases[-len(cases) // 8 :]
-        system = trained(paper, cases[: -len(held_out)], options.epochs)
+        system = trained(paper, cases[: -len(held_out)], options.epochs or paper.epochs)
         case = best_slice(held_out)
         batch, outputs = seen(system, case)
         with torch.no_grad():
