@@ -424,8 +424,8 @@ def in_words(paper: Paper, levels: list[tuple[str, int, tuple[int, ...]]], pairs
     channels = ", ".join(str(n) for _, n, _ in levels)
     second = f" A second decoder {paper.second}." if paper.second else ""
     return (
-        f"{paper.title} as a U with {channels} channels from the finest level to the bottleneck.{second} Beside it, for a "
-        f"slice of a phantom, what the network answers and what it is told at every supervised place: {said}."
+        f"{paper.title} as a U with {channels} channels from the finest level to the bottleneck.{second} Beside it, "
+        f"for a slice of a phantom, what the network answers and what it is told at every supervised place: {said}."
     )
 
 
