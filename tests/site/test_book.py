@@ -13,7 +13,6 @@ from book.executed import copy_of
 from book.pages import page
 from book.papers import Paper, printed
 from book.reference import floor
-
 from build import sphinx
 
 ROOT = Path(__file__).resolve().parents[2]
