@@ -22,7 +22,8 @@ class Grid:
 def resample(case: Case, spacing: tuple[float, ...], *, image_order: int = 3, label_rule: str = "nearest") -> Case:
     """The case on voxels of `spacing` mm.
 
-    The image by a spline of order 3 (or 1, 0), held within its own range since a spline rings at an edge; the label
+    The image by a spline of order 3 (or 1, 0), held within its own range since a spline rings at an edge, and by lines
+    alone where an axis has two voxels, through which no spline of order 3 is determined; the label
     by "nearest", or by "linear" shares of each class of which the largest wins, which keeps its surface smoother.
     `extras["grid"]` remembers the first grid, to which `restore` brings a prediction back.
     """
@@ -106,6 +107,8 @@ def _carried(name: str, extra: object, here: Grid, there: Grid) -> object:
 def _resampled(array: np.ndarray, here: Grid, there: Grid, order: int) -> np.ndarray:
     import SimpleITK as sitk
 
+    if 2 in array.shape and order == 3:  # ITK's spline reads beyond an axis of two voxels: whatever lies there, or NaN
+        order = 1
     array = array.view(np.uint8) if array.dtype == bool else array
     image = sitk.GetImageFromArray(np.ascontiguousarray(array))
     image.SetSpacing(here.spacing[::-1])

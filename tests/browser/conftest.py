@@ -207,7 +207,9 @@ def open_notebook(lab: Lab, _browser) -> Iterator[Callable[[str], Notebook]]:
         context.route("**/*", guard)
         # On a slow machine Lab may ask for a kernel although the notebook names one: answer as a person would.
         asked = notebook.page.locator("dialog.jp-Dialog", has_text="Select Kernel")
-        notebook.page.add_locator_handler(asked, lambda: asked.locator("button.jp-mod-accept").click())
+        notebook.page.add_locator_handler(
+            asked, lambda: asked.first.locator("button.jp-mod-accept").click(), no_wait_after=True
+        )
         notebook.page.goto(lab.url(name))
         notebook.page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=90_000)
         return notebook
