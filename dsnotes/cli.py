@@ -26,12 +26,15 @@ from dsnotes.runs.terminal import Terminal
 
 
 class Parser(argparse.ArgumentParser):
-    """Answers a command that it does not know with the nearest, and none with the list of them.
+    """Takes no beginnings for words; answers a command that it does not know with the nearest, none with the list.
 
     The parsers of commands are of this class too, so that it holds for `dsnotes labs …` as well.
     """
 
     commands: argparse._SubParsersAction | None = None
+
+    def __init__(self, **options) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
     def add_subparsers(self, **options) -> argparse._SubParsersAction:
         self.commands = super().add_subparsers(**options)
@@ -62,7 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="dsnotes",
         description="Notebooks as experiments, coursework, and a start for a paper of your own.",
         epilog="What a command takes: dsnotes COMMAND --help",
-        allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, title="commands", metavar="command")
     for add in COMMANDS:
@@ -89,7 +91,6 @@ def add_run(commands: argparse._SubParsersAction) -> None:
         help="execute a notebook with parameters, once",
         description="Execute a notebook with parameters: never twice, and after a kill from where it was.",
         epilog="For instance: dsnotes run notebooks/80_experiment.py -p system=mss-unet -p epochs=20",
-        allow_abbrev=False,
     )
     command.add_argument("notebook", type=Path, help="the .py or the .ipynb of a pair")
     _add_parameters(command)
@@ -123,7 +124,6 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
         help="many runs, several at once",
         description="Every run that a file in sweeps/ asks for; those that are done already are found, not repeated.",
         epilog="For instance: dsnotes sweep sweeps/mss-2-phantom.yml --workers 2",
-        allow_abbrev=False,
     )
     command.add_argument("sweep", type=Path, help="a file such as sweeps/mss-2-phantom.yml")
     _add_parameters(command)
@@ -162,7 +162,6 @@ def add_table(commands: argparse._SubParsersAction) -> None:
         help="a paper's table beside ours",
         description="A published table beside what runs here gave: two spreads, paired tests, and what is missing.",
         epilog="For instance: dsnotes table mss-2 --where data=kidneys --to mss-2.tex",
-        allow_abbrev=False,
     )
     command.add_argument("table", help="such as mu-net-2; `dsnotes systems` names them")
     command.add_argument("--runs", default="runs", metavar="FOLDER", help="where the runs lie (default runs)")
@@ -196,7 +195,6 @@ def add_systems(commands: argparse._SubParsersAction) -> None:
         "systems",
         help="every system: paper, tables, parameters, multiply-adds",
         description="Every system that dsnotes.build knows: its size at its paper's width, the tables it is a row of.",
-        allow_abbrev=False,
     )
     command.add_argument("--table", metavar="NAME", help="only the rows of this table, such as mss-2")
     command.add_argument("--names", action="store_true", help="at once, without building and counting them")
@@ -216,7 +214,6 @@ def add_data(commands: argparse._SubParsersAction) -> None:
         "data",
         help="the datasets on this disk, and which systems' tables they serve",
         description="The datasets on this disk: cases, size, labels, licence, and which papers' tables they can fill.",
-        allow_abbrev=False,
     )
     command.add_argument("folder", nargs="?", default="data", type=Path, help="where they lie (default data)")
     command.set_defaults(do=do_data)

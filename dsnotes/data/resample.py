@@ -23,8 +23,8 @@ def resample(case: Case, spacing: tuple[float, ...], *, image_order: int = 3, la
     """The case on voxels of `spacing` mm.
 
     The image by a spline of order 3 (or 1, 0), held within its own range since a spline rings at an edge, and by lines
-    alone where an axis has two voxels, through which no spline of order 3 is determined; the label
-    by "nearest", or by "linear" shares of each class of which the largest wins, which keeps its surface smoother.
+    alone where an axis has two voxels, through which no spline of order 3 is determined; the label by "nearest", or by
+    "linear" shares of each class of which the largest wins, which keeps its surface smoother.
     `extras["grid"]` remembers the first grid, to which `restore` brings a prediction back.
     """
     spacing = checked_spacing(spacing, f"resampling case {case.name}")

@@ -20,7 +20,6 @@ def add_labs(commands: argparse._SubParsersAction) -> None:
         help="coursework: build it, grade it, check one's own",
         description="Coursework: build the students' versions, grade what they hand in, check a notebook of one's own.",
         epilog="notebooks/labs/README.md is the instructor's page.",
-        allow_abbrev=False,
     )
     what = labs.add_subparsers(dest="labs", required=True, title="commands", metavar="command")
     _add_build(what)
@@ -29,7 +28,7 @@ def add_labs(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_build(what: argparse._SubParsersAction) -> None:
-    command = what.add_parser("build", help="the student versions, and a zip of them", allow_abbrev=False)
+    command = what.add_parser("build", help="the student versions, and a zip of them")
     _add_source(command)
     command.add_argument(
         "--out", type=Path, default=Path("build/labs"), metavar="FOLDER", help="for them (default build/labs)"
@@ -55,7 +54,7 @@ def _add_grade(what: argparse._SubParsersAction) -> None:
 
 
 def _add_check(what: argparse._SubParsersAction) -> None:
-    command = what.add_parser("check", help="your own notebook against the tests you see", allow_abbrev=False)
+    command = what.add_parser("check", help="your own notebook against the tests you see")
     command.add_argument("notebook", type=Path, help="your lab, such as lab1_dice.ipynb")
     command.add_argument("--source", metavar="FOLDER", help="of the labs' sources; by default notebooks/labs")
     command.set_defaults(do=do_check)

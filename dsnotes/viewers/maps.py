@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 COLOURS = {"grey": "gray", "heat": "viridis"}  # viridis grows steadily lighter: it reads in grey too
 WRITTEN = 12  # a map of at most so many columns has its values written into it
-
 LETTERS = 13  # of a title, an inch
 
 

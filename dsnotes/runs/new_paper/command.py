@@ -12,7 +12,6 @@ def add_new_paper(commands: argparse._SubParsersAction) -> None:
         description="Write a paper's network, recipe, test and notebook, as a start that runs. "
         "CONTRIBUTING.md goes on from there, with an example.",
         epilog="For instance: dsnotes new-paper my_net",
-        allow_abbrev=False,
     )
     command.add_argument("stem", help="what its files will be called: lower case, such as my_net")
     command.set_defaults(do=do_new_paper)
