@@ -205,3 +205,11 @@ def test_a_terminal_is_redrawn_and_a_log_is_not(tmp_path):
     plain.last = time.monotonic() - 60
     plain.line("later")
     assert "later" in log.getvalue()
+
+
+@pytest.mark.parametrize("words", [["table", "mss-2", "--run", "r"], ["labs", "grade", "--sec", "1"], ["--hel"]])
+def test_the_beginning_of_an_option_is_not_taken_for_it(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err
