@@ -19,10 +19,11 @@ def machine() -> str:
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.exists() else ""
+    threads = torch.get_num_threads()
     has = [name for name in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if name in flags]
     return (
         f"{platform.machine()} CPU ({', '.join(has) or 'instruction sets unknown'}), "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+        f"{threads} thread{'s' * (threads > 1)}, torch {torch.__version__}"
     )
 
 

@@ -23,7 +23,7 @@ from dsnotes.shapes import Image, Integer, Logits, n_logits
 
 Where = Integer[Tensor, "voxels axes"]  # (image in the batch, *voxel)
 Grid = Integer[Tensor, "rows columns axes"]  # the same of a slice's voxels
-AT_ONCE = {"cpu": 32}  # patches, so that their maps stay in its caches; 512 elsewhere
+AT_ONCE = 512  # patches, where it is no processor that computes
 
 
 class Voxelwise(Backbone):
@@ -64,6 +64,7 @@ class Patchwise(Voxelwise):
     """
 
     reach: tuple[int, int, int]
+    a_thread = 32  # patches at once on a processor, whose caches still hold their maps
 
     def __init__(self, *, every: int = 1, **shape) -> None:
         super().__init__(**shape)
@@ -87,13 +88,17 @@ class Patchwise(Voxelwise):
         at = torch.cartesian_prod(*axes).to(image.device)
         slices = (at + self.shift(at)).view(len(image) * depth, *map(len, axes[2:]), 4)
         learning = self.training or torch.is_grad_enabled()
-        answer = self.each_by_itself if learning else folded(self).share
+        answer = self.each_by_itself if learning else self.to_predict().share
         found = torch.cat([some for one in slices for some in answer(volume, one)])
         logits = found.view(*(len(axis) for axis in axes), self.outputs).movedim(-1, 1)  # (B, K, D, H, W)
         if self.every > 1:
             logits = self.between(logits, height, width)
         logits = logits.reshape(len(image), self.outputs, *image.shape[2:])
         return Features({}, logits, {"stride1": logits}, logits)
+
+    def to_predict(self) -> Patchwise:
+        """A copy with norms folded away and weights laid out as the patches are, or each portion would copy them."""
+        return folded(self).to(memory_format=torch.channels_last)
 
     def each_by_itself(self, volume: Tensor, at: Grid) -> Iterator[Tensor]:
         """The voxels of a slice, row by row, a portion at a time."""
@@ -104,7 +109,9 @@ class Patchwise(Voxelwise):
         return self.each_by_itself(volume, at)
 
     def portions(self, at: Where) -> Iterator[Where]:
-        return iter([at]) if at.is_meta else iter(at.split(AT_ONCE.get(at.device.type, 512)))
+        if at.is_meta:
+            return iter([at])
+        return iter(at.split(self.a_thread * torch.get_num_threads() if at.device.type == "cpu" else AT_ONCE))
 
     def shift(self, at: Where) -> Tensor:
         return torch.tensor((0, *self.reach), device=at.device)

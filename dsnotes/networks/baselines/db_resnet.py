@@ -66,13 +66,13 @@ def central_intensities(patches: Tensor) -> Tensor:
 class DBResNet(Patchwise):
     """`width` is 32. Voxels should be cubes: resample first, or two of the three planes are squashed.
 
-    A voxel takes 133 million multiply-adds, and patches share none of them (`networks.voxelwise` says why): 1.09 · 10¹²
-    operations for a slice of 64 x 64. Two processors of `benchmarks/voxelwise.py` would not do them within two seconds
-    in float32 if every convolution went at their best rate; bfloat16 (`predict(..., amp=True)`) takes two thirds of the
-    time, every=2 a quarter.
+    A voxel takes 133 million multiply-adds, and patches share none of them (`networks.voxelwise` says why). A slice of
+    64 x 64 takes 4.7 s on the two processors of `benchmarks/results/voxelwise.md`, 2.5 s if every convolution went at
+    their best rate; bfloat16 (`predict(..., amp=True)`) takes two thirds of the time, every=2 a quarter.
     """
 
     reach = (SIDE // 2, SCALES[-1] // 2, SCALES[-1] // 2)
+    a_thread = 16  # their maps are twice as wide as the others' are
 
     def __init__(
         self, *, in_channels: int = 1, classes: int = 2, dims: int = 3, width: int = 32, every: int = 1

@@ -18,10 +18,9 @@ from dsnotes.networks.voxelwise import Patchwise, Where, beside, resized, sectio
 class MVDCNN(Patchwise):
     """`width` is 36, as CF-CNN's. Voxels should be cubes: resample first, or two of the three planes are squashed.
 
-    A voxel takes 103 million multiply-adds, and patches share none of them (`networks.voxelwise` says why): 0.84 · 10¹²
-    operations for a slice of 64 x 64. Two processors of `benchmarks/voxelwise.py` would not do them within two seconds
-    in float32 if every convolution went at their best rate; bfloat16 (`predict(..., amp=True)`) takes two thirds of the
-    time, every=2 a quarter.
+    A voxel takes 103 million multiply-adds, and patches share none of them (`networks.voxelwise` says why). A slice of
+    64 x 64 takes 3.4 s on the two processors of `benchmarks/results/voxelwise.md`, 1.9 s if every convolution went at
+    their best rate; bfloat16 (`predict(..., amp=True)`) takes two thirds of the time, every=2 a quarter.
     """
 
     reach = (WIDE // 2, WIDE // 2, WIDE // 2)
