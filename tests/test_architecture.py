@@ -148,6 +148,29 @@ def test_importing_dsnotes_loads_nothing():
     assert not {"torch", "numpy", *HEAVY} & set(loaded)
 
 
+FLAGS_OF_A_TENSOR = """
+import torch, dsnotes
+kept = torch.ones(2**24)
+inside = False
+for line in open("/proc/self/smaps"):
+    first, _, rest = line.partition(" ")
+    if "-" in first:
+        low, high = (int(end, 16) for end in first.split("-"))
+        inside = low <= kept.data_ptr() < high
+    elif inside and first == "VmFlags:":
+        print(rest)
+"""
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").is_dir(), reason="large pages are Linux's")
+@pytest.mark.parametrize(("wanted", "flagged"), [(None, True), ("0", False)])
+def test_importing_dsnotes_asks_for_large_pages_unless_told_otherwise(wanted, flagged, monkeypatch):
+    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
+    if wanted:
+        monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", wanted)
+    assert ("hg" in fresh(FLAGS_OF_A_TENSOR).split()) == flagged
+
+
 def test_every_public_name_is_there_and_loads_nothing_heavy():
     program = (
         "import dsnotes, sys\n"

@@ -22,6 +22,9 @@ from dsnotes.runs.source import RefusedError
 TRIES = 2  # a run that fails is tried once more
 WAIT = 1.0  # seconds between two looks at the workers
 PROGRESS = "progress.txt"
+# dask has its workers give freed memory back at once, and a kernel would do as its worker does: each layer's maps would
+# be asked of the system anew, which takes a training step twice as long (`benchmarks/pages.py`).
+TRIMMING = "MALLOC_TRIM_THRESHOLD_"
 
 
 @dataclass
@@ -131,6 +134,7 @@ def _drive(client: Any, plan: Plan, state: Sweep, out: str | os.PathLike, look: 
 
 def work(path: Path, values: dict, out: Path, timeout: float | int | None, home: Path) -> tuple[str, str, float]:
     """One run on a worker: its state, its error and its seconds."""
+    os.environ.pop(TRIMMING, None)
     try:
         found = run(path, values, out=out, timeout=timeout, started_from=home, tell=_noted(path, values, out))
     except BusyError as error:

@@ -16,6 +16,8 @@ import pytest
 from dsnotes.runs import cluster
 from dsnotes.runs.published import published
 from dsnotes.runs.recorded import read_json
+from dsnotes.runs.source import open_source
+from dsnotes.runs.sweep import TRIMMING, work
 from dsnotes.runs.tables import compare
 from dsnotes.runs.writing import as_csv
 
@@ -176,6 +178,16 @@ def test_real_workers_see_one_gpu_each(monkeypatch):
         client.wait_for_workers(2, timeout=PATIENCE)
         seen = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
     assert sorted(seen.values()) == ["2", "5"]
+
+
+def test_a_run_keeps_the_memory_that_a_worker_gives_back(tiny, tmp_path):
+    looks = f"\n# %%\nimport os\n\nassert {TRIMMING!r} not in os.environ\n"
+    tiny.write_text(tiny.read_text(encoding="utf-8") + looks, encoding="utf-8")
+    complete = open_source(tiny).check({})
+    with cluster.connected(1, None) as client:
+        assert client.run(lambda: TRIMMING in os.environ).popitem()[1], "else there is nothing to take away any more"
+        state, error, _ = client.submit(work, tiny, complete, tmp_path / "runs", None, tmp_path).result(PATIENCE)
+    assert (state, error) == ("done", "")
 
 
 def test_the_driver_is_asked_where_nobody_names_gpus(monkeypatch, tmp_path):
