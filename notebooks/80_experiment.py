@@ -157,7 +157,7 @@ Table(
 
 # %%
 if getattr(built.objective, "soft", 0):
-    radius = max(1, min(3, min(train[0].space) // 16))
+    radius = max(1, min(3, min(train[0].space[-2:]) // 16))
     train, val = (
         [
             replace(case, extras={**case.extras, "soft": soft_mask(case.image, trimap_from_mask(case.label, radius))})

@@ -96,7 +96,10 @@ def test_every_sweep_of_the_repository_can_be_run(path):
     assert found.table == path.stem.removesuffix("-phantom")
     known = systems()
     for values in found.runs:
-        assert set(values["options"]) <= set(known[values["system"]]["options"]), values["system"]
+        system = known[values["system"]]
+        assert set(values["options"]) <= set(system["options"]), values["system"]
+        axes = len(values["patch"][-system["dims"] :])
+        assert axes in (0, system["dims"]), f"{values['system']} looks at {system['dims']} axes"
     real = not path.stem.endswith("-phantom")
     assert real == any(values["data"].startswith("data/") for values in found.runs)
 
