@@ -82,7 +82,7 @@ def test_cases_are_phantoms_or_a_folders(tmp_path, monkeypatch):
     cases, names = cases_of("nodules", phantom_cases=3, size=(64, 64))
     assert len(cases) == 3
     assert names == {1: "nodule"}
-    assert cases_of("nodules", phantom_cases=1, size=(24, 32, 32))[0][0].space == (24, 32, 32)
+    assert cases_of("nodules", phantom_cases=1, size=(32, 48, 48))[0][0].space == (32, 48, 48)
     monkeypatch.setenv("DSNOTES_STARTED_FROM", str(tmp_path))
     with pytest.raises(ValueError, match=r"data='kidney' is neither a folder .*Did you mean the phantoms 'kidneys'\?"):
         cases_of("kidney")
