@@ -42,8 +42,10 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Any]:
 
 def _reached(scheduler: str) -> Any:
     from distributed import Client
+    from distributed.comm import resolve_address
 
     try:
+        resolve_address(scheduler)  # a client of an address that is none cannot be closed
         client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise RefusedError(

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dsnotes.runs.source import RefusedError
+
 Tell = Callable[[str], object]
 
 
@@ -24,6 +26,7 @@ def execute(
 ) -> tuple[Any, dict]:
     """The executed notebook, saved after every cell, and the kernel's account; a failed cell ends it, but not us."""
     import nbformat
+    from jupyter_client.kernelspec import NoSuchKernel
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NotebookExecutionManager
 
@@ -105,6 +108,11 @@ def execute(
         client.km.transport_encryption = "auto"
     try:
         client.execute(env=environment, cleanup_kc=False)
+    except NoSuchKernel as error:
+        raise RefusedError(
+            f"the notebook asks for a kernel {error.name!r}, which is not here; `jupyter kernelspec list` shows those "
+            f"that are, and its header may name python3"
+        ) from None
     finally:
         client.end()
         manager.notebook_complete()

@@ -73,6 +73,7 @@ def test_a_run_that_another_process_is_at_is_left_alone(tiny, tmp_path):
     ("code", "said"),
     [
         (errno.ENOSPC, "no space left for .*free some and run the same command again, it goes on"),
+        (errno.EPERM, "cannot be written to .*give a folder of yours by --out"),
         (errno.EACCES, "cannot be written to .*give a folder of yours by --out"),
     ],
 )
