@@ -100,7 +100,10 @@ def test_the_systems_are_listed_with_their_size(capsys):
     assert "48 × 192 × 192" in lines[2]
     assert "mss_unet" in lines[2]
     assert main(["systems", "--names"]) == 0
-    assert "msds-unet-gm" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("msds-unet-gm") for line in lines)
+    column = lines[0].index("tables")
+    assert {line[column - 1] for line in lines[1:] if len(line) > column} == {" "}
 
 
 def test_multiply_adds_are_counted_by_hand_for_one_convolution():
