@@ -11,6 +11,7 @@ from typing import Any
 
 from dsnotes.runs.source import RefusedError
 
+DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # Ctrl-C is for the driver, which ends its workers
 PATIENCE = 10.0  # seconds for a scheduler to answer
 
 
@@ -42,8 +43,10 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Any]:
 
 def _reached(scheduler: str) -> Any:
     from distributed import Client
+    from distributed.comm import resolve_address
 
     try:
+        resolve_address(scheduler)  # a client of an address that is none cannot be closed
         client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise RefusedError(
@@ -68,7 +71,7 @@ def _local(workers: int | None) -> Any:
     shared = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
     quiet = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # else two sweeps want one port
     own = [{"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {} for place in range(workers)]
-    alone = {"nthreads": 1, "memory_limit": 0, "silence_logs": logging.ERROR, **quiet}
+    alone = {"nthreads": 1, "memory_limit": 0, "silence_logs": logging.ERROR, "preload": [DEAF], **quiet}
     here = {"protocol": "tcp://", "host": "127.0.0.1", "port": 0, **quiet}
     return SpecCluster(
         workers={place: {"cls": Nanny, "options": {**alone, "env": shared | mine}} for place, mine in enumerate(own)},

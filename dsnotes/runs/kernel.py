@@ -4,10 +4,13 @@ of what the kernel used."""
 from __future__ import annotations
 
 import ast
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from dsnotes.runs.source import RefusedError
 
 Tell = Callable[[str], object]
 
@@ -23,6 +26,7 @@ def execute(
 ) -> tuple[Any, dict]:
     """The executed notebook, saved after every cell, and the kernel's account; a failed cell ends it, but not us."""
     import nbformat
+    from jupyter_client.kernelspec import NoSuchKernel
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NotebookExecutionManager
 
@@ -36,9 +40,11 @@ def execute(
 
     class Client(PapermillNotebookClient):
         at = 0
+        through = False
 
         def papermill_execute_cells(self) -> None:
             super().papermill_execute_cells()
+            self.through = True
             account.update(self.ask("__import__('dsnotes.runs.usage', fromlist=['usage']).usage()"))
 
         def ask(self, expression: str) -> dict:
@@ -53,6 +59,28 @@ def execute(
             return await super().async_execute_cell(cell, cell_index, **kwargs)
 
         execute_cell = _sync(async_execute_cell)
+
+        async def async_end(self) -> None:
+            """Told to end in the line of its cells, a kernel does so after the last of them. nbclient interrupts it and
+            tells it by another line, in one breath, and what ipykernel stumbles over then comes to the terminal."""
+            left = asyncio.all_tasks() - {asyncio.current_task()}  # Ctrl-C ends the waiting, not what was waited for
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            if self.km is None:  # the kernel did not come up, and nbclient has tidied up
+                return
+            if not self.at:  # Ctrl-C as it came up; its half-made channels go with this process, closing them may hang
+                if self.km.has_kernel:
+                    await self.km.shutdown_kernel(now=True)
+                return
+            if await self.km.is_alive():
+                if not self.through:
+                    await self.km.interrupt_kernel()
+                self.kc.shell_channel.send(self.kc.session.msg("shutdown_request", {"restart": False}))
+                await self.km.finish_shutdown()
+            await self._async_cleanup_kernel()
+
+        end = _sync(async_end)
 
         def process_message(self, message, *rest, **kwargs):
             content = message.get("content", {})
@@ -79,8 +107,14 @@ def execute(
     if hasattr(client.km, "transport_encryption"):  # else ipykernel warns of it in every run
         client.km.transport_encryption = "auto"
     try:
-        client.execute(env=environment)
+        client.execute(env=environment, cleanup_kc=False)
+    except NoSuchKernel as error:
+        raise RefusedError(
+            f"the notebook asks for a kernel {error.name!r}, which is not here; `jupyter kernelspec list` shows those "
+            f"that are, and its header may name python3"
+        ) from None
     finally:
+        client.end()
         manager.notebook_complete()
     return manager.nb, account
 

@@ -10,6 +10,7 @@ runs/80_experiment-3f2a9c1d8e4b/
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import subprocess
@@ -29,6 +30,7 @@ from dsnotes.runs.source import RefusedError, Source, open_source
 RESULT, FAILURE = "result.json", "failure.json"
 RUNNING, EXECUTED, FAILED = "running.ipynb", "notebook.ipynb", "failed.ipynb"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
 class FailedError(RuntimeError):
@@ -62,8 +64,10 @@ def run(
     """
     source = open_source(notebook)
     values = source.check(parameters or {})
-    if timeout is not None and timeout <= 0:
-        raise RefusedError(f"timeout={timeout} leaves no time; give seconds, such as timeout=3600, or leave it out")
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise RefusedError(
+            f"timeout={timeout} is no time to end after; give seconds, such as timeout=3600, or leave it out"
+        )
     folder = folder_of(source, values, out)
     if (done := finished(folder)) is not None:
         return Run(folder, done, fresh=False)
@@ -84,7 +88,7 @@ def run(
                 f"no space left for {folder} ({error.strerror}): free some and run the same command again, it goes on "
                 f"from what is kept"
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in CLOSED:
             raise RefusedError(
                 f"{out} cannot be written to ({error.strerror}); give a folder of yours by --out"
             ) from error

@@ -41,24 +41,24 @@ def open_plan(path: str | os.PathLike, given: Mapping[str, str] | None = None) -
     path = Path(path)
     content = _content(path)
     source = open_source(path.parent / content["notebook"])
-    shared = {**content.get("parameters", {}), **source.read(given or {})}
-    entries = content.get("list") or ([{}] if "table" not in content else rows_of(content["table"], path))
+    shared, typed = content.get("parameters", {}), source.read(given or {})
+    entries = content.get("list", [{}])
+    if "table" in content and "list" not in content:
+        entries = rows_of(content["table"], path)
     grid = content.get("grid", {})
     runs: dict[str, dict] = {}
     for entry in entries:
         if not isinstance(entry, dict):
             raise RefusedError(f"{path}: {entry!r} in 'list' is no set of parameters; write - {{system: mss-unet}}")
         for combination in itertools.product(*(grid[name] for name in grid)):
-            mine = {**shared, **entry, **dict(zip(grid, combination, strict=True))}
-            if given:
-                mine |= source.read(given)
+            mine = {**shared, **entry, **dict(zip(grid, combination, strict=True)), **typed}
             try:
-                values = source.check(mine)
+                values = source.check({str(name): value for name, value in mine.items()})
             except RefusedError as error:
                 raise RefusedError(f"{path}: {error}") from None
             runs.setdefault(source.identity(values), values)
     if not runs:
-        raise RefusedError(f"{path} asks for no run; an empty list under 'grid' leaves none")
+        raise RefusedError(f"{path} asks for no run; an empty 'list', or an empty list under 'grid', leaves none")
     return Plan(path, source, content.get("table"), tuple(runs.values()), content.get("timeout"))
 
 
@@ -82,7 +82,7 @@ def _content(path: Path) -> dict:
         near = difflib.get_close_matches(path.name, beside, n=1)
         hint = f"; did you mean {path.parent / near[0]}?" if near else ""
         raise RefusedError(f"the sweep {path} cannot be read ({error.strerror}){hint}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RefusedError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise RefusedError(f"{path} holds no keys; it needs at least notebook: … and parameters: … or list: …")

@@ -48,13 +48,15 @@ def listing(table: str | None = None, *, count: bool = True) -> Iterator[str]:
             raise RefusedError(str(error)) from None
         names = []  # a table of datasets
     wide = max(map(len, [*names, *unfilled]))
+    papers = {name: ", ".join(papers_of(name)) for name in names}
+    broad = max(map(len, ["papers", *papers.values()]))
     sizes = f"{'parameters':>13} {'G mult-adds':>11}  {'of an image of':16}" if count else ""
-    yield f"{'system':{wide}} {sizes} {'papers':24} tables"
+    yield f"{'system':{wide}} {sizes} {'papers':{broad}} tables"
     for name in names:
         columns = ""
         if count:
             parameters, madds, space = size(name)
             columns = f"{parameters:13,} {madds / 1e9:11,.1f}  {' × '.join(map(str, space)):16}"
-        yield f"{name:{wide}} {columns} {', '.join(papers_of(name)):24} {', '.join(recipes()[name].tables)}".rstrip()
+        yield f"{name:{wide}} {columns} {papers[name]:{broad}} {', '.join(recipes()[name].tables)}".rstrip()
     for row, why in unfilled.items():
         yield f"{row:{wide}} no system: {why}"

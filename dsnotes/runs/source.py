@@ -59,6 +59,12 @@ class Source:
             one = self.parameter(name)
             if not fits(value, one.kind):
                 raise RefusedError(self._wrong_type(one, repr(value), type(value).__name__))
+            try:
+                json.dumps(value, sort_keys=True)
+            except TypeError as error:
+                raise RefusedError(
+                    f"{one.name}={value!r} cannot be kept ({error}); give numbers, text, lists and dicts"
+                ) from None
             values[name] = convert(value, one.kind)
         return values
 
@@ -128,7 +134,7 @@ def open_source(path: str | os.PathLike) -> Source:
         raise RefusedError(f"there is no notebook {path}" + "".join(near))
     if path.suffix == ".ipynb":
         try:
-            notebook = json.loads(path.read_text(encoding="utf-8"))
+            notebook = json.loads(_text(path))
             cells, metadata = notebook["cells"], notebook["metadata"]
         except (ValueError, KeyError, TypeError) as error:
             raise RefusedError(
@@ -137,7 +143,7 @@ def open_source(path: str | os.PathLike) -> Source:
     elif path.suffix == ".py":
         import jupytext
 
-        notebook = json.loads(jupytext.writes(jupytext.read(path), fmt="ipynb"))
+        notebook = json.loads(jupytext.writes(jupytext.reads(_text(path), fmt="py"), fmt="ipynb"))
         cells, metadata = notebook["cells"], notebook["metadata"]
     else:
         raise RefusedError(f"{path} is neither .ipynb nor .py; give one member of a notebook's pair")
@@ -153,6 +159,13 @@ def open_source(path: str | os.PathLike) -> Source:
     place = tagged[0] if tagged else None
     found = {} if place is None else _parameters(cells[place]["source"], path)
     return Source(path, notebook, found, place)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RefusedError(f"{path} cannot be read ({error}); it must be yours to read, and text in UTF-8") from None
 
 
 def _parameters(code: str, path: Path) -> dict[str, Parameter]:

@@ -174,6 +174,6 @@ def _latex_cell(cell: Cell | None) -> str:
 
 
 def _escaped(words: str) -> str:
-    for sign in ("_", "%", "&", "#"):
-        words = words.replace(sign, f"\\{sign}")
-    return words.replace("±", r"$\pm$")
+    spelt = {sign: f"\\{sign}" for sign in "_%&#${}"}
+    spelt |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+    return "".join(spelt.get(letter, letter) for letter in words)

@@ -44,7 +44,11 @@ def test_a_failed_run_shows_its_traceback_and_where_it_is_kept(tiny, capsys):
         (["run", "tiny.py", "-p", "sede=1"], "has no parameter 'sede'; the nearest is seed: int = 0  # moves"),
         (["run", "tiny.py", "-p", "smoke=false"], "smoke=false is text, but smoke is bool"),
         (["run", "tiny.py", "-p", "seed"], "'seed' is no name=value; write for instance epochs=20"),
-        (["run", "tiny.py", "--timeout", "-1"], "timeout=-1.0 leaves no time"),
+        (["run", "tiny.py", "--timeout", "-1"], "timeout=-1.0 is no time to end after; give seconds"),
+        (["run", "tiny.py", "--timeout", "nan"], "timeout=nan is no time to end after; give seconds"),
+        (["run", "tiny.py", "--timeout", "inf"], "timeout=inf is no time to end after; give seconds"),
+        (["run", "julia.py"], "asks for a kernel 'julia', which is not here; `jupyter kernelspec list` shows"),
+        (["sweep", "good.yml", "--scheduler", "foo://x"], "no scheduler answers at foo://x (unknown address scheme"),
         (["run", "tinny.py"], "did you mean tiny.py?"),
         (["sweep", "some.yml"], "there is no key 'gird'; the nearest is 'grid'"),
         (["sweep", "good.yml", "--scheduler", "nowhere"], "no scheduler answers at nowhere"),
@@ -58,6 +62,8 @@ def test_a_failed_run_shows_its_traceback_and_where_it_is_kept(tiny, capsys):
 def test_what_cannot_be_is_one_line_and_exit_code_2(tiny, capsys, words, said, monkeypatch):
     tiny.with_name("some.yml").write_text("notebook: tiny.py\ngird: {}\n", encoding="utf-8")
     tiny.with_name("good.yml").write_text("notebook: tiny.py\n", encoding="utf-8")
+    other = tiny.read_text(encoding="utf-8").replace("name: python3", "name: julia")
+    tiny.with_name("julia.py").write_text(other, encoding="utf-8")
     monkeypatch.setattr("dsnotes.runs.cluster.PATIENCE", 0.5)
     assert main(words) == 2
     told = capsys.readouterr()
@@ -94,7 +100,10 @@ def test_the_systems_are_listed_with_their_size(capsys):
     assert "48 × 192 × 192" in lines[2]
     assert "mss_unet" in lines[2]
     assert main(["systems", "--names"]) == 0
-    assert "msds-unet-gm" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("msds-unet-gm") for line in lines)
+    column = lines[0].index("tables")
+    assert {line[column - 1] for line in lines[1:] if len(line) > column} == {" "}
 
 
 def test_multiply_adds_are_counted_by_hand_for_one_convolution():

@@ -5,8 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 
 from dsnotes import runs
@@ -69,6 +73,7 @@ def test_a_run_that_another_process_is_at_is_left_alone(tiny, tmp_path):
     ("code", "said"),
     [
         (errno.ENOSPC, "no space left for .*free some and run the same command again, it goes on"),
+        (errno.EPERM, "cannot be written to .*give a folder of yours by --out"),
         (errno.EACCES, "cannot be written to .*give a folder of yours by --out"),
     ],
 )
@@ -169,3 +174,67 @@ def test_the_commit_is_kept_with_a_mark_where_files_were_changed(tmp_path):
 )
 def test_the_line_beside_the_clock_is_what_was_said_last(text, said):
     assert last_line(text) == said
+
+
+RESTS_IN_ITS_LAST_ANSWER = """
+kernel = get_ipython().kernel
+answer = kernel.shell_handlers["kernel_info_request"]
+
+
+async def slowly(*message):
+    await answer(*message)
+    time.sleep(0.5)
+
+
+kernel.shell_handlers["kernel_info_request"] = slowly
+"""
+
+
+def test_a_kernel_that_is_through_goes_without_a_word(tiny, tmp_path, capfd):
+    """However slow the machine: interrupted as it answers, ipykernel would call it an error, at the terminal."""
+    tiny.write_text(tiny.read_text(encoding="utf-8") + RESTS_IN_ITS_LAST_ANSWER, encoding="utf-8")
+    assert runs.run(tiny, out=tmp_path).fresh
+    assert "IPKernelApp" not in capfd.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is a signal on Unix")
+def test_ctrl_c_ends_the_kernel_before_the_command_ends(tiny, tmp_path):
+    """Nothing is left running, and nothing but one line is said."""
+    tiny.write_text(tiny.read_text(encoding="utf-8").replace('print("waiting")', 'open("waiting", "w").close()'))
+    command = [sys.executable, "-m", "dsnotes", "run", str(tiny), "-p", "wait=60"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "waiting").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        kernels = psutil.Process(process.pid).children()
+        process.send_signal(signal.SIGINT)
+        said = [line for line in process.stderr.read().splitlines() if line and "  cell 1/" not in line]
+    assert process.returncode == 130
+    assert said == ["dsnotes run: stopped; the same command goes on from what is kept"]
+    assert len(kernels) == 1
+    assert not kernels[0].is_running()
+
+
+STOPPED_AS_IT_COMES_UP = """
+import sys
+
+import psutil
+from jupyter_client.asynchronous import AsyncKernelClient
+
+from dsnotes.cli import main
+
+
+async def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+AsyncKernelClient.wait_for_ready = interrupted
+print(main(["run", sys.argv[1]]), psutil.Process().children())
+"""
+
+
+def test_ctrl_c_as_the_kernel_comes_up_leaves_none(tiny, tmp_path):
+    command = [sys.executable, "-c", STOPPED_AS_IT_COMES_UP, str(tiny)]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert said.stdout == "130 []\n"
+    assert said.stderr.strip() == "dsnotes run: stopped; the same command goes on from what is kept"

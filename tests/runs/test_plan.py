@@ -65,6 +65,9 @@ def test_a_table_is_a_run_for_each_row_that_a_system_fills(plan):
         ("notebook: tiny.py\nlist: [mss-unet]", r"'mss-unet' in 'list' is no set of parameters; write - \{system:"),
         ("notebook: tiny.py\ngrid: {seed: 3}", r"grid: seed: 3 is no list; write seed: \[3\]"),
         ("notebook: tiny.py\ngrid: {seed: []}", "asks for no run"),
+        ("notebook: tiny.py\nlist: []", "asks for no run; an empty 'list'"),
+        ("notebook: tiny.py\nparameters: {1: 3}", "has no parameter '1'; its parameters"),
+        ("notebook: tiny.py\nparameters: {options: {day: 2026-01-01}}", "cannot be kept .*date"),
         ("notebook: tiny.py\nparameters: {sede: 3}", r"no parameter 'sede'; the nearest is seed: int"),
         ("notebook: tiny.py\nparameters: {smoke: 'false'}", "smoke='false' is str, but smoke is bool"),
         ("notebook: tiny.py\ntable: mss-22", r"no paper has a table 'mss-22'; the nearest are mss-2"),
@@ -77,6 +80,12 @@ def test_a_file_that_is_wrong_is_refused_in_one_line(plan, text, said):
     with pytest.raises(RefusedError, match=said) as caught:
         plan(text)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_refused(tiny):
+    tiny.with_name("some.yml").write_bytes("# naïve".encode("latin-1"))
+    with pytest.raises(RefusedError, match="is no YAML: 'utf-8' codec can't decode"):
+        open_plan(tiny.with_name("some.yml"))
 
 
 def test_a_file_that_is_not_there_is_refused_with_the_nearest(tiny):

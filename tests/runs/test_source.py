@@ -113,6 +113,10 @@ def test_what_is_given_is_assigned_behind_the_defaults(tiny):
         ({"xyzzy": 1}, r"no parameter 'xyzzy'; its parameters: system, data, options"),
         ({"smoke": "false"}, r"smoke='false' is str, but smoke is bool \(changes nothing\); write smoke=False"),
         ({"seed": 1.5}, r"seed=1.5 is float, but seed is int \(moves every figure a little\); write seed=0"),
+        (
+            {"options": {"a": {1}}},
+            r"options=\{'a': \{1\}\} cannot be kept \(.*set.*\); give numbers, text, lists and dicts",
+        ),
         ({"patch": [1.5]}, r"patch=\[1.5\] is list, but patch is list\[int\] \| None"),
     ],
 )
@@ -146,6 +150,10 @@ def test_what_is_no_notebook_is_refused(tiny):
     broken.write_text("[]", encoding="utf-8")
     with pytest.raises(RefusedError, match="is no notebook .* give the .py beside it"):
         open_source(broken)
+    for kind in (".py", ".ipynb"):
+        tiny.with_suffix(kind).write_bytes("# naïve".encode("latin-1"))
+        with pytest.raises(RefusedError, match=r"tiny.*cannot be read \('utf-8' codec .*\); .* text in UTF-8"):
+            open_source(tiny.with_suffix(kind))
     broken.write_text('{"cells": [], "metadata": {}}', encoding="utf-8")
     with pytest.raises(RefusedError, match="names no kernel; copy the '# ---' header"):
         open_source(broken)

@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dsnotes.runs import cluster
@@ -25,11 +26,11 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="kill -9 needs Unix")
 PATIENCE = 300.0  # seconds, for a machine with other things to do
 
 
-def dsnotes(*words: object, cwd: Path) -> subprocess.Popen:
+def dsnotes(*words: object, cwd: Path, **how: object) -> subprocess.Popen:
     """What it says goes to a file: a pipe would stay open as long as any of its workers."""
     log = tempfile.NamedTemporaryFile("w+", dir=cwd, suffix=".log", delete=False)  # noqa: SIM115
     command = [sys.executable, "-m", "dsnotes", *map(str, words)]
-    process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=subprocess.STDOUT, **how)
     process.log = Path(log.name)
     log.close()
     return process
@@ -89,6 +90,21 @@ def test_a_driver_that_is_killed_leaves_nothing_running_and_the_next_goes_on(tin
     assert {name: at for name, at in done(out).items() if name in before} == before, "a run was done again"
     assert executions(out) <= 6 + 2, "more than the two in flight were lost"
     assert as_csv(compare("mss-2", out)) == expected(result)
+
+
+def test_ctrl_c_is_said_without_a_traceback_and_nothing_is_left_running(tiny, tmp_path):
+    """A terminal sends it to the driver and to its workers."""
+    out = tmp_path / "out"
+    words = ["sweep", write_sweep(tiny), "--workers", 1, "-p", "wait=60", "--out", out]
+    driver = dsnotes(*words, cwd=tmp_path, start_new_session=True)
+    until(lambda: list(out.glob("*/progress.txt")), "a run")
+    descendants = psutil.Process(driver.pid).children(recursive=True)
+    os.killpg(driver.pid, signal.SIGINT)
+    said = finish(driver)
+    assert driver.returncode == 130
+    assert said.strip().startswith("dsnotes sweep: stopped; the same command goes on from what is kept")
+    assert "Traceback" not in said
+    until(lambda: not any(one.is_running() for one in descendants), "an end")
 
 
 def test_a_worker_and_a_driver_of_a_real_cluster_are_killed(tiny, result, tmp_path):

@@ -208,3 +208,10 @@ def test_the_tables_are_found_by_looking():
         assert not paper.table.runs or set(paper.table.runs) & set(paper.table.rows), name
         assert {c.removeprefix("± ") for c in paper.table.metrics} <= set(paper.table.columns), name
         assert paper.table.starred is None or paper.table.starred in paper.table.rows, name
+
+
+def test_latex_gets_no_sign_of_its_own_from_a_name():
+    from dsnotes.runs.writing import _escaped
+
+    assert _escaped("a_b 5% {x}$ ± ~^") == r"a\_b 5\% \{x\}\$ $\pm$ \textasciitilde{}\textasciicircum{}"
+    assert _escaped("\\") == r"\textbackslash{}"
