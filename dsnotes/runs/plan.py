@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,14 +43,14 @@ def open_plan(path: str | os.PathLike, given: Mapping[str, str] | None = None) -
     content = _content(path)
     source = open_source(path.parent / content["notebook"])
     shared, typed = content.get("parameters", {}), source.read(given or {})
-    entries = content.get("list", [{}])
-    if "table" in content and "list" not in content:
-        entries = rows_of(content["table"], path)
-    grid = content.get("grid", {})
+    rows = rows_of(content["table"], path) if "table" in content else [{}]
+    entries, grid = content.get("list", rows), content.get("grid", {})
     runs: dict[str, dict] = {}
     for entry in entries:
         if not isinstance(entry, dict):
             raise RefusedError(f"{path}: {entry!r} in 'list' is no set of parameters; write - {{system: mss-unet}}")
+        if twice := [str(name) for name in entry if name in grid]:
+            raise RefusedError(f"{path}: 'list' and 'grid' both give {', '.join(twice)}; leave it to one of them")
         for combination in itertools.product(*(grid[name] for name in grid)):
             mine = {**shared, **entry, **dict(zip(grid, combination, strict=True)), **typed}
             try:
@@ -94,6 +95,8 @@ def _content(path: Path) -> dict:
         if not isinstance(value, KEYS[key]) or isinstance(value, bool):
             kind = KEYS[key][-1] if isinstance(KEYS[key], tuple) else KEYS[key]
             raise RefusedError(f"{path}: {key}: {value!r} is {type(value).__name__}, but must be a {kind.__name__}")
+    if not 0 < content.get("timeout", 1) < math.inf:
+        raise RefusedError(f"{path}: timeout: {content['timeout']} leaves no time; give seconds, such as 3600")
     if "notebook" not in content:
         raise RefusedError(f"{path} names no notebook; add for instance notebook: ../notebooks/80_experiment.py")
     for name, values in content.get("grid", {}).items():
