@@ -74,12 +74,12 @@ assert error[edge].mean() > 0.1
 # %% [markdown]
 # ## 2. The Laplacian by hand
 #
-# Matting supposes that in every small window the share is a straight-line function of the grey value: $\alpha \approx a
-# I + b$. Choose the best $a$ and $b$ in each 3 × 3 window, with a small penalty $\epsilon a^2$ on steep lines. What
-# remains of the error is a quadratic energy $\alpha^\top L \alpha$, to which each window $w$, with the mean $\mu_w$ and
-# the variance $\sigma_w^2$ of its grey values, contributes
+# Matting supposes that in every small window the share is a straight-line function of the grey value:
+# $\alpha \approx a I + b$. Choose the best $a$ and $b$ in each 3 × 3 window, with a small penalty $\epsilon a^2$ on
+# steep lines. What remains of the error is a quadratic energy $\alpha^\top L \alpha$, to which each window $w$, with
+# the mean $\mu_w$ and the variance $\sigma_w^2$ of its grey values, contributes
 #
-# $$L_{ij} \mathrel{+}= \delta_{ij} - \tfrac19\Big(1 + \frac{(I_i-\mu_w)(I_j-\mu_w)}{\sigma_w^2 + \epsilon/9}\Big).$$
+# $$L_{ij} \mathrel{+}= \delta_{ij} - \tfrac19\Big(1 + \frac{(I_i-\mu_w)(I_j-\mu_w)}{\sigma_w^2 + \epsilon/9}\Big)$$
 #
 # for every two of its pixels $i$ and $j$ ($\delta_{ij}$ is 1 where they are the same, else 0). A 6 × 6 image has
 # sixteen windows, and the whole of it fits in nine lines.
