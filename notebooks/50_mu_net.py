@@ -118,9 +118,9 @@ assert not twice_best([0.29, 0.35])
 # the mask, shown as an image; $S_i$ and $R_i$ are the features at level $i$. With $L_{BD}$ = cross-entropy / 2 + 1 −
 # Dice, the hybrid's loss is
 #
-# $\alpha L_{BD}(S(X), G) + \beta L_{BD}(S(G), G) + a\,\mathrm{BCE}(R(G), G) + b\,\mathrm{BCE}(R(X), X)$ $+ L_{BD}(S(X),
-# S(G)) + L_{BD}(S(X), R(G))$ $+ \lambda \sum_i \mathrm{MSE}(S_i(X), S_i(G)) + \eta \sum_i \mathrm{MSE}(S_i(X),
-# R_i(G))$.
+# $\alpha L_{BD}(S(X), G) + \beta L_{BD}(S(G), G) + a\,\mathrm{BCE}(R(G), G) + b\,\mathrm{BCE}(R(X), X)$
+# $+ L_{BD}(S(X), S(G)) + L_{BD}(S(X), R(G))$
+# $+ \lambda \sum_i \mathrm{MSE}(S_i(X), S_i(G)) + \eta \sum_i \mathrm{MSE}(S_i(X), R_i(G))$.
 #
 # In the fourth term $X$ is scaled to 0 … 1, as a cross-entropy needs. The printed equations have slips, such as the
 # logarithm on the wrong argument; this is what the paper's text describes. What the mask's pass gives is treated as a
@@ -252,8 +252,9 @@ assert all(kept)
 # ## 5. An encoder turned round
 #
 # $R$ is built from the encoder's kernels: where the encoder convolves with $w$, $R$ convolves *transposed* with the
-# same $w$. A transposed convolution is the adjoint, $\langle \mathrm{conv}(u), v \rangle = \langle u,
-# \mathrm{conv}^T(v) \rangle$: it is the backward pass of the convolution, not its inverse.
+# same $w$. A transposed convolution is the adjoint,
+# $\langle \mathrm{conv}(u), v \rangle = \langle u, \mathrm{conv}^T(v) \rangle$: it is the backward pass of the
+# convolution, not its inverse.
 
 # %%
 tied, kernel = system.network.heads["tied"], system.network.backbone.encoder[2][0][0].weight
