@@ -537,21 +537,23 @@ for whose, gaps in below.items():
 # - **Shown:** cross-entropy against grey values has a floor, and the reported term goes without it. MSC sees two pixels
 #   of its level further than KCM, and less far than the deepest map. Gradients accumulated over two halves of a batch
 #   equal those of the whole batch only without batch normalisation.
-# - **What comes back from 1/16:** what all patients share, as finely as it was learned; of a patient's own, the coarser
-#   waves; of a change within a tumour, about an eighth. A decoder that restores the image need not know the tumour,
-#   and at 10 : 1 the encoder hardly hears it.
+# - **What comes back from 1/16:** what all patients share, as finely as it was learned; of what is a patient's own, the
+#   coarser waves; of a change within a tumour, about an eighth. A decoder that restores the image need not know the
+#   tumour, and at 10 : 1 the encoder hardly hears it.
 # - **Not what the paper says:** by its own table the full system improves all three figures over two of the four
-#   others. The best Dice is its control's, although that has 27 weights where the module has 35.
-# - **The scales, or the width?** Neither, on our phantoms. In the run this was written after, the five U-Nets had a
-#   mean Dice between .83 and .84 (FCN .57): the full system .031 *below* the plain U-Net with one seed, .009 and .004
-#   above with the others, and .001 to .012 below the control of equal size with each. The one difference with a small
-#   p and no change of sign is a sensitivity .016 *lower* than that control's. What a restoration decoder and several
-#   scales may do for a harder organ, longer training and 283 patients is the paper's question; `dsms_unet.SETTINGS`
-#   asks it.
+#   others. The best Dice is its control's, although that has 27 weights where the module has 35. And the printed mean
+#   Dice lies .06 to .07 below its bound, ours .004 to .007: that takes cases that differ far more than ours, or another
+#   way of averaging, and the paper does not say which.
+# - **The scales, or the width?** Neither, on our phantoms. In the run from which these numbers are, the five U-Nets had
+#   a mean Dice between .83 and .84 (FCN .57): the full system was .031 *below* the plain U-Net with one seed, .009 and
+#   .004 above it with the others, and .001 to .012 below the control of equal size with each. Apart from those to FCN,
+#   the one difference with a small p and the same sign in every seed is a sensitivity .016 *lower* than that control's.
+#   What a restoration decoder and several scales may do for a harder organ, longer training and 283 patients is the
+#   paper's question; `dsms_unet.SETTINGS` holds the settings for it.
 #
 # ## Exercises
 #
-# 1. Train with `restoration` weighed as much as the mask: `dsnotes.build("dsmsc-unet", ratio=1.0, width=8)`. Which
-#    frequencies return that did not? Does the segmentation pay for it?
-# 2. Restore by `loss="l1"` instead of cross-entropy. Look at the edges: which loss would you give to a radiologist, and
-#    does the segmentation notice?
+# 1. Give the restoration the same weight as the mask: `dsnotes.build("dsmsc-unet", ratio=1.0, width=8)`. Which
+#    frequencies return that did not before? Does the segmentation suffer?
+# 2. Restore with `loss="l1"` instead of cross-entropy. Look at the edges: which restoration would you give to a
+#    radiologist, and does the segmentation notice?
