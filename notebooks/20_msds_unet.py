@@ -161,7 +161,7 @@ print(f"sigmoid(0) = {torch.tensor(0.0).sigmoid():.3f}, sigmoid(1) = {torch.tens
 # ## 3. Training
 #
 # A voxel of tumour drawn at random, to be the middle of a patch, nearly always lies in a large tumour. So that the
-# network meets small ones too, it is trained on a block round each tumour besides the whole chests.
+# network meets small ones too, it is trained on a block round each tumour as well as on the whole chests.
 
 # %%
 voxels = {}
