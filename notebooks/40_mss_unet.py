@@ -115,8 +115,8 @@ assert pull[0.05] > pull[0.2] < pull[0.95]
 # %% [markdown]
 # So a harder class gets the larger pull only below a Dice of about one half. Above it the pull grows again, and a
 # kidney at 0.95 pulls harder than a tumour at 0.2. This is the other half of what the paper says: once the prediction
-# is good, the loss "will decline dramatically". At a perfect answer the slope is even infinite; the library stops just
-# before.
+# is good, the loss should "decline dramatically". At a perfect answer the slope is even infinite; the library stops
+# just before.
 
 # %%
 perfect = torch.zeros(1, 2, 8, 8)
@@ -242,9 +242,9 @@ dsnotes.show(test[worst], prediction=predictions[worst], names=names, title="the
 # %% [markdown]
 # ## 6. Which of the two ideas does the work?
 #
-# We train the same network four times: with neither idea (cross-entropy and Dice on the output, the paper's *classic 3D
-# U-Net*), with each alone, and with both. Data and number of steps are the same, and there are several seeds, because
-# one run proves little.
+# We train the same network four times: with neither idea (cross-entropy and Dice on the output, which is how we read
+# the paper's *classic 3D U-Net*), with each alone, and with both. Data and number of steps are the same, and there are
+# several seeds, because one run proves little.
 
 # %%
 corners = {"neither": (), "multi-scale": ("multi-scale",), "exp-log": ("exponential-log",), "both": mss_unet.STRATEGIES}
