@@ -128,7 +128,7 @@ assert not twice_best([0.29, 0.35])
 #
 # The paper searched the weights for each dataset on a grid of 1 … 10 (Fig. 5); here `weights` is a parameter. Its
 # default is what the paper found for the spleen, an organ in CT like ours, but with $\lambda = \eta = 1$, the lowest
-# value of that grid: with the printed 8 and 6 next to nothing is learned in the time we have. Section 7 trains both.
+# value of that grid: with the printed 8 and 6 little is learned in the time we have. Section 7 trains both.
 
 # %%
 greek = {"output": "α", "mask": "β", "restored_mask": "a", "restored_image": "b"} | {
@@ -312,8 +312,9 @@ Table(
 )
 
 # %% [markdown]
-# With first weights the restored mask and the restored image are among the loudest; after training it is the output,
-# and they are much quieter. So there is a short way, and it is used while the encoder knows least.
+# With first weights the restored mask and the restored image have the largest gradients; after training it is the
+# output, and theirs are less than a quarter of its. So there is a short way, and it is used while the encoder knows
+# least.
 #
 # ## 6. Similar, but not identical?
 #
@@ -363,9 +364,10 @@ for state in states:
     print(f"{state:20}", ", ".join(f"{what} {mean(state, what):.2f}" for what in similarity[state, "stride1"]))
 
 # %% [markdown]
-# With first weights nothing is like anything, although both passes go through the same number of convolutions: it is
-# training, not equal depth, that makes meanings equal. And much of it comes without µ-Net: at the deep levels a U-Net
-# that never saw a mask reads one much as it reads an image. The hybrid's training brings both labels closer still.
+# With first weights hardly anything in the decoder is alike, although both passes go through the same number of
+# convolutions: it is training, not equal depth, that makes meanings equal. And much of it comes without µ-Net: at the
+# two deepest levels a U-Net that never saw a mask reads one much as it reads an image. On average over the levels the
+# hybrid's training brings both labels closer still.
 
 # %%
 if not smoke:
@@ -562,15 +564,16 @@ print("avg.m:", ", ".join(f"{name} {x:.3f}" for name, x in average.items()))
 #   kept statistics; what is deployed is the plain U-Net, bit for bit. With $\varepsilon = 1$ a network that marks
 #   nothing scores about a quarter, and the rule "2 × best epoch" may end a run on that.
 # - **The semantic difference:** with training the image's features grew more like the mask's features than like the
-#   small mask. But the equal number of convolutions did not bring that about: with first weights nothing was alike.
-# - **Not shown, with three seeds of 15 epochs on phantoms:** that pseudo-labels help. Plain U-Net had the best mean
-#   Dice (.85; the hybrid .82). The hybrid is ahead of U-Net-Auto and of µ-Net-Seg, but every row's seeds lie further
-#   apart than most rows do. Without its feature terms ($\lambda = \eta = 0$) the hybrid was .05 *better* than with
+#   small mask. But the equal number of convolutions did not bring that about: with first weights hardly anything was
+#   alike.
+# - **Not shown, with three seeds of 15 epochs on phantoms:** that pseudo-labels help. Of the rows of Table 4, plain
+#   U-Net had the best mean Dice (.85; the hybrid .82). The hybrid's difference to every other row of that table changes
+#   its sign from seed to seed. Without its feature terms ($\lambda = \eta = 0$) the hybrid was .05 *better* than with
 #   them; with the weights printed for the spleen it marked next to nothing in two of three seeds.
-# - **Not what the paper says:** by its own Table 5 the hybrid needs fewer epochs than U-Net on all four datasets, and
-#   less time on one. Ours needed fewer epochs in none of three seeds; an epoch cost 2.9 of U-Net's, as in print. It is
-#   efficient against other deeply supervised networks, not against none.
-# - **The rule and the silence of section 2 meet:** one U-Net-Auto was ended in epoch 7 with epoch 1 as its best.
+# - **Not what the paper says:** by its own Table 5 the hybrid needs fewer epochs than U-Net on all four datasets, but
+#   less time on only one. Ours needed fewer epochs in none of three seeds, and an epoch cost almost three times
+#   U-Net's, as in the paper. It may be efficient beside other deeply supervised networks, but not beside a plain one.
+# - **The rule and the silence of section 2 meet:** one U-Net-Auto was stopped in epoch 7 with epoch 1 as its best.
 # - **Open:** all of this at the end of a training of hours, with 64 to 1024 channels; `mu_net.SETTINGS` holds the
 #   settings for it.
 #
