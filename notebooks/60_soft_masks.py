@@ -193,7 +193,8 @@ for name, errors in in_band.items():
 assert in_band["matted"].mean() < in_band["blurred"].mean() < in_band["binary"].mean()
 
 # %% [markdown]
-# The matted label is nearest for every kind of nodule, but over the blur it gains least with the spiculated ones.
+# On average the matted label is nearest for every kind of nodule. Over the blur it gains most with the solid ones, and
+# clearly less with the other three.
 #
 # Two numbers are left to choose: the width of the band, and ε, which holds back steep lines. The right ε depends on the
 # noise: with too small an ε the soft mask follows the noise, with too large an ε it ignores the image. So we try
