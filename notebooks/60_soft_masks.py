@@ -196,9 +196,10 @@ assert in_band["matted"].mean() < in_band["blurred"].mean() < in_band["binary"].
 # On average the matted label is nearest for every kind of nodule. Over the blur it gains most with the solid ones, and
 # clearly less with the other three.
 #
-# Two numbers are left to choose: the width of the band, and ε, which holds back steep lines. The right ε depends on the
-# noise: with too small an ε the soft mask follows the noise, with too large an ε it ignores the image. So we try
-# several at three strengths of noise, and then several widths.
+# Two numbers are left to choose: the width of the band, and ε. In the Laplacian ε/9 stands beside the variance of a
+# window, so nine times the variance of the noise, here about 0.01, is a natural choice: with a much smaller ε the soft
+# mask follows the noise, with a much larger one it ignores the image. We try several ε at three strengths of noise, and
+# then several widths.
 
 # %%
 few, generator = range(max(4, nodules // 3)), np.random.default_rng(0)
