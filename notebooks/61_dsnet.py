@@ -128,7 +128,7 @@ curves.lines(
     x="epoch",
     y="squared error",
     log=True,
-    title="The critic's phase gives some of the squared error away",
+    title="Squared error while the teacher learns: alone, then against a critic",
 )
 
 # %%
@@ -157,7 +157,7 @@ maps(
 maps(
     {f"{name} less real": x[0] - real[0] for name, x in brought_back.items()},
     window=(-0.08, 0.08),
-    title="Grey: as it was. Black: lost. White: put there",
+    title="Grey: as it was. Black: too dark. White: too bright",
 )
 
 # %% [markdown]
