@@ -11,13 +11,13 @@
 #
 # In about a minute, on a laptop, without a GPU and without any download, you will
 #
-# - look into a chest that never existed, whose tumours are known to the last voxel;
+# - look into a phantom chest, whose tumours are known to the last voxel;
 # - train a small U-Net to find such tumours, and watch it learn;
-# - see on a patient it has never met where it is right and where it is not, and put numbers on both;
+# - see where it is right and where it is wrong on a patient it has never met, and put numbers on both;
 # - find out what the rest of this course holds.
 #
-# Click into a cell and press **Shift + Enter** to run it; *Run → Run All Cells* runs them all. Nothing here can break:
-# change a number, run the cell again, see what happens.
+# Click into a cell and press **Shift + Enter** to run it; *Run → Run All Cells* runs them all. You cannot break
+# anything: change a number, run the cell again, see what happens.
 #
 # The network is the U-Net of Ronneberger, Fischer, Brox 2015, <https://arxiv.org/abs/1505.04597>.
 
@@ -41,9 +41,9 @@ from dsnotes.viewers import Table, curves
 # %% [markdown]
 # ## 1. A patient
 #
-# A *phantom*: an image drawn by a formula, with the grey values, the noise and the blur of a CT scan. It is a `Case`:
-# an image in Hounsfield units (air −1000, water 0, bone above 300), a label that says which voxels are tumour, and the
-# millimetres between voxels. Real scans are opened into the same type by `dsnotes.open_case`.
+# A *phantom* is an image drawn by a formula, with the grey values, the noise and the blur of a CT scan. In this library
+# it is a `Case`: an image in Hounsfield units (air −1000, water 0, bone above 300), a label that says which voxels are
+# tumour, and the spacing of the voxels in millimetres. `dsnotes.open_case` opens real scans as the same type.
 
 # %%
 patients = phantoms.lung(28, seed=0)
@@ -51,19 +51,19 @@ patient = patients[-1]
 dsnotes.show(patient, window="lung")
 
 # %% [markdown]
-# Three planes through the largest tumour, and all tumours as bodies; the line is the truth. In JupyterLab and VS Code
-# the same patient stands above the picture to be turned by hand: scroll through the planes, drag the body, switch the
-# truth off and try to find the tumours yourself. The picture below stays in the saved notebook.
+# You see three planes through the largest tumour, and all tumours as solid bodies; the line is the truth. In JupyterLab
+# and VS Code an interactive view of the same patient stands above the picture: scroll through the planes, drag the body
+# to turn it, switch the truth off and try to find the tumours yourself. The still picture stays in the saved notebook.
 #
-# `viewer=` chooses how to look: `"volume"` to turn by hand, `"slices"` for sliders, `"itk"` for itkwidgets where it is
-# installed, `"still"` for the picture alone; the environment variable `DSNOTES_VIEWER` chooses for all cells. Without
-# either, `show` looks where it runs.
+# `viewer=` chooses how to look: `"volume"` for the view you can turn, `"slices"` for sliders, `"itk"` for itkwidgets
+# where it is installed, `"still"` for the picture alone. The environment variable `DSNOTES_VIEWER` sets this for all
+# cells. Without either, `show` picks what suits the place where it runs.
 
 # %%
 dsnotes.show(patient, window="lung", viewer="slices", zoom=40)
 
 # %% [markdown]
-# **Before running:** which share of all voxels is tumour? Half, a tenth, a hundredth?
+# **Before running:** what share of all voxels is tumour? Half, a tenth, a hundredth?
 
 # %%
 share = patient.label.mean()
@@ -71,13 +71,13 @@ print(f"{share:.2%} of the voxels are tumour; whoever says 'no tumour anywhere' 
 assert share < 0.02
 
 # %% [markdown]
-# Keep that number in mind: it is why nobody here reports accuracy alone, and why a network that has learned to say
-# "nothing" is hard to talk out of it.
+# Keep that number in mind. It is why nobody in this field reports accuracy alone, and why a network that has learned to
+# say "nothing" is hard to talk out of it.
 #
 # ## 2. A network that learns
 #
-# Twenty patients to learn from, two to check on the way, six put aside until the end. Grey values from −1000 to 400 HU
-# become numbers from 0 to 1, and the U-Net sees one slice at a time.
+# Twenty patients are for training, two for checking on the way, and six are put aside until the end. Grey values from
+# −1000 to 400 HU become numbers from 0 to 1, and the U-Net sees one slice at a time.
 
 # %%
 prepared = [hu_window(-1000, 400)(each) for each in patients]
@@ -88,12 +88,13 @@ system = dsnotes.build("unet-2d", in_channels=1, classes=2, width=width)
 print(f"{system.name}: {sum(weight.numel() for weight in system.network.parameters()):,} weights")
 
 # %% [markdown]
-# A *system* is a network together with what it is trained for, here cross-entropy plus Dice at its output and nowhere
-# else. `fit` draws slices, compares the answer with the truth and moves the weights, over and over. `augment=True`
-# turns, stretches and mirrors every slice, so that the network cannot simply remember *where* tumours were.
+# A *system* is a network together with what it is trained for: here cross-entropy plus a Dice term (1 − Dice), at its
+# output and nowhere else. `fit` draws slices, compares the answer with the truth and moves the weights, over and over.
+# `augment=True` turns, stretches and mirrors every slice, so that the network cannot simply remember *where* tumours
+# were.
 #
-# **Before running:** which of the two terms falls first, the cross-entropy that counts every voxel alike, or the Dice
-# that cares for the tumour alone?
+# **Before running:** which of the two terms falls first: the cross-entropy, which counts every voxel alike, or the Dice
+# term, which looks at the tumour alone?
 
 # %%
 history = dsnotes.fit(
@@ -111,8 +112,9 @@ history = dsnotes.fit(
 )
 
 # %% [markdown]
-# The cross-entropy: saying "nothing" nearly everywhere is easy to learn and pleases it at once. The Dice falls later,
-# and with it rises the score of the validation patients, by jumps, for there are only two of them.
+# The cross-entropy does: saying "nothing" nearly everywhere is easy to learn, and lowers it at once. The Dice term
+# falls later, and as it falls the Dice of the validation patients rises. It rises unevenly, because there are only two
+# of them.
 
 # %%
 assert history[-1]["cross-entropy"] < history[0]["cross-entropy"]
@@ -124,8 +126,8 @@ if not smoke:
 # %% [markdown]
 # ## 3. Its answer
 #
-# Now a patient it has never met. The network gives every voxel a probability; `to_label` takes what lies above one
-# half.
+# Now a patient it has never met. The network gives every voxel a probability; `to_label` marks the voxels whose
+# probability is above one half.
 
 # %%
 prediction = dsnotes.to_label(dsnotes.predict(system, unseen[-1]))
@@ -133,12 +135,12 @@ dsnotes.show(patient, prediction=prediction, window="lung")
 
 # %% [markdown]
 # Solid is the truth, dashed the prediction. Look along the rim, at the small tumours, and where a tumour touches the
-# chest wall or the heart: there segmentation is hard, in phantoms as in patients.
+# chest wall or the heart: these are the hard places for segmentation, in phantoms as in patients.
 #
 # ## 4. Numbers
 #
-# **Before running:** beside the network we score somebody who always says "no tumour". Whose accuracy is better, and by
-# how much?
+# **Before running:** beside the network we score an answer that is always "no tumour". Which of the two has the better
+# accuracy, and by how much?
 
 # %%
 answers = {"the U-Net": prediction, "always 'no tumour'": np.zeros_like(patient.label)}
@@ -155,11 +157,13 @@ if not smoke:
 
 # %% [markdown]
 # *Accuracy* can hardly tell the two apart. *Dice*, the overlap of prediction and truth, can: 1 is perfect, 0 is no
-# overlap at all. *Sensitivity* is the share of the tumour that was found, *PPV* the share of the prediction that is
-# tumour, and the last column the distance in millimetres within which 95 % of the two surfaces agree.
+# overlap at all. *Sensitivity* is the share of the tumour that was found, *PPV* (positive predictive value) the share
+# of the prediction that is tumour. The last column, the 95 % Hausdorff distance, says how far apart the two surfaces
+# are, in millimetres, leaving out the worst 5 % of each. A missed tumour, or a false spot far away, can make it large
+# even where the Dice is good.
 #
-# One number more, and it leads to the rest of this course. **Before running:** of the large, the medium and the small
-# tumours of all six unseen patients, which share of their voxels does the network find?
+# One more number leads to the rest of this course. **Before running:** take the large, the medium and the small tumours
+# of all six unseen patients. What share of their voxels does the network find?
 
 # %%
 found = {"large": [], "medium": [], "small": []}
@@ -174,14 +178,14 @@ if not smoke:
     assert np.mean(found["large"]) > np.mean(found["medium"]) > np.mean(found["small"])
 
 # %% [markdown]
-# The small ones are missed. The network was told off at its output alone, and there a tumour of ten voxels weighs next
-# to nothing beside one of a thousand. Can one supervise it at *more places than its output*, so that every scale is
-# heard?
+# The small ones are mostly missed. The network was supervised at its output alone, and there a tumour of ten voxels
+# weighs next to nothing beside one of a thousand. Can one supervise it at *more places than its output*, so that every
+# scale is heard?
 #
 # ## 5. The rest of the course
 #
-# Five papers gave five answers. Each has its notebook, its networks and its tables here, and any of their supervisions
-# can be put on any backbone:
+# Five papers give five answers. Each has its notebook, its networks and its tables here, and any of their ways of
+# supervising can be put on any backbone:
 #
 # | paper | where it supervises | against what |
 # |---|---|---|
@@ -191,7 +195,7 @@ if not smoke:
 # | µ-Net | the decoder's *features* at five depths | the features of the mask's own pass |
 # | DSNet | the output | a *soft* mask, and a critic |
 #
-# The notebooks beside this one, as they are on your disk:
+# Here are the notebooks beside this one, as they are on your disk:
 
 # %%
 beside = sorted(Path().glob("[0-9]*.ipynb"))
@@ -199,7 +203,7 @@ first_cells = {file.stem: json.loads(file.read_text(encoding="utf-8"))["cells"][
 Table({"notebook": name, "about": "".join(text).splitlines()[0].lstrip("# ")} for name, text in first_cells.items())
 
 # %% [markdown]
-# and every system that `dsnotes.build` knows, with the tables of the papers it is a row of:
+# And here is every system that `dsnotes.build` knows, with the tables of the papers in which it is a row:
 
 # %%
 dsnotes.systems()
@@ -209,7 +213,7 @@ dsnotes.systems()
 #
 # ## Exercises
 #
-# 1. Train with `augment=False`. The loss falls faster, and yet: what happens to the unseen patients, and which of the
-#    tumours of the *training* patients does the network still know?
-# 2. Train with `width=4` and with `width=16`. How many weights are that, and do more weights find the small tumours?
-#    Say what you expect before you run it.
+# 1. Train with `augment=False`. Does the loss fall faster? What happens to the unseen patients, and which tumours of
+#    the *training* patients does the network still find?
+# 2. Train with `width=4` and with `width=16`. How many weights is that, and do more weights find the small tumours? Say
+#    what you expect before you run it.

@@ -9,19 +9,19 @@
 # %% [markdown]
 # # One idea: a teacher at every depth
 #
-# Every system of this course is one sentence with other nouns: **a network is supervised at more places than its
-# output.** Here you build that sentence from nothing, and each of its parts is measured.
+# Every system of this course fits one sentence, with different nouns in it: **a network is supervised at more places
+# than its output.** Here you build that sentence from nothing and measure each of its parts.
 #
 # You will learn
 #
-# - why the deep layers of a network hear so little of the loss at its output, and by how much;
+# - why the layers far from the output hear so little of its loss, and by how much;
 # - what a *side output* is: one 1×1 convolution and one more term in the loss;
 # - what a coarse side output should be compared with, and how a careless answer makes small tumours vanish;
-# - when hearing more makes a network learn, when it does not, and what is left of the effect in a U-Net.
+# - when hearing more makes a network learn, when it does not, and how much of the effect is left in a U-Net.
 #
-# Paper: Lee, Xie, Gallagher, Zhang, Tu 2015, *Deeply-Supervised Nets*, <https://arxiv.org/abs/1409.5185>.
-# Needs a CPU and about two minutes; with `smoke=True` some twenty seconds. Read [00_start_here](00_start_here.ipynb)
-# first if words such as *Dice* or *phantom* are new.
+# Paper: Lee, Xie, Gallagher, Zhang, Tu 2015, *Deeply-Supervised Nets*, <https://arxiv.org/abs/1409.5185>. Needs a CPU
+# and about two minutes; with `smoke=True` about twenty seconds. Read [00_start_here](00_start_here.ipynb) first if
+# words such as *Dice* or *phantom* are new to you.
 
 # %% tags=["parameters"]
 steps: int = 400  # training steps of the small network
@@ -51,8 +51,9 @@ from dsnotes.viewers import curves, maps
 # %% [markdown]
 # ## A dozen images
 #
-# Slices of phantom chests, each with at least one tumour in it. They stay the same all the way through: this
-# notebook asks how well a network can be *told* something, not how well it generalises.
+# These are slices of phantom chests, each with at least one tumour in it. The same slices are used all the way through,
+# for training and for scoring: this notebook asks how well a network can be *told* something, not how well it
+# generalises.
 
 # %%
 chests = [hu_window(-1000, 400)(chest) for chest in phantoms.lung(8, seed=1)]
@@ -69,10 +70,10 @@ maps(
 # %% [markdown]
 # ## A network from nothing
 #
-# Five layers halve the image, five double it again. No shortcuts, no normalisation: what the first layer sees must
-# travel through all ten. A last 1×1 convolution turns eight channels into one logit a pixel, and we already give such
-# a *head* to every layer of the way up. A layer's name is an arrow and its stride: `↓8` is the layer on the way down
-# after which one pixel stands for 8 × 8.
+# Five layers halve the image, five double it again. There are no shortcuts and no normalisation: what the first layer
+# sees must travel through all ten. A last 1×1 convolution turns eight channels into one logit per pixel, and we already
+# give such a *head* to every layer on the way up. A layer's name is an arrow and a stride: `↓8` is the layer on the way
+# down after which one pixel stands for 8 × 8 pixels of the image, `↑8` the layer on the way up with the same stride.
 
 # %%
 torch.manual_seed(0)
@@ -104,12 +105,12 @@ for side in answers(first_weights, image):
 # %% [markdown]
 # ## One teacher, ten layers away
 #
-# The usual way: one loss, at the output. `loss.backward()` tells every layer in which direction its weights should go,
-# and the length of that message is the norm of the layer's gradient. (A coarse head will be asked for the *share* of
-# tumour under each of its pixels; why, comes further below.)
+# The usual way is one loss, at the output. `loss.backward()` tells every layer in which direction its weights should
+# go, and the length of that message is the norm of the layer's gradient. (Coarse heads will be asked for the *share* of
+# tumour under each of their pixels; the reason follows below.)
 #
-# **Before running:** the last layer's gradient has some norm. By which factor is that of the first layer smaller: 2,
-# 100, or 1000?
+# **Before running:** the last layer's gradient has some norm. How many times smaller is the norm at the first layer: 2,
+# 100, or 1000 times?
 
 
 # %%
@@ -137,7 +138,7 @@ curves.lines({"loss at the output alone": alone}, x="layer, from input to output
 print(f"first layer: {alone['↓2']:.1e}, last layer: {alone['↑1']:.1e}, {alone['↑1'] / alone['↓2']:.0f} times more")
 
 # %% [markdown]
-# More than a thousand. Each layer hands on only part of what it was told, and parts of parts of parts are whispers.
+# More than a thousand times. Each layer passes on only part of what it was told, and after ten layers little is left.
 
 # %%
 assert alone["↑1"] > 1000 * alone["↓2"]
@@ -145,8 +146,8 @@ assert alone["↑1"] > 1000 * alone["↓2"]
 # %% [markdown]
 # ## A teacher at every depth
 #
-# The heads are there; all we do is listen to them. Each gets a loss of its own, weighed 1, ½, ¼, … so that the output,
-# which is what we want in the end, keeps the loudest voice. That is all of *deep supervision*.
+# The heads are there; all we have to do is listen to them. Each gets a loss of its own, with weights 1, ½, ¼, … so that
+# the output, which is what we want in the end, keeps the loudest voice. That is all there is to *deep supervision*.
 #
 # **Before running:** the new terms have weights below one. Which layers gain most, and does the last one gain at all?
 
@@ -163,8 +164,9 @@ gain = {name: deep[name] / alone[name] for name in alone}
 print("times more:", ", ".join(f"{name} {factor:.1f}" for name, factor in gain.items()))
 
 # %% [markdown]
-# The last layer hears what it heard before: no side loss lies behind it. Every other layer hears more, and most of all
-# those in the middle, which had been furthest from their nearest teacher.
+# The last layer hears what it heard before: no side loss depends on it. Every other layer hears more. The gain is
+# largest in the middle of the network: all four side losses depend on these layers, and the first of them sits close
+# by.
 
 # %%
 assert gain["↑1"] == 1
@@ -175,9 +177,9 @@ assert max(gain, key=gain.get) in ("↓8", "↓16", "↓32")
 # %% [markdown]
 # ## What is a coarse pixel to say?
 #
-# At stride 8 one pixel stands for 64. Somebody has to reduce the mask, and there is more than one way:
+# At stride 8 one pixel stands for 64. The mask has to be reduced to that size, and there is more than one way:
 #
-# - **nearest**: one of the 64 speaks for all. Quick, crisp, and what many codes do without saying so;
+# - **nearest**: one of the 64 speaks for all. It is quick and crisp, and many codes do it without saying so;
 # - **area**: the share of the 64 that is tumour, a soft target between 0 and 1;
 # - **max**: 1 as soon as any of the 64 is tumour.
 #
@@ -195,7 +197,7 @@ maps(coarse, window=(0, 1))
 
 # %% [markdown]
 # By `nearest`, the network is told at stride 8 that this patient is healthy. By `area`, nothing is lost: the shares,
-# times 64 pixels, still add up to every pixel of the tumour. By `max` the tumour is kept, and made larger than it is.
+# times 64 pixels, add up to every pixel of the tumour. By `max` the tumour is kept, but made larger than it is.
 
 # %%
 pixels = small.sum()
@@ -204,8 +206,8 @@ assert torch.isclose(64 * coarse["area"]["stride 8"].sum(), pixels.float())
 assert 64 * coarse["max"]["stride 8"].sum() > pixels
 
 # %% [markdown]
-# One tumour proves little. In the volumes every tumour has its number, so we can count how many are gone at each
-# stride, the large ones included.
+# One tumour proves little. In the volumes every tumour has a number, so we can count how many are gone at each stride,
+# the large ones included.
 
 
 # %%
@@ -230,16 +232,17 @@ assert max(share["area"].values()) == 0
 
 # %% [markdown]
 # A supervision that is meant to help with small tumours, and tells the deep layers that there are none, works against
-# itself. This is why the coarse target has a name in this library, `reduction="area"`, and no silent default of
-# somebody else's interpolation.
+# itself. This is why the way to reduce the mask has a name in this library, `reduction="area"`: it should be chosen,
+# not left to whatever an interpolation function does by default.
 #
 # ## Does it help?
 #
-# A longer message is not yet a better lesson. Gradient descent multiplies every gradient by the same learning rate, so
-# that a layer that hears a whisper takes tiny steps. Adam first divides each gradient by its own usual size.
+# A larger gradient does not yet mean that the network learns better. Gradient descent multiplies every gradient by the
+# same learning rate, so a layer that hears a whisper takes tiny steps. Adam first divides each gradient by its own
+# usual size.
 #
-# **Before running:** two optimisers, each with one teacher and with five, from the same first weights. In which of the
-# four trainings will the network learn to find the tumours?
+# **Before running:** we take two optimisers, each once with a loss at the output alone and once with a loss at every
+# depth, all from the same first weights. In which of the four trainings will the network learn to find the tumours?
 
 
 # %%
@@ -288,13 +291,13 @@ for name, scores in runs.items():
     print(f"{name:30} mean over all steps {scores.mean():.3f}; at the end, seed by seed: {each}")
 
 # %% [markdown]
-# With gradient descent, the network that hears its output alone learns nothing at all; told at every depth, it begins
-# to learn, though not from every start. **With Adam both learn, and neither is ahead:** it turns the whispers up by
-# itself.
+# With gradient descent, the network that is supervised at its output alone learns nothing at all. Supervised at every
+# depth it learns, though not equally well from every set of first weights. **With Adam both learn, and neither is
+# clearly ahead:** Adam turns the whispers up by itself.
 #
-# So the rescue for which deep supervision was invented is one that optimisers, normalisation and shortcuts have since
-# brought too. Remember it when you read that a side loss "makes the gradient flow". What no optimiser brings is the
-# other half: a say in *what every depth should know*. That is the half that the five papers are about.
+# So deep supervision was invented to rescue trainings that better optimisers, normalisation and shortcuts have since
+# rescued too. Remember this when you read that a side loss "makes the gradient flow". What no optimiser brings is the
+# other half: a say in *what every depth should know*. The five papers are about that half.
 
 # %%
 if not smoke:
@@ -307,7 +310,7 @@ if not smoke:
 # %% [markdown]
 # ## What each depth says
 #
-# Look at the network's own words: the top row is what each depth was asked for, the bottom row what it answers.
+# Look at the network's own answers: the top row is what each depth was asked for, the bottom row what it says.
 
 # %%
 with torch.no_grad():
@@ -324,8 +327,8 @@ maps(
 # %% [markdown]
 # ## The same in two lines
 #
-# What we wrote by hand is `MultiScale` in the library: it puts the heads on any backbone and hands back one named term
-# a depth. Here on a U-Net, whose shortcuts carry fine detail past the deep layers.
+# What we wrote by hand is `MultiScale` in the library: it puts the heads on any backbone and returns one named term per
+# depth. Here it is on a U-Net, whose shortcuts carry fine detail past the deep layers.
 
 # %%
 torch.manual_seed(0)
@@ -335,7 +338,7 @@ terms = objective(network, batch)
 print({name: round(term.item(), 4) for name, term in terms.items()})
 
 # %% [markdown]
-# It is the sum we wrote by hand, and not something like it:
+# Its terms add up to exactly the sum that we wrote by hand:
 
 # %%
 sides = network(image).sides.values()
@@ -347,8 +350,8 @@ assert torch.allclose(sum(by_hand), sum(terms.values()))
 
 
 # %% [markdown]
-# **Before running:** the U-Net has shortcuts and batch normalisation, both invented so that gradients travel well. Do
-# its deepest layers still gain?
+# **Before running:** the U-Net has shortcuts and batch normalisation, both of which help gradients to travel. Do its
+# deepest layers still gain?
 
 
 # %%
@@ -373,9 +376,9 @@ curves.lines(
 print(f"at the bottom {unet_deep['bottom'] / unet_alone['bottom']:.1f} times more")
 
 # %% [markdown]
-# The ends of the U are well served: a shortcut joins the first block to the last. But the loss still reaches the bottom
-# of the U only as a whisper, many times softer than the top, and it is the bottom that gains: that is where a side loss
-# belongs, and the five papers of this course quarrel only over *what* it should ask for there.
+# The ends of the U are well served: a shortcut joins the first block to the last. But without side losses the bottom of
+# the U gets a gradient many times smaller than the top, and it is the bottom that gains. That is where a side loss
+# belongs; the five papers of this course differ in *what* they ask for there.
 
 # %%
 assert unet_alone["↓1"] > 5 * unet_alone["bottom"]
@@ -385,15 +388,16 @@ assert unet_deep["↓1"] < unet_deep["bottom"] / unet_alone["bottom"] * unet_alo
 # %% [markdown]
 # ## To take along
 #
-# - The further a layer is from the loss, the softer it hears it. A side output is a teacher next door.
-# - Under gradient descent that decides whether a network learns; Adam makes up for it. What remains is the question.
-# - It costs one 1×1 convolution a depth, and nothing at all when training is over: the heads are thrown away.
-# - A coarse answer needs a coarse question. By `nearest`, small tumours vanish from it; by `area`, none does.
+# - The further a layer is from the loss, the less it hears of it. A side output is a teacher next door.
+# - Under gradient descent that decides whether a network learns; Adam makes up for it. What remains is the choice of
+#   what each depth is asked.
+# - It costs one 1×1 convolution per depth, and nothing at all once training is over: the heads are thrown away.
+# - A coarse answer needs a coarse question. Reduced by `nearest`, small tumours vanish from it; by `area`, none does.
 #
 # ## Exercises
 #
 # 1. Give the network better first weights: in `fresh`, replace `layer.reset_parameters()` by
 #    `nn.init.kaiming_normal_(layer.weight)`. What becomes of the gradients, and of the four trainings? (He et al. 2015,
-#    <https://arxiv.org/abs/1502.01852>, appeared in the same months as deep supervision, and for the same reason.)
-# 2. Train once more with `how="nearest"` in `loss_of`. Compare the *answers* at stride 8 on the slice with the smallest
-#    tumour, with those of the network that was taught by area. Which of the two would you rather build a detector on?
+#    <https://arxiv.org/abs/1502.01852>, appeared five months after deep supervision, with the same difficulty in mind.)
+# 2. Train once more with `how="nearest"` in `targets`. On the slice with the smallest tumour, compare the *answers* at
+#    stride 8 with those of the network that was taught by area. Which of the two would you rather build a detector on?

@@ -9,19 +9,19 @@
 # %% [markdown]
 # # What each depth sees
 #
-# A side output at stride 8 has seen a wide piece of the image and speaks in blocks of eight pixels. Both matter when it
-# is asked about a tumour of 5 mm, and both can be measured. You will
+# A side output at stride 8 has seen a wide piece of the image and answers in blocks of eight pixels. Both matter when
+# it is asked about a tumour of 5 mm, and both can be measured. You will
 #
-# - work out the *receptive field* of every depth by a rule of two lines, and check it by gradient;
-# - see how much of it a network really listens to, before and after training;
-# - ask what a side of stride 8 could say of a small tumour at best, whatever was trained;
-# - train the sides, with three ways to reduce the mask, and hold them against that best.
+# - work out the *receptive field* of every depth by a rule of two lines, and check it with gradients;
+# - see how much of that field a network really uses, before and after training;
+# - ask what a side of stride 8 could say about a small tumour at best, whatever the training;
+# - train the sides with three ways of reducing the mask, and compare them with that best.
 #
 # Papers: Luo, Li, Urtasun, Zemel 2016, *Understanding the Effective Receptive Field*,
-# <https://arxiv.org/abs/1701.04128>; the question is that of Yang et al. 2021, *MSDS-UNet*,
+# <https://arxiv.org/abs/1701.04128>; the question comes from Yang et al. 2021, *MSDS-UNet*,
 # <https://doi.org/10.1016/j.compmedimag.2021.101957>, who supervise at strides 8, 4, 2 and 1 because "small tumors may
-# have lost their response when the feature map has reached a certain depth". Needs a CPU and some two minutes; with
-# `smoke=True` half of one. Read [10_one_idea](10_one_idea.ipynb) first.
+# have lost their response when the feature map has reached a certain depth". Needs a CPU and about two minutes; with
+# `smoke=True` about half a minute. Read [10_one_idea](10_one_idea.ipynb) first.
 
 # %% tags=["parameters"]
 steps: int = 300  # training steps of each of the three networks
@@ -50,10 +50,10 @@ ways = ("nearest", "area", "max")
 # %% [markdown]
 # ## 1. How far a pixel of each depth can see
 #
-# A 3×3 convolution lets a pixel see one neighbour to each side, on its own grid. So a receptive field grows by
-# 2 × (the stride so far) with each of them, and a pooling by two adds one stride and then doubles it. That is the rule.
-# **Before running:** how wide is the field of a pixel at the bottom of a U-Net of five levels, with two convolutions
-# each: 32, 80 or 140 pixels?
+# A 3×3 convolution lets a pixel see one neighbour on each side, on its own grid. So each convolution widens the
+# receptive field by 2 × (the stride so far), and each pooling by two widens it by one such stride and then doubles the
+# stride. That is the rule. **Before running:** how wide is the field of a pixel at the bottom of a U-Net of five
+# levels, with two convolutions each: 32, 80 or 140 pixels?
 
 # %%
 levels = ["encoder.stride1", "encoder.stride2", "encoder.stride4", "encoder.stride8", "bottleneck"]
@@ -66,9 +66,10 @@ for level in levels:
 print(by_rule)
 
 # %% [markdown]
-# On the way up the rule has exceptions (a transposed convolution with stride 2 sees a single coarse pixel, a shortcut
-# comes from far above), so we measure: the gradient of one pixel in the middle of a map, at every pixel of the image.
-# For the *possible* field nothing may be switched off: all weights alike and positive, and the mean for the maximum.
+# On the way up the rule has exceptions: a transposed convolution with stride 2 sees a single coarse pixel, and a
+# shortcut brings in a map with a smaller field. So we measure instead: we take the gradient of one pixel in the middle
+# of a map with respect to every pixel of the image. To see the *possible* field, nothing may be switched off: all
+# weights are made equal and positive, and the maximum of each pooling is replaced by the mean.
 
 
 # %%
@@ -105,14 +106,15 @@ assert all(possible[level] == width for level, width in by_rule.items())
 assert possible["decoder.stride1"] > possible["decoder.stride8"] > possible["bottleneck"]
 
 # %% [markdown]
-# Every pixel of the *output* can see further than any other: what it hears has been at the bottom. So "deep layers see
-# the context, fine layers the detail" is true of the encoder only. In the decoder, all depths see the context; what
-# differs is how finely they can answer.
+# No map has a wider field than the *output*: it too hears what has been at the bottom. So "deep layers see the context,
+# fine layers the detail" is true of the encoder only. In the decoder all depths see the context; what differs is how
+# finely they can answer.
 #
 # ## 2. How far it does see
 #
-# A pixel at the rim of the field reaches the middle on one path, a pixel close by on thousands. **Before running:**
-# which share of the possible width holds nine tenths of the gradient: all of it, a half, a fifth?
+# From a pixel at the rim of the field, one path leads to the middle; from a pixel close by, thousands do. **Before
+# running:** the square that holds nine tenths of the gradient has what share of the possible width: all of it, a half,
+# a fifth?
 
 # %%
 cases = [hu_window(-1000, 400)(case) for case in phantoms.nodules(nodules, seed=0, spacing=1.0)]
@@ -135,8 +137,8 @@ def effective(backbone, level, share=0.9):
 
 
 # %% [markdown]
-# Three networks are trained on phantom nodules of 5 to 24 mm with a pixel of 1 mm, the paper's grid. They differ in one
-# word: how the mask is reduced for the coarse sides.
+# Three networks are trained on phantom nodules with a diameter of 5 to 24 mm and pixels of 1 mm, the paper's grid. They
+# differ in one word: how the mask is reduced for the coarse sides.
 
 
 # %%
@@ -185,18 +187,19 @@ assert all(row["first weights"] < 0.5 * row["possible"] for row in rows)
 assert smoke or rows[0]["trained"] > 5 * rows[0]["first weights"]
 
 # %% [markdown]
-# With its first weights the finest side hears little more than the shortcut beside it, and each depth has a field of
-# its own: this is the picture that one usually has of a U-Net. Training changes it. After three hundred steps all sides
-# hear about the same hundred millimetres: the fine ones have learned to listen to what comes from below.
+# Yellow is the strongest response in each panel, the darkest blue a ten-thousandth of it or less. With its first
+# weights the finest side hears little more than its shortcut brings, and each depth has a field of its own: this is the
+# usual picture of a U-Net. Training changes it. All sides now hear about the same hundred millimetres: the fine ones
+# have learned to use what comes from below.
 
 # %% [markdown]
 # ## 3. What a side of stride 8 could say at best
 #
-# Forget training. Reduce the true mask to stride $s$, raise it again, and choose for every nodule the threshold that
-# suits it best: no side that answers so can do better. And because a side need not answer with the reduced mask, we
-# also let an optimiser look for the coarse map which, raised linearly, fits the truth best, and keep the best of all
-# four: what stride $s$ can say is at least that. **Before running:** a nodule of 5 mm at stride 8. Zero, one half, or
-# nine tenths?
+# Leave training aside. Reduce the true mask to stride $s$, raise it to full size again, and choose for every nodule the
+# threshold that suits it best: no side that answers with the reduced mask can do better. And because a side need not
+# answer with the reduced mask, we also let an optimiser look for the coarse map which, raised linearly, fits the truth
+# best, and keep the best of all four. Stride $s$ can express at least that much. **Before running:** what Dice can a
+# nodule of 5 mm reach at stride 8: zero, one half, or nine tenths?
 
 # %%
 truth = torch.stack([torch.from_numpy(case.label).long() for case in test])
@@ -263,9 +266,9 @@ assert smoke or by_size(reachable["the best found", 1])[small] == 1
 # %% [markdown]
 # ## 4. What it does say
 #
-# The trained sides, each raised linearly, on nodules that the networks have not seen. First with the usual threshold of
-# one half. **Before running:** a side that was asked for the *share* of nodule in a cell of 8 × 8 mm, and answers
-# rightly. What becomes of a nodule that fills a fifth of it?
+# Now we take the trained sides, each raised linearly, on nodules that the networks have not seen, first with the usual
+# threshold of one half. **Before running:** a side was asked for the *share* of nodule in a cell of 8 × 8 mm, and
+# answers correctly. What becomes of a nodule that fills a fifth of the cell?
 
 
 # %%
@@ -288,7 +291,7 @@ Table(
 )
 
 # %% [markdown]
-# A rightly answered fifth is below one half: nothing is marked. So each side is given the threshold that suits the
+# A fifth is below one half: even a correct answer marks nothing. So each side is now given the threshold that suits the
 # *training* nodules best.
 
 # %%
@@ -332,23 +335,24 @@ maps(
 # %% [markdown]
 # ## What we saw, and what we did not
 #
-# - **Shown:** the rule for receptive fields, to the pixel. The possible field of the finest side is the widest of all;
-#   the field that counts is a twentieth of it at first, and has become as wide as that of the coarsest by training.
-# - **Shown:** stride 8 has room for a nodule of 5 mm. A map found by descent reaches a Dice of 0.74 on those of 5 to
-#   7 mm, since a linear raise can place a small hill between the cells. Reduced by `nearest`, the target itself cannot
-#   do better than 0.22, whatever threshold is chosen.
-# - **Measured, with one seed:** at a threshold of one half, a side of stride 8 trained on shares marks none of the
-#   nodules below 7 mm. With the threshold that suits it, 0.14, it reaches 0.48 on them; trained on `max` 0.43, on
-#   `nearest` 0.16. All stay well below the 0.74 that the stride allows, and below the output's 0.80 to 0.84.
-# - **Not what the paper says:** that small tumours "have lost their response" at depth is here less a matter of how
-#   far a deep side sees, or of what its stride can express, than of what it is asked and where its threshold lies.
-#   Print does not say how the mask was reduced.
-# - **Open:** whether another way to reduce the mask makes the *output* better. Its three rows differ by less than other
-#   first weights would make them differ, and [20_msds_unet](20_msds_unet.ipynb) shows how to ask that question.
-#
+# - **Shown:** the rule for receptive fields holds to the pixel. The output's possible field is as wide as any; with the
+#   first weights nine tenths of the gradient lie within a twentieth of it, and after training within a field as wide as
+#   that of the coarsest side.
+# - **Shown:** stride 8 has room for a nodule of 5 mm. A map found by descent reaches a Dice of 0.74 on those of 5 to 7
+#   mm, because linear interpolation can place a small peak between the cells. The target reduced by `nearest` cannot
+#   itself do better than 0.22, whatever threshold is chosen.
+# - **Measured, with one seed:** at a threshold of one half, a side of stride 8 trained on shares marks no voxel of any
+#   nodule below 7 mm. With its own threshold, 0.14, it reaches 0.48 on them; trained on `max` 0.43, on `nearest` 0.16.
+#   All stay well below the 0.74 that the stride allows, and below the 0.80 to 0.84 of the output.
+# - **Not what the paper says:** it writes that small tumours "may have lost their response" at depth. Here that depends
+#   less on how far a deep side sees, or on what its stride can express, than on what it is asked and where its
+#   threshold lies. The paper does not say how it reduced the mask.
+# - **Open:** whether another way of reducing the mask makes the *output* better. Its three rows differ by a few
+#   hundredths, from one seed each; [20_msds_unet](20_msds_unet.ipynb) shows how to ask that question.
 #
 # ## Exercises
 #
-# 1. Put the side of stride 16 (the bottleneck) into section 3: `best_answer(16)`. From which diameter on is it of use?
-# 2. A learned up-sampling (MSDS-UNet's global sides) may raise a map by other than straight lines. Replace `raised` in
-#    `best_answer` by a transposed convolution whose kernel is optimised as well. How much does a 5 mm nodule gain?
+# 1. Put a side of stride 16 (the bottleneck) into section 3: `best_answer(16)`. From which diameter on is it useful?
+# 2. A learned up-sampling (MSDS-UNet's global sides) may raise a map by other than linear interpolation. In
+#    `best_answer`, replace `raised` by a transposed convolution whose kernel is optimised as well. How much does a 5 mm
+#    nodule gain?

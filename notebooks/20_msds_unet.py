@@ -9,20 +9,20 @@
 # %% [markdown]
 # # MSDS-UNet: two pathways of deep supervision
 #
-# From a chest CT to lung tumours of every scale, in the steps of one paper. You will
+# This notebook goes from a chest CT to lung tumours of every scale, in the steps of one paper. You will
 #
-# - cut the lungs out of a scan, and find that the obvious way cuts off half of what you are looking for;
-# - walk through the network with the shapes of the paper's own patch, without a gigabyte of memory;
-# - see what each of its four sides says of a small, a medium and a large tumour;
-# - train it with every objective of Table 3 and every choice of sides of Tables 4 and 5, over several seeds, and ask a
-#   paired test which differences are there at all;
-# - move the threshold, clean up, and score slices with and without a tumour, as Tables 10 to 12 do.
+# - cut the lungs out of a scan, and find that the obvious way cuts off most of the tumours at their walls;
+# - follow the shapes through the network for the paper's own patch, without using a gigabyte of memory;
+# - see what each of its four sides says about a small, a medium and a large tumour;
+# - train it with every objective of Table 3 and every choice of sides of Tables 4 and 5, each with two seeds, and use a
+#   paired test to ask which differences are real;
+# - move the threshold, clean up the prediction, and score slices with and without a tumour, as Tables 10 to 12 do.
 #
 # Paper: Yang, Wu, Li, Cao, Zaiane 2021, *MSDS-UNet: A multi-scale deeply supervised 3D U-Net for automatic segmentation
 # of lung tumor in CT*, <https://doi.org/10.1016/j.compmedimag.2021.101957>. The authors trained 26 million weights for
-# 200 epochs on patches of 128³ from 220 and 422 patients; here it is eight channels on phantoms with voxels of 4 mm.
-# Needs a CPU and some eight minutes; with `smoke=True` less than one. Read [10_one_idea](10_one_idea.ipynb) first if
-# *side output* is a new word.
+# 200 epochs on patches of 128³ from 220 and 422 patients; here the network has eight channels at full size and sees
+# phantoms with voxels of 4 mm. Needs a CPU and about eight minutes; with `smoke=True` less than one. Read
+# [10_one_idea](10_one_idea.ipynb) first if *side output* is new to you.
 
 # %% tags=["parameters"]
 steps: int = 360  # training steps of the main network
@@ -56,9 +56,9 @@ if smoke:
 # ## 1. The lungs, and what they leave out
 #
 # "Both training and testing processes use the data after lung segmentation", says the paper, and no more. The obvious
-# way takes no network: air is dark; the air that touches the sides of a slice lies round the patient; the largest rest
-# is lung. **Before running:** a lung tumour is not dark. Which of them does such a mask keep: those that lie free in
-# the lung, those at the chest wall, those at the mediastinum?
+# way needs no network: air is dark; dark voxels connected to the sides of a slice are the air around the patient; the
+# largest regions that remain are the lungs. **Before running:** a lung tumour is not dark. Which tumours does such a
+# mask keep: those that lie free in the lung, those at the chest wall (pleura), those at the mediastinum?
 
 # %%
 raw = phantoms.lung(patients, seed=0)
@@ -90,9 +90,10 @@ kept = {
 Table([{"mask": mask} | shares for mask, shares in kept.items()], caption="Share of tumour voxels that it keeps.")
 
 # %% [markdown]
-# A mask of the lungs' air is blind to nearly all that grows at a wall, and closing it helps little: a tumour is wider
-# than any ball that would not also take in the heart. A margin keeps them, and the wall beside them too. The paper
-# speaks of tumours "attached to the pleura" as the hard ones; what its own mask left of them, it does not say.
+# A mask of the lungs' air leaves out nearly all that grows at a wall, and closing the mask helps little: a ball wide
+# enough to close over such a tumour would also take in the heart. A margin of 20 mm keeps the tumours, together with
+# the wall beside them. The paper calls tumours "attached to the pleura" the hard ones; it does not say what its own
+# mask left of them.
 
 # %%
 assert kept["the lungs' air"]["pleura"] < 0.2 < 0.5 < kept["the lungs' air"]["free"]
@@ -107,9 +108,9 @@ dsnotes.show(test[0], title="what the network is given")
 # %% [markdown]
 # ## 2. The network, with the paper's shapes
 #
-# A tensor on PyTorch's `meta` device has a shape and no content, so that the paper's 128³ patch runs through all
-# 26 million weights in no time. **Before running:** how large is the deepest map, and how many of the weights belong to
-# the deep supervision?
+# A tensor on PyTorch's `meta` device has a shape and no content, so the paper's 128³ patch runs through all 26 million
+# weights in no time. **Before running:** how large is the deepest map, and how many of the weights belong to the deep
+# supervision?
 
 # %%
 with torch.device("meta"):
@@ -138,26 +139,29 @@ assert round(total / 1e6, 2) == msds_unet.TABLES[13].rows["msds-unet"][1]
 assert round((total - sum(weights.values())) / 1e6, 2) == msds_unet.TABLES[13].rows["res-unet-3d"][1]
 
 # %% [markdown]
-# Every level of the decoder is asked twice. The *local* side answers at its own size, against the mask reduced to it.
-# The *global* side is one map raised to full size by a learned up-sampling, against the mask itself: one by one (*hard*
-# fusion), and once their weighted sum (*soft* fusion).
+# Each of the four levels of the decoder is asked twice. Its *local* side $l_m$ answers at its own size, and is compared
+# with the mask $y_m$ reduced to that size. Its *global* side $z_m$ is raised to full size by a learned up-sampling and
+# compared with the mask $y$ itself: each side on its own (*hard* fusion), and their weighted sum once (*soft* fusion).
+# At side 4 both are simply the network's output. The $\alpha_m$ are the weights of the sides and add up to 1;
+# $\lambda_1$ and $\lambda_2$ are 1 here. All sides are logits: $d$ takes their sigmoid first.
 #
 # $$\mathcal L = \sum_m \alpha_m\, d(y, z_m) \;+\; \lambda_1\, d\big(y, \textstyle\sum_m \alpha_m z_m\big)
 # \;+\; \lambda_2 \sum_m \alpha_m\, d(y_m, l_m), \qquad d = 1 - \mathrm{Dice}$$
 #
-# Two slips of the printed equations are mended here: print makes the Dice itself small, and it sums *probabilities*
-# before a last sigmoid. **Before running:** what is the lowest value that a sigmoid of a probability can take?
+# Two slips of the printed equations are mended here: as printed, training would minimise the Dice itself, and the soft
+# fusion sums *probabilities* before a last sigmoid. (The paper also penalises the weights; here that is Adam's weight
+# decay.) **Before running:** what is the lowest value that the sigmoid of a probability can take?
 
 # %%
 print(f"sigmoid(0) = {torch.tensor(0.0).sigmoid():.3f}, sigmoid(1) = {torch.tensor(1.0).sigmoid():.3f}")
 
 # %% [markdown]
-# Read literally, the fused map could never say background.
+# Read literally, the fused map could never say background: no voxel could fall below one half.
 #
 # ## 3. Training
 #
-# A voxel of tumour, drawn at random for the middle of a patch, nearly always lies in a large one. So that the small
-# ones are met too, the main network is given a block round each tumour beside the whole chests.
+# A voxel of tumour drawn at random, to be the middle of a patch, nearly always lies in a large tumour. So that the
+# network meets small ones too, it is trained on a block round each tumour as well as on the whole chests.
 
 # %%
 voxels = {}
@@ -176,7 +180,8 @@ def block(case, tumour, n=40):
 blocks = [block(case, tumour) for case in train for tumour in case.extras["tumours"]]
 
 # %% [markdown]
-# The same network with 8 instead of 30 channels, and the paper's settings but for what minutes allow.
+# This is the same network with 8 instead of 30 channels at full size. The settings are the paper's, except where a
+# training of minutes needs others.
 
 # %%
 budget = replace(
@@ -202,9 +207,9 @@ history = dsnotes.fit(
 # %% [markdown]
 # ## 4. What each side says of a tumour of each scale
 #
-# The paper has tables for large, medium and small tumours and does not say where one ends; here a tumour is small
-# below 17 mm and large from 30 mm on. Deployment is the average of the four raised sides and their fusion. **Before
-# running:** a voxel of side 1 (stride 8) stands for 32 mm here. What will it make of a small tumour?
+# The paper has tables for large, medium and small tumours and does not say where one class ends and the next begins;
+# here a tumour is small below 17 mm and large from 30 mm on. Deployment averages the four raised sides and their soft
+# fusion. **Before running:** a voxel of side 1 (stride 8) stands for 32 mm here. What will it make of a small tumour?
 
 
 # %%
@@ -274,10 +279,10 @@ dsnotes.show(test[worst], prediction=labels["average"][worst], title="the patien
 # %% [markdown]
 # ## 5. Every objective, every choice of sides
 #
-# Table 3 takes the objective apart, Tables 4 and 5 the sides; "all" with sides (1234) stands in both. The first weights
-# of the backbone, the batches (of whole chests) and the steps are the same in every system of a seed. **Before
-# running:** the paper's eleven rows lie within 0.024 of each other. With ten patients whose Dice differs by several
-# tenths, will you see that?
+# Table 3 takes the objective apart, Tables 4 and 5 the sides; "all" with sides (1234) is a row of both. Within a seed,
+# all systems have the same first weights of the backbone, the same batches (from whole chests) and the same number of
+# steps. **Before running:** the paper's eleven rows lie within 0.024 of each other. With ten patients whose Dice
+# differs by several tenths, will you be able to see that?
 
 # %%
 variants = {f"{name}, (1234)": {"objective": name} for name in msds_unet.TABLES[3].rows}
@@ -316,9 +321,9 @@ boxes(
 )
 
 # %% [markdown]
-# A paired test asks of the same patients twice, so that an easy patient is easy for both. The paper tests every row
-# against the last, each at 0.05; with ten tests one is expected to fail by chance every other time, and Holm's
-# correction takes that into account.
+# A paired test compares two systems patient by patient, so that an easy patient is easy for both. The paper tests each
+# of the other rows against its full model at a level of 0.05. With ten tests at that level, chance alone is expected to
+# make one row significant in every second table; Holm's correction takes this into account.
 
 # %%
 full = "all, (1234)"
@@ -352,8 +357,8 @@ print(f"best less worst system {apart:.3f}; two seeds of one system differ by up
 print(f"different from {full!r} at 0.05 after Holm: {below or 'none'}")
 
 # %% [markdown]
-# Several p-values are small. **Before you believe them:** what is the objective "all" of the one side (4), written out?
-# Its hard, its soft and its local part are one and the same term.
+# **Before you believe a small p-value:** what is the objective "all" of the one side (4), written out? Its hard, its
+# soft and its local part are one and the same term.
 
 # %%
 pair = {"image": torch.from_numpy(blocks[0].image[None, None, :32, :32, :32])}
@@ -370,16 +375,16 @@ if {"none, (1234)", "all, (4)"} <= set(dices):
     print(f"the same system twice: {twins.difference:+.3f} Dice apart, p = {twins.p:.2g}")
 
 # %% [markdown]
-# Three times the same loss, and Adam does not mind a factor (its ε and the weight decay aside): these two rows are
-# **one system**, trained twice from the same first weights, and next to nothing leads them apart. The test over
-# patients is right in what it says, that these *trained networks* differ; it says nothing about the *method*, which
-# would take many trainings. The paper's tables hold the pair too, as we read them: 0.649 (no deep supervision) and
-# 0.653 (side 4).
+# It is three times the same loss, and a factor makes almost no difference to Adam (only through its ε and the weight
+# decay): these two rows are **one system**, trained twice from the same first weights. Training amplifies the smallest
+# difference, and so the two trained networks are far apart. The test over patients is right in what it says, that these
+# two *trained networks* differ; it says nothing about the *method*, which would take many trainings. As we read them,
+# the paper's tables hold the same pair: 0.649 (no deep supervision) and 0.653 (side 4).
 
 # %% [markdown]
 # ## 6. Small, medium and large, by sides
 #
-# Tables 6 to 8. The paper finds that small tumours want all four sides, and large ones three.
+# Here are Tables 6 to 8. The paper finds that small tumours need all four sides, and large ones three.
 
 # %%
 by_sides = {name.removeprefix("all, "): [by_scale(ps) for _, ps in runs[name]] for name in runs if "all, " in name}
@@ -393,7 +398,7 @@ Table(rows, caption="Mean Dice: a patient in print, a tumour here, since a phant
 # %% [markdown]
 # ## 7. Does it learn faster?
 #
-# Figure 12 has MSDS-UNet converge much faster than the same network without deep supervision.
+# In its Figure 12, MSDS-UNet converges much faster than the same network without deep supervision.
 
 # %%
 pace = {
@@ -409,9 +414,9 @@ curves.lines(
 # %% [markdown]
 # ## 8. Where to put the threshold
 #
-# Table 12 asks for more than one half before a voxel is marked, and adds "morphological operations", which it only
-# names; here that is an opening by a ball of one voxel, and no piece below four voxels. **Before running:** which error
-# grows with the threshold, and which shrinks?
+# Table 12 raises the threshold above one half, and adds "morphological operations", which it only names; here they are
+# an opening by a ball of one voxel and the removal of pieces below four voxels. **Before running:** which error grows
+# with the threshold, and which shrinks?
 
 # %%
 cleaning = {"threshold alone": {}, "and cleaned up": {"voxels": 4, "opening": 1}}
@@ -443,8 +448,9 @@ for cleaned in cleaning:
 # %% [markdown]
 # ## 9. Slices with and without a tumour
 #
-# Table 10 scores the slices with a tumour, Table 11 all slices, where every Dice falls. **Before running:** a slice
-# that is rightly left empty has no Dice (0 / 0). If it is left out, what makes Table 11 worse than Table 10?
+# Table 10 scores the slices with a tumour, Table 11 all slices, and there every Dice is lower. **Before running:** a
+# slice that is rightly left empty has no Dice (0 / 0). If such slices are left out, what makes Table 11 worse than
+# Table 10?
 
 # %%
 rows, scored = [], {f"main network, {steps} steps": labels["average"]} | {name: runs[name][0][1] for name in pace}
@@ -455,9 +461,9 @@ for name, predicted in scored.items():
 Table(rows, caption="As Tables 10 and 11; the errors are counted over all slices in both.")
 
 # %% [markdown]
-# A falsely marked slice counts 0, so Table 11's Dice should be Table 10's times the share of tumour slices among those
-# that count. Print lets us check, without any network, whether the paper averaged like this: its Table 9 has the number
-# of tumour slices in the three test sets.
+# A falsely marked slice counts as 0, so Table 11's Dice should be Table 10's times the share of tumour slices among the
+# slices that count. This lets us check from the printed numbers, without any network, whether the paper averaged like
+# this: its Table 9 has the number of tumour slices in the three test sets.
 
 # %%
 slices = sum(row[1] for name, row in msds_unet.TABLES[9].rows.items() if "test" in name)
@@ -477,25 +483,27 @@ Table(rows, caption=f"Within 0.005 for {', '.join(agree)}.")
 assert agree == ["res-unet-3d", "msds-unet", "msds-unet-gm"]
 
 # %% [markdown]
-# It did, for the authors' own three systems; for the three networks of others something else was done, or went wrong.
+# It did, for the authors' own three systems; for the three networks of other groups something else was done, or went
+# wrong.
 #
 # ## What we saw, and what we did not
 #
-# - **Shown:** a mask of the lungs' air loses nearly every tumour at a wall, and a margin of 20 mm brings them back.
-#   Each coarser side is worse than the next finer one, at every scale of tumour; side 1 finds nearly no small one.
-# - **Not what the paper says:** the average of all sides, which it deploys, is worse here than side 4 alone, at every
-#   scale. Its best threshold is 0.6; ours, after so short a training, lies at 0.7 to 0.8. A fusion of probabilities, as
-#   printed, could not say background; and two of its rows are, as we read them, one system.
-# - **Not shown:** that deep supervision helps, that (124) is the best choice of sides, that small tumours want four of
-#   them. Best and worst row lie 0.25 apart, the two rows that are one system 0.22, and two first weights of one system
-#   up to 0.36. "All four sides" is ahead in some epochs of section 7 and level in the last.
-# - **Open:** all of it at the paper's size: `msds_unet.PREPROCESS` and `msds_unet.SETTINGS` ask that.
+# - **Shown:** a mask of the lungs' air loses nearly all tumour at a wall, and a margin of 20 mm brings it back. Each
+#   coarser side is worse than the next finer one, at every scale of tumour; side 1 finds almost no small one.
+# - **Not what the paper says:** the average of all sides, which the paper deploys, is worse here than side 4 alone, at
+#   every scale. The paper's best threshold is 0.6; ours, after so short a training, lies at 0.7 to 0.8. A fusion of
+#   probabilities, as printed, could not say background; and two rows of the paper's tables are, as we read them, one
+#   system.
+# - **Not shown:** that deep supervision helps, that (124) is the best choice of sides, or that small tumours need four
+#   of them. The best and the worst row lie 0.25 apart, the two rows that are one system 0.22, and two seeds of one
+#   system up to 0.36. "All four sides" is ahead in some epochs of section 7, and level in the last.
+# - **Open:** all of this at the paper's size; `msds_unet.PREPROCESS` and `msds_unet.SETTINGS` hold what it takes.
 #
-# [21_gradnorm](21_gradnorm.ipynb) lets the network find α by itself,
+# [21_gradnorm](21_gradnorm.ipynb) lets the network find α by itself;
 # [11_what_each_depth_sees](11_what_each_depth_sees.ipynb) measures what a side of stride 8 can see at all.
 #
 # ## Exercises
 #
 # 1. Train with `within_lungs(case, margin=0)`. Which tumours are lost, and does the mean Dice tell you?
-# 2. Give the reduction of the mask another rule, `dsnotes.build("msds-unet", reduction="area", …)`. Do the local sides
-#    of stride 8 find more of the small tumours?
+# 2. Reduce the mask in another way: `dsnotes.build("msds-unet", reduction="area", …)`. Do the local sides of stride 8
+#    find more of the small tumours?

@@ -9,19 +9,19 @@
 # %% [markdown]
 # # GradNorm: who may pull how hard
 #
-# A network with several losses has several teachers, and somebody must decide how loud each of them speaks. In
-# [20_msds_unet](20_msds_unet.ipynb) the weights α of the four sides are guesses: 0.2, 0.2, 0.2, 0.4. GradNorm moves
+# A network with several losses has several teachers, and somebody must decide how loudly each of them speaks. In
+# [20_msds_unet](20_msds_unet.ipynb) the weights α of the four sides are guesses: 0.2, 0.2, 0.2, 0.4. GradNorm adjusts
 # them while the network learns. You will
 #
-# - build it by hand, in ten lines, for two toy tasks of which one is a hundred times louder;
-# - see what it rescues, and where it overshoots;
-# - start it at zero, as the paper's algorithm prints it, and be told why that cannot work;
-# - watch α, the pull of each side and its training rate while MSDS-UNet-GM learns;
-# - turn the one number that print leaves open, the *asymmetry*.
+# - build it by hand, in ten lines, for two toy tasks, one of them a hundred times louder than the other;
+# - see what it rescues, and what it does not;
+# - start it at zero, as the paper's algorithm is printed, and see why that cannot work;
+# - watch α, the pull of each side and its rate of learning while MSDS-UNet-GM trains;
+# - vary the one number that the paper leaves open, the *asymmetry*.
 #
 # Papers: Chen, Badrinarayanan, Lee, Rabinovich 2018, *GradNorm*, <https://arxiv.org/abs/1711.02257>; Yang et al. 2021,
-# *MSDS-UNet*, <https://doi.org/10.1016/j.compmedimag.2021.101957>, Algorithm 1. Needs a CPU and some four minutes; with
-# `smoke=True` well under one.
+# *MSDS-UNet*, <https://doi.org/10.1016/j.compmedimag.2021.101957>, Algorithm 1. Needs a CPU and about four minutes;
+# with `smoke=True` well under one.
 
 # %% tags=["parameters"]
 toy_steps: int = 800  # training steps of the toy tasks
@@ -51,10 +51,10 @@ if smoke:
 # %% [markdown]
 # ## 1. Two tasks, one of them loud
 #
-# Two functions of the same sixteen numbers, the second ten times larger, so that an equal mistake costs it a hundred
-# times more. Each depends on four directions of the input that the other does not need. The network has one shared
-# layer of four units and a head a task: there is room for one of the two, or for half of each. **Before running:** with
-# equal weights, which task gets the room?
+# The tasks are two functions of the same sixteen numbers. The second is ten times larger, so that the same relative
+# mistake costs a hundred times more. Each depends on four directions of the input that the other does not need. The
+# network has one shared layer of four units and one head per task: there is room for one of the two tasks, or for half
+# of each. **Before running:** with equal weights, which task gets the room?
 
 # %%
 g = torch.Generator().manual_seed(7)
@@ -78,8 +78,9 @@ def both_losses(shared, heads, scales):
 
 
 # %% [markdown]
-# What a task's loss does to the shared layer is the norm of its gradient there, times its weight: its *pull*,
-# $G_i = \lVert\nabla_W\, \alpha_i L_i\rVert$.
+# What a task's loss does to the shared layer is measured by the norm of its gradient there, times its weight
+# $\alpha_i$. We call that its *pull*, $G_i = \lVert\nabla_W\, \alpha_i L_i\rVert$, where $W$ are the weights of the
+# shared layer.
 
 
 # %%
@@ -97,14 +98,15 @@ print(f"the loud task's loss is {losses[1] / losses[0]:.0f} times larger, its pu
 # %% [markdown]
 # ## 2. GradNorm by hand
 #
-# It asks every task to pull as hard as the average, $\bar G$; harder, if the task has learned less than the others.
-# How far it has come is its loss over its first one, $r_i$ that share relative to the mean, and $a$ the asymmetry:
+# GradNorm asks every task to pull as hard as the average $\bar G$, and harder if the task has learned less than the
+# others. How far a task still has to go is measured by its loss divided by its first loss; $r_i$ is that ratio relative
+# to the mean over the tasks, and the exponent $a$ is the asymmetry:
 #
 # $$L_\mathrm{grad} = \sum_i \left|\, G_i - \bar G\, r_i^{\,a} \right|,
 # \qquad r_i = \frac{L_i / L_i(0)}{\mathrm{mean}_j\, L_j / L_j(0)}$$
 #
-# with the second part held constant. The weights follow the gradient of that, are kept above zero, and are divided by
-# their sum.
+# The second part, $\bar G\, r_i^{\,a}$, is held constant. The weights take a step down the gradient of
+# $L_\mathrm{grad}$, are kept above zero, and are divided by their sum.
 
 
 # %%
@@ -120,8 +122,8 @@ def balance_by_hand(alpha, optimiser, losses, first, pulls, asymmetry=1.5):
 
 
 # %% [markdown]
-# The library's `GradNorm` has the derivative written out, so that nothing of it can leak into the network. Both, side
-# by side, on the same numbers:
+# The library's `GradNorm` has the derivative written out, so that nothing of it can leak into the network's gradient.
+# Here are both, side by side, on the same numbers:
 
 # %%
 alpha = torch.tensor([0.5, 0.5], requires_grad=True)
@@ -136,8 +138,8 @@ assert torch.allclose(alpha, library.weights, atol=1e-5)
 # %% [markdown]
 # ## 3. What it rescues
 #
-# Three ways to weigh the two: equally; by GradNorm; and, since here we know the scales and nowhere else would, by hand
-# at 100 : 1. **Before running:** will GradNorm come close to the one who knew?
+# We weigh the two tasks in three ways: equally; by GradNorm; and at 100 : 1, as somebody would who knew the scales,
+# which in practice nobody does. **Before running:** will GradNorm come close to the one who knew?
 
 
 # %%
@@ -199,8 +201,8 @@ if not smoke:
 
 # %% [markdown]
 # With equal weights the loud task takes the room, and the quiet one keeps most of what it had not learned. GradNorm
-# gives the quiet task most of its share without being told any scale. It does not reach the one who knew. **Before
-# running:** is that because the steps of its weights are too large, 0.025 where a weight should be about 0.01?
+# gives the quiet task most of its share without being told any scale, but it does not reach the one who knew. **Before
+# running:** is that because its weights take steps of 0.025, too coarse where a weight should be about 0.01?
 
 # %%
 patient, slowly = weighed("GradNorm", lr=0.005)
@@ -215,9 +217,9 @@ curves.lines(
 print(f"unexplained with the smaller step: quiet {patient[-1, 0]:.3f}, loud {patient[-1, 1]:.3f}")
 
 # %% [markdown]
-# No: the large step overshoots at first, and both end at the same place. GradNorm does what it promises, which is
-# something else. Its measure of progress is $L / L(0)$, and the quiet task's first loss came mostly from the random
-# first weights of its head:
+# No: the large step overshoots at first, but both end at the same place. GradNorm does what it promises, and what it
+# promises is something else. Its measure of progress is $L / L(0)$, and the quiet task's first loss came mostly from
+# the random first weights of its head:
 
 # %%
 progress = {
@@ -240,14 +242,14 @@ Table(
 assert smoke or abs(progress["GradNorm"][0] / progress["GradNorm"][1] - 1) < 0.1
 
 # %% [markdown]
-# Measured so, it has made both tasks advance alike, almost to the digit. A task that starts with a bad guess looks as
-# if it had learned a lot, and is asked to stand back.
+# Measured in this way, GradNorm has made both tasks advance almost exactly alike. A task that starts with a bad guess
+# looks as if it had learned a lot, and is held back.
 
 # %% [markdown]
 # ## 4. Starting at zero
 #
-# Algorithm 1 of MSDS-UNet begins with "Initialize α = 0". **Before running:** what is a pull of zero times anything,
-# and what is the sum that all weights are divided by?
+# Algorithm 1 of MSDS-UNet begins by setting every weight α to 0. **Before running:** what is the pull of a task whose
+# weight is zero, and what is the sum by which all weights are divided?
 
 # %%
 nothing = torch.zeros(2)
@@ -265,9 +267,9 @@ else:
 # %% [markdown]
 # ## 5. What the asymmetry does
 #
-# Two tasks of *equal* scale, but the second task's head learns thirty times slower. With asymmetry 0 all tasks shall
-# pull alike, however far they are. The larger it is, the more pull is asked of the one that lags behind. The papers
-# give 0.12 and 1.5 for other problems, MSDS-UNet none.
+# Now the two tasks have *equal* scale, but the second task's head learns thirty times more slowly. With asymmetry 0 all
+# tasks should pull alike, however far they have come. The larger the asymmetry, the more pull is asked of the task that
+# lags behind. The GradNorm paper uses 0.12 and 1.5 for other problems; MSDS-UNet gives no value.
 
 # %%
 asymmetries = (0.0, 0.5, 1.5, 3.0)
@@ -295,15 +297,16 @@ assert smoke or peaks[0] + 0.05 < min(peaks[1:])
 assert smoke or (errors.amax(0) - errors.amin(0)).max() < 0.01
 
 # %% [markdown]
-# The slow task is helped by any asymmetry above zero, and by 0.5 as by 3: only whether a pull lies above or below its
-# target moves a weight, not by how much. And here it changes the road alone: in the end the errors are the same.
+# The slow task is helped by any asymmetry above zero, and by 0.5 nearly as much as by 3: what moves a weight is only
+# whether its pull lies above or below the target, not by how much. And here the asymmetry changes only the way there:
+# in the end the errors are the same.
 
 # %% [markdown]
 # ## 6. MSDS-UNet-GM, watched
 #
-# In the network, a task is a side: its loss at full size and its loss at its own size. The soft fusion belongs to no
-# one side and stays out, as in print. The place where pulls are compared is the last convolution that all four sides
-# share. **Before running:** side 1 (stride 8) sits right there, side 4 (stride 1) three blocks further. Which pulls
+# In MSDS-UNet-GM a task is a side: its loss at full size plus its loss at its own size. The soft fusion belongs to no
+# single side and stays out, as in the paper. The pulls are compared at the last convolution that all four sides share.
+# **Before running:** side 1 (stride 8) is attached right there, side 4 (stride 1) three blocks further on. Which pulls
 # harder, and whose weight will fall?
 
 # %%
@@ -354,8 +357,9 @@ assert torch.allclose(system.network.heads["global"].alpha.sum(), torch.tensor(1
 # %% [markdown]
 # ## 7. Is it better?
 #
-# The paper has 0.675 against 0.664 (Table 1) and 0.691 against 0.683 (Table 10) for GradNorm. Here: fixed weights,
-# GradNorm, and GradNorm without asymmetry, the same steps, patients and first weights.
+# The paper reports a Dice of 0.675 with GradNorm against 0.664 with fixed weights (Table 1), and 0.691 against 0.683
+# (Table 10). Here we compare fixed weights, GradNorm, and GradNorm without asymmetry, with the same number of steps,
+# the same patients and the same first weights.
 
 # %%
 ways = {
@@ -392,20 +396,20 @@ Table(
 # %% [markdown]
 # ## What we saw, and what we did not
 #
-# - **Shown:** with equal weights the loud task leaves the quiet one three quarters unlearned; GradNorm, told nothing
-#   of their scales, brings that to less than a third. In MSDS-UNet it begins by turning down the coarsest side, which
-#   pulls hardest at the place they share, and turning up the output; as soon as the output learns faster than the
-#   others its weight falls, and ends at half of what the paper gives it by hand.
+# - **Shown:** with equal weights the loud task leaves the quiet one three quarters unlearned; GradNorm, told nothing of
+#   their scales, brings that to less than a third. In MSDS-UNet it begins by turning down the coarsest side, which
+#   pulls hardest at the place they share, and turning up the others, above all the output; as soon as the output learns
+#   faster than the other sides its weight falls, and ends at half of what the paper gives it by hand.
 # - **Not what one might think:** it does not look for the weights that serve all tasks best. It makes them advance
 #   alike *as measured by their first losses*, and a task with a bad first guess is left behind. And the asymmetry,
-#   which print leaves open, hardly matters once it is above zero.
-# - **Not what the paper says:** its start at zero divides zero by zero.
-# - **Not shown:** that GradNorm is better than fixed weights. After seventy steps, two first weights of one system
-#   differ by more than the three systems do; the paper's gain is 0.011. What it costs is plain in the last column:
-#   three steps take the time of four.
+#   which the paper leaves open, made no difference to the end here once it was above zero.
+# - **Not what the paper says:** weights that start at zero, as printed, end in zero divided by zero.
+# - **Not shown:** that GradNorm is better than fixed weights. After some seventy steps, two seeds of one system differ
+#   by more than the three systems do; the paper's gain is 0.011. Nor does the last column show what GradNorm costs, for
+#   so short a training: `benchmarks/results/gradnorm.md` does.
 #
 # ## Exercises
 #
 # 1. Scale the quiet task down to 0.1. Does GradNorm still find it, and what stops the weights?
-# 2. Compare the pulls elsewhere: `dsnotes.build("msds-unet-gm", shared="backbone.bottleneck.body.0.0.weight")`. Does α
-#    end at the same values? Ask `dict(system.network.named_parameters())` for the names.
+# 2. Compare the pulls at another place: `dsnotes.build("msds-unet-gm", shared="backbone.bottleneck.body.0.0.weight")`.
+#    Does α end at the same values? `dict(system.network.named_parameters())` lists the names.

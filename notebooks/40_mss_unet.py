@@ -9,14 +9,14 @@
 # %% [markdown]
 # # MSS U-Net: every level is told where the kidneys are
 #
-# From a raw abdominal scan with thick slices to a cleaned-up segmentation of kidneys and their tumours, in the steps of
-# one paper. You will
+# This notebook goes from a raw abdominal scan with thick slices to a cleaned-up segmentation of kidneys and their
+# tumours, in the steps of one paper. You will
 #
-# - bring scans with 6 mm slices to one grid and one scale of grey values, as the paper does for KiTS19;
-# - see which errors the *exponential-logarithmic* loss pulls at hardest, and which it leaves alone;
-# - find a rim of kidney that nobody drew, in the targets that the released code trains on;
-# - train the network, look at what each of its levels says, and take its two ideas apart over several seeds;
-# - let anatomy correct it: two kidneys at most, and no tumour without one.
+# - bring scans with 6 mm slices to one grid and one scale of grey values, as the paper does with KiTS19;
+# - see which Dice values the *exponential-logarithmic* loss pulls at hardest, and where it pulls least;
+# - find a rim of kidney that nobody drew, in the targets on which the released code trains;
+# - train the network, look at what each of its levels answers, and test its two ideas separately with several seeds;
+# - let anatomy correct it: two kidneys at most, and no tumour without a kidney.
 #
 # Paper: Zhao, Jiang, Peña Queralta, Westerlund 2020, *Multi-Scale Supervised 3D U-Net for Kidneys and Kidney Tumor
 # Segmentation*, <https://arxiv.org/abs/2004.08108>. The authors trained for five days on two large GPUs, with 30 to 320
@@ -53,8 +53,9 @@ if smoke:
 # %% [markdown]
 # ## 1. From the scanner to the network
 #
-# Phantom patients, each with one or two tumours grown from a kidney. The slices are three times as thick as a
-# pixel is wide: a scan is *anisotropic*, and a network that treats all axes alike would see far in one direction.
+# These are phantom patients, each with one or two tumours grown from a kidney. The slices are three times as thick as a
+# pixel is wide: a scan is *anisotropic*, and a network that treats all axes alike would see much further in one
+# direction than in the others.
 
 # %%
 raw = phantoms.kidneys(patients, seed=0)
@@ -63,9 +64,10 @@ print(f"{scan.image.shape} voxels of {[round(mm, 2) for mm in scan.spacing]} mm"
 dsnotes.show(scan, names=names, window="soft")
 
 # %% [markdown]
-# The paper resamples every scan to one spacing, clips to the 0.5th and 99.5th percentile *of the foreground of the
-# training patients*, and scales by their mean and deviation. **Before running:** why the foreground's percentiles and
-# not the image's? And why may the test patients not take part?
+# Every scan is brought to one spacing. Then the paper clips grey values to their 0.5th and 99.5th percentile, and
+# scales them by the mean and the standard deviation of the foreground. In the released code the percentiles too are
+# those *of the foreground of the training patients*, and so it is here. **Before running:** why the foreground's
+# percentiles and not the image's? And why may the test patients not take part?
 
 # %%
 held_out = 10 if not smoke else 2
@@ -78,13 +80,16 @@ print(f"clipped to {low:.0f} … {high:.0f} HU; the paper's patients gave {-68.3
 print(f"{test[0].image.shape} voxels, grey values from {test[0].image.min():.1f} to {test[0].image.max():.1f}")
 
 # %% [markdown]
-# Most of an image is air and fat, and a window around *them* would press kidney and tumour into a few grey values.
+# Most of an image is air and fat, and a window chosen for *them* would squeeze kidney and tumour into a few grey
+# values. And what is measured on the test patients would no longer be unknown to the network.
 #
 # ## 2. What the loss pulls at
 #
-# The paper's loss of one level is $0.4\,(-\ln D_\mathrm{kidney})^{0.3} + 0.6\,(-\ln D_\mathrm{tumour})^{0.3}$ plus
-# cross-entropy. It says that a class which is hard, with a low Dice $D$, then gets the larger gradient. **Before
-# running:** at which $D$ is the pull smallest: 0, somewhere between, or 1?
+# The paper's loss of one level is $0.4\,(-\ln D_\mathrm{kidney})^{0.3} + 0.6\,(-\ln D_\mathrm{tumour})^{0.3}$ plus a
+# cross-entropy with the class weights 0.28, 0.28 and 0.44 (background, kidney, tumour); $D$ is the soft Dice. The paper
+# expects it to make the network pay "more attention" to "more difficult samples", those with a low $D$. Call the slope
+# of a term with respect to its $D$ its pull. **Before running:** at which $D$ is the pull smallest: at 0, somewhere
+# between, or at 1?
 
 # %%
 dices = torch.linspace(0.02, 0.99, 98, requires_grad=True)
@@ -108,8 +113,10 @@ assert abs(weakest - np.exp(-0.7)) < 0.02
 assert pull[0.05] > pull[0.2] < pull[0.95]
 
 # %% [markdown]
-# So the sentence holds below a Dice of about one half, and only there. A kidney at 0.95 out-pulls a tumour at 0.2. The
-# loss is also infinitely steep at a perfect answer; the library stops it just before.
+# So a harder class gets the larger pull only below a Dice of about one half. Above it the pull grows again, and a
+# kidney at 0.95 pulls harder than a tumour at 0.2. This is the other half of what the paper says: once the prediction
+# is good, the loss should "decline dramatically". At a perfect answer the slope is even infinite; the library stops
+# just before.
 
 # %%
 perfect = torch.zeros(1, 2, 8, 8)
@@ -122,7 +129,7 @@ assert answer.grad.isfinite().all()
 # ## 3. What the deep levels are compared with
 #
 # Every decoder level predicts at its own size, so the label must shrink. The paper does not say how; the released code
-# interpolates the *numbers* 0, 1, 2 and rounds. **Before running:** what is half-way between background (0) and
+# interpolates the *numbers* 0, 1, 2 and rounds. **Before running:** what lies half-way between background (0) and
 # tumour (2)?
 
 # %%
@@ -138,8 +145,8 @@ print(f"voxels of kidney that appear from nowhere: {invented}")
 assert invented["nearest"] == invented["area"] == 0 < invented["official_code"]
 
 # %% [markdown]
-# Print and code differ in three things, and the library keeps both under the names `paper` (the default) and
-# `official_code`:
+# The paper and its released code differ in two things, the level weights and the Dice denominator, and the code settles
+# a third, how the label shrinks. The library keeps both under the names `paper` (the default) and `official_code`:
 
 # %%
 presets = {name: mss_unet.objective(3, 5, preset=name) for name in mss_unet.PRESETS}
@@ -158,8 +165,9 @@ Table(
 # %% [markdown]
 # ## 4. Training, and every level's answer
 #
-# Strides and kernels follow from the grid: the thick axis is halved later and less often. The network is the paper's
-# with 8 instead of 30 channels and one level less; its settings are the paper's but for what ten minutes allow.
+# Strides and kernels follow from the grid: the thick axis is halved later and less often than the others. The network
+# is the paper's with 8 instead of 30 channels and one level less; its settings are the paper's, except where a training
+# of minutes needs others.
 
 # %%
 patch, halvings = test[0].image.shape, 4 if not smoke else 2
@@ -175,8 +183,8 @@ run = {"settings": budget, "progress": False}
 history = dsnotes.fit(system, train, iterations=steps // epochs, on_epoch=curves.live(title="MSS U-Net"), **run)
 
 # %% [markdown]
-# A coarse answer has few voxels to speak with, and is graded for them alone: that is the whole idea. **Before
-# running:** from which level on can you tell a kidney from a tumour's bulge on it?
+# A coarse answer has only a few voxels, and is compared with a target of as few: that is the whole idea. **Before
+# running:** from which level on can you see where the tumour bulges from the kidney?
 
 # %%
 case = test[0]
@@ -194,8 +202,9 @@ maps(
 # %% [markdown]
 # ## 5. Ten patients it has never met
 #
-# Half-overlapping windows with Gaussian weights, averaged over all eight mirrored views, as in the paper, and the six
-# figures of its Tables II and III. **Before running:** one of the five ratios will say next to nothing. Which, and why?
+# Prediction uses half-overlapping windows with Gaussian weights, averaged over all eight mirrored views, as the paper
+# and its code do. Then come the six figures of its Tables II and III, five ratios and a distance. **Before running:**
+# one of the five ratios will say next to nothing. Which, and why?
 
 
 # %%
@@ -223,8 +232,8 @@ print(f"mean Dice of {len(test)} held-out patients: kidney {kidney:.3f}, tumour 
 assert smoke or (kidney >= 0.90 and tumour >= 0.65)
 
 # %% [markdown]
-# Accuracy is near one for both organs: it counts the background, and there is much of it. Look at the worst patient,
-# not at the mean.
+# Accuracy is near one for both organs: it counts the background, and there is a lot of background. Now look at the
+# worst patient, not at the mean.
 
 # %%
 worst = int(np.argmin([row["dice_tumour"] for row in scores]))
@@ -233,8 +242,9 @@ dsnotes.show(test[worst], prediction=predictions[worst], names=names, title="the
 # %% [markdown]
 # ## 6. Which of the two ideas does the work?
 #
-# The same network four times: with neither idea (cross-entropy and Dice on the output: the paper's *classic 3D U-Net*),
-# with each alone, with both. Same data, same steps; several seeds, because one run is an anecdote.
+# We train the same network four times: with neither idea (cross-entropy and Dice on the output, which is how we read
+# the paper's *classic 3D U-Net*), with each alone, and with both. Data and number of steps are the same, and there are
+# several seeds, because one run proves little.
 
 # %%
 corners = {"neither": (), "multi-scale": ("multi-scale",), "exp-log": ("exponential-log",), "both": mss_unet.STRATEGIES}
@@ -270,11 +280,12 @@ boxes(
 # %% [markdown]
 # ## 7. Anatomy has the last word
 #
-# A person has two kidneys at most, and a kidney tumour hangs on a kidney. `keep_kidneys` takes the connected pieces of
-# kidney *and* tumour, keeps the two largest that hold kidney, the second only if it has a tenth of the first's size,
-# and drops the rest. The paper's own wording, pieces of kidney alone, is there as `literal=True`; it would cut off a
-# tumour whose kidney is nearly eaten up. Here it is applied to the network of section 4 and to the least trained one of
-# section 6. **Before running:** which of the two needs it, and can it ever make a prediction worse?
+# A person has two kidneys at most, and a kidney tumour is attached to a kidney. `keep_kidneys` takes the connected
+# pieces of kidney *and* tumour together, keeps the two largest that hold kidney, the second only if it has at least a
+# tenth of the first's size, and drops the rest. The paper's own wording, pieces of kidney alone, is available as
+# `literal=True`; it would cut off a tumour that has eaten up nearly all of its kidney. Here the rule is applied to the
+# network of section 4 and to one of the short trainings of section 6. **Before running:** which of the two needs it,
+# and can it ever make a prediction worse?
 
 
 # %%
@@ -304,13 +315,13 @@ dsnotes.show(test[most], prediction=hasty[most], names=names, title="as the hast
 dsnotes.show(test[most], prediction=cleaned[most], names=names, title="cleaned up")
 
 # %% [markdown]
-# A well-trained network leaves the rule little to do. And it can harm: where a tumour was found but its kidney was not,
-# the tumour goes too.
+# A well-trained network leaves the rule little to do. And the rule can do harm: where a tumour was found but its kidney
+# was not, the tumour goes too.
 #
 # ## 8. The paper's tables beside ours
 #
-# Tables II (kidney) and III (tumour): first what is printed for 42 patients of KiTS19, then ours. A Hausdorff distance
-# is the mean over the patients in whom the organ was found at all.
+# Here are Tables II (kidney) and III (tumour), first as printed for 42 patients of KiTS19, then ours. A Hausdorff
+# distance is the mean over the patients in whom the organ was found at all.
 
 
 # %%
@@ -347,20 +358,21 @@ Table(
 # %% [markdown]
 # ## What we saw, and what we did not
 #
-# - **Shown:** the loss's pull is smallest at a Dice of $e^{-0.7}$; the released code's targets invent kidney; the
+# - **Shown:** the loss's pull is smallest at a Dice of $e^{-0.7}$; the targets of the released code invent kidney; the
 #   clean-up never adds a voxel.
-# - **Not what the paper says:** "a poor class gets the larger gradient" holds below a Dice of one half. The deepest
-#   map of the paper's own patch is 6 × 6 × 6, not "not smaller than 8 × 8 × 8". Its Table III has the higher tumour
-#   *recall* for the classic network (.810 against .802).
-# - **Shown for ten phantoms and three seeds, in the run this was written after:** the new loss, alone or with
-#   multi-scale supervision, raised the tumour's Dice in every seed (alone by .13, .09 and .18; both by .07, .14, .32);
-#   multi-scale supervision alone raised the kidney's (by .05, .01 and .03) and left the tumour to chance. Tumours are
-#   where the spread is: one hundred steps are few, and their Dice without either idea went from .00 to .47 by seed.
-# - **Open:** whether that holds at the end of training. Five GPU-days on KiTS19 are another question, and
-#   `mss_unet.SETTINGS` asks it.
+# - **Not what the paper says:** more attention for difficult samples holds below a Dice of one half. The deepest map of
+#   the paper's own patch is 6 × 6 × 6, where it says "not smaller than" 8 × 8 × 8. And in its Table III the tumour's
+#   *recall* is higher for the classic network (.810 against .802).
+# - **Shown for ten phantoms and three seeds, in the run from which these numbers are:** the new loss, alone or with
+#   multi-scale supervision, raised the tumour's Dice in every seed (alone by .13, .09 and .18; with both by .07, .14
+#   and .32); multi-scale supervision alone raised the kidney's (by .05, .01 and .03) and left the tumour's to chance.
+#   The spread is in the tumours: one hundred steps are few, and without either idea their mean Dice went from .00 to
+#   .47 with the seed.
+# - **Open:** whether that still holds at the end of a full training. Five days of two GPUs on KiTS19 are another
+#   matter; `mss_unet.SETTINGS` holds the settings for it.
 #
 # ## Exercises
 #
-# 1. Give the levels equal weights (`MultiScale(weights=(.25,) * 4, loss=system.objective.loss)`). Does the finest
-#    answer suffer?
+# 1. Give the levels equal weights (`MultiScale(weights=(.25,) * 4, loss=system.objective.loss)`). Is the finest answer
+#    any worse?
 # 2. Build with `preset="official_code"` and look at the coarse sides near a tumour's border. Can you see the rim?

@@ -9,19 +9,19 @@
 # %% [markdown]
 # # Soft masks: how much of a pixel is nodule?
 #
-# A mask says yes or no. A pixel at the edge of a nodule is a third nodule and two thirds lung, and no yes and no no is
-# true of it. This notebook makes labels that say "a third". You will
+# A mask says yes or no. A pixel at the edge of a nodule is a third nodule and two thirds lung, and neither yes nor no
+# is true of it. This notebook makes labels that can say "a third". You will
 #
-# - see on a phantom, where the true share of every pixel is known, how wrong a binary edge is;
+# - see how wrong a binary edge is, on a phantom where the true share of every pixel is known;
 # - build the matting Laplacian of a 6 × 6 image by hand and solve it;
-# - turn one mask, four readers, or two diameters drawn on a screen into a trimap, and a trimap into a soft mask;
+# - turn one mask, four readers' masks, or two diameters drawn on a screen into a trimap, and a trimap into a soft mask;
 # - measure when matting beats a plain blur, and when it does not;
-# - find out which Dice may be trusted once targets are soft;
-# - make a small set of softly labelled nodules, and accept or reject each on a contact sheet.
+# - find out which Dice can be trusted once targets are soft;
+# - make a small set of softly labelled nodules, and accept or reject each of them on a contact sheet.
 #
 # Papers: Levin, Lischinski, Weiss 2007, *A Closed-Form Solution to Natural Image Matting*,
-# <https://doi.org/10.1109/TPAMI.2007.1177>; used for nodules by Wang et al., <https://arxiv.org/abs/2007.14556>.
-# Needs a CPU and about a minute; with `smoke=True` some twenty seconds.
+# <https://doi.org/10.1109/TPAMI.2007.1177>; used for nodules by Wang et al., <https://arxiv.org/abs/2007.14556>. Needs
+# a CPU and less than a minute.
 
 # %% tags=["parameters"]
 nodules: int = 60  # phantom nodules that the errors are averaged over
@@ -51,10 +51,10 @@ if smoke:
 # %% [markdown]
 # ## 1. What a binary edge hides
 #
-# A phantom nodule is drawn from a continuous shape, so the true share of nodule in every pixel is known: `alpha`. A
-# scanner blurs it, and the image shows the blurred share, `seen`; that is the $\alpha$ of the equation that matting
-# solves, image = $\alpha$ lesion + (1 − $\alpha$) background. **Before running:** a mask is right or wrong by how much,
-# at worst, in one pixel of its edge?
+# A phantom nodule is drawn from a continuous shape, so the true share of nodule in every pixel is known: `alpha`. The
+# scanner blurs it, and the image shows the blurred share, `seen`. That is the $\alpha$ of the equation that matting
+# solves: image = $\alpha$ · lesion + (1 − $\alpha$) · background. **Before running:** in a pixel of the edge, by how
+# much can a mask be wrong at worst?
 
 # %%
 cases = phantoms.nodules(nodules, seed=0)
@@ -74,13 +74,15 @@ assert error[edge].mean() > 0.1
 # %% [markdown]
 # ## 2. The Laplacian by hand
 #
-# Matting supposes that in a small window the share is a straight-line function of the grey value:
-# $\alpha \approx a I + b$. Choosing the best $a$ and $b$ in every 3 × 3 window leaves a quadratic energy
-# $\alpha^\top L \alpha$, in which each window $w$ adds
+# Matting supposes that in every small window the share is a straight-line function of the grey value:
+# $\alpha \approx a I + b$. Choose the best $a$ and $b$ in each 3 × 3 window, with a small penalty $\epsilon a^2$ on
+# steep lines. What remains of the error is a quadratic energy $\alpha^\top L \alpha$, to which each window $w$, with
+# the mean $\mu_w$ and the variance $\sigma_w^2$ of its grey values, contributes
 #
-# $$L_{ij} \mathrel{+}= \delta_{ij} - \tfrac19\Big(1 + \frac{(I_i-\mu_w)(I_j-\mu_w)}{\sigma_w^2 + \epsilon/9}\Big).$$
+# $$L_{ij} \mathrel{+}= \delta_{ij} - \tfrac19\Big(1 + \frac{(I_i-\mu_w)(I_j-\mu_w)}{\sigma_w^2 + \epsilon/9}\Big)$$
 #
-# On a 6 × 6 image there are sixteen windows, and the whole of it fits in nine lines.
+# for every two of its pixels $i$ and $j$ ($\delta_{ij}$ is 1 where they are the same, else 0). A 6 × 6 image has
+# sixteen windows, and the whole of it fits in nine lines.
 
 # %%
 tiny = np.clip(np.add.outer(np.arange(6.0), 0.4 * np.arange(6.0)) / 5 - 0.3, 0, 1)
@@ -95,9 +97,9 @@ assert np.allclose(L.sum(1), 0)  # a constant costs nothing
 assert np.linalg.eigvalsh(L).min() > -1e-9  # and nothing is cheaper
 
 # %% [markdown]
-# The trimap fixes some pixels: the corner of the dark is outside (−1), the corner of the bright is nodule (1). For the
-# others the energy is least where its derivative vanishes: one linear system. **Before running:** which picture will
-# $\alpha$ look like?
+# A *trimap* fixes some pixels: here the dark corner is background (−1), the bright corner is nodule (1), and the rest
+# (0) is unknown. For the unknown pixels the energy is least where its derivative vanishes: one linear system. **Before
+# running:** which picture will $\alpha$ look like?
 
 # %%
 trimap = np.zeros((6, 6), np.int8)
@@ -117,9 +119,10 @@ assert difference < 1e-4
 # %% [markdown]
 # ## 3. Three ways to a trimap
 #
-# Where is surely nodule, where surely not? (1) *One mask*: its core after erosion, its outside after dilation. (2)
-# *Several readers*: where all agree. (3) *Two diameters*, as radiologists measure a lesion (RECIST): GrabCut grows a
-# mask from them, then (1).
+# Which pixels are certainly nodule, and which certainly not? There are three ways to say. (1) *One mask*: what is left
+# after erosion is nodule, what lies outside after dilation is background. (2) *Several readers*: certain is where all
+# agree. (3) *Two diameters*, as radiologists measure a lesion (RECIST): the GrabCut algorithm grows a mask from them,
+# and then (1) applies.
 
 # %%
 axes = case.extras["recist"]
@@ -141,8 +144,8 @@ maps(
 )
 
 # %% [markdown]
-# Readers who agree leave a thin band, readers who do not a wide one: the trimap of strategy 2 knows how sure *they*
-# were, that of strategy 1 only how large the brush was.
+# Readers who agree leave a thin band of unknown pixels, readers who disagree a wide one: the trimap of the second way
+# knows how sure the *readers* were, that of the first only how large the brush was.
 
 # %%
 for name, mask in softened.items():
@@ -157,8 +160,8 @@ for name, mask in softened.items():
 # ## 4. Is a matted label nearer the truth?
 #
 # In practice the mask that is softened is what *somebody drew*, so we soften what the first reader drew. A fair rival
-# is a Gaussian blur of that mask: it is soft, too, but does not look at the image. **Before running:** for which of
-# the four kinds of nodule will the image help least?
+# is a Gaussian blur of that mask: it is soft too, but does not look at the image. **Before running:** for which of the
+# four kinds of nodule will the image help least?
 
 # %%
 import cv2
@@ -190,8 +193,13 @@ for name, errors in in_band.items():
 assert in_band["matted"].mean() < in_band["blurred"].mean() < in_band["binary"].mean()
 
 # %% [markdown]
-# Two numbers are left to choose: how wide the band is, and how far the straight line may be missed, ε. Both are a
-# bargain with noise, so we ask at three strengths of it.
+# On average the matted label is nearest for every kind of nodule. Over the blur it gains most with the solid ones, and
+# clearly less with the other three.
+#
+# Two numbers are left to choose: the width of the band, and ε. In the Laplacian ε/9 stands beside the variance of a
+# window, so nine times the variance of the noise, here about 0.01, is a natural choice: with a much smaller ε the soft
+# mask follows the noise, with a much larger one it ignores the image. We try several ε at three strengths of noise, and
+# then several widths.
 
 # %%
 few, generator = range(max(4, nodules // 3)), np.random.default_rng(0)
@@ -220,8 +228,8 @@ curves.lines({"matted": of_radius}, x="radius, pixels", y="error, pixels a nodul
 # %% [markdown]
 # ## 5. What four readers disagree about
 #
-# The phantoms' readers draw as far apart as real ones do. The real ones, four radiologists on 896 nodules of LIDC-IDRI,
-# come in with `readers_folder`.
+# The phantoms' readers are made to disagree about as much as real ones do. Real ones, four radiologists on 896 nodules
+# of LIDC-IDRI, come in with `readers_folder`.
 
 # %%
 readers_of = [c.extras["readers"] for c in cases]
@@ -239,13 +247,12 @@ print(f"reader to the consensus {np.mean(to_consensus):.3f}")
 assert np.mean(to_consensus) > np.mean(pairs)
 
 # %% [markdown]
-# Everybody is nearer to the consensus than to a colleague, for the consensus is made of them. A paper that compares a
-# network with the consensus and each reader with the consensus gives the readers that advantage; one that beats them
-# still has not beaten an independent judge.
+# Every reader is nearer to the consensus than to a colleague, because the consensus is made of them. A paper that
+# compares both a network and each reader with the consensus gives the readers that advantage.
 #
-# `agreement` makes that table, readers × readers × consensus × prediction, nodule for nodule. As the prediction stands
-# here the first reader's own mask after matting, cut at one half; it has no voice in the consensus. **Before running:**
-# is it nearer to the consensus than the readers are?
+# `agreement` makes such a table for every nodule: readers, consensus and prediction, each against each. As the
+# prediction we take the first reader's own mask after matting, cut at one half; it has no voice in the consensus.
+# **Before running:** is it nearer to the consensus than the readers are?
 
 # %%
 tables = [
@@ -267,7 +274,7 @@ assert mean[predicted, agreed] < mean[readers, agreed].mean()
 # %% [markdown]
 # ## 6. Which Dice survives a soft target?
 #
-# Take one pixel whose true share is $t = 1/2$ and let the prediction $p$ run from 0 to 1. **Before running:** where is
+# Take pixels whose true share is $t = 1/2$ and let the prediction $p$ run from 0 to 1. **Before running:** where is
 # each Dice loss lowest?
 
 # %%
@@ -284,14 +291,15 @@ print(best)
 assert best == {"Σp² + Σt² below": 0.5, "Σp + Σt below": 1.0}
 
 # %% [markdown]
-# With the plain sum below the line, one hundred per cent is the best answer to "one half": it un-softens every soft
-# label. Train on soft masks with squares, or with L1, as the next notebook does.
+# With the plain sum in the denominator, "one hundred per cent" is the best answer to "one half": this loss makes every
+# soft label hard again. Train on soft masks with squares in the denominator, or with L1, as the next notebook does.
 #
 # ## 7. A set of one's own
 #
 # Radiologists measure two diameters of far more lesions than anybody outlines: DeepLesion has 32,735 of them, in a
-# table `DL_info.csv` beside 16-bit PNGs. Strategy 3 makes labels of such files. Here we file phantom nodules in that
-# form, and among them one whose marks belong to another slice. **Before running:** what should happen to it?
+# table `DL_info.csv` beside 16-bit PNG images. The third way above makes labels from such files. Here we store phantom
+# nodules in that form, and one of them gets marks that belong to another slice. **Before running:** what should happen
+# to it?
 
 # %%
 desk = tempfile.TemporaryDirectory()
@@ -310,9 +318,10 @@ again = make_set(lesions, folder / "Images_png", folder / "nodules", source="pha
 assert again.made == ()  # what is there is kept: an interrupted run goes on with the same line
 
 # %% [markdown]
-# GrabCut is no radiologist, so a person looks at every case. In a browser each has two buttons, and every click is in
-# the CSV before the next. Here a rule stands in for the person: what fills the ellipse between its diameters by less
-# than 0.7 or more than 1.3 is rejected. **Before running:** which of the four kinds will such a judge throw out?
+# GrabCut is no radiologist, so a person should look at every case. In a browser each case has two buttons, and every
+# click is saved in the CSV file at once. Here a rule stands in for the person: a mask is rejected if its area is less
+# than 0.7 or more than 1.3 times that of the ellipse with the same two diameters. **Before running:** which of the four
+# kinds will such a judge throw out?
 
 # %%
 filled = {}
@@ -336,12 +345,13 @@ assert thrown_out == {"spiculated"}
 assert all(nodule.extras["soft"].max() == 1 for nodule in mine)  # each with its core
 
 # %% [markdown]
-# The judge who likes tidy outlines has thrown out the nodules with spikes, in which radiologists take most interest. A
-# set can be no better than what its makers accept: say by which rule it was done, and count what was lost.
+# The judge, who likes tidy outlines, has thrown out nodules with spikes, in which radiologists take most interest. A
+# set can be no better than what its makers accept: say by which rule it was made, and count what was lost.
 #
-# `mine` is a dataset like any other, with the soft labels in `extras["soft"]`, ready to be learned from.
+# `mine` is a dataset like any other, with the soft labels in `extras["soft"]`, ready for training.
 #
 # ## Exercises
 #
-# 1. Soften the *true* mask, `case.label`, instead of the reader's. Whom does that favour?
-# 2. Lay a second nodule into the band of the first. What does strategy 1 make of it, and what does `keep_small=True`?
+# 1. Soften the *true* mask, `case.label`, instead of the reader's. Which of the labels gains by that?
+# 2. Put a second nodule into the band of the first. What does the first way make of it, and what does `keep_small=True`
+#    change?

@@ -9,19 +9,20 @@
 # %% [markdown]
 # # DSNet: borrowed detail, soft masks and a critic
 #
-# A lung nodule of 8 mm is a dozen pixels wide. This paper borrows what is missing: a super-resolution network, trained
-# beforehand on CT without labels, hands a finer image and its feature maps to a U-Net, which learns from *soft masks*
-# and under the eye of a *critic*. You will
+# A lung nodule of 8 mm is a dozen pixels wide. This paper borrows the detail that is missing: a super-resolution
+# network (the *teacher*), trained beforehand on CT without labels, gives a finer image and its feature maps to a U-Net,
+# which learns from *soft masks* and against a *critic*. You will
 #
-# - see what super-resolution adds to an image, and what it *invents*, against the real finer image;
-# - look at the weights by which the network chooses between context and detail;
-# - train all of it, and watch the critic's health while it plays;
-# - take Table 3's ablation over several seeds, scored against a truth that no radiologist has: the phantom's own;
+# - see what super-resolution adds to an image, and what it *invents*, by comparison with a real finer image;
+# - look at the weights with which the network chooses between context and detail;
+# - train all of it, and watch whether network and critic stay in balance;
+# - repeat Table 3's ablation with several seeds, scored against a truth that no radiologist has: the phantom's own;
 # - repeat Table 4, *nearer to the consensus than any doctor*, and then ask the same question fairly.
 #
-# Paper: Wang et al. 2020, <https://arxiv.org/abs/2007.14556>; soft masks have a notebook of their own, `60_soft_masks`.
-# The authors enlarge 64² crops four times; here it is 48² and twice, with a sixteenth of the channels or less. Needs a
-# CPU and about ten minutes; with `smoke=True` about one.
+# Paper: Wang et al. 2020, <https://arxiv.org/abs/2007.14556>; soft masks have a notebook of their own,
+# [60_soft_masks](60_soft_masks.ipynb). The authors enlarge crops of 64² fourfold; here crops of 48² are enlarged
+# twofold, and the network has 8 channels at full size where the library's default is 64. Needs a CPU and about ten
+# minutes; with `smoke=True` about one.
 
 # %% tags=["parameters"]
 steps: int = 320  # training steps of the main network
@@ -56,10 +57,10 @@ if smoke:
 # %% [markdown]
 # ## 1. Two populations
 #
-# The paper trains on nodules of one archive, outlined by GrabCut from two diameters, and tests on another, outlined by
-# four readers. So do we: the first population is scanned at 0.8 mm and has no ground-glass nodules; the second at
-# 0.65 mm, and a quarter of it is ground-glass. The network learns from masks that no person drew, while the phantom
-# knows the `truth`.
+# For its Table 4 the paper trains on nodules of one archive, whose masks GrabCut grew from two diameters, and tests on
+# another, outlined by four readers. We do the same: the first population is scanned at 0.8 mm and has no ground-glass
+# nodules; the second is scanned at 0.65 mm, and a quarter of it is ground-glass. The network learns from masks that no
+# person drew, while the phantom knows the `truth`.
 
 
 # %%
@@ -81,8 +82,9 @@ theirs = scanned(second, 1, 0.65)
 dsnotes.show(made[held_out], soft=made[held_out].extras["soft"], zoom=14, title="outlined by GrabCut, then softened")
 
 # %% [markdown]
-# The paper takes the soft mask at one half as its binary mask. **Before running:** which is nearer to the true nodule,
-# GrabCut's outline or the matted one at one half? And which is nearer to the *share* of nodule that each pixel shows?
+# The paper takes the soft mask, cut at one half, as its binary mask. **Before running:** which is nearer to the true
+# nodule, GrabCut's outline or the matted one cut at one half? And which is nearer to the *share* of nodule that each
+# pixel shows?
 
 # %%
 labels = {
@@ -102,13 +104,14 @@ Table(
 )
 
 # %% [markdown]
-# Both answers are in the table, and they differ: matting is nearer to the share and makes the nodule smaller. A metric
-# chooses the winner, so the sections below keep both.
+# Both answers are in the table, and they differ: matting is nearer to the share, and makes the nodule smaller. Which
+# label wins depends on the metric, so the sections below keep both.
 #
 # ## 2. What super-resolution adds, and what it invents
 #
-# The teacher needs no labels: an image is made half as fine, and the network must bring it back. First by squared
-# error, then also against a critic that asks whether the result looks real (SRGAN).
+# The teacher needs no labels: an image is reduced to half its resolution, and the network must bring it back. It is
+# trained by squared error first, then also against a critic that asks whether the result looks real (SRGAN). A warning
+# may tell you that this critic has gone blind: it then scores real and made images alike, and its term is noise.
 
 # %%
 test, train = made[:held_out], made[held_out:]
@@ -125,7 +128,7 @@ curves.lines(
     x="epoch",
     y="squared error",
     log=True,
-    title="The critic's phase gives some of the squared error away",
+    title="Squared error while the teacher learns: alone, then against a critic",
 )
 
 # %%
@@ -139,7 +142,8 @@ with torch.no_grad():
     }
 
 # %% [markdown]
-# **Before running:** what will the difference image to the real one show: edges, noise, or new structures?
+# **Before running:** what will the difference between the result and the real image show: edges, noise, or new
+# structures?
 
 # %%
 maps(
@@ -153,13 +157,13 @@ maps(
 maps(
     {f"{name} less real": x[0] - real[0] for name, x in brought_back.items()},
     window=(-0.08, 0.08),
-    title="Grey: as it was. Black: lost. White: put there",
+    title="Grey: as it was. Black: too dark. White: too bright",
 )
 
 # %% [markdown]
-# Two numbers for it. The squared error says how wrong the finer image is. What the enlarged image holds *beyond* its
-# coarse half, its detail, has a length and a direction: how much of the real detail is there, and how much of what was
-# added lies in the right direction? A cosine of 1 is knowledge, one of 0 pure invention.
+# Two numbers describe this. The squared error says how wrong the finer image is. And what the enlarged image holds
+# *beyond* its coarse half, its detail, has a length and a direction: how much detail is there, and how much of it
+# points in the right direction? A cosine of 1 is knowledge, a cosine of 0 is pure invention.
 
 
 # %%
@@ -182,9 +186,9 @@ errors = {row[""]: row["squared error"] for row in rows}
 assert smoke or errors["by squares"] < errors["interpolated"]
 
 # %% [markdown]
-# That was the teacher's exercise, from 1.6 mm to 0.8 mm. DSNet uses it elsewhere: on the image *as it came*, from
-# 0.8 mm to 0.4 mm, where nobody has a real image to compare with, and the authors do not either. A phantom can be
-# scanned again at 0.4 mm: the same nodule and the same scanner, but other noise. **Before running:** does the teacher
+# That was the teacher's exercise, from 1.6 mm to 0.8 mm. DSNet uses the teacher elsewhere: on the image *as it came*,
+# from 0.8 mm to 0.4 mm. There nobody has a real image to compare with, the authors included. But a phantom can be
+# scanned again at 0.4 mm: the same nodule and the same scanner with other noise. **Before running:** does the teacher
 # help there?
 
 # %%
@@ -209,14 +213,15 @@ beyond = {
 Table({"": name} | {f"squared error, {where}": v.item() for where, v in of.items()} for name, of in beyond.items())
 
 # %% [markdown]
-# The scanner's blur ends well before 0.4 mm, so there is little to know at that size: what is added there is mostly the
-# teacher's habit. Whether a segmentation profits from it is another question, and section 5 asks it.
+# The scanner's blur leaves little to know at the scale of 0.4 mm: what is added there is mostly the teacher's habit.
+# Whether the segmentation gains by it is another question, which section 5 asks.
 #
 # ## 3. Training with a critic, live
 #
-# Half of 1 − Dice to the binary mask, one hundred times the mean distance to the soft mask, and the critic's opinion of
-# every pixel. Two players: `deceive` is the network's loss against the critic, `critic` the critic's own; its scores of
-# real and of made masks are in the history. **Before running:** where are the two scores when nobody wins?
+# The loss is one half of 1 − Dice with the binary mask, plus one hundred times the mean absolute distance to the soft
+# mask, plus the critic's opinion of every pixel. There are two players: `deceive` is the network's loss against the
+# critic, `critic` the critic's own loss; its scores of real and of predicted masks are in the history. **Before
+# running:** where are the two scores when nobody wins?
 
 # %%
 train = [replace(case, label=(case.extras["soft"] >= 0.5).astype(np.uint8)) for case in train]  # as the paper does
@@ -240,7 +245,7 @@ print(collapse(history) or "the critic has neither won nor gone blind")
 assert set(scores["real"]) == set(range(1, budget.epochs + 1))
 
 # %% [markdown]
-# How loud is each of the three? Their *values* do not say; their gradients at the last layer do.
+# How strong is each of the three terms? Their *values* do not say; their gradients at the last layer do.
 
 # %%
 some = [replace(case, extras={"soft": case.extras["soft"]}) for case in train[:4]]
@@ -257,8 +262,9 @@ Table([{"": "value"} | {k: v.item() for k, v in terms.items()}, {"": "pull at th
 # %% [markdown]
 # ## 4. The fusion's weights
 #
-# For each of its channels and each image, the fusion takes $a$ parts of context (both images) and $b = 1 - a$ of detail
-# (the teacher's features). **Before running:** does it choose by image or by channel?
+# For each of its channels and each image, the fusion takes a share $a$ of context (both images, interpolated and
+# super-resolved) and a share $b = 1 - a$ of detail (the teacher's features). **Before running:** do these shares differ
+# more between images or between channels?
 
 # %%
 shares = detail_shares(system.network.backbone, real)
@@ -273,9 +279,10 @@ fusion(system.network.backbone, real)
 # %% [markdown]
 # ## 5. Table 3: what each part is worth
 #
-# Seven systems, the same steps and the same batches, each from several first weights. As in print, EDRFM, SDRFM and the
-# bare super-resolved image are alternatives; soft mask and critic add to SDRFM. Two populations to test on, both
-# against the phantom's truth. **Before running:** which of the six steps is larger than the spread between seeds?
+# Here are seven systems with the same steps and the same batches, each from several first weights. As in the paper,
+# EDRFM (detail simply concatenated), SDRFM (detail weighted by the fusion above) and the bare super-resolved image are
+# alternatives; soft mask and critic are added to SDRFM. There are two populations to test on, both scored against the
+# phantom's truth. **Before running:** which of the six steps is larger than the spread between seeds?
 
 # %%
 rows_of_print = dsnet.TABLES[3].rows
@@ -348,8 +355,8 @@ Table(
 )
 
 # %% [markdown]
-# Print reports no test. Ours: a paired one over the cases, their Dice averaged over seeds, corrected for six
-# comparisons. It knows of these nodules, not of other trainings; the last column does, a little.
+# The paper reports no test here. Ours is a paired one over the cases, on their Dice averaged over seeds, and corrected
+# for six comparisons. It knows of these nodules, not of other trainings; the last column shows a little of those.
 
 # %%
 steps_of_print = {
@@ -374,9 +381,9 @@ Table(
 # %% [markdown]
 # ## 6. Table 4: nearer to the consensus than any doctor?
 #
-# The network of the first population reads the second, where four readers have drawn. Print's sentence is that it comes
-# nearer to the readers' consensus than any reader does. **Before running:** a reader *is* a quarter of the consensus.
-# Whom does that favour?
+# The network trained on the first population now reads the second, where four readers have drawn. The paper says that
+# it is closer to the readers' consensus than all readers are. **Before running:** a reader *is* a quarter of the
+# consensus. Whom does that favour?
 
 # %%
 predictions = [(p >= 0.5).astype(np.uint8) for p in shares_of(system, theirs)]
@@ -389,8 +396,8 @@ Table(
 )
 
 # %% [markdown]
-# Like with like: leave each reader out in turn, take what two of the *other* three marked, and let reader and network
-# meet that.
+# Now compare like with like: leave each reader out in turn, take what two of the *other* three marked, and compare both
+# the reader and the network with that.
 
 
 # %%
@@ -424,7 +431,7 @@ print(f"readers {np.mean([dice(r, c.label) for c in theirs for r in c.extras['re
 assert min(flattered) > 0
 
 # %% [markdown]
-# Which nodules are they that the network did not learn from? The second population's ground-glass:
+# The network never learned from ground-glass nodules. How does it do on those of the second population?
 
 # %%
 kinds = [case.extras["kind"] for case in theirs]
@@ -445,8 +452,9 @@ dsnotes.show(theirs[worst], prediction=predictions[worst], readers=True, title=f
 # %% [markdown]
 # ## 7. Membranes
 #
-# Table 5 moves DSNet to other images, among them the membranes of ISBI 2012. With `em_folder` the full chain and a
-# U-Net are trained here at one small budget, the last six slices held out; the teacher learns from the same images.
+# Table 5 takes DSNet to other images, among them the membranes of ISBI 2012. With `em_folder` the full chain and a
+# U-Net are trained here with one small budget, with the last six slices held out; the teacher learns from the same
+# images.
 
 
 # %%
@@ -473,25 +481,25 @@ else:
 # %% [markdown]
 # ## What we saw, and what we did not
 #
-# - **Held by an assert in this notebook:** a generator trained by squares is nearer to the real finer image than
+# - **Held by an assert in this notebook:** a generator trained by squared error is nearer to the real finer image than
 #   interpolation is; every reader is nearer to a consensus in which they have a voice than to one in which they have
-#   none, so "nearer to the consensus than any doctor" is a race in which the doctors start ahead.
+#   none, so "closer than all doctors" is a race in which the doctors start ahead.
 # - **What super-resolution knew:** from 1.6 to 0.8 mm it was nearer to the real image than interpolation, by 29 % of
-#   the squared error, and a little more than half of the direction of its detail was right (a cosine of .56; with a
-#   critic .55, and a little more of it). From 0.8 to 0.4 mm, where DSNet uses it, it was *no* nearer to the finer
-#   scan than interpolation was.
-# - **Table 3, three seeds of 240 steps:** print gains at every step. Here one of six stands: the selective fusion,
-#   SDRFM, +.05 Dice in each seed. Soft masks *cost* .10 Dice with the truth, in each seed, and brought the error of
-#   the share at the edge from .24 to .18: they teach what they show. The critic moved nothing that we could tell from
-#   the seeds.
-# - **Table 4:** our network is not nearer to the consensus than the readers: .56 against .84 … .93, and judged
-#   without the reader's own voice it is nearer on 12 to 22 % of the nodules. Ground-glass, which it never saw, and
-#   nodules at the pleura are where it loses.
-# - **Open:** all of it at the authors' widths, sizes and epochs. A batch of two images feeds batch norm here; a
-#   larger one costs minutes.
-# - **Beyond phantoms:** LIDC and DeepLesion (`data_scripts/`), and `dsnet.SETTINGS`.
+#   the squared error, and its detail had a cosine of .56 with the real detail (with a critic .55, and a little more of
+#   it). From 0.8 to 0.4 mm, where DSNet uses it, it was *no* nearer to the finer scan than interpolation was.
+# - **Table 3, three seeds of 240 steps:** in the paper every step gains. Here one of six holds: the selective fusion,
+#   SDRFM, with .05 Dice on average and a gain in each seed. Soft masks *cost* .10 Dice with the truth on average, some
+#   in each seed, and brought the error of the share at the edge from .24 to .18: they teach what they show. The critic
+#   changed nothing that we could tell from the seeds. The whole DSNet ended below the plain U-Net, .69 against .76.
+# - **Table 4:** our network is not nearer to the consensus than the readers are: .56 against .84 … .93. Judged without
+#   the reader's own voice, it is nearer than the reader on 12 to 22 % of the nodules. It loses most on ground-glass
+#   nodules, which it never saw, and on nodules at the pleura.
+# - **Open:** all of this at the authors' sizes and epochs. Batches of two images feed batch normalisation here; larger
+#   ones cost minutes.
+# - **Beyond phantoms:** `data_scripts/` fetches LIDC and DeepLesion, and `dsnet.SETTINGS` holds the paper's settings.
 #
 # ## Exercises
 #
-# 1. Train with `adversarial=0.0`. Does the mean real score still move? What do the masks' rims look like?
+# 1. Train `dsnet-soft`, which has no critic, for as many steps as the main network. What becomes of the rims of the
+#    masks?
 # 2. Give the network a teacher that was never trained. How much of the gain was detail, and how much was width?

@@ -9,15 +9,15 @@
 # %% [markdown]
 # # Side by side: any backbone, any supervision, any loss
 #
-# Each of the five papers sells a whole: its network, its supervision, its loss. Here they are three dials. You will
-# see
+# Each of the five papers offers a whole: its network, its supervision, its loss. Here these are three dials that can be
+# turned one at a time. You will see
 #
-# - which combinations can be, and why the others cannot;
-# - the same supervision on backbones that its paper never tried;
-# - how little of a table's difference is left when only one dial is turned at a time.
+# - which combinations are possible, and why the others are not;
+# - the same supervision on backbones with which its paper never tried it;
+# - how much of a difference between systems is left when only one dial is turned at a time.
 #
-# Everything on one dataset of phantom nodules, 64 × 64 pixels. Needs a CPU and patience, for it trains dozens of small
-# networks; with `smoke=True` less than a minute.
+# Everything runs on one dataset of phantom nodules, 64 × 64 pixels. Needs a CPU and patience, for it trains dozens of
+# small networks; with `smoke=True` less than a minute.
 
 # %% tags=["parameters"]
 steps: int = 150  # training steps of every cell of the matrices
@@ -54,7 +54,7 @@ test, train = cases[:held_out], cases[held_out:]
 # %% [markdown]
 # ## 1. Three dials
 #
-# A **backbone** offers levels: feature maps at several strides. Any system's backbone will do.
+# A **backbone** offers levels: feature maps at several strides. The backbone of any system will do.
 
 # %%
 backbones = ["unet-2d", "unet++", "fcn", "unet3+", "res-unet-3d", "v-net", "attention-unet"]
@@ -84,8 +84,8 @@ losses = {
 }
 
 # %% [markdown]
-# A **supervision** says where, against what. Two of them leave the loss open; three papers' own come with theirs.
-# **Before running:** which of these will not go onto every backbone?
+# A **supervision** says where the network is compared, and with what. Two of them leave the loss open; the other three,
+# taken from papers, come with their own. **Before running:** which of these will not fit on every backbone?
 
 # %%
 supervisions = {
@@ -114,7 +114,7 @@ def objective(supervision, loss):
 # %% [markdown]
 # ## 2. Which cells can be
 #
-# Every combination is built and asked for its terms on one batch. What cannot be says why.
+# Every combination is built and asked for its loss terms on one batch. A combination that is not possible says why.
 
 
 # %%
@@ -152,8 +152,9 @@ assert all(any((b, s, loss) not in reasons for b in backbones for loss in losses
 # %% [markdown]
 # ## 3. One dial at a time
 #
-# First the backbone and the supervision, each with the loss "CE + Dice" or its own; then, on the plain U-Net, the
-# supervision and the loss. **Before running:** which dial will make the larger difference?
+# First we vary the backbone and the supervision, each supervision with the loss "CE + Dice" or its own; then, on the
+# plain U-Net, the supervision and the loss. Rows and columns of the two pictures are those of the tables, in the same
+# order. **Before running:** which dial will make the largest difference?
 
 
 # %%
@@ -222,14 +223,15 @@ assert set(dices).isdisjoint(reasons)
 # %% [markdown]
 # ## What we saw, and what we did not
 #
-# - **Shown:** which of the combinations can be, each with its reason if not; and that a supervision is no property of
-#   its paper's network.
-# - **Compare with the last line of the table above:** a dial that moves the mean Dice by no more than another seed does
+# - **Shown:** which of the combinations are possible, and the reason for each that is not; and that a supervision is
+#   not tied to its paper's network.
+# - **Compare with the last line of the table above:** a dial that changes the mean Dice no more than another seed does
 #   has not been shown to do anything.
-# - **Not shown:** which supervision is best. One size of network, one dataset, a few minutes; `dsnotes sweep` asks the
-#   same of real data, with folds.
+# - **Not shown:** which supervision is best. This is one size of network, one dataset and a few minutes; `dsnotes
+#   sweep` asks the same question of real data, with folds.
 #
 # ## Exercises
 #
-# 1. Add a supervision: `MultiScale(weights=(.5, .5), levels=("stride1", "stride4"))`. On which backbones can it be?
-# 2. Double `steps`. Do the columns of the first matrix move together, or towards each other?
+# 1. Add a supervision: `MultiScale(weights=(.5, .5), levels=("stride1", "stride4"))`. On which backbones is it
+#    possible?
+# 2. Double `steps`. Do the columns of the first matrix all rise alike, or do they move towards each other?

@@ -9,24 +9,25 @@
 # %% [markdown]
 # # One experiment: one system, one dataset, one fold
 #
-# Everything the sweeps do is this notebook with other parameters. It opens a dataset, keeps one fold apart, trains one
-# system with its paper's settings, predicts, cleans up, scores every patient and shows the worst and the best. You will
-# see
+# Everything that the sweeps do is this notebook with other parameters. It opens a dataset, keeps one fold apart, trains
+# one system with its paper's settings, predicts, cleans up, scores every patient and shows the worst and the best. You
+# will see
 #
-# - what must be said before a number means anything: who was trained on, for how long, with what;
-# - why the mean of a table hides the patient one should look at;
-# - how the same notebook is run from a terminal, with its parameters checked and its results kept:
+# - what must be said before a number means anything: which patients were used for training, for how long, with what
+#   settings;
+# - why the mean in a table hides the patient whom one should look at;
+# - how to run the same notebook from a terminal, with its parameters checked and its results kept:
 #
 # ```
 # dsnotes run notebooks/80_experiment.py -p data=data/kits19 -p system=mss-unet -p fold=2
 # torchrun --nproc-per-node=4 -m dsnotes run notebooks/80_experiment.py -p data=data/kits19 -p system=mss-unet
 # ```
 #
-# A run that is killed goes on from its last epoch when it is started again. At a paper's width it wants a GPU; with
-# `width=8, epochs=20` it is a matter of minutes on a CPU, with `smoke=True` of less than one.
+# A run that is killed goes on from its last epoch when it is started again. At a paper's width it needs a GPU; with
+# `width=8, epochs=20` it takes minutes on a CPU, with `smoke=True` less than one.
 
 # %% [markdown]
-# What is empty or 0 is the paper's own.
+# A parameter that is empty or 0 takes the paper's own value.
 
 # %% tags=["parameters"]
 data: str = "lung"  # a folder in the Decathlon's layout, or phantoms: lung, kidneys, abdomen, nodules
@@ -83,7 +84,7 @@ if smoke:
 # %% [markdown]
 # ## 1. Who is trained on, who is tested
 #
-# Folds are drawn by a hash of the patient's name: the same patients on every machine, whatever the seed. **Before
+# Folds are drawn by a hash of the patients' names: they are the same on every machine, whatever the seed. **Before
 # running:** why must the folds not depend on the seed?
 
 # %%
@@ -93,10 +94,10 @@ train, val = split(others, (1 - validation, validation), seed=0)
 print(f"{data}: {len(train)} patients train, {len(val)} validate, {len(test)} test (fold {fold} of {folds})")
 
 # %% [markdown]
-# Else a table over seeds would mix two things: how much chance there is in the training, and how much in the patients.
+# Otherwise a table over seeds would mix two things: the chance in the training and the difference between patients.
 #
-# Grey values are clipped and scaled. With `normalise="foreground"` the numbers come from the training patients' labels
-# alone: a test patient must not set the window it is judged in.
+# Grey values are clipped and scaled. With `normalise="foreground"` the numbers for this come from the training patients
+# alone: a test patient must not help to choose the window in which it is judged.
 
 # %%
 fixed = Preprocess(spacing=tuple(spacing) or None, relabel=tuple(relabel) or None, lungs=lungs or None)
@@ -121,7 +122,8 @@ classes = 1 + max(names)
 # %% [markdown]
 # ## 2. The system
 #
-# A network together with what it is trained for. Where its strides follow from the voxels' size, it is told that size.
+# A system is a network together with what it is trained for. Where a network's strides follow from the voxel size, it
+# is told that size.
 
 # %%
 offered = dsnotes.systems()[system]
@@ -153,7 +155,8 @@ Table(
 )
 
 # %% [markdown]
-# A soft mask is a target between 0 and 1 that some objectives ask for; it is matted from the image and the drawn mask.
+# Some objectives ask for a soft mask, a target between 0 and 1. It is made by matting from the image and the drawn
+# mask.
 
 # %%
 if getattr(built.objective, "soft", 0):
@@ -169,8 +172,8 @@ if getattr(built.objective, "soft", 0):
 # %% [markdown]
 # ## 3. Training
 #
-# In a run the checkpoints lie in the run's folder. **Before running:** which of the curves would tell you to stop
-# early, the loss or the score of the validation patients?
+# In a run from the terminal the checkpoints lie in the run's folder. **Before running:** which of the curves would tell
+# you to stop early, the loss or the score of the validation patients?
 
 # %%
 history = dsnotes.fit(
@@ -187,8 +190,8 @@ history = dsnotes.fit(
 print(f"{len(history)} epochs, {history.total_seconds:.0f} s; ended: {history.stopped}")
 
 # %% [markdown]
-# The papers keep the last weights unless they say otherwise; so does this notebook. `best.pt` of the run's folder has
-# those of the best epoch.
+# The papers keep the last weights unless they say otherwise, and so does this notebook. In the run's folder, `best.pt`
+# has the weights of the best epoch.
 #
 # ## 4. Predicting and scoring
 
@@ -216,7 +219,8 @@ runs.record(scores, system=system, dataset=data, run=run, history=list(history))
 # %% [markdown]
 # ## 5. The worst and the best
 #
-# **Before looking:** what would make a patient the worst: a small tumour, one at the border of the organ, bad contrast?
+# **Before looking:** what would make a patient the worst: a small tumour, one at the border of the organ, poor
+# contrast?
 
 
 # %%
@@ -242,12 +246,14 @@ assert all(0 <= row["dice"] <= 1 for row in scores.values())
 # %% [markdown]
 # ## What we saw, and what we did not
 #
-# - **Shown:** how one system does on one fold with one seed, patient by patient, and that no patient was on two sides.
+# - **Shown:** how one system does on one fold with one seed, patient by patient, and that no patient was used both for
+#   training and for testing.
 # - **Not shown:** that it is better than another. That takes the same folds for both, several seeds, and a paired test:
-#   `dsnotes sweep sweeps/mss-2-phantom.yml`, then [81_report](81_report.ipynb).
-# - **Said nowhere in this notebook:** the paper's patients. On other patients compare differences, not numbers.
+#   run `dsnotes sweep sweeps/mss-2-phantom.yml`, then [81_report](81_report.ipynb).
+# - **Not seen here:** the paper's patients. With other patients, compare differences, not numbers.
 #
 # ## Exercises
 #
-# 1. Run folds 0 to 4 with `dsnotes sweep`. Which is larger, the spread over the patients or that over the folds' means?
-# 2. Look at the worst patient's figures in `result.json`. Is it the worst by every one of them?
+# 1. Run folds 0 to 4 with `dsnotes sweep`. Which spread is larger, that between patients or that between the means of
+#    the folds?
+# 2. Look at the worst patient's figures in `result.json`. Is this patient the worst by every one of them?

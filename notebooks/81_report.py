@@ -9,15 +9,15 @@
 # %% [markdown]
 # # A report: the paper's table beside ours
 #
-# Many runs of [80_experiment](80_experiment.ipynb) make a table. This notebook takes a folder of them and sets a
-# published table beside it: means, two kinds of spread, two paired tests, and what is missing. You will see
+# Many runs of [80_experiment](80_experiment.ipynb) make a table. This notebook takes a folder of runs and sets them
+# beside a published table: means, two kinds of spread, two paired tests, and what is missing. You will see
 #
-# - that "mean ± std" can mean three different things, and which of them a claim needs;
-# - what a p-value is corrected for, and why;
-# - how to read a table of another person's runs on other patients.
+# - that "mean ± std" can mean different things, and which of them a claim needs;
+# - for what a p-value is corrected, and why;
+# - how to read a table of somebody else's runs on other patients.
 #
-# In a terminal the same is `dsnotes sweep sweeps/mss-2-phantom.yml`, then `dsnotes table mss-2`. Without a folder of
-# runs this notebook first makes a small one: ten minutes on a CPU, with `smoke=True` one.
+# In a terminal, `dsnotes sweep sweeps/mss-2-phantom.yml` and then `dsnotes table mss-2` do the same. Without a folder
+# of runs this notebook first makes a small one: ten minutes on a CPU, with `smoke=True` one.
 
 # %% tags=["parameters"]
 table: str = "mss-2"  # a table of a paper: `dsnotes systems` names them
@@ -43,8 +43,8 @@ if smoke:
 # %% [markdown]
 # ## 1. The runs
 #
-# One run a row and seed, all on the same fold. Each lies in a folder that is named by what it computes, so this cell
-# does nothing the second time.
+# There is one run for each row of the table and each seed, all on the same fold. Each run lies in a folder that is
+# named by what it computes, so this cell does nothing the second time.
 
 # %%
 out = runs.path(results) if results else (runs.folder() or Path("runs")) / "report"
@@ -75,15 +75,17 @@ report = compare(table, out, where=where)
 print(text(report))
 
 # %% [markdown]
-# That over the seeds. The first `±` is over the *patients*: how differently hard they are. It says nothing of whether
-# one system is better, for both systems meet the same patients. The `±` in brackets is over the *seeds*: what another
-# roll of the dice would have given. A difference between two rows that is smaller than it is no difference.
+# It cannot know the spread over seeds. In our rows the first `±` is over the *patients*: how much they differ in
+# difficulty. It does not tell whether one system is better, because both systems meet the same patients. The `±` in
+# brackets is over the *seeds*: what another roll of the dice would have given. A difference between two rows that is
+# smaller than this spread shows nothing.
 #
 # ## 3. The same patients, twice
 #
-# So the test is *paired*: of each patient the difference between the starred row and another. The t-test asks whether
-# their mean is zero, Wilcoxon's whether they lie on both sides alike. Both p-values are corrected by Holm for the
-# number of rows, for whoever compares with ten systems finds one of twenty differences by chance.
+# So the test is *paired*: for each patient it takes the difference between the starred row and another row. The t-test
+# asks whether the mean difference is zero, Wilcoxon's test whether the differences lie evenly on both sides of zero.
+# Both p-values are corrected by Holm's method for the number of rows: at a level of 0.05 one comparison in twenty is
+# expected to look significant by chance alone.
 
 # %%
 tested = [row for row in rows(report) if row["p_t_holm"] is not None]
@@ -103,15 +105,15 @@ assert all(cell.cases > 0 for cells in report.ours.values() for cell in cells.va
 # %% [markdown]
 # ## 4. As a figure
 #
-# **Before looking:** print and ours are of other patients. What of the two may be compared?
+# **Before looking:** the printed numbers and ours come from different patients. What may be compared?
 
 # %%
 figure(report)
 
 # %% [markdown]
-# The order of the rows, and how far apart they are; not where they lie.
+# The order of the rows and how far they are apart, but not where they lie.
 #
-# The patients behind the means, all seeds together:
+# Here are the patients behind the means, all seeds together:
 
 # %%
 from dsnotes.runs.collect import results as all_results
@@ -137,11 +139,12 @@ print(as_csv(report).splitlines()[0])
 #
 # - **Shown:** every figure of the table with its spreads, its tests, its number of cases and what is missing.
 # - **Not shown:** that the paper is right or wrong. The small sweep above has few patients, narrow networks and a few
-#   minutes; its p-values are of *this* question. `sweeps/` holds the sweeps that ask the paper's own.
-# - **Mind:** a p-value of patients says how sure the difference is for *these two trained networks*. Only several seeds
-#   say it of the methods.
+#   minutes; its p-values answer *this* small question. The sweeps in `sweeps/` ask the paper's own.
+# - **Mind:** a p-value over patients says how sure the difference is for *these two trained networks*. Only several
+#   seeds can say it of the methods.
 #
 # ## Exercises
 #
-# 1. Take away one seed (`where={"seed": "0"}`). Which of the numbers change, and which p-values?
-# 2. Make the table without correcting by Holm. How many rows must a paper have before one of them is "significant"?
+# 1. Keep only one seed (`where={"seed": "0"}`). Which of the numbers change, and which p-values?
+# 2. Read the p-values without Holm's correction. How many rows must a table have before you expect one of them to be
+#    "significant" by chance?
