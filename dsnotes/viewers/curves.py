@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Records = Iterable[Mapping]  # one an epoch: epoch, loss, its terms, lr, val_dice, seconds
 NOT_TERMS = {"epoch", "loss", "lr", "seconds", "grad_norm", "samples_per_second"}
-FEW, BESIDE = 4, 1.4  # so many names leave room for the curves; inches for the names of more
+FEW, BESIDE = 3, 1.4  # so many names leave room for the curves; inches for the names of more
 BALANCE = {"alpha": "weights α", "pull": "pull G at the shared layer", "rate": "rate L / L(0)"}  # of each GradNorm task
 
 
@@ -46,8 +46,7 @@ def lines(
             axes.plot(
                 list(points.keys()),
                 list(points.values()),
-                color=ink.ON_PAPER[index % len(ink.ON_PAPER)],
-                linestyle=ink.DASHES[index % len(ink.DASHES)],
+                **ink.stroke(index),
                 marker="osD^vPX"[index % 7] if len(points) <= 12 else None,
                 markersize=5,
                 label=name,
@@ -109,7 +108,7 @@ def draw(records: list, *, title: str = "") -> Figure:
         for spare in axes[panels:]:
             spare.set_visible(False)
         for index, key in enumerate(losses):
-            label = "loss of validation" if key == "val_loss" else key
+            label = "validation loss" if key == "val_loss" else key
             _line(axes[0], records, key, index, thick=key == "loss", label=label)
         values = [y for line in axes[0].lines for y in line.get_ydata()]
         if min(values) > 0 and max(values) > 30 * min(values):
@@ -147,8 +146,7 @@ def _line(axes: Axes, records: list, key: str, index: int, *, thick: bool, label
     known = [(record["epoch"], record[key]) for record in records if _is_number(record.get(key))]
     axes.plot(
         *zip(*known, strict=True),
-        color=ink.ON_PAPER[index % len(ink.ON_PAPER)],
-        linestyle=ink.DASHES[index % len(ink.DASHES)],
+        **ink.stroke(index),
         linewidth=2.0 if thick else 1.4,
         marker="o" if len(known) < 2 else None,
         label=label,

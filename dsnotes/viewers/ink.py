@@ -61,6 +61,12 @@ LOOK = {
 }
 
 
+def stroke(number: int) -> dict[str, object]:
+    """Colour and dash of the line of this number: seven colours go round with other dashes, so that no two agree."""
+    turn, place = divmod(number, len(ON_PAPER))
+    return {"color": ON_PAPER[place], "linestyle": DASHES[(place + turn) % len(DASHES)]}
+
+
 def look() -> AbstractContextManager:
     """Draw inside this, whatever style the reader has set: dark letters on a white card."""
     import matplotlib

@@ -37,6 +37,12 @@ def test_every_curve_has_a_dash_of_its_own():
     assert len(dashes) == 3
 
 
+def test_no_two_of_many_curves_look_alike():
+    terms = {f"term {i}": 1.0 for i in range(9)}
+    (losses,) = curves.draw([{"epoch": 1, "loss": 9.0} | terms, {"epoch": 2, "loss": 9.0} | terms]).axes
+    assert len({(line.get_color(), str(line._unscaled_dash_pattern)) for line in losses.lines}) == 10
+
+
 def test_a_single_term_is_the_loss_and_not_drawn_twice():
     (axes,) = curves.draw([{"epoch": 1, "loss": 1.0, "mse": 1.0}, {"epoch": 2, "loss": 0.5, "mse": 0.5}]).axes
     assert list(drawn_lines(axes)) == ["loss"]
@@ -55,7 +61,7 @@ def test_of_what_validation_records_its_loss_and_its_dice_are_drawn():
         "val_dice_2": 0.4,
     }
     losses, scores = curves.draw([{**record, **more} for record in RECORDS]).axes
-    assert list(drawn_lines(losses)) == ["loss", "cross-entropy", "dice", "loss of validation"]
+    assert list(drawn_lines(losses)) == ["loss", "cross-entropy", "dice", "validation loss"]
     assert list(drawn_lines(scores)) == ["dice", "dice_1", "dice_2"]
 
 
@@ -130,7 +136,7 @@ def test_gradnorms_columns_are_no_losses_and_have_their_own_panels():
     assert not any(column in curves._latest(records).columns for column in columns)
 
 
-@pytest.mark.parametrize("many", [3, 6])
+@pytest.mark.parametrize("many", [3, 4, 6])
 def test_names_of_many_lines_stand_beside_the_curves(many):
     figure = curves.lines({f"run {i}": {1: i, 2: i + 1} for i in range(many)}).figure
     figure.draw_without_rendering()
