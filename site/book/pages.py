@@ -30,6 +30,7 @@ def page(copy: Copy, *, clean: str, smoke: bool) -> tuple[dict, dict[str, str]]:
         for cell in copy.notebook["cells"]
         if cell["cell_type"] == "code" and "injected-parameters" not in cell["metadata"].get("tags", [])
     )
+    root = f"{copy.source.path.resolve().parents[1]}/"
     words: dict[str, str] = {}
     cells, heading = [], copy.source.name
     for cell in copy.source.notebook["cells"]:
@@ -38,7 +39,7 @@ def page(copy: Copy, *, clean: str, smoke: bool) -> tuple[dict, dict[str, str]]:
             heading = ([heading, *re.findall(r"^#+ +(.+)$", cell["source"], flags=re.M)])[-1]
             cells.append({"cell_type": cell["cell_type"], "metadata": metadata, "source": cell["source"]})
             continue
-        shown = [kept for output in next(outputs) if (kept := still(output)) is not None]
+        shown = [kept for output in next(outputs) if (kept := still(output, root)) is not None]
         for output in shown:
             if png := output.get("data", {}).get("image/png"):
                 words[digest(png)] = described(output, heading)
@@ -52,10 +53,12 @@ def page(copy: Copy, *, clean: str, smoke: bool) -> tuple[dict, dict[str, str]]:
     return {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 4}, words
 
 
-def still(output: dict) -> dict | None:
-    """What of an output lives without a kernel; None where nothing does."""
+def still(output: dict, root: str) -> dict | None:
+    """What of an output lives without a kernel; None where nothing does. Where the repository lay is nobody's concern."""
     if output["output_type"] == "stream":
-        return output if output["name"] == "stdout" or "Warning" in "".join(output["text"]) else None
+        text = "".join(output["text"])
+        shown = output["name"] == "stdout" or "Warning" in text
+        return output | {"text": text.replace(root, "")} if shown else None
     data = output.get("data", {})
     if "image/png" in data:
         return output | {"data": {"image/png": data["image/png"]}}

@@ -14,6 +14,7 @@ from book.pages import digest, page, still
 from dsnotes.runs.source import open_source
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+ROOT = "/home/somebody/dsnotes-clone/"
 ABOUT = {"started": "2026-11-21T10:00:00+00:00", "seconds": 75.4, "device": "cpu", "versions": {"torch": "2.13.0"}}
 
 
@@ -67,11 +68,13 @@ def test_a_picture_without_words_is_refused(small):
 
 def test_what_only_a_kernel_moves_is_said_to_be_elsewhere():
     widget = {"output_type": "display_data", "data": {"application/vnd.jupyter.widget-view+json": {}}, "metadata": {}}
-    assert "JupyterLab" in still(widget)["data"]["text/markdown"]
+    assert "JupyterLab" in still(widget, ROOT)["data"]["text/markdown"]
     both = {"output_type": "display_data", "data": {"image/png": PNG, "text/html": "<b>", "text/plain": "x"}}
-    assert list(still(both)["data"]) == ["image/png"]
+    assert list(still(both, ROOT)["data"]) == ["image/png"]
     bar = {"output_type": "stream", "name": "stderr", "text": "12%|###"}
-    assert still(bar) is None
+    assert still(bar, ROOT) is None
+    warning = {"output_type": "stream", "name": "stderr", "text": [f"{ROOT}dsnotes/a.py:3: UserWarning: x\n", "  y\n"]}
+    assert still(warning, ROOT)["text"] == "dsnotes/a.py:3: UserWarning: x\n  y\n"
 
 
 def test_a_page_says_how_it_was_executed(small):
