@@ -54,7 +54,7 @@ def page(copy: Copy, *, clean: str, smoke: bool) -> tuple[dict, dict[str, str]]:
 
 
 def still(output: dict, root: str) -> dict | None:
-    """What of an output lives without a kernel; None where nothing does. Where the repository lay is nobody's concern."""
+    """What of an output lives without a kernel; None where nothing does; paths begin at the repository."""
     if output["output_type"] == "stream":
         text = "".join(output["text"])
         shown = output["name"] == "stdout" or "Warning" in text
