@@ -16,8 +16,8 @@
 # - the same supervision on backbones with which its paper never tried it;
 # - how much of a difference between systems is left when only one dial is turned at a time.
 #
-# Everything runs on one dataset of phantom nodules, 64 × 64 pixels. Needs a CPU and patience, for it trains dozens of
-# small networks; with `smoke=True` less than a minute.
+# Everything runs on one dataset of phantom nodules, 64 × 64 pixels. Needs a CPU and about twelve minutes, for it trains
+# dozens of small networks; with `smoke=True` less than a minute.
 
 # %% tags=["parameters"]
 steps: int = 150  # training steps of every cell of the matrices
