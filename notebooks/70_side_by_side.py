@@ -153,8 +153,7 @@ assert all(any((b, s, loss) not in reasons for b in backbones for loss in losses
 # ## 3. One dial at a time
 #
 # First we vary the backbone and the supervision, each supervision with the loss "CE + Dice" or its own; then, on the
-# plain U-Net, the supervision and the loss. Rows and columns of the two pictures are those of the tables, in the same
-# order. **Before running:** which dial will make the largest difference?
+# plain U-Net, the supervision and the loss. **Before running:** which dial will make the largest difference?
 
 
 # %%
@@ -188,8 +187,15 @@ def matrix(places):
 
 by_backbone = matrix([[(b, s, usual(s)) for s in supervisions] for b in backbones])
 by_loss = matrix([[(backbones[0], s, loss) for s in supervisions] for loss in losses])
-shown = {"backbone (down) × supervision": by_backbone, "loss (down) × supervision": by_loss}
-maps(shown, colours="heat", title=f"Mean Dice of {len(test)} nodules; white where a cell cannot be")
+maps(
+    {"every backbone": by_backbone, f"every loss, on {backbones[0]}": by_loss},
+    names={
+        "every backbone": (backbones, list(supervisions)),
+        f"every loss, on {backbones[0]}": (list(losses), list(supervisions)),
+    },
+    colours="heat",
+    title=f"Mean Dice of {len(test)} nodules; white where a cell cannot be",
+)
 
 # %%
 named = [(b, by_backbone[i]) for i, b in enumerate(backbones)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,15 +24,17 @@ def maps(
     *,
     window: tuple[Number, Number] | str | None = None,
     colours: str = "grey",
+    names: Mapping[str, tuple[Sequence[str], Sequence[str]]] | None = None,
     title: str = "",
 ) -> place.Picture:
     """Draw `{name: map}` as one row, or `{row name: {name: map}}` as several.
 
     A map is a 2-D array or tensor. A coarse map is drawn as large as a fine one, and its values are written into it
     (empty is 0), so that what a pixel of stride 8 holds can be read. All maps share one `window`, by default from their
-    lowest to their highest value; window="each" gives every map its own.
+    lowest to their highest value; window="each" gives every map its own. NaN is left white. `names` of a map are those
+    of its lines and of its columns, where it is a matrix of things that have names.
     """
-    figure = draw(rows, window=window, colours=colours, title=title)
+    figure = draw(rows, window=window, colours=colours, names=names, title=title)
     said = "; ".join(f"{row} {name}".strip() for row, of_row in _nested(rows).items() for name in of_row)
     return place.Picture(figure, alt=f"{title or 'Maps'}: {said}")
 
@@ -46,6 +48,7 @@ def draw(
     *,
     window: tuple[Number, Number] | str | None = None,
     colours: str = "grey",
+    names: Mapping[str, tuple[Sequence[str], Sequence[str]]] | None = None,
     title: str = "",
 ) -> Figure:
     """The figure itself, without showing it."""
@@ -59,7 +62,7 @@ def draw(
         raise ValueError(f"window={window!r} is unknown here: pass (lowest, highest), 'each' or nothing.")
     shared = window if isinstance(window, tuple) else _range(everything)
     columns = max(len(maps) for maps in drawn.values())
-    side = min(2.4, 9.6 / columns)
+    side = min(4.0 if names else 2.4, 9.6 / columns)
     with ink.look():
         across = side * columns + 0.3 * any(drawn)
         said = textwrap.wrap(title, int(LETTERS * across))
@@ -73,6 +76,7 @@ def draw(
                 axes.imshow(values, cmap=COLOURS[colours], vmin=low, vmax=high, interpolation="nearest")
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set(visible=True, color=ink.FAINT)
+                _label(axes, name, values.shape, *(names or {}).get(name, ()))
                 axes.set_title(f"{name}  ({' × '.join(map(str, values.shape))})", fontsize=8.5)
                 if values.shape[1] <= WRITTEN:
                     _write(axes, values, (low + high) / 2)
@@ -96,14 +100,25 @@ def _flat(name: str, values: object) -> np.ndarray:
 
 
 def _range(arrays: list[np.ndarray]) -> tuple[float, float]:
-    low, high = min(float(a.min()) for a in arrays), max(float(a.max()) for a in arrays)
+    known = [values for a in arrays if (values := a[~np.isnan(a)]).size]
+    low, high = min((float(a.min()) for a in known), default=0.0), max((float(a.max()) for a in known), default=0.0)
     return low, high if high > low else low + 1.0
+
+
+def _label(axes, of: str, shape: tuple, lines: Sequence[str] = (), columns: Sequence[str] = ()) -> None:
+    if (given := (len(lines), len(columns))) not in ((0, 0), shape):
+        raise ValueError(
+            f"names of {of!r}: {given[0]} for lines and {given[1]} for columns, but the map has {shape[0]} × {shape[1]}. "
+            f"Pass one for each."
+        )
+    axes.set_yticks(range(len(lines)), lines, fontsize=8)
+    axes.set_xticks(range(len(columns)), columns, fontsize=8, rotation=30, ha="right", rotation_mode="anchor")
 
 
 def _write(axes, values: np.ndarray, middle: float) -> None:
     size = min(9.0, 70.0 / values.shape[1])
     for (row, column), value in np.ndenumerate(values):
-        if abs(value) < 0.005:
+        if not abs(value) >= 0.005:  # nor NaN
             continue
         text = f"{value:.2f}".removeprefix("0") if value % 1 else f"{value:.0f}"
         colour = "black" if value > middle else "white"

@@ -26,6 +26,15 @@ def test_one_window_for_all_or_one_for_each():
     assert [axes.images[0].get_clim() for axes in maps(rows, window=(0, 2)).figure.axes] == [(0, 2), (0, 2)]
 
 
+def test_a_matrix_shows_the_names_of_what_meets_in_it_and_white_where_nothing_does():
+    matrix = np.array([[0.2, np.nan, 0.4], [0.6, 0.8, np.nan]])
+    (axes,) = maps({"m": matrix, "n": np.zeros((2, 2))}, names={"m": (["a", "b"], "xyz")}).figure.axes[:1]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["x", "y", "z"]
+    assert [text.get_text() for text in axes.texts] == [".20", ".40", ".60", ".80"]
+    assert axes.images[0].get_clim() == pytest.approx((0.0, 0.8))  # 0 is the other map's
+
+
 def test_rows_of_unequal_length_leave_their_places_empty():
     shown = maps({"a": {"x": np.ones((2, 2)), "y": np.ones((2, 2))}, "b": {"x": np.ones((2, 2))}})
     assert [axes.get_visible() for axes in shown.figure.axes] == [True, True, True, False]
@@ -43,6 +52,10 @@ def test_leading_axes_of_one_are_dropped_and_gradients_are_no_obstacle():
         (lambda: maps({}), r"there is no map to draw"),
         (lambda: maps({"x": np.zeros((2, 2))}, colours="jet"), r"colours='jet' is unknown\. Choose one of"),
         (lambda: maps({"x": np.zeros((2, 2))}, window="soft"), r"window='soft' is unknown here"),
+        (
+            lambda: maps({"x": np.zeros((2, 2))}, names={"x": (["a"], ["b", "c"])}),
+            r"names of 'x': 1 for lines and 2 for columns, but the map has 2 × 2\. Pass one for each",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(call, text):
