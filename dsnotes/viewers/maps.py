@@ -108,8 +108,8 @@ def _range(arrays: list[np.ndarray]) -> tuple[float, float]:
 def _label(axes, of: str, shape: tuple, lines: Sequence[str] = (), columns: Sequence[str] = ()) -> None:
     if (given := (len(lines), len(columns))) not in ((0, 0), shape):
         raise ValueError(
-            f"names of {of!r}: {given[0]} for lines and {given[1]} for columns, but the map has {shape[0]} × {shape[1]}. "
-            f"Pass one for each."
+            f"names of {of!r}: {given[0]} for lines and {given[1]} for columns, but the map has {shape[0]} × "
+            f"{shape[1]}. Pass one for each."
         )
     axes.set_yticks(range(len(lines)), lines, fontsize=8)
     axes.set_xticks(range(len(columns)), columns, fontsize=8, rotation=30, ha="right", rotation_mode="anchor")
