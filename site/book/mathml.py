@@ -20,6 +20,8 @@ SAID_OTHERWISE = (
     (re.compile(r"\\(?:textstyle|displaystyle)(?![a-zA-Z])"), ""),
     (re.compile(r"\\mathrel\{([^}]*)\}"), r"\1"),
 )
+# An underscore for a lid, which no browser draws as wide as what is under it; site.css draws a line.
+LID = re.compile(r'<mover accent="false">(.*?)<mo accent="true">_</mo>\s*</mover>', flags=re.S)
 
 
 def mathml(tex: str, *, block: bool) -> str:
@@ -31,6 +33,7 @@ def mathml(tex: str, *, block: bool) -> str:
         made = tex2mathml(known, as_block=block)
     except MathError as error:
         raise ValueError(f"{error} in ${tex}$: write it otherwise, or teach book/mathml.py the command.") from error
+    made = LID.sub(r'<mrow class="overline">\1</mrow>', made)
     return made.replace("<math ", f'<math alttext="{escape(" ".join(tex.split()))}" ', 1)
 
 
