@@ -124,7 +124,7 @@ def lab(_server: Lab) -> Iterator[Lab]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it lives, no other playwright can begin, and the book's tests have their own
 def _browser():
     from playwright.sync_api import sync_playwright
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jupytext
@@ -49,6 +50,14 @@ base = {"mss-unet": 0.90, "classic-unet-3d": 0.80}.get(system, 0.5)
 cases = {f"case{i}": {"dice_kidney": scale * (base + 0.01 * i + 0.003 * seed * (i % 2))} for i in range(fold, 9, 3)}
 kept = runs.record(cases, system=system, dataset=data)
 """
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """What a shell keeps in the background is deaf to it, with all that it starts: not in this test."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

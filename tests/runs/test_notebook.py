@@ -198,6 +198,7 @@ def test_a_kernel_that_is_through_goes_without_a_word(tiny, tmp_path, capfd):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is a signal on Unix")
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_the_kernel_before_the_command_ends(tiny, tmp_path):
     """Nothing is left running, and nothing but one line is said."""
     tiny.write_text(tiny.read_text(encoding="utf-8").replace('print("waiting")', 'open("waiting", "w").close()'))

@@ -92,6 +92,7 @@ def test_a_driver_that_is_killed_leaves_nothing_running_and_the_next_goes_on(tin
     assert as_csv(compare("mss-2", out)) == expected(result)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_is_said_without_a_traceback_and_nothing_is_left_running(tiny, tmp_path):
     """A terminal sends it to the driver and to its workers."""
     out = tmp_path / "out"

@@ -14,7 +14,7 @@ from book.pages import digest, page, still
 from dsnotes.runs.source import open_source
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
-ROOT = "/home/somebody/dsnotes-clone/"
+ROOT = "/home/ada/dsnotes/"
 ABOUT = {"started": "2026-11-21T10:00:00+00:00", "seconds": 75.4, "device": "cpu", "versions": {"torch": "2.13.0"}}
 
 
