@@ -67,7 +67,7 @@ class DBResNet(Patchwise):
     """`width` is 32. Voxels should be cubes: resample first, or two of the three planes are squashed.
 
     A voxel takes 133 million multiply-adds, and patches share none of them (`networks.voxelwise` says why). A slice of
-    64 x 64 takes 4.7 s on the two processors of `benchmarks/results/voxelwise.md`, 2.5 s if every convolution went at
+    64 x 64 takes 4.5 s on the two processors of `benchmarks/results/voxelwise.md`, 3.3 s if every convolution went at
     their best rate; bfloat16 (`predict(..., amp=True)`) takes two thirds of the time, every=2 a quarter.
     """
 

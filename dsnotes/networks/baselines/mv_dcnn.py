@@ -19,7 +19,7 @@ class MVDCNN(Patchwise):
     """`width` is 36, as CF-CNN's. Voxels should be cubes: resample first, or two of the three planes are squashed.
 
     A voxel takes 103 million multiply-adds, and patches share none of them (`networks.voxelwise` says why). A slice of
-    64 x 64 takes 3.4 s on the two processors of `benchmarks/results/voxelwise.md`, 1.9 s if every convolution went at
+    64 x 64 takes 3.2 s on the two processors of `benchmarks/results/voxelwise.md`, 2.6 s if every convolution went at
     their best rate; bfloat16 (`predict(..., amp=True)`) takes two thirds of the time, every=2 a quarter.
     """
 
