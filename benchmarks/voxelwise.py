@@ -187,7 +187,7 @@ def main() -> None:
             table(columns, rows),
             "",
             f"What is lost by it: the mean Dice of six phantoms of nodules (8 × 64 × 64) after {options.steps} steps "
-            f"of two on twelve others, at width 8.",
+            f"of two on twelve others, at width 8. After so few most is still to be learned: a hint, no verdict.",
             "",
             table(["system", "`every=1`", "2", "4"], skipped),
         ]

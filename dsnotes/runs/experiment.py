@@ -34,10 +34,7 @@ def cases_of(data: str, *, phantom_cases: int = 20, size: Sequence[int] = ()) ->
     """The cases of a folder, or so many phantoms, and the names of their labels without the background's."""
     if data in PHANTOMS:
         make, names = PHANTOMS[data]
-        given = {"size": tuple(size)} if size else {}
-        if size and make is phantoms.nodules:
-            given["dims"] = len(size)  # the others are volumes
-        return make(phantom_cases, seed=0, **given), names
+        return make(phantom_cases, seed=0, **({"size": tuple(size)} if size else {})), names
     folder = path(data)
     if not folder.is_dir():
         near = difflib.get_close_matches(data, PHANTOMS, n=1)

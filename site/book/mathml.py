@@ -21,7 +21,9 @@ SAID_OTHERWISE = (
     (re.compile(r"\\mathrel\{([^}]*)\}"), r"\1"),
 )
 # An underscore for a lid, which no browser draws as wide as what is under it; site.css draws a line.
-LID = re.compile(r'<mover accent="false">(.*?)<mo accent="true">_</mo>\s*</mover>', flags=re.S)
+LID = re.compile(
+    r'<mover accent="false">((?:(?!<mover accent="false">).)*?)<mo accent="true">_</mo>\s*</mover>', flags=re.S
+)
 
 
 def mathml(tex: str, *, block: bool) -> str:

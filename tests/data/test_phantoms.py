@@ -405,7 +405,7 @@ def test_with_a_spacing_the_anatomy_fills_the_size():
         (lambda: phantoms.nodules(-1), "n=-1 cases"),
         (lambda: phantoms.kidneys(1, seed=-3), "seed=-3, but a seed is a whole number from 0 on"),
         (lambda: phantoms.lung(1, size=(64, 64)), r"size=\(64, 64\), but it takes 3 whole numbers, \(depth, height"),
-        (lambda: phantoms.nodules(1, size=(64, 64, 64)), r"takes 2 whole numbers, \(height, width\)"),
+        (lambda: phantoms.nodules(1, dims=2, size=(64, 64, 64)), r"takes 2 whole numbers, \(height, width\)"),
         (lambda: phantoms.abdomen(1, size=(4, 64, 64)), r"too small to hold the anatomy: use at least \(8, 16, 16\)"),
         (lambda: phantoms.lung(1, spacing=(1.0, 1.0)), "takes 3 positive numbers, mm between voxels"),
         (lambda: phantoms.lung(1, spacing=(1.0, 0.0, 1.0)), "takes 3 positive numbers"),

@@ -165,7 +165,7 @@ def test_a_fraction_is_of_what_tex_takes_for_its_parts(tex, parts):
 
 
 def test_a_mean_has_its_line_over_all_of_it():
-    tree = ElementTree.fromstring(mathml(r"\overline{|y - s|} + \overline{x}", block=True))
+    tree = ElementTree.fromstring(mathml(r"\overbrace{z} + \overline{|y - s|} + \overline{x}", block=True))
     lines = tree.findall("{*}mrow[@class='overline']")
     assert ["".join("".join(line.itertext()).split()) for line in lines] == ["|y−s|", "x"]
     assert "_" not in "".join(tree.itertext())

@@ -22,7 +22,12 @@ KIND = 40
 
 
 def nodules(
-    n: int, *, seed: int = 0, size: int | Sequence[int] = 64, dims: int = 2, spacing: Number | Sequence[Number] = 0.7
+    n: int,
+    *,
+    seed: int = 0,
+    size: int | Sequence[int] = 64,
+    dims: int | None = None,
+    spacing: Number | Sequence[Number] = 0.7,
 ) -> list[Case]:
     """`n` crops, the four kinds in turn; label 1 is the true nodule (alpha ≥ 0.5), not the readers' consensus, which
     (readers.mean(0) ≥ 0.5) is the reader's to take.
@@ -30,9 +35,11 @@ def nodules(
     extras: `alpha`, the true share of nodule in each pixel; `seen`, that share after the scanner's blur, which is the α
     that an image can show; `kind`; `readers` (4, *space), one mask each; `recist`, long_axis and short_axis as
     ((row, column), (row, column)) in pixels with long_mm and short_mm, of the true shape (in 3-D in the slice `slice`).
-    A 2-D crop is a section without thickness.
+    A 2-D crop is a section without thickness. `dims` is what `size` says, 2 where that is one number.
     """
     checked_count(n, seed, "nodules")
+    if dims is None:
+        dims = 2 if isinstance(size, int) else len(size)
     if dims not in (2, 3):
         raise ValueError(f"dims={dims!r}, but a crop is a slice (dims=2) or a block (dims=3).")
     size = checked_size((size,) * dims if isinstance(size, int) else size, dims, "nodules")
