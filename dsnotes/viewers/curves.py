@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from dsnotes.viewers import ink, place
@@ -54,6 +55,8 @@ def lines(
         axes.set(xlabel=x, ylabel=y, yscale="log" if log else "linear")
         axes.set_title(title, loc="left")
         axes.grid(axis="y")
+        if all(isinstance(at, Integral) for points in series.values() for at in points):
+            _whole(axes)
         _name(axes)
     return place.Picture(figure, alt=f"{title or y}: {', '.join(series)}")
 
@@ -160,12 +163,17 @@ def _mark_best(axes: Axes, records: list, key: str) -> None:
     axes.set_title(f"best {best:.3f} in epoch {epoch:g}", loc="right", color=ink.FAINT)
 
 
-def _finish_axes(axes: Axes, name: str, *, legend: bool) -> None:
+def _whole(axes: Axes) -> None:
+    """There is no epoch 2.5."""
     from matplotlib.ticker import MaxNLocator
 
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+
+
+def _finish_axes(axes: Axes, name: str, *, legend: bool) -> None:
     axes.set_title(name, loc="left")
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    _whole(axes)
     axes.grid(axis="y")
     if legend:
         _name(axes)

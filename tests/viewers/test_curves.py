@@ -115,6 +115,13 @@ def test_lines_compare_runs_by_dash_and_marker():
         curves.lines({"empty": {}})
 
 
+def test_between_whole_numbers_there_is_no_tick():
+    epochs = curves.lines({"a": {n: 0.1 * n for n in range(1, 21)}}).figure.axes[0]
+    shares = curves.lines({"a": {n / 4: 0.1 * n for n in range(1, 7)}}).figure.axes[0]
+    assert all(at == int(at) for at in epochs.get_xticks())
+    assert any(at != int(at) for at in shares.get_xticks())
+
+
 def test_the_live_table_is_short_and_keeps_the_best_epoch():
     long = [{**RECORDS[0], "epoch": n, "val_dice": 0.9 if n == 3 else 0.1, "val_iou": 0.1} for n in range(1, 31)]
     table = curves._latest(long)
