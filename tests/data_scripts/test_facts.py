@@ -67,6 +67,12 @@ def test_a_row_says_what_its_script_says(row):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split("|")[1].strip()[:20])
+def test_a_row_counts_the_cases_that_its_script_counts(row):
+    counts = [int(count.replace(" ", "")) for count in re.findall(r", (\d[\d ]*)", row.split("|")[1])]
+    assert counts == [round(sum(piece.count for piece in planned(re.search(r"`python ([^`]+)`", row)[1]).pieces))]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split("|")[1].strip()[:20])
 def test_the_tables_a_set_serves_are_in_the_papers(row):
     for table in planned(re.search(r"`python ([^`]+)`", row)[1]).about.tables:
         stem, _, number = table.rpartition("-")
