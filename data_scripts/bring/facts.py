@@ -1,20 +1,14 @@
-"""What a script says of its set, and what it hands to the engine: facts, pieces to fetch, cases to file."""
+"""What a script says of its set, and the cases that it makes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bring.download import Download
-from bring.idc import Series
 from bring.volume import Volume
-
-if TYPE_CHECKING:
-    from bring.fetched import Fetched
 
 
 @dataclass(frozen=True)
@@ -49,26 +43,3 @@ class Converted:
 
 
 Cases = Iterable[tuple[str, Callable[[], Converted]]]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What is fetched together: one case's files, or an archive of many. `cases` asks `Fetched` for what it needs.
-
-    Names of cases come with a function that makes them, so that those that are there already cost nothing and one
-    that is refused stops no other.
-    """
-
-    name: str
-    cases: Callable[[Fetched], Cases]
-    downloads: tuple[Download, ...] = ()
-    series: tuple[Series, ...] = ()
-    count: float = 1  # of cases, on the average where no more than that is known before
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What would be done: pieces in the order of fetching, smallest first where cases can be had alone."""
-
-    about: About
-    pieces: tuple[Piece, ...]

@@ -1,4 +1,4 @@
-"""What a piece's conversion may ask for: a file, an archive, a series. Each is fetched when it is asked for."""
+"""What is fetched together, and what a conversion may ask of it: a file, an archive, a series, when they are needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,31 @@ from pathlib import Path
 from bring import idc
 from bring.archive import Archive, remote
 from bring.download import Download, Receipt, download
-from bring.facts import Piece
+from bring.facts import About, Cases
+from bring.idc import Series
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What is fetched together: one case's files, or an archive of many. `cases` asks `Fetched` for what it needs.
+
+    Names of cases come with a function that makes them, so that those that are there already cost nothing and one
+    that is refused stops no other.
+    """
+
+    name: str
+    cases: Callable[[Fetched], Cases]
+    downloads: tuple[Download, ...] = ()
+    series: tuple[Series, ...] = ()
+    count: float = 1  # of cases, on the average where no more than that is known before
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be done: pieces in the order of fetching, smallest first where cases can be had alone."""
+
+    about: About
+    pieces: tuple[Piece, ...]
 
 
 @dataclass
