@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dsnotes.runs.notebook import FAILURE, RESULT
+from dsnotes.runs.notebook import BEGUN, FAILURE, RESULT
 from dsnotes.runs.recorded import read_json
 from dsnotes.runs.source import RefusedError
 
@@ -33,7 +33,7 @@ class Result:
     cases: dict[str, dict[str, float]]
     about: dict[str, Any]
     started: str
-    error: str = ""  # of a run that failed
+    lacking: str = ""  # why there is no result: it failed, or it was begun and is not done
 
     @property
     def system(self) -> str:
@@ -52,7 +52,7 @@ class Result:
 
 
 def results(folder: str | os.PathLike, where: Mapping[str, str] | None = None) -> list[Result]:
-    """Every run below `folder`, done or failed, whose parameters are `where`'s; of equal ones the newest."""
+    """Every run below `folder`, done or not, whose parameters are `where`'s; of equal ones the newest."""
     folder = Path(folder)
     if not folder.is_dir():
         raise RefusedError(
@@ -67,7 +67,7 @@ def results(folder: str | os.PathLike, where: Mapping[str, str] | None = None) -
             raise RefusedError(f"no run in {folder} has a parameter {name!r}{hint}")
     found = [one for one in found if all(_is(one.parameters.get(k), text) for k, text in (where or {}).items())]
     newest: dict[str, Result] = {}
-    for one in sorted(found, key=lambda one: (not one.error, one.started)):  # one that is done before one that failed
+    for one in sorted(found, key=lambda one: (not one.lacking, one.started)):  # the last one counts: one that is done
         newest[f"{one.folder.name.rpartition('-')[0]} {json.dumps(one.parameters, sort_keys=True)}"] = one
     return list(newest.values())
 
@@ -89,7 +89,7 @@ def is_of(dataset: str, word: str) -> bool:
 
 
 def _read(folder: Path) -> Result | None:
-    for name in (RESULT, FAILURE):
+    for name in (RESULT, FAILURE, BEGUN):
         try:
             content = read_json(folder / name)
         except (FileNotFoundError, NotADirectoryError):
@@ -98,9 +98,12 @@ def _read(folder: Path) -> Result | None:
             case: {key: float("nan") if x is None else float(x) for key, x in row.items()}
             for case, row in content.get("cases", {}).items()
         }
-        return Result(
-            folder, content["parameters"], cases, content.get("about", {}), content["started"], content.get("error", "")
-        )
+        lacking = {
+            RESULT: "",
+            FAILURE: f"failed, {content.get('error')}",
+            BEGUN: f"begun {content['started']} and not done; the same command goes on with it",
+        }
+        return Result(folder, content["parameters"], cases, content.get("about", {}), content["started"], lacking[name])
     return None
 
 

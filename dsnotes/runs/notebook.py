@@ -1,7 +1,7 @@
 """One parameterised run of a notebook, in a folder named by what it computes.
 
 runs/80_experiment-3f2a9c1d8e4b/
-    notebook.ipynb   as executed; `running.ipynb` until then, `failed.ipynb` beside `failure.json` where it failed
+    notebook.ipynb   as executed; `running.ipynb` beside `begun.json` until then, `failed.ipynb` beside `failure.json`
     result.json      metrics, parameters, versions, commit, device, seconds, peak memory: there when the run is done
     figures/         every picture of the notebook
     …                what the notebook keeps there itself, such as checkpoints: a killed run goes on from them
@@ -27,7 +27,7 @@ from dsnotes.runs.pictures import keep_figures
 from dsnotes.runs.recorded import METRICS, RUN, STARTED_FROM, rank, read_json, read_metrics, write_json
 from dsnotes.runs.source import RefusedError, Source, open_source
 
-RESULT, FAILURE = "result.json", "failure.json"
+BEGUN, RESULT, FAILURE = "begun.json", "result.json", "failure.json"
 RUNNING, EXECUTED, FAILED = "running.ipynb", "notebook.ipynb", "failed.ipynb"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
@@ -82,6 +82,7 @@ def run(
             if not claim.held():
                 raise FailedError("another process has taken this run over while this one was asleep", folder)
             write_json(folder / RESULT, result)
+            (folder / BEGUN).unlink(missing_ok=True)
     except OSError as error:
         if error.errno in NO_SPACE:
             raise RefusedError(
@@ -112,6 +113,8 @@ def _execute(source: Source, values: dict, folder: Path, *, timeout, tell, start
     for stale in (METRICS, FAILURE, FAILED, RUNNING):
         (folder / stale).unlink(missing_ok=True)
     failure = traceback = ""
+    begun = {"notebook": source.path.name, "parameters": values, "started": started.isoformat(timespec="seconds")}
+    write_json(folder / BEGUN, begun)
     account: dict = {}
     node: Any = None
     try:
@@ -129,9 +132,7 @@ def _execute(source: Source, values: dict, folder: Path, *, timeout, tell, start
         if not failure:
             raise
     about = {
-        "notebook": source.path.name,
-        "parameters": values,
-        "started": started.isoformat(timespec="seconds"),
+        **begun,
         "seconds": round(time.perf_counter() - clock, 2),
         "commit": _commit(source.path.absolute().parent),
         **account,
@@ -141,6 +142,7 @@ def _execute(source: Source, values: dict, folder: Path, *, timeout, tell, start
             raise OSError(code, os.strerror(code))
     if failure:
         write_json(folder / FAILURE, {**about, "error": failure, "traceback": traceback, **read_metrics(folder)})
+        (folder / BEGUN).unlink(missing_ok=True)
         if (folder / RUNNING).exists():
             os.replace(folder / RUNNING, folder / FAILED)
         raise FailedError(failure, folder, traceback)

@@ -62,9 +62,9 @@ def compare(table: str, runs: str | os.PathLike, *, where: Mapping[str, str] | N
     mine = [r for of_row in rows.values() for r in of_row]
     dataset = _one_dataset(mine)
     for row, of_row in rows.items():
-        _refuse_mixture(row, [r for r in of_row if not r.error])
+        _refuse_mixture(row, [r for r in of_row if not r.lacking])
     columns = _columns(paper, dataset)
-    done = {row: [r for r in of_row if not r.error and r.cases] for row, of_row in rows.items()}
+    done = {row: [r for r in of_row if not r.lacking and r.cases] for row, of_row in rows.items()}
     ours = {row: _cells(row, of_row, columns) for row, of_row in done.items() if of_row}
     starred = paper.table.starred
     if starred in ours:
@@ -212,13 +212,13 @@ def _missing(paper: Published, rows: dict, done: dict, columns: dict[str, Column
     wanted = {(r.across("fold"), r.across("seed")) for of_row in rows.values() for r in of_row}
     everybody = {case for of_row in done.values() for r in of_row for case in r.cases}
     for row, of_row in rows.items():
-        failed = [r for r in of_row if r.error]
-        lines += [f"{row}: failed, {r.error} ({r.folder})" for r in failed]
+        lacking = [f"{row}: {r.lacking} ({r.folder})" for r in of_row if r.lacking]
+        lines += lacking
         if not done[row]:
-            lines += [f"{row}: no run"] if not failed else []
+            lines += [f"{row}: no run"] if not lacking else []
             continue
-        lacking = sorted(wanted - {(r.across("fold"), r.across("seed")) for r in done[row]}, key=str)
-        lines += [f"{row}: no run for {', '.join(f'fold {f} seed {s}' for f, s in lacking)}"] if lacking else []
+        absent = sorted(wanted - {(r.across("fold"), r.across("seed")) for r in done[row]}, key=str)
+        lines += [f"{row}: no run for {', '.join(f'fold {f} seed {s}' for f, s in absent)}"] if absent else []
         own = {case for r in done[row] for case in r.cases}
         lines += [f"{row}: {len(everybody - own)} of {len(everybody)} cases"] if everybody - own else []
         for name, column in columns.items():

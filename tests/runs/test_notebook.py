@@ -44,6 +44,7 @@ def test_a_run_leaves_everything_in_one_folder_and_is_not_done_twice(tiny, tmp_p
     again = runs.run(tiny.with_suffix(".ipynb"), {"seed": 2, "fold": 1}, out=tmp_path / "runs")
     assert not again.fresh
     assert again.result == kept
+    assert not (first.folder / "begun.json").exists()
 
 
 def test_a_failed_run_keeps_notebook_and_traceback_and_may_be_tried_again(tiny, tmp_path):
@@ -55,6 +56,7 @@ def test_a_failed_run_keeps_notebook_and_traceback_and_may_be_tried_again(tiny, 
     assert "no luck" in (folder / "failed.ipynb").read_text(encoding="utf-8")
     assert not (folder / "result.json").exists()
     assert not (folder / "running.ipynb").exists()
+    assert not (folder / "begun.json").exists()
 
 
 def test_a_run_that_takes_too_long_is_ended_and_says_so(tiny, tmp_path):
