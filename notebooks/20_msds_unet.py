@@ -32,6 +32,7 @@ smoke: bool = False  # a minute at most: few patients, few steps, one seed of th
 
 # %%
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ from dsnotes.inference import at_thresholds
 from dsnotes.metrics import holm, paired_t_test, slice_scores, tumour_scores
 from dsnotes.papers import msds_unet
 from dsnotes.supervision.targets import probabilities
-from dsnotes.viewers import Table, boxes, curves, maps
+from dsnotes.viewers import Table, boxes, counted, curves, maps
 
 patients, held_out = (36, 10) if not smoke else (7, 3)
 patch, window = (32, 32, 32), (64, 64, 64)
@@ -300,7 +301,9 @@ def trained(options, seed):
     return past["val_dice"], [dsnotes.to_label(dsnotes.predict(net, case, patch=window)) for case in test]
 
 
-runs = {name: [trained(options, seed) for seed in range(seeds)] for name, options in variants.items()}
+runs = {name: [] for name in variants}
+for name, seed in counted(product(variants, range(seeds))):
+    runs[name].append(trained(variants[name], seed))
 
 
 # %%

@@ -31,6 +31,7 @@ smoke: bool = False  # a minute at most: everything short, one seed
 
 # %%
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ from dsnotes.metrics import paired_t_test
 from dsnotes.papers import msds_unet
 from dsnotes.supervision.gradnorm import GradNorm
 from dsnotes.training.gradnorm_step import GradNormStep
-from dsnotes.viewers import Table, curves
+from dsnotes.viewers import Table, counted, curves
 
 if smoke:
     toy_steps, steps, seeds = 60, 6, 1
@@ -378,7 +379,9 @@ def trained_dice(name, options, seed):
     return dices, past.seconds_per_epoch
 
 
-results = {way: [trained_dice(*what, seed) for seed in range(seeds)] for way, what in ways.items()}
+results = {way: [] for way in ways}
+for way, seed in counted(product(ways, range(seeds))):
+    results[way].append(trained_dice(*ways[way], seed))
 dice = {way: np.array([dices for dices, _ in runs]) for way, runs in results.items()}
 printed = {"fixed α": msds_unet.TABLES[1].rows["msds-unet"][0], "GradNorm": msds_unet.TABLES[1].rows["msds-unet-gm"][0]}
 tests = {way: paired_t_test(d.mean(0), dice["fixed α"].mean(0)) for way, d in dice.items() if way != "fixed α"}

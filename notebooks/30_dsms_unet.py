@@ -33,6 +33,7 @@ smoke: bool = False  # a minute at most: everything small, one seed
 # %%
 import copy
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ from dsnotes.losses import binary_entropy, min_max, restoration_bce
 from dsnotes.metrics.compare import holm, paired_t_test
 from dsnotes.networks.dsms_unet import KERNELS, DSMSUNet, ParallelConvs
 from dsnotes.papers import dsms_unet
-from dsnotes.viewers import Table, boxes, curves, maps
+from dsnotes.viewers import Table, boxes, counted, curves, maps
 
 patients, held_out, epochs = (36, 12, 10) if not smoke else (5, 2, 2)
 if smoke:
@@ -444,7 +445,9 @@ def trained_and_scored(cell, seed):
     return [scored(dsnotes.to_label(dsnotes.predict(system, case)), case) for case in test]
 
 
-results = {cell: [trained_and_scored(cell, seed) for seed in range(seeds)] for cell in rivals}
+results = {cell: [] for cell in rivals}
+for cell, seed in counted(product(rivals, range(seeds))):
+    results[cell].append(trained_and_scored(cell, seed))
 
 
 # %%

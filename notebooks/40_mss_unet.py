@@ -31,6 +31,7 @@ smoke: bool = False  # a minute at most: everything small, one seed
 
 # %%
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ from dsnotes.inference import keep_kidneys
 from dsnotes.losses import exponential_log
 from dsnotes.papers import mss_unet
 from dsnotes.supervision import reduce
-from dsnotes.viewers import Table, boxes, curves, maps
+from dsnotes.viewers import Table, boxes, counted, curves, maps
 
 names = {1: "kidney", 2: "tumour"}
 patients, grid = (50, (9.0, 3.125, 3.125)) if not smoke else (6, (18.0, 6.25, 6.25))
@@ -258,9 +259,9 @@ def trained_and_asked(strategies, seed):
     return [dsnotes.to_label(dsnotes.predict(net, case, patch=patch)) for case in test]
 
 
-answers = {
-    corner: [trained_and_asked(strategies, seed) for seed in range(seeds)] for corner, strategies in corners.items()
-}
+answers = {corner: [] for corner in corners}
+for corner, seed in counted(product(corners, range(seeds))):
+    answers[corner].append(trained_and_asked(corners[corner], seed))
 results = {corner: [figures(labels) for labels in of_seed] for corner, of_seed in answers.items()}
 
 

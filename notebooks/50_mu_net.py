@@ -38,6 +38,7 @@ smoke: bool = False  # a minute at most: everything small, one seed
 import copy
 import time
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ from dsnotes.papers import mu_net
 from dsnotes.supervision import reduce
 from dsnotes.supervision.pseudo_labels import PseudoLabels, as_image, two_passes
 from dsnotes.training.schedules import twice_best
-from dsnotes.viewers import Table, boxes, curves, features, maps
+from dsnotes.viewers import Table, boxes, counted, curves, features, maps
 
 patients, tested, validated, each = (24, 10, 4, 4) if not smoke else (5, 2, 1, 2)
 if smoke:
@@ -386,10 +387,8 @@ if not smoke:
 # %%
 others = {"hyb, λ = η = 0": {"features": 0.0, "restored_features": 0.0}, "hyb, as for the spleen": presets["spleen"]}
 table = [plain, *(name for name in rows.split() if name not in (plain, hyb)), hyb, *others]
-for seed in range(seeds):
-    for name in table:
-        if (name, seed) not in found:
-            found[name, seed] = trained(hyb if name in others else name, seed, **others.get(name, {}))
+for name, seed in counted(key for key in product(table, range(seeds)) if key not in found):
+    found[name, seed] = trained(hyb if name in others else name, seed, **others.get(name, {}))
 
 
 # %%

@@ -43,7 +43,7 @@ from dsnotes.supervision.pseudo_labels import PseudoLabels
 from dsnotes.supervision.targets import probabilities
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
-from dsnotes.viewers import Table, boxes, maps
+from dsnotes.viewers import Table, boxes, counted, maps
 
 if smoke:
     steps, seeds, width = 2, 1, 4
@@ -176,7 +176,9 @@ def usual(supervision):
 first = {(b, s, usual(s)) for b in backbones for s in supervisions}
 second = {(backbones[0], s, loss) for s in supervisions for loss in losses}
 wanted = sorted((first | second) - set(reasons))
-dices = {place: [trained(*place, seed) for seed in range(seeds)] for place in wanted}
+dices = {}
+for place in counted(wanted):
+    dices[place] = [trained(*place, seed) for seed in range(seeds)]
 
 
 # %%

@@ -1,6 +1,7 @@
 """The site as a book, in build/site: `make site`, or
 
     python site/build.py                       every notebook at its full size: about an hour, the first time
+    python site/build.py --jobs 1              one notebook after the other; else one a core at once, but four at most
     python site/build.py --smoke               notebooks in smoke mode, minutes: to see what a change does to the pages
     python site/build.py --stale               also what another state of the library has executed; the page says so
     python site/build.py --only 00_start_here --smoke       some notebooks; links to the others are dead
@@ -13,6 +14,7 @@ anything.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -31,12 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     work, started = asked.out.with_name(f"{asked.out.name}-work"), time.monotonic()
     try:
         terminal = Terminal()
-        how = {"smoke": asked.smoke, "stale": asked.stale, "only": asked.only}
+        how = {"smoke": asked.smoke, "stale": asked.stale, "only": asked.only, "jobs": asked.jobs}
         book = layout.Book(HERE.parent, work, tell=terminal.line, **how)
         executed = book.lay_out()
         terminal.close()
     except FailedError as failed:
-        print(f"make site: {failed}\n{failed.traceback}\nkept in {failed.folder}", file=sys.stderr)
+        print(f"{failed.traceback}\nmake site: {failed}", file=sys.stderr)
         return 1
     say(f"{executed} notebooks executed, {len(book.notebooks) - executed} taken from {work / 'executed'}")
     if code := sphinx(work / "source", asked.out, work / "doctrees", strict=not asked.only):
@@ -54,8 +56,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=HERE.parent / "build" / "site")
     parser.add_argument("--smoke", action="store_true", help="execute notebooks in smoke mode")
     parser.add_argument("--stale", action="store_true", help="take a copy that another state of the library executed")
+    parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1), help="notebooks at once")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="these notebooks alone; warnings are let through")
     asked = parser.parse_args(arguments)
+    if asked.jobs < 1:
+        parser.error(f"--jobs {asked.jobs} executes nothing; pass 1 or more")
     asked.out = asked.out.absolute()
     return asked
 

@@ -3,6 +3,7 @@
 from dsnotes.viewers.boxes import boxes
 from dsnotes.viewers.compared import compared
 from dsnotes.viewers.contact_sheet import contact_sheet
+from dsnotes.viewers.counted import counted
 from dsnotes.viewers.decisions import accepted
 from dsnotes.viewers.features import features
 from dsnotes.viewers.film import Film
@@ -19,6 +20,7 @@ __all__ = [
     "boxes",
     "compared",
     "contact_sheet",
+    "counted",
     "features",
     "linked",
     "maps",

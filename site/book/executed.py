@@ -1,4 +1,4 @@
-"""Notebooks executed for the site, by `dsnotes run`'s own way, and never twice for the same code.
+"""Notebooks executed for the site, each by a `dsnotes run` of its own, and never twice for the same code.
 
 A copy lies in a folder named by the library it was executed with, within it in one named by the notebook's code and
 parameters. Prose, comments and docstrings take no part in either: a page with another sentence shows the same outputs.
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsnotes.runs import run
+from dsnotes.runs import FailedError
 from dsnotes.runs.notebook import EXECUTED, RESULT, finished, folder_of
 from dsnotes.runs.recorded import read_json
 from dsnotes.runs.source import Source, open_source
@@ -62,8 +65,12 @@ def copy_of(
     smoke: bool = False,
     stale: bool = False,
     tell: Callable[[str], object] | None = None,
+    threads: int | None = None,
 ) -> Copy:
-    """The copy that lies in `home`, or else a new one; with `stale` one from a folder beside it is good enough."""
+    """The copy that lies in `home`, or else a new one; with `stale` one from a folder beside it is good enough.
+
+    A new one computes with so many `threads`; by default with as many as it finds.
+    """
     source = open_source(notebook)
     values = source.check({"smoke": True} if smoke and "smoke" in source.parameters else {})
     folder, fresh, old = folder_of(source, values, home), False, False
@@ -73,6 +80,32 @@ def copy_of(
             folder, old = max(others, key=lambda path: path.stat().st_mtime).parent, True
             result = finished(folder)
     if result is None:
-        done = run(notebook, values, out=home, tell=tell, started_from=notebook.parents[1])
-        folder, result, fresh = done.folder, done.result, done.fresh
+        execute(notebook, folder, smoke="smoke" in source.parameters and smoke, tell=tell, threads=threads)
+        result, fresh = finished(folder), True
     return Copy(source, read_json(folder / EXECUTED), result, fresh, old)
+
+
+def execute(
+    notebook: Path, folder: Path, *, smoke: bool, tell: Callable[[str], object] | None, threads: int | None
+) -> None:
+    """In a process of its own, which Ctrl-C ends as it ends this one; `tell` hears what it says meanwhile."""
+    asked = ["-p", "smoke=True"] if smoke else []
+    command = [sys.executable, "-m", "dsnotes", "run", notebook.absolute(), "--out", folder.parent, *asked]
+    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    said = []
+    with subprocess.Popen(
+        list(map(str, command)),
+        cwd=notebook.absolute().parents[1],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    ) as running:
+        for line in running.stderr:
+            said.append(line.rstrip())
+            if tell is not None:
+                tell(line.rstrip())
+    if running.returncode:
+        *traceback, last = said or [f"dsnotes run ended with {running.returncode}"]
+        raise FailedError(f"{notebook.stem}: {last}", folder, "\n".join(traceback))

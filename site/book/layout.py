@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from book import house, measured, pages, papers, reference
@@ -33,10 +35,11 @@ class Book:
         smoke: bool = False,
         stale: bool = False,
         only: list[str] | None = None,
+        jobs: int = 1,
         tell: Callable[[str], object] = print,
     ) -> None:
         self.repository, self.work, self.source = repository, work, work / "source"
-        self.smoke, self.stale, self.tell = smoke, stale, tell
+        self.smoke, self.stale, self.jobs, self.tell = smoke, stale, jobs, tell
         every = sorted(repository.glob("notebooks/[0-9]*.py"))
         self.notebooks = [p for p in every if only is None or p.stem in only]
         self.labs = sorted(repository.glob("notebooks/labs/lab*.py"))
@@ -57,7 +60,7 @@ class Book:
 
     def lay_out(self) -> int:
         self.source.mkdir(parents=True, exist_ok=True)
-        copies = [self.executed(path) for path in self.notebooks]
+        copies = self.executed()
         self.write_notebooks(copies)
         self.write_labs()
         self.write_prose()
@@ -74,11 +77,18 @@ class Book:
     def write(self, path: str, text: str) -> None:
         self.links.lay(path, text.encode())
 
-    def executed(self, path: Path) -> Copy:
-        def told(line: str) -> None:
-            self.tell(f"{path.stem}  {line}")
+    def executed(self) -> list[Copy]:
+        """Several at once, each with its share of the cores; the last are the longest, so they begin."""
+        threads = max(1, (os.cpu_count() or 1) // self.jobs)
 
-        return copy_of(path, home=self.home, smoke=self.smoke, stale=self.stale, tell=told)
+        def one(path: Path) -> Copy:
+            def told(line: str) -> None:
+                self.tell(f"{path.stem}  {line}")
+
+            return copy_of(path, home=self.home, smoke=self.smoke, stale=self.stale, tell=told, threads=threads)
+
+        with ThreadPoolExecutor(self.jobs) as pool:
+            return list(pool.map(one, self.notebooks[::-1]))[::-1]
 
     def write_notebooks(self, copies: list[Copy]) -> None:
         for copy in copies:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from book.executed import copy_of, library
 
+from dsnotes.runs import FailedError
+
 
 def rewrite(path, old: str, new: str) -> None:
     text = path.read_text(encoding="utf-8")
@@ -57,3 +59,20 @@ def test_a_notebook_runs_again_when_its_code_or_the_library_changes_and_for_noth
     assert (new.fresh, new.stale) == (True, False)
     rewrite(notebook, '"smoke" if', '"in smoke" if')
     assert copy().fresh
+
+
+def test_it_computes_with_its_share_of_the_cores(small):
+    notebook = small / "notebooks" / "lesson.py"
+    rewrite(notebook, 'print("smoke"', 'import os\nprint(os.environ["OMP_NUM_THREADS"], "smoke"')
+    copy = copy_of(notebook, home=small / "cache", threads=3)
+    assert "".join(copy.notebook["cells"][2]["outputs"][0]["text"]) == "3 whole\n"
+
+
+def test_a_notebook_that_fails_is_named_with_its_cell_and_its_traceback(small):
+    notebook, told = small / "notebooks" / "lesson.py", []
+    rewrite(notebook, 'print("smoke" if smoke else "whole")', 'raise ValueError("no luck")')
+    with pytest.raises(FailedError, match=r"^lesson: dsnotes run: cell 2: ValueError: no luck \(kept in ") as caught:
+        copy_of(notebook, home=small / "cache", tell=told.append)
+    assert 'raise ValueError("no luck")' in caught.value.traceback
+    assert any("cell 1/" in line for line in told)
+    assert (caught.value.folder / "failure.json").exists()

@@ -65,13 +65,15 @@ CELLS = {
     "live": "live = curves.live(seconds=0)\nfor n in range(1, 6):\n    live(records[:n])",
     "live, too fast to draw": "live = curves.live(seconds=99)\nfor n in range(1, 6):\n    live(records[:n])",
     "live, interrupted": "live = curves.live(seconds=99)\nfor n in range(1, 4):\n    live(records[:n])\n1 / 0",
+    "counted": "for name, seed in counted([('a', 0), ('b', 0), ('<c>', 1)]):\n    pass",
+    "counted, interrupted": "for name in counted(['a', '<b>', 'c']):\n    if name == '<b>':\n        1 / 0",
     "maps": "maps({'a': case.image[0]})",
     "where": "print(place.here())",
 }
 PREPARE = """
 import numpy as np
 from dsnotes.data.case import Case
-from dsnotes.viewers import curves, maps, place, show as dsnotes_show
+from dsnotes.viewers import counted, curves, maps, place, show as dsnotes_show
 label = np.zeros((8, 16, 16), np.uint8)
 label[2:5, 4:9, 4:9] = 1
 case = Case("box", label.astype(np.float32), label, (1.0, 1.0, 1.0))
@@ -131,3 +133,17 @@ def test_an_interrupted_training_leaves_what_it_had(executed):
     assert len(pictures(outputs)) == 1
     assert "3 epochs" in pictures(outputs)[0].metadata["image/png"]["alt"]
     assert [output.ename for output in outputs if output.output_type == "error"] == ["ZeroDivisionError"]
+
+
+def test_many_trainings_leave_one_line(executed):
+    (output,) = executed["counted"]
+    assert output.data["text/plain"] == "3 trainings in 0 s"
+    assert output.data["text/html"] == "<div>3 trainings in 0 s</div>"
+
+
+def test_what_a_stopped_cell_was_at_stays(executed):
+    line, error = executed["counted, interrupted"]
+    assert error.ename == "ZeroDivisionError"
+    assert line.data["text/plain"] == "2 of 3 trainings: <b>; 0 s so far, about 0 s to go"
+    assert line.data["text/html"].startswith('<div><progress value="0.333" aria-label="done"></progress> 2 of 3')
+    assert "&lt;b&gt;" in line.data["text/html"]
