@@ -1,7 +1,7 @@
 """DeepLesion's files: a table of lesions with their RECIST axes, and slices as 16-bit PNG.
 
 Yan et al. 2018, https://doi.org/10.1117/1.JMI.5.3.036501. A pixel is HU + 32768. The table's points are x, y with x
-counting columns; whether they count from 0 or from 1 is not documented, so an axis is sure to half a pixel.
+counting columns, and the first pixel is 1: the set's readme does not say so, the authors' own loaders take 1 off.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dsnotes.data.case import Case
 from dsnotes.data.files import read_volume, require_exists, stem
 
 OFFSET = 32768
+FIRST = 1  # the table's number of the first row and column
 AIR = -1024.0  # HU: nothing is thinner; scanners fill what they do not see with less
 NEEDED = ("File_name", "Measurement_coordinates", "Spacing_mm_px_")
 Axis = tuple[tuple[float, float], tuple[float, float]]
@@ -42,14 +43,12 @@ class Lesion:
 
     @property
     def long_axis(self) -> Axis:
-        """Its two ends as (row, column) of the slice."""
-        x1, y1, x2, y2 = self._numbers("Measurement_coordinates", 8)[:4]
-        return (y1, x1), (y2, x2)
+        """Its two ends as (row, column) of the slice, the first being 0."""
+        return self._axis(0)
 
     @property
     def short_axis(self) -> Axis:
-        x1, y1, x2, y2 = self._numbers("Measurement_coordinates", 8)[4:]
-        return (y1, x1), (y2, x2)
+        return self._axis(1)
 
     @property
     def spacing(self) -> tuple[float, float]:
@@ -66,6 +65,10 @@ class Lesion:
     def noisy(self) -> bool:
         """Whether those who made the set doubt the marks."""
         return bool(self._numbers("Possibly_noisy", 1)[0])
+
+    def _axis(self, which: int) -> Axis:
+        x1, y1, x2, y2 = (one - FIRST for one in self._numbers("Measurement_coordinates", 8)[4 * which :][:4])
+        return (y1, x1), (y2, x2)
 
     def _numbers(self, column: str, count: int) -> list[float]:
         text = self.row.get(column) or ""
@@ -138,7 +141,7 @@ def write_deeplesion(cases: Sequence[Case], folder: str | os.PathLike) -> Path:
         pixels = np.rint(np.clip(case.image.astype(np.float64) + OFFSET, 0, 65535)).astype(np.uint16)
         sitk.WriteImage(sitk.GetImageFromArray(pixels), str(folder / "Images_png" / series / "001.png"))
         axes = np.array([case.extras["recist"]["long_axis"], case.extras["recist"]["short_axis"]])  # axis, end, (y, x)
-        xy = axes[..., ::-1]
+        xy = axes[..., ::-1] + FIRST
         lengths = np.linalg.norm(xy[:, 1] - xy[:, 0], axis=1)
         rows.append(
             {

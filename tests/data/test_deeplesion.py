@@ -42,8 +42,8 @@ def png(path: Path, pixels: np.ndarray) -> Path:
 
 def test_points_come_as_x_y_and_leave_as_row_column(tmp_path):
     (lesion,) = read_lesions(table(tmp_path, row(noisy=1)))
-    assert lesion.long_axis == ((95.2, 233.5), (106.2, 234.5))
-    assert lesion.short_axis == ((101.1, 231.2), (100.9, 236.4))
+    np.testing.assert_allclose(lesion.long_axis, ((94.2, 232.5), (105.2, 233.5)))  # the table's first pixel is 1
+    np.testing.assert_allclose(lesion.short_axis, ((100.1, 230.2), (99.9, 235.4)))
     assert lesion.spacing == (0.5, 0.488)
     assert (lesion.patient, lesion.kind, lesion.noisy, lesion.line) == ("000001", 5, True, 2)
 
@@ -99,7 +99,7 @@ def test_what_is_filed_reads_back(tmp_path):
     np.testing.assert_array_equal(read_slice(tmp_path / "Images_png", lesion.file), np.maximum(image, -1024))
     assert (lesion.long_axis, lesion.short_axis, lesion.spacing) == (*recist.values(), (0.7, 0.6))
     box = [float(one) for one in lesion.row["Bounding_boxes"].split(",")]
-    assert box == [-2, -0.75, 15, 17]  # x before y, five pixels beyond the marks
+    assert box == [-1, 0.25, 16, 18]  # x before y, five pixels beyond the marks, the first pixel being 1
 
 
 def test_a_case_without_axes_is_not_filed(tmp_path):
