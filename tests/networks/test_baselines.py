@@ -128,6 +128,13 @@ def test_rd_unets_cell_is_the_lstm_equations_on_one_pixel():
     assert hard_sigmoid(torch.tensor([-3.0, 0.0, 1.0, 3.0])).tolist() == pytest.approx([0, 0.5, 0.7, 1])
 
 
+def test_rd_unet_drops_channels_after_each_pooling():
+    net, met = RDUNet(width=2), []
+    net.drop.register_forward_hook(lambda module, given, made: met.append(tuple(made.shape[2:])))
+    net(torch.zeros(1, 1, 3, 16, 24))
+    assert met == [(3, 8, 12), (3, 4, 6), (3, 2, 3)]
+
+
 def test_rd_unet_is_for_volumes():
     with pytest.raises(ValueError, match="dims=2, but this network recurs along the slices of a volume"):
         RDUNet(dims=2)

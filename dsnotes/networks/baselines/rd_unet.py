@@ -97,7 +97,7 @@ class RDUNet(Backbone):
         encoder, x = {}, image
         for level, unit in enumerate(self.encoder):
             x = encoder[f"stride{2**level}"] = unit(x)
-            x = self.drop(self.pool(x)) if level < 2 else self.pool(x)
+            x = self.drop(self.pool(x))
         bottleneck = x = self.recurrent(x)
         skips = [encoder[f"stride{2**i}"][:, -n:] for i, n in enumerate(self.plain)] + [encoder["stride4"]]
         decoder = {}
