@@ -33,7 +33,7 @@
 data: str = "lung"  # a folder in the Decathlon's layout, or phantoms: lung, kidneys, abdomen, nodules
 system: str = "unet-2d"  # any name of dsnotes.systems()
 options: dict = {}  # of the system, such as {"objective": "hard"}; its errors list them
-preset: str = ""  # the weights a paper chose for one dataset, where it did: brats, cardiac, spleen, liver of µ-Net
+preset: str = ""  # what a paper chose for one dataset, where it did: brats, cardiac, spleen, liver of µ-Net
 fold: int = 0  # the part of the patients that is tested
 folds: int = 5  # into how many parts the patients fall
 validation: float = 0.125  # share of the other patients that is looked at after every epoch

@@ -11,7 +11,7 @@ from dsnotes.shapes import Probs, Scalar, SoftMask
 
 
 def dice_coefficient(
-    p: Probs, t: SoftMask, *, squared: bool = True, over_batch: bool = False, eps: float = 1e-5
+    p: Probs, t: SoftMask, *, squared: bool = True, over_batch: bool = False, eps: float | int = 1e-5
 ) -> Tensor:
     r"""$D = \frac{2\sum p t + \epsilon}{\sum p^2 + \sum t^2 + \epsilon}$ of every image and class: (B, C), 1 is best.
 

@@ -82,8 +82,8 @@ def attention_unet(name: str, *, in_channels: int, classes: int, width: int, dim
 
 
 def res_unet_plus_plus(name: str, *, in_channels: int, classes: int, width: int, dims: int) -> System:
-    """ResUNet++ on the Dice loss alone, over the whole batch."""
-    objective = Plain(cross_entropy=0.0, squared=False, over_batch=True)
+    """ResUNet++ on the Dice loss alone, over the whole batch and with 1 added above and below."""
+    objective = Plain(cross_entropy=0.0, squared=False, over_batch=True, eps=1.0)
     backbone = ResUNetPlusPlus(in_channels=in_channels, classes=classes, width=width, dims=dims)
     return System(name, supervise(backbone, objective), objective)
 

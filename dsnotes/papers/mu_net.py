@@ -6,6 +6,7 @@ supervision".
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from dsnotes.networks.baselines.unet_plus_plus import UNetPlusPlus
@@ -20,7 +21,7 @@ from dsnotes.training.system import System
 
 # The largest number of epochs is not printed; training ends at twice the best epoch.
 SETTINGS = Settings(
-    patch=(240, 240),
+    patch=(240, 240),  # and the batch: BraTS's; a preset brings its own
     batch=4,
     epochs=200,
     optimiser="adam",
@@ -39,7 +40,9 @@ PRESETS = {
     "spleen": (3.0, 5.0, 2.0, 2.0, 8.0, 6.0),
     "liver": (6.0, 1.0, 3.0, 1.0, 9.0, 6.0),
 }
+# The liver's batch is not printed. The two of CT were resized to 480 × 480; here that is the size of a patch.
 BATCH = {"brats": 4, "cardiac": 2, "spleen": 1, "liver": 1}
+PATCH = {"brats": (240, 240), "cardiac": (320, 320), "spleen": (480, 480), "liver": (480, 480)}
 
 VARIANT = {
     "unet-deep": "deep",
@@ -72,7 +75,8 @@ def mu_net(
     backbone = network(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
     chosen = {"detach_targets": detach_targets, "patch": patch, "squared": squared}
     goal = PseudoLabels(VARIANT[name.removesuffix("++")], *PRESETS[preset], **chosen)
-    return System(name, supervise(backbone, goal), goal, settings=SETTINGS)
+    settings = replace(SETTINGS, batch=BATCH[preset], patch=PATCH[preset])
+    return System(name, supervise(backbone, goal), goal, settings=settings)
 
 
 def resized(name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch") -> System:
@@ -92,7 +96,7 @@ def resized(name: str, *, in_channels: int, classes: int, width: int, dims: int,
 
 NORM = {"norm": "'batch' or 'instance'"}
 OPTIONS = {
-    "preset": f"the loss weights found for one of {list(PRESETS)}",
+    "preset": f"the loss weights found for one of {list(PRESETS)}, with its batch and size of image",
     "detach_targets": "False lets gradients into the pseudo-labels",
 } | NORM
 VARIATIONAL = {

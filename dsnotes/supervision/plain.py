@@ -25,6 +25,7 @@ class Plain:
     dice: float = 1.0
     squared: bool = True
     over_batch: bool = True
+    eps: float | int = 1e-5  # above and below in D
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:
         return {}
@@ -32,8 +33,7 @@ class Plain:
     def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
         logits = network(batch["image"]).logits
         t = one_hot(class_indices(batch["label"], logits), logits.shape[1])
-        overlap = soft_dice(
-            foreground(probabilities(logits)), foreground(t), squared=self.squared, over_batch=self.over_batch
-        )
+        how = {"squared": self.squared, "over_batch": self.over_batch, "eps": self.eps}
+        overlap = soft_dice(foreground(probabilities(logits)), foreground(t), **how)
         terms = {"cross-entropy": (self.cross_entropy, cross_entropy(logits, t)), "dice": (self.dice, overlap)}
         return {name: weight * value for name, (weight, value) in terms.items() if weight}

@@ -179,7 +179,12 @@ def test_the_settings_are_the_papers():
     s = mu_net.SETTINGS
     assert (s.lr, s.schedule, s.step_every, s.factor, s.stop) == (3e-4, "exponential", 3, 0.9, "twice_best")
     assert mu_net.PRESETS["cardiac"] == (7, 1, 4, 1, 9, 6)
-    assert build("mu-net-hyb", width=2, preset="spleen").objective.mask == 5
+    spleen = build("mu-net-hyb", width=2, preset="spleen")
+    assert spleen.objective.mask == 5
+    assert (spleen.settings.batch, spleen.settings.patch, spleen.settings.lr) == (1, (480, 480), 3e-4)
+    cardiac = build("unet-deep++", width=2, preset="cardiac").settings
+    assert (cardiac.batch, cardiac.patch) == (2, (320, 320))
+    assert build("mu-net-rec", width=2).settings == s == build("mu-net-rec", width=2, preset="brats").settings
     with pytest.raises(ValueError, match=r"preset='heart' is unknown. The paper's datasets are \['brats'"):
         build("mu-net-hyb", preset="heart")
 
@@ -241,3 +246,11 @@ def test_what_the_slips_say_of_two_tables_at_once():
         True,
         False,
     ]
+
+
+def test_res_unet_plus_plus_smooths_its_dice_by_one():
+    """1 - (2 Σpt + 1) / (Σp + Σt + 1), sums over the whole batch."""
+    system, b = build("res-unet++", width=8), batch()
+    p, t = system.network.eval()(b["image"]).logits.sigmoid(), b["label"][:, None].float()
+    (dice,) = system.objective(system.network, b).values()
+    torch.testing.assert_close(dice, 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1))
