@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dsnotes.networks.blocks import CONV, LINEAR, UP_CONV, conv_norm_relu, linear_up_sampling
+from dsnotes.networks.blocks import CONV, LINEAR, UP_CONV, conv_norm_relu, linear_up_sampling, norm_of
 from dsnotes.networks.outputs import Backbone, Features, Head, Level
 from dsnotes.shapes import Image, n_logits
 
@@ -76,7 +76,7 @@ class LocalHeads(PerLevel):
 
     def branch(self, backbone: Backbone, level: Level) -> nn.Module:
         return nn.Sequential(
-            conv_norm_relu(level.channels, self.width, dims=backbone.dims),
+            conv_norm_relu(level.channels, self.width, dims=backbone.dims, norm=norm_of(backbone)),
             CONV[backbone.dims](self.width, n_logits(backbone.classes), 1),
         )
 

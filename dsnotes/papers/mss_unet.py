@@ -11,7 +11,7 @@ reduced (nearest, which the paper leaves open, against linear interpolation of t
 from __future__ import annotations
 
 from dsnotes.data.preprocess import Preprocess
-from dsnotes.networks.mss_unet import MSSUNet, plan
+from dsnotes.networks.mss_unet import MSSUNet, initialise, plan
 from dsnotes.papers.recipe import Recipe, Table
 from dsnotes.supervision import MultiScale, Objective, Plain, supervise
 from dsnotes.supervision.multi_scale import ExponentialLogAndEntropy, entropy_and_dice
@@ -106,7 +106,9 @@ def mss_unet(
     shape = plan(patch or PATCH[-dims:], spacing or SPACING[-dims:], halvings=halvings)
     backbone = MSSUNet(in_channels=in_channels, classes=classes, width=width, plan=shape)
     goal = objective(classes, len(backbone.sides()), strategies=strategies, preset=preset)
-    return System(name, supervise(backbone, goal), goal, settings=SETTINGS)
+    network = supervise(backbone, goal)
+    initialise(network.heads)
+    return System(name, network, goal, settings=SETTINGS)
 
 
 OPTIONS = {

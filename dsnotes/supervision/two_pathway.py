@@ -133,12 +133,13 @@ class TwoPathway:
         return losses
 
     def coupled(self, network: Network, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
-        """What does not split: the soft fusion; and with no deep supervision at all, the output's own loss."""
+        """What does not split: the soft fusion; and the output's own loss where no other term asks the output."""
         y = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
         if "soft" in self.parts:
             fused = network.heads["global"].fuse(outputs.raised)
             return {"soft": self.soft_weight * distance(fused, y)}
-        return {} if "hard" in self.parts else {"output": distance(outputs.logits, y)}
+        asked = "hard" in self.parts or ("side" in self.parts and "4" in self.numbers)
+        return {} if asked else {"output": distance(outputs.logits, y)}
 
 
 def average(network: Network, outputs: Outputs) -> Probs:

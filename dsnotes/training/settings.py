@@ -46,7 +46,7 @@ class Settings:
     stop_threshold: Number = 5e-4  # what "moving_average" calls progress
     stop_lr: Number = 1e-6  # "moving_average" stops only below this rate
     clip: Number | None = 12.0  # the gradient's largest norm
-    foreground: Number = 1 / 3  # share of patches forced to hold foreground
+    foreground: Number = 1 / 3  # share of a batch's patches forced to hold foreground, rounded up: at batch 1, each
     augment: bool | Augmentation = False  # True: the default augmentation
 
     def __post_init__(self) -> None:

@@ -188,3 +188,15 @@ def test_the_tables_are_whole_and_their_slips_are_there():
     for fold in (1, 2, 3):  # every fold splits the same 422 patients and the same patches
         parts = [tables[9].rows[f"fold {fold} {part}"] for part in ("train", "validation", "test")]
         assert [sum(column) for column in zip(*parts, strict=True)] == [422, 7232, 43273]
+
+
+def test_instance_norm_reaches_every_part():
+    kinds = {type(module) for module in small(norm="instance").network.modules()}
+    assert not any(issubclass(kind, torch.nn.modules.batchnorm._BatchNorm) for kind in kinds)
+    assert any(issubclass(kind, torch.nn.modules.instancenorm._InstanceNorm) for kind in kinds)
+
+
+def test_patches_come_from_anywhere():
+    """Table 9 counts patches with and without a tumour, one to six: none is forced to hold one."""
+    settings = build("msds-unet", width=2).settings
+    assert (settings.batch, settings.foreground) == (1, 0)

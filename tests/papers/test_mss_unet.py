@@ -119,3 +119,12 @@ def test_the_tables_are_whole():
 def test_wrong_options_are_answered(options, answer):
     with pytest.raises(ValueError, match=answer):
         small(**options)
+
+
+def test_he_initialisation_of_the_heads_too():
+    """Each has 3 × channels weights, so their spread is known to a few per cent."""
+    torch.manual_seed(0)
+    network = build("mss-unet", classes=3).network
+    for name, head in network.heads["sides"].branches.items():
+        expected = (2 / (1 + 0.01**2) / head.in_channels) ** 0.5
+        assert head.weight.std().item() == pytest.approx(expected, rel=0.1), name
