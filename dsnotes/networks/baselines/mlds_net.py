@@ -2,7 +2,8 @@
 
 Paper: Reiß et al. 2021, "Every annotation counts: multi-label deep supervision for medical image segmentation",
 https://arxiv.org/abs/2104.13243; heads as in the authors' release.
-Departs from it: the semi-weak half of the paper, a teacher for images without masks, is not here.
+Departs from it: the semi-weak half of the paper, a teacher for images without masks, is not here; a concatenation has
+the map from below before the skip, as our U-Net has it.
 """
 
 from __future__ import annotations
