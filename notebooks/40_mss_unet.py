@@ -204,8 +204,9 @@ maps(
 # ## 5. Ten patients it has never met
 #
 # Prediction uses half-overlapping windows with Gaussian weights, averaged over all eight mirrored views, as the paper
-# and its code do. Then come the six figures of its Tables II and III, five ratios and a distance. **Before running:**
-# one of the five ratios will say next to nothing. Which, and why?
+# and its code do. (The paper also speaks of adding Gaussian noise to the patches; its code adds none, and neither do
+# we.) Then come the six figures of its Tables II and III, five ratios and a distance. **Before running:** one of the
+# five ratios will say next to nothing. Which, and why?
 
 
 # %%
