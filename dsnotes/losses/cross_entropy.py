@@ -17,7 +17,7 @@ def binary_cross_entropy(logits: Logits, t: SoftMask) -> Scalar:
     return functional.binary_cross_entropy_with_logits(logits, t)
 
 
-def cross_entropy(logits: Logits, t: SoftMask, *, weights: tuple[float, ...] | None = None) -> Scalar:
+def cross_entropy(logits: Logits, t: SoftMask, *, weights: tuple[float | int, ...] | None = None) -> Scalar:
     r"""$\frac{-\sum_i \sum_c w_c t_{ic} \ln p_{ic}}{\sum_i \sum_c w_c t_{ic}}$ with $p$ the softmax of the logits.
 
     For one-hot targets this is PyTorch's weighted mean; it goes on to soft targets without a second definition.

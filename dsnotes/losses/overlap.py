@@ -24,7 +24,9 @@ def dice_coefficient(
     return (2 * (p * t).sum(summed) + eps) / (size + eps)
 
 
-def soft_dice(p: Probs, t: SoftMask, *, squared: bool = True, over_batch: bool = False, eps: float = 1e-5) -> Scalar:
+def soft_dice(
+    p: Probs, t: SoftMask, *, squared: bool = True, over_batch: bool = False, eps: float | int = 1e-5
+) -> Scalar:
     r"""$1 - D$, averaged over images and classes (`dice_coefficient`).
 
     The squared denominator (V-Net, sec. 3) makes this 0 exactly when p == t even for soft targets;

@@ -47,9 +47,9 @@ class TwoPathway:
 
     objective: str = "all"
     sides: str = "1234"
-    alpha: tuple[float, ...] | None = None
-    soft_weight: float = 1.0  # λ1
-    local_weight: float = 1.0  # λ2
+    alpha: tuple[float | int, ...] | None = None
+    soft_weight: float | int = 1.0  # λ1
+    local_weight: float | int = 1.0  # λ2
     reduction: str = "nearest"
     local_width: int = 6
 
@@ -72,7 +72,7 @@ class TwoPathway:
             self.objective, (self.objective,)
         )
 
-    def weights(self, backbone: Backbone) -> dict[str, float]:
+    def weights(self, backbone: Backbone) -> dict[str, float | int]:
         """α by level, finest first. A backbone with more than four levels counts from the fine end: 4 is stride 1."""
         names = list(backbone.sides())
         alpha = self.alpha or ALPHA[self.numbers]
