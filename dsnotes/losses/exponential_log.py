@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dsnotes.losses.overlap import dice_coefficient
+from dsnotes.losses.overlap import dice_coefficient, require_alike
 from dsnotes.shapes import Probs, Scalar, SoftMask
 
 
@@ -25,6 +25,7 @@ def exponential_log(
     A class that is neither in p's target nor anywhere in the batch says nothing about its Dice: it is left out and
     the other weights are scaled up to the same sum.
     """
+    require_alike(p, t)
     if len(weights) != p.shape[1]:
         raise ValueError(
             f"{len(weights)} weights {weights} came for {p.shape[1]} classes. Give one weight a foreground class, "
