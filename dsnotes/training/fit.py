@@ -108,6 +108,8 @@ def fit(
         batches = stack.enter_context(closing(ahead(draw, moments, workers=workers, prefetch=prefetch)))
         shown = Progress(settings.epochs, iterations, started=len(history), shown=progress and world.first)
         stack.enter_context(closing(shown)).say(history.notes)
+        if not len(history):
+            heed(step.remark(history), history, aloud=world.first)
         try:
             for epoch in range(len(history) + 1, settings.epochs + 1):
                 started = time.perf_counter()
