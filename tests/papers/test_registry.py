@@ -2,6 +2,7 @@
 
 import inspect
 import io
+from itertools import pairwise
 
 import pytest
 import torch
@@ -23,7 +24,6 @@ def size_for(backbone):
     return tuple(max(2 * s if s < 64 else s, 16) for s in backbone.stride)
 
 
-@pytest.mark.filterwarnings("ignore:dsnet.* its teacher is untrained")
 @pytest.mark.parametrize("name", systems())
 def test_a_system_trains_a_step_predicts_and_survives_a_save(name):
     torch.manual_seed(0)
@@ -46,6 +46,18 @@ def test_a_system_trains_a_step_predicts_and_survives_a_save(name):
     again = build(name, width=width)
     again.network.load_state_dict(torch.load(saved))
     assert torch.equal(again.probabilities(batch["image"]), probabilities)
+
+
+@pytest.mark.parametrize("name", systems())
+def test_every_system_gives_its_feature_maps_finest_first(name):
+    with torch.device("meta"):  # shapes without content
+        system = build(name, width=4)
+        outputs = system.network.eval()(torch.empty(1, 1, *size_for(system.network.backbone)))
+    sizes = {at: tuple(maps.shape[2:]) for at, maps in outputs.features.items()}
+    order = list(sizes.values())
+    assert all(all(a >= b for a, b in zip(*two, strict=True)) for two in pairwise(order)), sizes
+    levels = [level.stride for level in system.network.backbone.sides().values()]
+    assert levels == sorted(levels), "so are the levels that heads read"
 
 
 def test_systems_name_their_tables_and_can_be_asked_for_one():
