@@ -56,6 +56,12 @@ class TwoPathway:
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise ValueError(f"objective={self.objective!r} is unknown. Choose one of {list(OBJECTIVES)}.")
+        if not isinstance(self.sides, str):
+            listed = self.sides if isinstance(self.sides, list | tuple) else (self.sides,)
+            raise ValueError(
+                f"sides={self.sides!r} is no text of the sides' numbers. Pass sides='({''.join(map(str, listed))})', "
+                f"for instance; 4 is the output."
+            )
         if self.alpha is None and self.numbers not in ALPHA:
             raise ValueError(
                 f"sides={self.sides!r} has no weights in the paper. Use one of {[f'({s})' for s in ALPHA]}, "
