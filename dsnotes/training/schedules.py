@@ -30,7 +30,7 @@ def rate(settings: Settings, epoch: int, losses: Sequence[Number] = ()) -> float
     return float(max(lr, settings.min_lr))
 
 
-def moving_average(values: Sequence[Number], *, keep: Number = 0.93) -> list[float]:
+def moving_average(values: Sequence[Number], *, keep: Number = 0.93) -> list[Number]:
     r"""$m_0 = v_0$, $m_e = .93\,m_{e-1} + .07\,v_e$: what MSS-UNet watches instead of the noisy loss itself."""
     return list(accumulate(values, lambda mean, value: keep * mean + (1 - keep) * value))
 
