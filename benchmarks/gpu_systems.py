@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -76,9 +75,7 @@ def system_for(subject: Subject, *, width: int | None = None, small: bool = Fals
     if subject.name == "mss-unet" and small:
         options |= {"patch": subject.small, "spacing": (3.0, 1.0, 1.0)}
     torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*was built without teacher=")
-        made = build(subject.name, width=width, **options)
+    made = build(subject.name, width=width, **options)
     patch = subject.small if small else subject.patch
     return replace(made, settings=replace(made.settings, patch=patch, batch=subject.batch))
 

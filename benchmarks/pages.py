@@ -13,7 +13,6 @@ import argparse
 import os
 import subprocess
 import sys
-import warnings
 
 import torch
 from timing import keep, machine, ratio, table
@@ -37,7 +36,6 @@ STEPS = 5
 
 def step_seconds(name: str) -> float:
     """Processor time of all threads, of the system's work for this process too."""
-    warnings.filterwarnings("ignore", message=".*was built without teacher=")
     width, space, batch = SUBJECTS[name]
     torch.manual_seed(0)
     system = build(name, width=width)

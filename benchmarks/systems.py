@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import time
-import warnings
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +40,6 @@ def held(line: str) -> float:
 
 def measure(name: str, width: int) -> dict:
     torch.manual_seed(0)
-    warnings.filterwarnings("ignore", message=".*was built without teacher=")
     with torch.device("meta"):
         shadow = build(name, width=width).network.eval()
     space = image_for(shadow.backbone)

@@ -8,21 +8,23 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from dsnotes.losses.overlap import soft_dice
+from dsnotes.losses.overlap import require_alike, soft_dice
 from dsnotes.shapes import Logits, Scalar, SoftMask
 
 
 def binary_cross_entropy(logits: Logits, t: SoftMask) -> Scalar:
     r"""$-\frac1n \sum [\,t \ln p + (1 - t) \ln (1 - p)\,]$ with $p = \sigma(\mathrm{logits})$."""
+    require_alike(logits, t)
     return functional.binary_cross_entropy_with_logits(logits, t)
 
 
-def cross_entropy(logits: Logits, t: SoftMask, *, weights: tuple[float, ...] | None = None) -> Scalar:
+def cross_entropy(logits: Logits, t: SoftMask, *, weights: tuple[float | int, ...] | None = None) -> Scalar:
     r"""$\frac{-\sum_i \sum_c w_c t_{ic} \ln p_{ic}}{\sum_i \sum_c w_c t_{ic}}$ with $p$ the softmax of the logits.
 
     For one-hot targets this is PyTorch's weighted mean; it goes on to soft targets without a second definition.
     A single channel is the foreground of two classes, and its cross-entropy the binary one.
     """
+    require_alike(logits, t)
     if logits.shape[1] == 1 and weights is None:
         return binary_cross_entropy(logits, t)
     if weights is not None and len(weights) != logits.shape[1]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dsnotes.losses.overlap import dice_coefficient
+from dsnotes.losses.overlap import dice_coefficient, require_alike
 from dsnotes.shapes import Probs, Scalar, SoftMask
 
 
@@ -12,11 +12,11 @@ def exponential_log(
     p: Probs,
     t: SoftMask,
     *,
-    weights: tuple[float, ...] = (0.4, 0.6),
-    gamma: float = 0.3,
+    weights: tuple[float | int, ...] = (0.4, 0.6),
+    gamma: float | int = 0.3,
     squared: bool = True,
     over_batch: bool = True,
-    eps: float = 1e-5,
+    eps: float | int = 1e-5,
 ) -> Scalar:
     r"""$\sum_c w_c (-\ln D_c)^\gamma$ over the classes in p and t (pass the foreground alone, as the paper does).
 
@@ -25,6 +25,7 @@ def exponential_log(
     A class that is neither in p's target nor anywhere in the batch says nothing about its Dice: it is left out and
     the other weights are scaled up to the same sum.
     """
+    require_alike(p, t)
     if len(weights) != p.shape[1]:
         raise ValueError(
             f"{len(weights)} weights {weights} came for {p.shape[1]} classes. Give one weight a foreground class, "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dsnotes.losses.overlap import require_alike
 from dsnotes.shapes import Logits, Probs, Scalar, SoftMask
 
 WINDOW, SIGMA = 11, 1.5
@@ -18,19 +19,21 @@ CONV = {2: functional.conv2d, 3: functional.conv3d}
 HALVE = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
 
 
-def focal(logits: Logits, t: SoftMask, *, gamma: float = 2.0) -> Scalar:
+def focal(logits: Logits, t: SoftMask, *, gamma: float | int = 2.0) -> Scalar:
     r"""$-\overline{\sum_c t_c (1 - p_c)^\gamma \ln p_c}$: cross-entropy that forgets what is easy.
 
     A single channel is the foreground of two classes.
     """
+    require_alike(logits, t)
     if logits.shape[1] == 1:
         logits, t = torch.cat([torch.zeros_like(logits), logits], dim=1), torch.cat([1 - t, t], dim=1)
     log_p = logits.log_softmax(1)
     return -(t * (1 - log_p.exp()) ** gamma * log_p).sum(1).mean()
 
 
-def soft_iou(p: Probs, t: SoftMask, *, eps: float = 1e-5) -> Scalar:
+def soft_iou(p: Probs, t: SoftMask, *, eps: float | int = 1e-5) -> Scalar:
     r"""$1 - \frac{\sum p t}{\sum p + \sum t - \sum p t}$, averaged over images and classes."""
+    require_alike(p, t)
     space = tuple(range(2, p.ndim))
     overlap = (p * t).sum(space)
     return (1 - (overlap + eps) / (p.sum(space) + t.sum(space) - overlap + eps)).mean()
@@ -43,6 +46,7 @@ def ms_ssim(p: Probs, t: SoftMask) -> Scalar:
     five scales need 176 pixels along each axis. Similarities are kept above 1e-6: the slope of a power below one is
     infinite at 0.
     """
+    require_alike(p, t)
     shortest = min(p.shape[2:])
     if shortest < WINDOW:
         raise ValueError(
@@ -85,6 +89,7 @@ def blur(x: Tensor) -> Tensor:
 
 def full_scale(logits: Logits, t: SoftMask) -> Scalar:
     """focal + MS-SSIM + IoU, the last two over the foreground."""
+    require_alike(logits, t)
     if logits.shape[1] == 1:
         p, of = logits.sigmoid(), t
     else:

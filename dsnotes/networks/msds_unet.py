@@ -37,7 +37,9 @@ class GlobalHeads(RaisedHeads):
 
     alpha: Tensor
 
-    def __init__(self, backbone: Backbone, *, levels: tuple[str, ...] | None = None, alpha: tuple[float, ...]) -> None:
+    def __init__(
+        self, backbone: Backbone, *, levels: tuple[str, ...] | None = None, alpha: tuple[float | int, ...]
+    ) -> None:
         super().__init__(backbone, levels=levels)
         if len(alpha) != len(self.levels):
             raise ValueError(

@@ -26,7 +26,7 @@ class Plan(NamedTuple):
     kernels: tuple[tuple[int, ...], ...]
 
 
-def plan(patch: tuple[int, ...], spacing: tuple[float, ...], *, smallest: int = 4, halvings: int = 5) -> Plan:
+def plan(patch: tuple[int, ...], spacing: tuple[float | int, ...], *, smallest: int = 4, halvings: int = 5) -> Plan:
     """Strides and kernels from patch and spacing by nnU-Net's first rule ("pool late").
 
     Every axis is halved as often as leaves `smallest` voxels, the axes with fewer halvings last. A kernel is 1 along

@@ -8,6 +8,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
+from numbers import Integral
 from pkgutil import iter_modules
 
 from dsnotes.papers.recipe import Recipe
@@ -25,28 +26,33 @@ def recipes() -> dict[str, Recipe]:
 
 
 class Systems(dict):
-    """Names and the tables they are rows of; shows as a table in a notebook."""
+    """Names, the papers that have them and the tables they are rows of; shows as a table in a notebook."""
 
     def __repr__(self) -> str:
         wide = max(map(len, self), default=0)
-        return "\n".join(f"{name:{wide}}  {', '.join(row['tables'])}" for name, row in self.items())
+        broad = max((len(", ".join(row["papers"])) for row in self.values()), default=0)
+        return "\n".join(
+            f"{name:{wide}}  {', '.join(row['papers']):{broad}}  {', '.join(row['tables'])}".rstrip()
+            for name, row in self.items()
+        )
 
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td><code>{name}</code></td><td>{row['dims']}-D</td><td>{row['width']}</td>"
-            f"<td>{', '.join(row['tables'])}</td></tr>"
+            f"<td>{', '.join(row['papers'])}</td><td>{', '.join(row['tables'])}</td></tr>"
             for name, row in self.items()
         )
-        return f"<table><tr><th>system</th><th></th><th>width</th><th>tables</th></tr>{rows}</table>"
+        head = "".join(f"<th>{title}</th>" for title in ("system", "", "width", "papers", "tables"))
+        return f"<table><tr>{head}</tr>{rows}</table>"
 
 
 def systems(table: str | None = None) -> Systems:
-    """Every name that `build` knows, with its tables; `table="mss-2"` keeps that table's rows."""
+    """Every name that `build` knows, with its papers (modules here) and tables; `table="mss-2"` keeps its rows."""
     known = {at for recipe in recipes().values() for at in recipe.tables}
     if table is not None and table not in known:
         raise ValueError(f"no system is a row of table {table!r}. Tables are {', '.join(sorted(known))}.")
     return Systems(
-        (name, {"tables": recipe.tables, "dims": recipe.dims, "width": recipe.width, "options": recipe.options})
+        (name, {key: getattr(recipe, key) for key in ("papers", "tables", "dims", "width", "options")})
         for name, recipe in recipes().items()
         if table is None or table in recipe.tables
     )
@@ -62,17 +68,16 @@ def build(
     **options,
 ) -> System:
     """A system by the name it has in `systems()`; `width` (channels of the finest level) and `dims` are the paper's."""
-    if name not in recipes():
-        near = get_close_matches(name, recipes(), n=3, cutoff=0.4)
-        raise ValueError(
-            f"no system is called {name!r}. "
-            + (f"The nearest are {', '.join(near)}. " if near else "")
-            + "dsnotes.systems() lists them all."
-        )
+    if not isinstance(name, str) or name not in recipes():
+        raise ValueError(unknown_name(name))
     recipe = recipes()[name]
     if unknown := sorted(set(options) - set(recipe.options)):
         offered = ", ".join(f"{key} ({what})" for key, what in recipe.options.items()) or "none"
         raise TypeError(f"{name} has no option {', '.join(unknown)}. Its options: {offered}.")
+    sizes = {"in_channels": in_channels, "classes": classes, "width": width, "dims": dims}
+    for key, value in sizes.items():
+        if not (isinstance(value, Integral) or (value is None and key in ("width", "dims"))):
+            raise TypeError(f"{key}={value!r} is no whole number. Pass one, for instance {key}={EXAMPLES[key]}.")
     for key, value, least in (("in_channels", in_channels, 1), ("width", width, 1)):
         if value is not None and value < least:
             raise ValueError(f"{key}={value}, but a network needs at least {least}. Try {key}={max(least, 8)}.")
@@ -86,3 +91,15 @@ def build(
         dims=recipe.dims if dims is None else dims,
         **options,
     )
+
+
+EXAMPLES = {"in_channels": 1, "classes": 2, "width": 8, "dims": 2}
+
+
+def unknown_name(name: object) -> str:
+    """The names nearest to it, however it writes capitals, µ and spaces: what begins so first, and some always."""
+    meant = str(name).lower().replace("µ", "mu").replace("μ", "mu").replace("_", "-").replace(" ", "-")
+    begins = [known for known in recipes() if meant and known.startswith(meant)]
+    near = dict.fromkeys(get_close_matches(meant, begins, n=3, cutoff=0.0))
+    near |= dict.fromkeys(get_close_matches(meant, recipes(), n=3, cutoff=0.0))
+    return f"no system is called {name!r}. The nearest are {', '.join([*near][:3])}. dsnotes.systems() lists them all."

@@ -114,7 +114,7 @@ SYSTEMS = {
         },
     ),
     "in-mrrn": Recipe(in_mrrn, width=32, dims=2, tables=LUNG),
-    "anam-net": Recipe(anam_net, width=64, dims=2),  # MSDS-UNet's text has it; its Table 14 has not
+    "anam-net": Recipe(anam_net, width=64, dims=2, papers=("msds_unet",)),  # its text has it; its Table 14 has not
     "covid-ct-mask-net": Recipe(
         covid_ct_mask_net,
         width=64,

@@ -33,7 +33,7 @@ def dsms_unet(
     classes: int,
     width: int,
     dims: int,
-    ratio: float = 10.0,
+    ratio: float | int = 10.0,
     loss: str = "bce",
     like: str | None = None,
     norm: str = "batch",
@@ -62,7 +62,14 @@ OPTIONS = {
 }
 PRINTED = {"drs-unet", "kcmdrs-unet", "dsmsc-unet"}
 SYSTEMS = {
-    name: Recipe(dsms_unet, width=64, dims=2, tables=("dsms-1",) if name in PRINTED else (), options=OPTIONS)
+    name: Recipe(
+        dsms_unet,
+        width=64,
+        dims=2,
+        tables=("dsms-1",) if name in PRINTED else (),
+        options=OPTIONS,
+        papers=("dsms_unet",),
+    )
     for name in GRID
 }
 SYSTEMS["fcn"] = Recipe(fcn, width=64, dims=2, tables=("dsms-1", "mu-net-2", "mu-net-3"))

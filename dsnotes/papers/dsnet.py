@@ -10,7 +10,6 @@ Soft Mask Supervision", https://arxiv.org/abs/2007.14556 (version 2; later ones 
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -82,7 +81,7 @@ def dsnet(
         dims=dims,
         width=width,
         fusion=fusion,
-        generator=frozen(name, teacher) if taught else None,
+        generator=frozen(teacher) if taught else None,
         scale=scale,
         fused=fused,
     )
@@ -94,16 +93,9 @@ def dsnet(
     return replace(system, make_step=partial(step, memory=memory))
 
 
-def frozen(name: str, teacher: System | str | Path | None) -> Generator | None:
-    """A copy of the generator that was trained, or None and a warning that there is none."""
+def frozen(teacher: System | str | Path | None) -> Generator | None:
+    """A copy of the generator that was trained; without one None, which is warned of when training begins."""
     if teacher is None:
-        warnings.warn(
-            f"{name} was built without teacher=, so its teacher is untrained: the super-resolved image is the "
-            f"interpolated one and the features are random. Train one on any CT: teacher, _ = "
-            f"dsnotes.papers.dsnet.train_teacher(cases).",
-            UserWarning,
-            stacklevel=5,
-        )
         return None
     weights = (
         teacher.network.state_dict() if isinstance(teacher, System) else checkpoints.read(Path(teacher))["network"]

@@ -113,8 +113,8 @@ SYSTEMS = {
         if variant != "mu-net-vae"
         for name in (variant, f"{variant}++")
     },
-    "mu-net-vae": Recipe(mu_net, width=64, dims=2, options=OPTIONS | VARIATIONAL),
-    **{name: Recipe(resized, width=64, dims=2, options=NORM) for name in RAISE},
+    "mu-net-vae": Recipe(mu_net, width=64, dims=2, options=OPTIONS | VARIATIONAL, papers=("mu_net",)),
+    **{name: Recipe(resized, width=64, dims=2, options=NORM, papers=("mu_net",)) for name in RAISE},
 }
 
 METRICS = ("dice", "ppv", "sensitivity", "iou")

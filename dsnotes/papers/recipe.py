@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 
 from dsnotes.training.system import System
 
@@ -17,6 +19,23 @@ class Recipe:
     dims: int
     tables: tuple[str, ...] = ()  # such as "mss-2": the paper's short name and the table's number
     options: dict[str, str] = field(default_factory=dict)  # keyword -> what it chooses, for `systems()` and errors
+    papers: tuple[str, ...] = ()  # modules of the papers that have it; by default those of its tables
+
+    def __post_init__(self) -> None:
+        if not self.papers:
+            named = (table.rpartition("-")[0] for table in self.tables)
+            object.__setattr__(self, "papers", tuple(dict.fromkeys(stems().get(name, name) for name in named)))
+
+
+@cache
+def stems() -> dict[str, str]:
+    """Short name -> module: what "mss" of "mss-2" stands for."""
+    return {short(path.stem): path.stem for path in sorted(Path(__file__).parent.glob("*.py"))}
+
+
+def short(stem: str) -> str:
+    """ "mss_unet" -> "mss", "mu_net" -> "mu-net"."""
+    return stem.removesuffix("_unet").replace("_", "-")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pkgutil import iter_modules
 
 from dsnotes import papers
 from dsnotes.papers import recipes
-from dsnotes.papers.recipe import Table
+from dsnotes.papers.recipe import Table, short
 from dsnotes.runs.source import RefusedError
 
 HOW = ("mean", "median", "std", "sum", "pooled", "run")
@@ -69,11 +69,6 @@ def tables() -> dict[str, tuple[str, Table]]:
         for number, table in getattr(import_module(f"{papers.__name__}.{module.name}"), "TABLES", {}).items():
             found[f"{short(module.name)}-{number}"] = (module.name, table)
     return found
-
-
-def short(stem: str) -> str:
-    """ "mss_unet" -> "mss", "mu_net" -> "mu-net"."""
-    return stem.removesuffix("_unet").replace("_", "-")
 
 
 def published(name: str) -> Published:

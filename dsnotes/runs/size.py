@@ -5,11 +5,10 @@ Built on torch's "meta" device, where tensors have shapes and no content.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 
 from dsnotes.papers import build, recipes, systems
-from dsnotes.runs.published import short, tables
+from dsnotes.runs.published import tables
 from dsnotes.runs.source import RefusedError
 
 DEFAULT = {2: (256, 256), 3: (64, 64, 64)}  # where the paper's settings name no patch
@@ -20,8 +19,7 @@ def size(name: str) -> tuple[int, int, tuple[int, ...]]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*was built without teacher=")  # its weights are not looked at
+    with torch.device("meta"):
         system = build(name)
     network = system.network.eval()
     stride = network.backbone.stride
@@ -30,12 +28,6 @@ def size(name: str) -> tuple[int, int, tuple[int, ...]]:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(image)
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2, space
-
-
-def papers_of(name: str) -> list[str]:
-    """The stems of the papers in whose tables it has a row."""
-    known = {short(stem): stem for stem, _ in tables().values()}
-    return list(dict.fromkeys(known[table.rpartition("-")[0]] for table in recipes()[name].tables))
 
 
 def listing(table: str | None = None, *, count: bool = True) -> Iterator[str]:
@@ -48,7 +40,7 @@ def listing(table: str | None = None, *, count: bool = True) -> Iterator[str]:
             raise RefusedError(str(error)) from None
         names = []  # a table of datasets
     wide = max(map(len, [*names, *unfilled]))
-    papers = {name: ", ".join(papers_of(name)) for name in names}
+    papers = {name: ", ".join(recipes()[name].papers) for name in names}
     broad = max(map(len, ["papers", *papers.values()]))
     sizes = f"{'parameters':>13} {'G mult-adds':>11}  {'of an image of':16}" if count else ""
     yield f"{'system':{wide}} {sizes} {'papers':{broad}} tables"

@@ -27,7 +27,7 @@ MAX_POOL = {2: functional.max_pool2d, 3: functional.max_pool3d}
 
 @dataclass(frozen=True)
 class Boundary:
-    weight: float = 1.0  # of the borders
+    weight: float | int = 1.0  # of the borders
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:
         return {}

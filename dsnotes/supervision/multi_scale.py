@@ -28,8 +28,8 @@ class ExponentialLogAndEntropy:
     `squared` is the paper's denominator (Eqs. 6-7); the authors' release has the plain sums.
     """
 
-    dice_weights: tuple[float, ...] = (0.4, 0.6)
-    entropy_weights: tuple[float, ...] | None = (0.28, 0.28, 0.44)
+    dice_weights: tuple[float | int, ...] = (0.4, 0.6)
+    entropy_weights: tuple[float | int, ...] | None = (0.28, 0.28, 0.44)
     squared: bool = True
 
     def __call__(self, logits: Logits, t: SoftMask) -> Scalar:
@@ -51,13 +51,13 @@ class MultiScale:
     `levels` names the decoder levels that are supervised; None is all of them.
     """
 
-    weights: tuple[float, ...] | None = None
+    weights: tuple[float | int, ...] | None = None
     levels: tuple[str, ...] | None = None
     reduction: str = "nearest"
     loss: Callable[[Logits, SoftMask], Scalar] = entropy_and_dice
     bias: bool = True  # of the 1x1 side heads
 
-    def level_weights(self, names: tuple[str, ...]) -> dict[str, float]:
+    def level_weights(self, names: tuple[str, ...]) -> dict[str, float | int]:
         weights = self.weights or halving(len(names))
         if len(weights) != len(names):
             raise ValueError(
@@ -90,7 +90,7 @@ class MultiLabel:
     """
 
     head: Callable[[Backbone], Head]
-    weight: float = 1.0  # of every side
+    weight: float | int = 1.0  # of every side
     loss: Callable[[Logits, SoftMask], Scalar] = cross_entropy  # of the output
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:
@@ -111,7 +111,7 @@ class FullSize:
     """Every raised prediction against the whole mask, as 3-D DSN and M-Net are taught; `head` raises them."""
 
     head: Callable[[Backbone], Head]
-    weights: dict[str, float]
+    weights: dict[str, float | int]
     loss: Callable[[Logits, SoftMask], Scalar] = cross_entropy
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:

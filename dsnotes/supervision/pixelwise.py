@@ -43,7 +43,7 @@ def cost(logits: Logits, t: Probs) -> Tensor:
     return -(t * logits.log_softmax(1)).sum(1)
 
 
-def hardest(logits: Logits, t: Probs, *, pixels: int = HARDEST, share: float = SHARE) -> Scalar:
+def hardest(logits: Logits, t: Probs, *, pixels: int = HARDEST, share: float | int = SHARE) -> Scalar:
     """The mean over each image's `pixels` worst, or over the worst `share` of it where that is fewer."""
     each = cost(logits, t).flatten(1)
     kept = min(pixels, max(int(share * each.shape[1]), 1))

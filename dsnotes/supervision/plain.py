@@ -21,8 +21,8 @@ def foreground(p: Tensor) -> Tensor:
 class Plain:
     """`cross_entropy`·CE + `dice`·(1 - D) on `Outputs.logits`; binary cross-entropy where there is one channel."""
 
-    cross_entropy: float = 1.0
-    dice: float = 1.0
+    cross_entropy: float | int = 1.0
+    dice: float | int = 1.0
     squared: bool = True
     over_batch: bool = True
     eps: float | int = 1e-5  # above and below in D

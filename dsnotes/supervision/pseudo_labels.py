@@ -49,16 +49,16 @@ class PseudoLabels:
     """
 
     variant: str = "hyb"
-    output: float = 5.0  # α
-    mask: float = 1.0  # β
-    restored_mask: float = 1.0  # a
-    restored_image: float = 1.0  # b
-    features: float = 9.0  # λ
-    restored_features: float = 6.0  # η
-    agree: float = 1.0  # γ
-    agree_restored: float = 1.0  # ξ
+    output: float | int = 5.0  # α
+    mask: float | int = 1.0  # β
+    restored_mask: float | int = 1.0  # a
+    restored_image: float | int = 1.0  # b
+    features: float | int = 9.0  # λ
+    restored_features: float | int = 6.0  # η
+    agree: float | int = 1.0  # γ
+    agree_restored: float | int = 1.0  # ξ
     detach_targets: bool = True
-    variational: float = 0.1
+    variational: float | int = 0.1
     squared: bool = True
     patch: tuple[int, ...] | None = None
 
@@ -75,7 +75,7 @@ class PseudoLabels:
             return {"variational": VariationalDecoder(backbone, patch=self.patch)}
         return {"tied": TiedDecoder(backbone)}
 
-    def restoring(self) -> tuple[float, float, float, float]:
+    def restoring(self) -> tuple[float | int, ...]:
         """The weights of the restored mask and image, and of agreeing with R in the output and in the features."""
         if self.variant == "auto":
             return self.restored_mask, self.restored_image, self.agree, self.features

@@ -32,8 +32,8 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Scalar]] = {
 class Restoration:
     """`segmentation` : `restoration` is 10 : 1 in the paper; a restoration weight of 0 builds no second decoder."""
 
-    segmentation: float = 10.0
-    restoration: float = 1.0
+    segmentation: float | int = 10.0
+    restoration: float | int = 1.0
     loss: str = "bce"
     norm: str = "batch"  # of the second decoder: "batch" or "instance"
 

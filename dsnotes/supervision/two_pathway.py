@@ -47,15 +47,21 @@ class TwoPathway:
 
     objective: str = "all"
     sides: str = "1234"
-    alpha: tuple[float, ...] | None = None
-    soft_weight: float = 1.0  # λ1
-    local_weight: float = 1.0  # λ2
+    alpha: tuple[float | int, ...] | None = None
+    soft_weight: float | int = 1.0  # λ1
+    local_weight: float | int = 1.0  # λ2
     reduction: str = "nearest"
     local_width: int = 6
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise ValueError(f"objective={self.objective!r} is unknown. Choose one of {list(OBJECTIVES)}.")
+        if not isinstance(self.sides, str):
+            listed = self.sides if isinstance(self.sides, list | tuple) else (self.sides,)
+            raise ValueError(
+                f"sides={self.sides!r} is no text of the sides' numbers. Pass sides='({''.join(map(str, listed))})', "
+                f"for instance; 4 is the output."
+            )
         if self.alpha is None and self.numbers not in ALPHA:
             raise ValueError(
                 f"sides={self.sides!r} has no weights in the paper. Use one of {[f'({s})' for s in ALPHA]}, "
@@ -72,7 +78,7 @@ class TwoPathway:
             self.objective, (self.objective,)
         )
 
-    def weights(self, backbone: Backbone) -> dict[str, float]:
+    def weights(self, backbone: Backbone) -> dict[str, float | int]:
         """α by level, finest first. A backbone with more than four levels counts from the fine end: 4 is stride 1."""
         names = list(backbone.sides())
         alpha = self.alpha or ALPHA[self.numbers]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from dsnotes.data.augment import Augmentation
 from dsnotes.data.case import Case
 from dsnotes.supervision.objective import Batch
 from dsnotes.training import checkpoints, devices, distributed, precision, schedules
+from dsnotes.training.asked import refuse_no_cases, refuse_no_system
 from dsnotes.training.batches import Draw, ahead, for_validation, seed_of
 from dsnotes.training.history import History, Record
 from dsnotes.training.ledger import Ledger
@@ -66,6 +67,10 @@ def fit(
     on the way back instead of keeping them. `compile` may name a mode of torch.compile: "reduce-overhead" is CUDA
     graphs, for small networks.
     """
+    refuse_no_system(system)
+    refuse_no_cases("train", train)
+    refuse_no_cases("val", [] if val is None else val)
+    patch = tuple(patch) if isinstance(patch, Iterable) else patch
     given = {"patch": patch, "epochs": epochs, "batch": batch, "lr": lr, "iterations": iterations,
              "accumulate": accumulate, "augment": augment}  # fmt: skip
     settings = replace(settings or system.settings, **{k: v for k, v in given.items() if v is not None})
@@ -108,6 +113,8 @@ def fit(
         batches = stack.enter_context(closing(ahead(draw, moments, workers=workers, prefetch=prefetch)))
         shown = Progress(settings.epochs, iterations, started=len(history), shown=progress and world.first)
         stack.enter_context(closing(shown)).say(history.notes)
+        if not len(history):
+            heed(step.remark(history), history, aloud=world.first)
         try:
             for epoch in range(len(history) + 1, settings.epochs + 1):
                 started = time.perf_counter()

@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING
 
 from dsnotes.networks.teacher import Memory
 from dsnotes.training.adversarial_step import AdversarialStep
+from dsnotes.training.history import History
 from dsnotes.training.precision import Terms
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep
 
 if TYPE_CHECKING:
     from dsnotes.training.system import System
+
+UNTRAINED = (
+    "{name} is trained with a teacher that is not: the super-resolved image is the interpolated one and the features "
+    "are random. Train one on any CT, teacher, _ = dsnotes.papers.dsnet.train_teacher(cases), and build again: "
+    "dsnotes.build('{name}', teacher=teacher)."
+)
 
 
 class Remembering:
@@ -32,9 +39,15 @@ class Remembering:
         def take_back(terms: Terms, given: tuple, found: object) -> None:
             teacher.memory = None
 
-        self.memory = answers
+        self.memory, self.system = answers, system
         self.terms.register_forward_pre_hook(lend)
         self.terms.register_forward_hook(take_back, always_call=True)  # an error does not leave it lent
+
+    def remark(self, history: History) -> str | None:
+        """Of a teacher as it came from its constructor, when training begins: building and loading need none."""
+        if len(history) or self.system.network.backbone.teacher.generator.output.weight.any():
+            return super().remark(history)
+        return UNTRAINED.format(name=self.system.name)
 
 
 class TaughtStep(Remembering, PlainStep):

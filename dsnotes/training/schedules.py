@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from dsnotes.training.history import History
-from dsnotes.training.settings import Settings
+from dsnotes.training.settings import Number, Settings
 
 
-def rate(settings: Settings, epoch: int, losses: Sequence[float] = ()) -> float:
+def rate(settings: Settings, epoch: int, losses: Sequence[Number] = ()) -> float:
     r"""The learning rate of `epoch`, counted from 0, after epochs that ended with the training `losses`.
 
     step, exponential: $\eta f^{\lfloor e / n \rfloor}$ (MSDS: f = .1, n = 50; µ-Net: f = .9, n = 3);
@@ -27,15 +27,15 @@ def rate(settings: Settings, epoch: int, losses: Sequence[float] = ()) -> float:
         lr = settings.lr * settings.factor ** plateau(moving_average(losses), settings.patience, settings.threshold)
     else:
         lr = settings.lr
-    return max(lr, settings.min_lr)
+    return float(max(lr, settings.min_lr))
 
 
-def moving_average(values: Sequence[float], *, keep: float = 0.93) -> list[float]:
+def moving_average(values: Sequence[Number], *, keep: Number = 0.93) -> list[Number]:
     r"""$m_0 = v_0$, $m_e = .93\,m_{e-1} + .07\,v_e$: what MSS-UNet watches instead of the noisy loss itself."""
     return list(accumulate(values, lambda mean, value: keep * mean + (1 - keep) * value))
 
 
-def plateau(values: Sequence[float], patience: int, threshold: float) -> int:
+def plateau(values: Sequence[Number], patience: int, threshold: Number) -> int:
     """How often the rate was cut: once each time more than `patience` epochs in a row brought no progress.
 
     Progress is falling below the best value by more than `threshold`, in absolute terms.
@@ -48,7 +48,7 @@ def plateau(values: Sequence[float], patience: int, threshold: float) -> int:
     return cuts
 
 
-def finished(settings: Settings, history: History, lr: float) -> bool:
+def finished(settings: Settings, history: History, lr: Number) -> bool:
     """Whether the stopping rule ends the run after these epochs, the next one's rate being `lr`."""
     if settings.stop == "twice_best":
         return twice_best(history.column("val_score"))
@@ -58,7 +58,7 @@ def finished(settings: Settings, history: History, lr: float) -> bool:
     return False
 
 
-def twice_best(scores: Sequence[float]) -> bool:
+def twice_best(scores: Sequence[Number]) -> bool:
     """µ-Net: the run has lasted twice as long as its best epoch (from 1) took, and no better score has come.
 
     A best first epoch would end the run after the second; that is what the rule says.
@@ -66,7 +66,7 @@ def twice_best(scores: Sequence[float]) -> bool:
     return bool(scores) and len(scores) >= 2 * (1 + scores.index(max(scores)))
 
 
-def epochs_without_progress(values: Sequence[float], threshold: float) -> int:
+def epochs_without_progress(values: Sequence[Number], threshold: Number) -> int:
     """Epochs since the last value that fell below the best one before it by more than `threshold`."""
     best, waited = float("inf"), 0
     for value in values:

@@ -5,7 +5,9 @@ quick = replace(mss_unet.SETTINGS, epochs=2)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
 
 from dsnotes.data.augment import Augmentation
 
@@ -16,6 +18,7 @@ CHOICES = {
     "stop": ("never", "twice_best", "moving_average"),
 }
 AT_LEAST_ONE = ("batch", "accumulate", "epochs", "iterations", "validation_iterations", "step_every")
+NUMBERS = ("lr", "weight_decay", "momentum", "factor", "power", "threshold", "min_lr", "clip", "foreground")
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,31 @@ class Settings:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} is unknown. Choose one of {', '.join(map(repr, known))}."
                 )
+        if isinstance(self.patch, Real):
+            raise ValueError(
+                f"patch={self.patch} is one number, a patch has one for each axis. Pass patch={(self.patch,) * 2}, or "
+                f"patch={(self.patch,) * 3} in 3-D."
+            )
+        if self.patch is not None and not all(isinstance(n, Real) and n == n // 1 for n in self.patch):
+            raise ValueError(
+                f"patch={self.patch!r} holds what is no whole number. Pass as many as there are axes, for instance "
+                f"patch=(64, 64)."
+            )
+        for name in NUMBERS:
+            value = getattr(self, name)
+            if not (isinstance(value, Real) or (value is None and name == "clip")) or value != value:
+                raise ValueError(f"{name}={value!r} is no number. Pass one, for instance {name}={DEFAULTS[name]:.3g}.")
         for name in AT_LEAST_ONE:
+            if name != "step_every" and not isinstance(getattr(self, name), Integral | None):
+                raise ValueError(f"{name}={getattr(self, name)!r} is no whole number. Pass one, such as {name}=2.")
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} leaves nothing to do. Pass {name}=1 or more.")
         if self.lr <= 0:
             raise ValueError(f"lr={self.lr} moves no weight. Pass a positive rate, for instance lr=1e-3.")
+        if math.isinf(self.lr):
+            raise ValueError(f"lr={self.lr} throws every weight away. Pass a finite rate, for instance lr=1e-3.")
         if not 0 <= self.foreground <= 1:
             raise ValueError(f"foreground={self.foreground} is a share of the patches. Pass a number from 0 to 1.")
+
+
+DEFAULTS = {each.name: each.default for each in fields(Settings)}

@@ -25,8 +25,8 @@ class Step(Protocol):
     """What `fit` calls for every batch; made by `system.make_step(system, settings, amp=…, compile=…)`.
 
     `optimisers["network"]` is the one whose rate the schedule sets. `state_dict` holds what else must survive a stop,
-    such as a task's first loss; the network and the optimisers are kept by `fit`. `remark` looks at the history after
-    an epoch: a sentence is warned of once and kept in the history's notes.
+    such as a task's first loss; the network and the optimisers are kept by `fit`. `remark` looks at the history before
+    the first epoch, when it is empty, and after each: a sentence is warned of once and kept in the history's notes.
     """
 
     terms: Terms

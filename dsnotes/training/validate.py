@@ -96,7 +96,7 @@ def count(p: Probs, label: Label) -> Counts:
     return torch.stack(rows, dim=1)
 
 
-def metrics(counts: Counts, *, eps: float = 1.0) -> dict[str, Tensor]:
+def metrics(counts: Counts, *, eps: float | int = 1.0) -> dict[str, Tensor]:
     r"""µ-Net's four, per class: with $TP$, $P$ predicted and $T$ true voxels and $\epsilon = 1$
 
     $\frac{2TP + \epsilon}{T + P + \epsilon}$, $\frac{TP + \epsilon}{T + P - TP + \epsilon}$,

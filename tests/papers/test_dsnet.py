@@ -70,11 +70,27 @@ def test_dsnet_takes_the_teacher_frozen(teacher, where):
         assert not torch.equal(own.output.weight, trained.output.weight), "a copy: each may go on by itself"
 
 
-def test_a_teacher_that_was_not_trained_is_warned_of():
-    with pytest.warns(
-        UserWarning, match=r"dsnet-sr was built without teacher=, so its teacher is untrained.*train_teach"
-    ):
-        build("dsnet-sr", width=2)
+@pytest.mark.parametrize("name", ["dsnet-sr", "dsnet"])
+def test_a_teacher_that_was_not_trained_is_warned_of_when_training_begins(name, nodules, tmp_path):
+    """Building and loading are silent: weights of a trained teacher may be loaded yet."""
+    system = build(name, width=4, scale=2)
+    told = rf"{name} is trained with a teacher that is not: .* Train one .*build\('{name}', teacher=teacher\)\."
+    how = {"patch": (16, 16), "epochs": 2, "iterations": 1, "out": tmp_path, **QUIET}
+    with pytest.warns(RuntimeWarning, match=told) as warned:
+        first = dsnotes.fit(system, nodules[:1], on_epoch=lambda history: True, **how)
+    assert len(warned) == 1
+    again = dsnotes.fit(build(name, width=4, scale=2), nodules[:1], **how)  # silent: it was said
+    assert (len(first), len(again)) == (1, 2)
+    for history in (first, again):
+        assert sum("a teacher that is not" in note for note in history.notes) == 1
+
+
+def test_weights_that_were_loaded_are_a_teacher_too(nodules):
+    system, trained = (build("dsnet-sr", width=4, scale=2) for _ in range(2))
+    torch.nn.init.normal_(trained.network.backbone.teacher.generator.output.weight)
+    system.network.load_state_dict(trained.network.state_dict())
+    history = dsnotes.fit(system, nodules[:1], patch=(16, 16), epochs=1, iterations=1, **QUIET)
+    assert not any("teacher" in note for note in history.notes)
 
 
 def test_a_file_that_is_no_teacher_is_answered(tmp_path):

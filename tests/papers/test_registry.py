@@ -1,6 +1,8 @@
 """Every system by name: builds, trains a step, predicts, survives a save; and what a wrong name is answered with."""
 
+import inspect
 import io
+from itertools import pairwise
 
 import pytest
 import torch
@@ -22,7 +24,6 @@ def size_for(backbone):
     return tuple(max(2 * s if s < 64 else s, 16) for s in backbone.stride)
 
 
-@pytest.mark.filterwarnings("ignore:dsnet.* its teacher is untrained")
 @pytest.mark.parametrize("name", systems())
 def test_a_system_trains_a_step_predicts_and_survives_a_save(name):
     torch.manual_seed(0)
@@ -47,6 +48,18 @@ def test_a_system_trains_a_step_predicts_and_survives_a_save(name):
     assert torch.equal(again.probabilities(batch["image"]), probabilities)
 
 
+@pytest.mark.parametrize("name", systems())
+def test_every_system_gives_its_feature_maps_finest_first(name):
+    with torch.device("meta"):  # shapes without content
+        system = build(name, width=4)
+        outputs = system.network.eval()(torch.empty(1, 1, *size_for(system.network.backbone)))
+    sizes = {at: tuple(maps.shape[2:]) for at, maps in outputs.features.items()}
+    order = list(sizes.values())
+    assert all(all(a >= b for a, b in zip(*two, strict=True)) for two in pairwise(order)), sizes
+    levels = [level.stride for level in system.network.backbone.sides().values()]
+    assert levels == sorted(levels), "so are the levels that heads read"
+
+
 def test_systems_name_their_tables_and_can_be_asked_for_one():
     assert "msds-1" in systems()["res-unet-3d"]["tables"]
     assert "unet-3d" in systems("msds-1")
@@ -56,9 +69,57 @@ def test_systems_name_their_tables_and_can_be_asked_for_one():
         systems("msds-99")
 
 
-def test_an_unknown_name_is_answered_with_the_nearest():
-    with pytest.raises(ValueError, match="no system is called 'unet2d'. The nearest are unet-2d"):
-        build("unet2d")
+def test_every_system_names_the_papers_that_have_it():
+    stems = {stem for stem, _ in tables().values()}
+    for name, row in systems().items():
+        assert row["papers"], name
+        assert set(row["papers"]) <= stems, name
+        of_its_tables = {tables()[table][0] for table in row["tables"]}
+        assert of_its_tables <= set(row["papers"]), name
+    for name in ("anam-net", "kcm-unet", "mscm-unet", "mu-net-vae", "unet-up", "unet-down"):
+        assert systems()[name]["tables"] == ()
+    assert systems()["anam-net"]["papers"] == ("msds_unet",)
+    assert systems()["fcn"]["papers"] == ("dsms_unet", "mu_net")
+    assert "<td>dsms_unet, mu_net</td>" in systems()._repr_html_()
+    assert "anam-net" in next(line for line in repr(systems()).splitlines() if line.endswith("  msds_unet"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [
+        ("unet2d", "unet-2d"),
+        ("MSDS-UNET", "msds-unet"),
+        ("MSS-UNet", "mss-unet"),
+        ("DSNet", "dsnet"),
+        ("Mu-Net", "mu-net-"),
+        ("µ-Net Hyb", "mu-net-hyb"),
+        ("MU_NET_SEG", "mu-net-seg"),
+        ("zzzzz", "[a-z]+"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(wrong, nearest):
+    answer = rf"no system is called '{wrong}'. The nearest are {nearest}.*, .*, .*\. dsnotes.systems\(\) lists them all"
+    with pytest.raises(ValueError, match=answer):
+        build(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "answer"),
+    [
+        ({"name": 3}, ValueError, "no system is called 3. The nearest are"),
+        ({"name": ["fcn"]}, ValueError, r"no system is called \['fcn'\]. The nearest are fcn"),
+        ({"width": "8"}, TypeError, "width='8' is no whole number. Pass one, for instance width=8."),
+        ({"width": 8.0}, TypeError, "width=8.0 is no whole number. Pass one, for instance width=8."),
+        ({"classes": 2.5}, TypeError, "classes=2.5 is no whole number. Pass one, for instance classes=2."),
+        ({"in_channels": None}, TypeError, "in_channels=None is no whole number. Pass one, for instance in_channels=1"),
+        ({"dims": "3"}, TypeError, "dims='3' is no whole number. Pass one, for instance dims=2."),
+        ({"dims": 4}, ValueError, "dims=4, but images are 2-D or 3-D. Pass dims=2 or dims=3."),
+    ],
+)
+def test_what_is_no_name_and_no_whole_number_is_answered(wrong, error, answer):
+    """Called as outside of tests, where nothing checks annotations."""
+    with pytest.raises(error, match=answer):
+        inspect.unwrap(build)(**{"name": "unet-2d", **wrong})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from dsnotes.papers import mss_unet
-from dsnotes.runs.published import published, short, tables
+from dsnotes.papers.recipe import short
+from dsnotes.runs.published import published, tables
 from dsnotes.runs.source import RefusedError
 from dsnotes.runs.tables import compare
 from dsnotes.runs.writing import as_csv, figure, latex, save, text

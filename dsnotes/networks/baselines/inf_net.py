@@ -93,8 +93,8 @@ def seen(score: Tensor) -> Tensor:
 class InfNet(Backbone):
     """Scores at strides 8 ("coarse", from all maps), 32, 16 and 8 (refined, the last deployed), and an "edge" at 4.
 
-    The five stand among the decoder's maps; `supervision.edge_guided` asks all of them. `width` is the Res2Net's 64;
-    `channel` and `attention` follow it as 32 and (256, 64) do in print.
+    The five stand among the decoder's maps, finest first; `supervision.edge_guided` asks all of them. `width` is the
+    Res2Net's 64; `channel` and `attention` follow it as 32 and (256, 64) do in print.
     """
 
     def __init__(
@@ -145,4 +145,5 @@ class InfNet(Backbone):
             score = attend(maps[name], guide, sized(score, maps[name]))
             decoder["score32" if name == "stride32" else name] = score  # "stride32" is the bottleneck itself
         decoder["stride1"] = logits = sized(score, image)
-        return Features(encoder, deepest, dict(reversed(decoder.items())), logits)
+        finest_first = ("stride1", "edge", "stride8", "coarse", "stride16", "score32")  # not as they were computed
+        return Features(encoder, deepest, {name: decoder[name] for name in finest_first}, logits)

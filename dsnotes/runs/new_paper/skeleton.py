@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from dsnotes.papers import recipes
-from dsnotes.runs.published import short
+from dsnotes.papers.recipe import short
 from dsnotes.runs.source import RefusedError
 
 HERE = Path(__file__).resolve().parent
