@@ -45,9 +45,9 @@ def unknown_classes(low: int, high: int, classes: int) -> str | None:
     if low < 0:
         return f"a label holds {low}, but {known}. Renumber the labels from 0 on, which is background: label.clip(0)."
     if high >= classes:
-        remedy = f"Build it with classes={high + 1}, or merge classes in the labels"
-        mask = ": a mask of 0 and 255 is label > 0." if high == 255 else "."
-        return f"a label holds class {high}, but {known}. {remedy}{mask}"
+        if high == 255:  # how pictures write a mask, or a rim that nobody is to be judged by
+            return f"a label holds class 255, but {known}. Of a mask of 0 and 255 pass label > 0; else merge classes."
+        return f"a label holds class {high}, but {known}. Build it with classes={high + 1}, or merge classes in the labels."
     return None
 
 
