@@ -47,7 +47,8 @@ def unknown_classes(low: int, high: int, classes: int) -> str | None:
     if high >= classes:
         if high == 255:  # how pictures write a mask, or a rim that nobody is to be judged by
             return f"a label holds class 255, but {known}. Of a mask of 0 and 255 pass label > 0; else merge classes."
-        return f"a label holds class {high}, but {known}. Build it with classes={high + 1}, or merge classes in the labels."
+        remedy = f"Build it with classes={high + 1}, or merge classes in the labels."
+        return f"a label holds class {high}, but {known}. {remedy}"
     return None
 
 
