@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from torch import Tensor
+
+from dsnotes.data.arrays import Array, Spacing, as_array, as_millimetres
 
 
 @dataclass(frozen=True, eq=False)  # a case equals itself alone: arrays have no single truth, and caches key on identity
@@ -13,18 +16,20 @@ class Case:
     """`image` is (depth, height, width) float32, or (height, width); several channels stand in front.
 
     `label` holds class indices on the same grid; `spacing` is in mm, in the order of the array's axes.
+    A tensor is taken as the array it holds, any sequence of numbers as a spacing.
     `extras` carries what some tasks bring along: `alpha` (true lesion fraction), `readers`, `recist`, `soft`, …
     """
 
     name: str
-    image: np.ndarray
-    label: np.ndarray | None
-    spacing: tuple[float | int, ...]  # kept as plain floats
+    image: Array  # kept as a NumPy array, and so is the label
+    label: Array | None
+    spacing: Spacing  # kept as plain floats
     extras: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
         set_field(self, "spacing", checked_spacing(self.spacing, f"case {self.name}"))
+        set_field(self, "image", real_image(self.image, f"case {self.name}"))
         if self.image.ndim - len(self.spacing) not in (0, 1) or 0 in self.image.shape:
             raise ValueError(
                 f"case {self.name}: the image has shape {self.image.shape}, the spacing {len(self.spacing)} numbers. "
@@ -37,11 +42,23 @@ class Case:
         if not isinstance(self.image, np.memmap):  # checked when it was cached: reading it all here would undo the map
             require_finite(self.image, f"case {self.name}")
         if self.label is not None:
-            set_field(self, "label", class_indices(self.label, f"case {self.name}"))
+            label = as_array(self.label, f"case {self.name}: the label", example="label=None where there is none")
+            set_field(self, "label", class_indices(label, f"case {self.name}"))
             self._require_same_grid("label", self.label.shape)
+        tensors = {
+            name: as_array(extra, name, example="an array")
+            for name, extra in self.extras.items()
+            if isinstance(extra, Tensor)
+        }
+        if tensors:
+            set_field(self, "extras", self.extras | tensors)
         for name in ("alpha", "soft", "readers"):
-            if isinstance(self.extras.get(name), np.ndarray):
-                self._require_same_grid(name, self.extras[name].shape[-len(self.spacing) :])
+            extra = self.extras.get(name)
+            if isinstance(extra, np.ndarray):
+                self._require_same_grid(name, extra.shape[-len(self.spacing) :])
+            elif isinstance(extra, list | tuple):  # one array a reader
+                for number, one in enumerate(extra):
+                    self._require_same_grid(f"{name}[{number}]", tuple(np.shape(one)))
 
     def _require_same_grid(self, what: str, shape: tuple[int, ...]) -> None:
         if shape != self.space:
@@ -60,9 +77,28 @@ class Case:
         return self.image.shape[0] if self.image.ndim > len(self.spacing) else 1
 
 
-def checked_spacing(spacing: tuple, of: str) -> tuple[float, ...]:
+def real_image(image: object, of: str) -> np.ndarray:
+    """The image as an array of real numbers; complex ones would lose half of what they hold."""
+    image = as_array(image, f"{of}: the image", example="dsnotes.open_case(file) for a file, or numpy.asarray(image)")
+    if image.dtype.kind not in "biuf":
+        remedy = "the magnitude, numpy.abs(image)" if image.dtype.kind == "c" else "image.astype(numpy.float32)"
+        raise ValueError(f"{of}: an image of {image.dtype} came; needed are real numbers. Pass {remedy}.")
+    return image
+
+
+def require_case(case: object) -> None:
+    """Where a case is asked for, an image alone lacks its millimetres, and a file has to be opened."""
+    if not isinstance(case, Case):
+        raise TypeError(
+            f"case is of type {type(case).__name__}; needed is a case, which knows its millimetres. Pass "
+            f"dsnotes.data.Case('mine', image, None, (1.0, 1.0)) of an image, dsnotes.open_case(file) of a file."
+        )
+
+
+def checked_spacing(spacing: object, of: str) -> tuple[float, ...]:
     """Two or three positive millimetres as plain floats."""
-    spacing = tuple(float(mm) for mm in spacing)
+    example = "two or three, such as (5.0, 0.8, 0.8), or ones where the size of a voxel is unknown"
+    spacing = tuple(map(float, as_millimetres(spacing, f"{of}: spacing", example=example)))
     if len(spacing) not in (2, 3) or not all(math.isfinite(mm) and mm > 0 for mm in spacing):
         raise ValueError(
             f"{of}: spacing {spacing} came. Needed are two or three positive millimetres in the order of the array's "

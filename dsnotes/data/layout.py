@@ -101,7 +101,7 @@ def _entries(folder: Path, listed: list, split: str) -> Iterator[Entry]:
     recists: dict[str, dict] = {}
     seen: set[str] = set()
     for item in listed:
-        files = {"image": item} if isinstance(item, str) else item
+        files = _files(item, folder, split)
         image = folder / files["image"]
         label = folder / files["label"] if "label" in files else None
         for path in (image, label):
@@ -117,6 +117,19 @@ def _entries(folder: Path, listed: list, split: str) -> Iterator[Entry]:
         beside = {what: folder / f"{what}{suffix}" / f"{name}.nii.gz" for what in ("readers", "soft")}
         found = {what: path for what, path in beside.items() if path.is_file()}
         yield Entry(name, image, label, recist=axes(recists[suffix].get(name)), **found)
+
+
+def _files(item: object, folder: Path, split: str) -> dict[str, str]:
+    """One entry of a list: the image's path alone, or with that of its label."""
+    files = {"image": item} if isinstance(item, str) else item
+    if isinstance(files, dict) and "image" in files:
+        named = {key: files[key] for key in ("image", "label") if key in files}
+        if all(isinstance(path, str) for path in named.values()):
+            return named
+    raise ValueError(
+        f"{folder}/dataset.json lists {json.dumps(item)} under {split!r}, where each entry names one image. Write "
+        f'{{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}}, or the path of an image alone.'
+    )
 
 
 def _require_listed(path: Path, folder: Path, split: str) -> None:

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from dsnotes.data.case import Case
+from dsnotes.data.arrays import Spacing
+from dsnotes.data.case import Case, checked_spacing
 from dsnotes.data.foreground import require_label
 from dsnotes.data.lungs import within_lungs
 from dsnotes.data.resample import resample, restore
@@ -29,7 +30,7 @@ class Preprocess:
 
     channels: tuple[int, ...] | None = None  # which modalities to keep
     relabel: tuple[int, ...] | None = None  # the new value of each old one: (0, 1, 1) merges two classes
-    spacing: tuple[float | int, ...] | None = None  # mm in the order of the array's axes
+    spacing: Spacing | None = None  # mm in the order of the array's axes
     image_order: int = 3  # of the spline that resamples the image: 3, 1 or 0
     label_rule: str = "nearest"  # how labels are resampled: nearest, linear
     lungs: float | int | None = None  # mm kept round the lungs of a chest CT in HU; the rest becomes air
@@ -37,6 +38,8 @@ class Preprocess:
     normalise: str | Pairs | None = None  # "image", "nonzero", "minmax", "window", or (mean, standard deviation)
 
     def __post_init__(self) -> None:
+        if self.spacing is not None and not isinstance(self.spacing, tuple):  # a tuple stays: its text names a cache
+            object.__setattr__(self, "spacing", checked_spacing(self.spacing, "Preprocess"))
         if isinstance(self.normalise, str) and self.normalise not in ("image", "nonzero", "minmax", "window"):
             raise ValueError(
                 f"normalise={self.normalise!r}: pass 'image', 'nonzero', 'minmax', 'window' or (mean, standard "

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dsnotes.data.arrays import Spacing
 from dsnotes.data.case import Case, checked_spacing
 
 INTERPOLATORS = {0: "sitkNearestNeighbor", 1: "sitkLinear", 3: "sitkBSpline"}
@@ -19,7 +20,7 @@ class Grid:
     spacing: tuple[float, ...]
 
 
-def resample(case: Case, spacing: tuple[float, ...], *, image_order: int = 3, label_rule: str = "nearest") -> Case:
+def resample(case: Case, spacing: Spacing, *, image_order: int = 3, label_rule: str = "nearest") -> Case:
     """The case on voxels of `spacing` mm.
 
     The image by a spline of order 3 (or 1, 0), held within its own range since a spline rings at an edge, and by lines

@@ -8,15 +8,20 @@ in 2-D, 26 in 3-D.
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
+from dsnotes.data.arrays import as_array
 from dsnotes.shapes import Integer
 
 Map = Integer[np.ndarray, "*space"]
+Given = Map | Integer[Tensor, "*space"]
 Box = tuple[slice, ...]
 NEIGHBOURS = {2: 8, 3: 26}
 
 
-def keep_kidneys(label: Map, *, kidney: int = 1, tumour: int = 2, second: float = 0.1, literal: bool = False) -> Map:
+def keep_kidneys(
+    label: Given, *, kidney: int = 1, tumour: int = 2, second: float | int = 0.1, literal: bool = False
+) -> Map:
     """At most two kidneys, with the tumours that are attached to them.
 
     Ours: of the components of kidney-or-tumour that contain kidney, the largest, and the next one if it has at least
@@ -27,7 +32,7 @@ def keep_kidneys(label: Map, *, kidney: int = 1, tumour: int = 2, second: float 
     """
     import cc3d
 
-    _require_map(label)
+    label = _map(label)
     if not 0 < min(kidney, tumour) < max(kidney, tumour):
         raise ValueError(
             f"kidney={kidney} and tumour={tumour} came, but background is 0 and the two need values of their own. "
@@ -57,13 +62,13 @@ def keep_kidneys(label: Map, *, kidney: int = 1, tumour: int = 2, second: float 
     return _pasted(inside, box, label)
 
 
-def remove_small(label: Map, *, voxels: int = 64, opening: int = 1) -> Map:
+def remove_small(label: Given, *, voxels: int = 64, opening: int = 1) -> Map:
     """Binary opening of every class by a ball of radius `opening`, then no component of fewer than `voxels` voxels.
 
     The opening removes what no ball fits into, such as thin bridges and spikes; 0 leaves it out. What lies beyond the
     image is unknown and wears nothing away at its border, so a volume of one slice is opened as the slice is.
     """
-    _require_map(label)
+    label = _map(label)
     if voxels < 0 or opening < 0:
         raise ValueError(
             f"voxels={voxels}, opening={opening} came, but neither can be negative. "
@@ -95,7 +100,7 @@ def _components(inside: np.ndarray, **how: bool) -> np.ndarray:
     return np.ascontiguousarray(parts[(slice(1, -1),) * inside.ndim])
 
 
-def _largest_two(sizes: np.ndarray, second: float) -> np.ndarray:
+def _largest_two(sizes: np.ndarray, second: float | int) -> np.ndarray:
     """Which of the components stay, given their sizes (0: not a candidate)."""
     first = np.argsort(-sizes, kind="stable")[:2]
     keep = np.zeros(len(sizes), bool)
@@ -129,12 +134,14 @@ def _pasted(inside: np.ndarray, box: Box, label: np.ndarray) -> np.ndarray:
     return out
 
 
-def _require_map(label: np.ndarray) -> None:
+def _map(label: Given) -> np.ndarray:
+    label = as_array(label, "label", example="the label map of one case, such as case.label")
     if label.ndim not in NEIGHBOURS:
         raise ValueError(
             f"a label map of shape {label.shape} came, but (height, width) or (depth, height, width) is needed. "
             f"Pass one case at a time, and to_label(p) of probabilities."
         )
+    return label
 
 
 def _require_values(values: np.ndarray, kidney: int, tumour: int) -> None:

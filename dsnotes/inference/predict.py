@@ -6,13 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from dsnotes.data.case import Case
+from dsnotes.data.arrays import as_array
+from dsnotes.data.case import Case, require_case
 from dsnotes.inference.mirror import mirror as mirrored
-from dsnotes.inference.sliding_window import sliding_window
-from dsnotes.shapes import LabelMap, ProbabilityMap, n_logits
+from dsnotes.inference.sliding_window import sizes, sliding_window
+from dsnotes.shapes import Float, LabelMap, ProbabilityMap, n_logits
 from dsnotes.training.precision import Terms
 from dsnotes.training.system import System
+
+Probabilities = Float[np.ndarray, "classes *space"] | Float[Tensor, "classes *space"]  # a map, or a network's own
 
 
 def predict(
@@ -20,7 +24,7 @@ def predict(
     case: Case,
     *,
     patch: Sequence[int] | None = None,
-    overlap: float = 0.5,
+    overlap: float | int = 0.5,
     mirror: bool | Sequence[int] = False,
     batch: int | str = "auto",
     device: str | torch.device = "auto",
@@ -35,11 +39,13 @@ def predict(
     `device="auto"` is a GPU where there is one; the network stays there. With `amp=True` the network computes in
     bfloat16, which "auto" does on a GPU alone: elsewhere a prediction is the same on every machine.
     """
+    _require_kinds(system, case)
+    patch = None if patch is None else sizes(patch, system.dims)
+    views = _views(mirror, system.dims)
     images = _images(system, case)
     patch = _window(system, images.shape[2:], patch)
     images, inside = _filled_up(images, patch)
     device = _device(device)
-    views = mirror if not isinstance(mirror, bool) else range(system.dims) if mirror else ()
 
     system.network.to(device)
     if _fits(images, system.classes, device):  # else the result gathers in main memory, a little slower
@@ -55,8 +61,9 @@ def predict(
     return p.reshape(-1, *case.space)
 
 
-def to_label(p: ProbabilityMap, *, threshold: float = 0.5) -> LabelMap:
+def to_label(p: Probabilities, *, threshold: float | int = 0.5) -> LabelMap:
     """The most probable class of every voxel, or of a single channel whether it exceeds the threshold."""
+    p = as_array(p, "p", example="the probabilities of one case, dsnotes.predict(system, case)")
     if not np.isfinite(p.sum(dtype=np.float64)):
         raise ValueError(
             f"the probabilities {p.shape} hold NaN or infinite values, which belong to no class. "
@@ -68,6 +75,28 @@ def to_label(p: ProbabilityMap, *, threshold: float = 0.5) -> LabelMap:
     for row in range(p.shape[1]):  # argmax counts in 8 bytes a voxel: a row of them at a time
         label[row] = p[:, row].argmax(0)
     return label
+
+
+def _require_kinds(system: object, case: object) -> None:
+    if not isinstance(system, System):
+        build = f"dsnotes.build({system!r})" if isinstance(system, str) else 'dsnotes.build("unet-2d")'
+        raise TypeError(
+            f"system is of type {type(system).__name__}; needed is a system, which knows its network. "
+            f"Pass {build}, once it is trained by dsnotes.fit."
+        )
+    require_case(case)
+
+
+def _views(mirror: object, dims: int) -> Sequence[int]:
+    """The axes that are mirrored, counted from 0."""
+    if isinstance(mirror, bool | np.bool_):
+        return range(dims) if mirror else ()
+    if isinstance(mirror, str) or not hasattr(mirror, "__len__"):
+        raise TypeError(
+            f"mirror={mirror!r} came; needed is whether to mirror, or which axes. Pass mirror=True for all "
+            f"axes, mirror=({dims - 1},) for the last alone."
+        )
+    return mirror
 
 
 def _images(system: System, case: Case) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dsnotes.data.arrays import as_array
 from dsnotes.shapes import Float32
 
 Predictor = Callable[[Tensor], Tensor]  # (B, C, *patch) -> (B, K, *patch)
@@ -30,7 +31,7 @@ def sliding_window(
     image: Tensor | np.ndarray,
     *,
     patch: Sequence[int],
-    overlap: float = 0.5,
+    overlap: float | int = 0.5,
     batch: int | str = 1,
     weights: str = "gaussian",
     device: str | torch.device | None = None,
@@ -44,6 +45,9 @@ def sliding_window(
     are float32. A window that is larger than the image sees zeros round it. `batch` windows are predicted together;
     "auto" takes more of them the smaller they are.
     """
+    patch = sizes(patch, len(getattr(image, "shape", (64, 64))))
+    if not isinstance(image, Tensor):
+        image = as_array(image, "image", example="case.image, or predict(system, case)")
     images, leading = _batched(image, patch)
     patch = tuple(map(int, patch))
     space = tuple(images.shape[2:])
@@ -70,7 +74,15 @@ def sliding_window(
     return total if leading == 2 else total[0]
 
 
-def window_starts(size: int, patch: int, overlap: float) -> list[int]:
+def sizes(patch: object, dims: int) -> tuple[int, ...]:
+    """The window's size along each axis; one number alone might mean any of them."""
+    if isinstance(patch, str) or not hasattr(patch, "__len__"):
+        size = patch if isinstance(patch, int) else 64
+        raise TypeError(f"patch={patch!r} came; needed is one size for each axis. Pass patch={(size,) * dims}.")
+    return tuple(patch)
+
+
+def window_starts(size: int, patch: int, overlap: float | int) -> list[int]:
     """Where windows begin along one axis; the last one is moved back to end with the image.
 
     A single window is centred on an image that is smaller than it, hence a negative start.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dsnotes.data.arrays import Array
 from dsnotes.metrics.overlap import as_masks, dice
 
 
@@ -62,7 +63,7 @@ def holm(p_values: Sequence[float | int] | np.ndarray) -> list[float]:
     return corrected.tolist()
 
 
-def consensus(readers: Sequence[np.ndarray] | np.ndarray, *, share: float | int = 0.5) -> np.ndarray:
+def consensus(readers: Sequence[Array] | Array, *, share: float | int = 0.5) -> np.ndarray:
     """What at least `share` of the readers marked."""
     masks = [as_masks(reader, readers[0])[0] for reader in readers]
     return (np.sum(masks, axis=0) >= share * len(masks)).astype(np.uint8)
@@ -75,7 +76,7 @@ class Agreement(NamedTuple):
     dice: np.ndarray
 
 
-def agreement(readers: Sequence[np.ndarray] | np.ndarray, *, prediction: np.ndarray | None = None) -> Agreement:
+def agreement(readers: Sequence[Array] | Array, *, prediction: Array | None = None) -> Agreement:
     """Pairwise Dice of readers, their 50 % consensus and a prediction: one nodule's share of DSNet's table 4.
 
     Each reader has a voice in the consensus, so a reader's Dice with it flatters the reader, not the prediction.

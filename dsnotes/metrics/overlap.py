@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dsnotes.data.arrays import Array, as_array
+
 
 @dataclass(frozen=True)
 class Confusion:
@@ -26,34 +28,34 @@ class Confusion:
         return Confusion(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
 
 
-def confusion(prediction: np.ndarray, truth: np.ndarray) -> Confusion:
+def confusion(prediction: Array, truth: Array) -> Confusion:
     """Count the voxels of two masks of the same grid."""
     prediction, truth = as_masks(prediction, truth)
     tp, marked, present = (int(np.count_nonzero(m)) for m in (prediction & truth, prediction, truth))
     return Confusion(tp, marked - tp, present - tp, truth.size - marked - present + tp)
 
 
-def dice(prediction: np.ndarray, truth: np.ndarray, *, eps: float | int = 0) -> float:
+def dice(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
     """(2 TP + eps) / (2 TP + FP + FN + eps)."""
     return dice_of(confusion(prediction, truth), eps=eps)
 
 
-def iou(prediction: np.ndarray, truth: np.ndarray, *, eps: float | int = 0) -> float:
+def iou(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
     """(TP + eps) / (TP + FP + FN + eps), also called Jaccard; Dice / (2 - Dice) when eps is 0."""
     return iou_of(confusion(prediction, truth), eps=eps)
 
 
-def ppv(prediction: np.ndarray, truth: np.ndarray, *, eps: float | int = 0) -> float:
+def ppv(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
     """(TP + eps) / (TP + FP + eps), also called precision: how much of what is marked is right."""
     return ppv_of(confusion(prediction, truth), eps=eps)
 
 
-def sensitivity(prediction: np.ndarray, truth: np.ndarray, *, eps: float | int = 0) -> float:
+def sensitivity(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
     """(TP + eps) / (TP + FN + eps), also called recall: how much of what is there is marked."""
     return sensitivity_of(confusion(prediction, truth), eps=eps)
 
 
-def accuracy(prediction: np.ndarray, truth: np.ndarray, *, eps: float | int = 0) -> float:
+def accuracy(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
     """(TP + TN + eps) / (all voxels + eps); near 1 for any small organ, whatever was marked."""
     return accuracy_of(confusion(prediction, truth), eps=eps)
 
@@ -94,14 +96,21 @@ def _ratio(right: int, wrong: int, c: Confusion, eps: float | int) -> float:
     return (right + eps) / whole
 
 
-def as_masks(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def as_masks(prediction: Array, truth: Array) -> tuple[np.ndarray, np.ndarray]:
     """Both as bool, or an error that says what to type."""
+    prediction, truth = both_arrays(prediction, truth, "prediction")
     if prediction.shape != truth.shape:
         raise ValueError(
             f"the prediction has shape {prediction.shape}, the truth {truth.shape}. Both must lie on the same grid: "
             f"undo the crop or the resampling of the prediction first (dsnotes.predict does)."
         )
     return _as_mask(prediction, "prediction"), _as_mask(truth, "truth")
+
+
+def both_arrays(first: Array, truth: Array, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Tensors as the arrays they hold, for a network's labels are tensors."""
+    example = "label maps, such as dsnotes.to_label(p) and case.label"
+    return as_array(first, f"the {name}", example=example), as_array(truth, "the truth", example=example)
 
 
 def _as_mask(mask: np.ndarray, name: str) -> np.ndarray:

@@ -8,27 +8,39 @@ from dataclasses import replace
 
 import numpy as np
 
-from dsnotes.metrics.overlap import accuracy_of, confusion, dice_of, iou_of, ppv_of, require_whole, sensitivity_of
-from dsnotes.metrics.surface import mean_of, percentile_of, surface_distances, union_box
+from dsnotes.data.arrays import Array, Spacing
+from dsnotes.metrics.overlap import (
+    accuracy_of,
+    both_arrays,
+    confusion,
+    dice_of,
+    iou_of,
+    ppv_of,
+    require_whole,
+    sensitivity_of,
+)
+from dsnotes.metrics.surface import checked_spacing, mean_of, percentile_of, surface_distances, union_box
 
 OVERLAPS = {"dice": dice_of, "iou": iou_of, "ppv": ppv_of, "sensitivity": sensitivity_of, "accuracy": accuracy_of}
 
 
 def score(
-    label: np.ndarray,
-    truth: np.ndarray,
+    label: Array,
+    truth: Array,
     *,
-    spacing: Sequence[float | int],
-    labels: Mapping[int, str] | None = None,
+    spacing: Spacing,
+    labels: Mapping[int, str] | Sequence[str] | None = None,
     eps: float | int = 0,
 ) -> dict[str, float]:
     """Overlap, and surface distances in mm: "dice", "iou", "ppv", "sensitivity", "accuracy", "hausdorff",
     "hausdorff95", "mean_surface_distance".
 
     With several classes those are the means over the classes, and each class has its own beside them: "dice_1", or
-    "dice_kidney" where `labels` (value -> name, as `dataset.labels`) names it. Without `labels` the classes are 1 up to
+    "dice_kidney" where `labels` (value -> name, as `dataset.labels`, or the
+    names of 0, 1, 2, … in a list) names it. Without `labels` the classes are 1 up to
     the largest value that occurs, so a class that is absent from one case may be absent from its dict.
     """
+    label, truth = both_arrays(label, truth, "label")
     if label.shape != truth.shape:
         raise ValueError(
             f"the label has shape {label.shape}, the truth {truth.shape}. Both must lie on the same grid: "
@@ -36,7 +48,8 @@ def score(
         )
     for name, x in (("label", label), ("truth", truth)):
         require_whole(x, name)
-    names = _names(label, truth, labels)
+    spacing = checked_spacing(spacing, truth)
+    names = _names(label, truth, None if labels is None else _named(labels))
     label, truth, outside = _cropped(label, truth)
 
     rows = {}
@@ -76,6 +89,17 @@ def _names(label: np.ndarray, truth: np.ndarray, labels: Mapping[int, str] | Non
             f"A mask of 0 and 255 is label > 0; other classes are named by labels={{value: name, …}}."
         )
     return {value: str(value) for value in range(1, max(high, 1) + 1)}
+
+
+def _named(labels: Mapping[int, str] | Sequence[str]) -> dict[int, str]:
+    if isinstance(labels, Mapping):
+        return dict(labels)
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        raise TypeError(
+            f"labels={labels!r} came; needed is a name for each value. Pass labels={{1: 'kidney', 2: 'tumour'}}, "
+            f"or the names in order, labels=['background', 'kidney', 'tumour']."
+        )
+    return dict(enumerate(labels))
 
 
 def _cropped(label: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:

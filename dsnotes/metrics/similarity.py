@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from dsnotes.data.arrays import Array, as_array
 
-def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
+
+def linear_cka(first: Array, second: Array) -> float:
     r"""$\frac{\|Y^T X\|_F^2}{\|X^T X\|_F \|Y^T Y\|_F}$ of (places, channels) arrays, each channel less its mean.
 
     1 where one is a rotation of the other, times a number; 0 where no channel of one follows a channel of the other.
     Unlike a distance it asks for neither the same channels nor the same order (Kornblith et al. 2019,
     https://arxiv.org/abs/1905.00414). A layer that is constant everywhere says nothing: NaN.
     """
-    x, y = (np.asarray(layer, dtype=np.float64) for layer in (first, second))
+    example = "a layer's map as (places, channels)"
+    x, y = (as_array(layer, "a layer", example=example).astype(np.float64) for layer in (first, second))
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
         raise ValueError(
             f"the layers have shapes {x.shape} and {y.shape}, but needed are (places, channels) with the same places "

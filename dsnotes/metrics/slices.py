@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dsnotes.data.arrays import Array
 from dsnotes.metrics.overlap import as_masks
 
 
@@ -24,14 +25,14 @@ class SliceErrors(NamedTuple):
     false_negatives: int
 
 
-def slice_errors(prediction: np.ndarray, truth: np.ndarray, *, axis: int = 0) -> SliceErrors:
+def slice_errors(prediction: Array, truth: Array, *, axis: int = 0) -> SliceErrors:
     """Count slices across `axis`, as the false positives and negatives of MSDS-UNet's tables 10 and 12."""
     marked, present = (m.any(axis=_within_slice(m, axis)) for m in as_masks(prediction, truth))
     counts = (marked & present, marked & ~present, present & ~marked)
     return SliceErrors(*(int(np.count_nonzero(c)) for c in counts))
 
 
-def slice_dice(prediction: np.ndarray, truth: np.ndarray, *, axis: int = 0) -> np.ndarray:
+def slice_dice(prediction: Array, truth: Array, *, axis: int = 0) -> np.ndarray:
     """Dice of each slice across `axis`, NaN where both are empty: there is nothing to agree on.
 
     `np.nanmean` of it counts a falsely marked slice as 0 (MSDS-UNet's table 11, "all slices"); its mean over the slices
@@ -55,9 +56,7 @@ class SliceScores(NamedTuple):
     slices: int
 
 
-def slice_scores(
-    pairs: Iterable[tuple[np.ndarray, np.ndarray]], *, only_tumour: bool = False, axis: int = 0
-) -> SliceScores:
+def slice_scores(pairs: Iterable[tuple[Array, Array]], *, only_tumour: bool = False, axis: int = 0) -> SliceScores:
     """Score the slices of all (prediction, truth) pairs as one set.
 
     `only_tumour=True` takes those with a tumour in truth (table 10); else those with a tumour or a mark (table 11),
@@ -84,7 +83,7 @@ def slice_scores(
     )
 
 
-def _counts(prediction: np.ndarray, truth: np.ndarray, axis: int) -> np.ndarray:
+def _counts(prediction: Array, truth: Array, axis: int) -> np.ndarray:
     """(3, slices): voxels found, marked and present in each slice across `axis`."""
     p, t = as_masks(prediction, truth)
     within = _within_slice(t, axis)

@@ -8,42 +8,45 @@ number of millimetres would be true, and a mean that turns infinite cannot be ov
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
+from dsnotes.data.arrays import Array, Spacing, as_millimetres
 from dsnotes.metrics.overlap import as_masks
 
 Number = float | int
+Millimetres = tuple[Number, ...]
 
 
-def hausdorff(prediction: np.ndarray, truth: np.ndarray, *, spacing: Sequence[Number]) -> float:
+def hausdorff(prediction: Array, truth: Array, *, spacing: Spacing) -> float:
     """max( max_p min_t |p - t|, max_t min_p |p - t| ) over the two surfaces, in mm."""
-    surfaces = _surfaces(prediction, truth, spacing)
+    prediction, truth = as_masks(prediction, truth)
+    spacing = checked_spacing(spacing, truth)
+    surfaces = _surfaces(prediction, truth)
     if surfaces is None:
         return _with_an_empty_mask(prediction, truth)
     p, t, shared = surfaces
     return max(_farthest(p[~shared[0]], t, spacing), _farthest(t[~shared[1]], p, spacing))
 
 
-def hausdorff95(prediction: np.ndarray, truth: np.ndarray, *, spacing: Sequence[Number]) -> float:
+def hausdorff95(prediction: Array, truth: Array, *, spacing: Spacing) -> float:
     """The larger of the two directions' 95th percentiles, in mm; as in MONAI (medpy takes one over both together)."""
     return percentile_of(surface_distances(prediction, truth, spacing=spacing), 95)
 
 
-def mean_surface_distance(prediction: np.ndarray, truth: np.ndarray, *, spacing: Sequence[Number]) -> float:
+def mean_surface_distance(prediction: Array, truth: Array, *, spacing: Spacing) -> float:
     """(Σ_p min_t |p - t| + Σ_t min_p |p - t|) / (surface voxels of both), in mm: the average symmetric distance."""
     return mean_of(surface_distances(prediction, truth, spacing=spacing))
 
 
-def surface_distances(
-    prediction: np.ndarray, truth: np.ndarray, *, spacing: Sequence[Number]
-) -> tuple[np.ndarray, np.ndarray]:
+def surface_distances(prediction: Array, truth: Array, *, spacing: Spacing) -> tuple[np.ndarray, np.ndarray]:
     """Of each surface voxel of one mask to the nearest of the other, in mm: prediction to truth, truth to prediction.
 
     With one mask empty, infinity once; with both, 0.
     """
-    surfaces = _surfaces(prediction, truth, spacing)
+    prediction, truth = as_masks(prediction, truth)
+    spacing = checked_spacing(spacing, truth)
+    surfaces = _surfaces(prediction, truth)
     if surfaces is None:
         nothing = np.array([_with_an_empty_mask(prediction, truth)])
         return nothing, nothing
@@ -78,17 +81,21 @@ def union_box(*masks: np.ndarray) -> tuple[slice, ...] | None:
     return tuple(box)
 
 
+def checked_spacing(spacing: Spacing, mask: np.ndarray) -> Millimetres:
+    millimetres = as_millimetres(spacing, "spacing", example="spacing=case.spacing")
+    if len(millimetres) != mask.ndim or not all(0 < s < math.inf for s in millimetres):
+        raise ValueError(
+            f"spacing={millimetres} does not fit a mask of {mask.ndim} axes: one positive number of mm an axis is "
+            f"needed, in the order of the array. Pass spacing=case.spacing."
+        )
+    return millimetres
+
+
 Surfaces = tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]
 
 
-def _surfaces(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[Number]) -> Surfaces | None:
+def _surfaces(prediction: np.ndarray, truth: np.ndarray) -> Surfaces | None:
     """Surface voxels (n, axes) of both in the box round both, and which of them they share; None if a mask is empty."""
-    prediction, truth = as_masks(prediction, truth)
-    if len(spacing) != truth.ndim or not all(0 < s < math.inf for s in spacing):
-        raise ValueError(
-            f"spacing={tuple(spacing)} does not fit a mask of {truth.ndim} axes: one positive number of mm an axis is "
-            f"needed, in the order of the array. Pass spacing=case.spacing."
-        )
     if not (prediction.any() and truth.any()):
         return None
     box = union_box(prediction, truth)
@@ -110,7 +117,7 @@ def _rim(mask: np.ndarray) -> np.ndarray:
     return mask ^ inner
 
 
-def _farthest(points: np.ndarray, others: np.ndarray, spacing: Sequence[Number]) -> float:
+def _farthest(points: np.ndarray, others: np.ndarray, spacing: Millimetres) -> float:
     """max over points of the distance to the nearest of others; exact, though few of the distances are worked out.
 
     A point a from a measured one is at most that one's distance + a away. So one point a cell is measured first, and
@@ -136,7 +143,7 @@ def _farthest(points: np.ndarray, others: np.ndarray, spacing: Sequence[Number])
     return float(max(farthest, tree.query(hopeful)[0].max(initial=0)))
 
 
-def _tree(points: np.ndarray, spacing: Sequence[Number]):
+def _tree(points: np.ndarray, spacing: Millimetres):
     from scipy.spatial import cKDTree
 
     # Built for one round of questions: the quicker build outweighs the better balance.

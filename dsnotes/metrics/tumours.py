@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dsnotes.data.arrays import Array, Spacing, as_millimetres
 from dsnotes.metrics.overlap import Confusion, as_masks, dice_of, ppv_of, sensitivity_of
 
 SCALES = ("small", "medium", "large")
@@ -40,10 +41,10 @@ def tumour_scale(diameter_mm: float | int, *, bounds: Sequence[float | int] = BO
 
 
 def tumour_scores(
-    prediction: np.ndarray,
-    truth: np.ndarray,
+    prediction: Array,
+    truth: Array,
     *,
-    spacing: Sequence[float | int],
+    spacing: Spacing,
     bounds: Sequence[float | int] = BOUNDS,
 ) -> list[TumourScore]:
     """One score a tumour (a connected component of the truth, by face, edge or corner), in array order.
@@ -55,6 +56,7 @@ def tumour_scores(
 
     prediction, truth = as_masks(prediction, truth)
     _checked(bounds)
+    spacing = as_millimetres(spacing, "spacing", example="spacing=case.spacing")
     if len(spacing) != truth.ndim or truth.ndim not in (2, 3):
         raise ValueError(
             f"spacing={tuple(spacing)} came for masks of shape {truth.shape}: pass the mm of two or three axes in the "

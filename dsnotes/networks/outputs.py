@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from dsnotes.shapes import Image, Outputs
@@ -84,6 +85,7 @@ class Network(nn.Module):
     def forward(self, image: Image, *, heads: Collection[str] | None = None) -> Outputs:
         """`heads` names those that are to answer; None is all of them."""
         require_divisible(image, self.backbone.stride)
+        require_input(image, getattr(self.backbone, "in_channels", None), next(self.parameters(), None))
         features = self.backbone(image)
         deepest = f"stride{max(self.backbone.levels['bottleneck'].stride)}"
         fields: dict = {
@@ -108,13 +110,35 @@ class Network(nn.Module):
         return Network(self.backbone, {name: head for name, head in self.heads.items() if head.deployed})
 
 
+def require_input(image: Tensor, channels: int | None, weight: Tensor | None) -> None:
+    """Refuse what the first convolution would refuse in its own words."""
+    if channels is not None and image.shape[1] != channels:
+        raise ValueError(
+            f"an image of {image.shape[1]} channel(s) came, shape {tuple(image.shape)}, but this network takes "
+            f"{channels}. Build it with in_channels={image.shape[1]}, or choose channels: image[:, :{channels}]."
+        )
+    if not image.is_floating_point():
+        raise TypeError(f"an image of {image.dtype} came; a network computes with floats. Pass image.float().")
+    if weight is None or image.dtype == weight.dtype or torch.is_autocast_enabled(image.device.type):
+        return
+    remedy = "image.float()" if weight.dtype == torch.float32 else f"image.to({weight.dtype})"
+    raise TypeError(f"an image of {image.dtype} came, but the weights are {weight.dtype}. Pass {remedy}.")
+
+
 def require_divisible(image: Tensor, stride: tuple[int, ...]) -> None:
     """Refuse an image that the network cannot halve as often as it wants to."""
     size = tuple(image.shape[2:])
     if len(size) != len(stride):
+        remedy = f"Pass (batch, channel, *space) with {len(stride)} axes of space."
+        if len(size) in (2, 3):
+            remedy = f"Build it with dims={len(size)}, or pass {len(stride)} spatial axes after (batch, channel)."
+        elif image.ndim == len(stride):
+            remedy = "Add batch and channel: image[None, None]."
+        elif image.ndim == len(stride) + 1:
+            remedy = "Add the batch to (channel, *space), image[None], or the channel to a batch, image[:, None]."
         raise ValueError(
-            f"an image with {len(size)} spatial axes {size} came, but this network is {len(stride)}-D. "
-            f"Build it with dims={len(size)}, or pass {len(stride)} spatial axes after (batch, channel)."
+            f"an image with {len(size)} spatial axes {size}, shape {tuple(image.shape)}, came, but this network is "
+            f"{len(stride)}-D. {remedy}"
         )
     if any(n % s for n, s in zip(size, stride, strict=True)):
         padded = tuple(-(-n // s) * s for n, s in zip(size, stride, strict=True))

@@ -81,8 +81,8 @@ def _content(path: Path) -> dict:
     except OSError as error:
         beside = [p.name for p in path.parent.glob("*.yml")] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, beside, n=1)
-        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
-        raise RefusedError(f"the sweep {path} cannot be read ({error.strerror}){hint}") from None
+        hint = f"did you mean {path.parent / near[0]}?" if near else "give the path of a .yml, such as sweeps/mss-2.yml"
+        raise RefusedError(f"the sweep {path} cannot be read ({error.strerror}); {hint}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RefusedError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

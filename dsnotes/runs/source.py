@@ -131,7 +131,8 @@ def open_source(path: str | os.PathLike) -> Source:
     if not path.is_file():
         beside = [p.name for p in path.parent.glob("*") if p.suffix in (".py", ".ipynb")]
         near = [f"; did you mean {path.parent / name}?" for name in difflib.get_close_matches(path.name, beside, n=1)]
-        raise RefusedError(f"there is no notebook {path}" + "".join(near))
+        remedy = near or ["; give the path of a notebook's .py or .ipynb, such as notebooks/80_experiment.py"]
+        raise RefusedError(f"there is no notebook {path}" + "".join(remedy))
     if path.suffix == ".ipynb":
         try:
             notebook = json.loads(_text(path))

@@ -20,8 +20,11 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Shaped
+from torch import Tensor
 
-AnyArray = Shaped[np.ndarray, "..."]
+from dsnotes.data.arrays import as_array
+
+AnyArray = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."]
 Alpha = Float32[np.ndarray, "..."]
 
 REACH = {"slice": 0, "volume": 1}
@@ -42,6 +45,8 @@ def soft_mask(
     that kind's value (the energy is 0 there), so a slice without core comes back empty; `window="volume"`, windows of
     3×3×3, lets the neighbouring slices speak. A band that touches no known pixel at all is ½.
     """
+    image = as_array(image, "image", example="case.image")
+    trimap = as_array(trimap, "trimap", example="trimap_from_mask(mask, radius)")
     grey, kinds = _checked(image, trimap, eps, window)
     from dsnotes.softmask import band  # numba
 
@@ -63,6 +68,10 @@ def soft_masks(
     workers: int | None = None,
 ) -> list[Alpha] | Alpha:
     """`soft_mask` of each pair, on `workers` threads (default: one a core): an array for arrays, a list for lists."""
+    if isinstance(images, Tensor) and isinstance(trimaps, Tensor | np.ndarray):
+        images = as_array(images, "images", example="[image, …]")
+    if isinstance(trimaps, Tensor):
+        trimaps = as_array(trimaps, "trimaps", example="[trimap, …]")
     if len(images) != len(trimaps):
         raise ValueError(
             f"{len(images)} images but {len(trimaps)} trimaps. Pass one trimap for each image, in the same order."
@@ -93,7 +102,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _checked(image: AnyArray, trimap: AnyArray, eps: float, window: str):
+def _checked(image: np.ndarray, trimap: np.ndarray, eps: float | int, window: str):
     """What the solver takes: grey values in [0, 1] and a trimap, both (depth, height, width)."""
     if image.shape != trimap.shape:
         raise ValueError(

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
+from torch import Tensor
 
-Slice = Shaped[np.ndarray, "..."]  # (height, width)
+from dsnotes.data.arrays import as_array
+
+Slice = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."]  # (height, width)
 Mask = UInt8[np.ndarray, "height width"]
 Point = tuple[float | int, float | int]  # (row, column)
 Axis = tuple[Point, Point]
@@ -53,7 +56,8 @@ def mask_from_recist(image: Slice, long_axis: Axis, short_axis: Axis) -> Mask:
     return _filled(_on_axes(mask, axes))
 
 
-def _checked(image: np.ndarray) -> np.ndarray:
+def _checked(image: Slice) -> np.ndarray:
+    image = as_array(image, "image", example="case.image")
     if image.ndim != 2:
         raise ValueError(f"image has shape {image.shape}, but axes lie in one slice. Pass image[slice] alone.")
     if not np.isfinite(image).all():

@@ -12,8 +12,11 @@ from functools import cache
 
 import numpy as np
 from jaxtyping import Int8, Shaped
+from torch import Tensor
 
-AnyMask = Shaped[np.ndarray, "..."]
+from dsnotes.data.arrays import as_array
+
+AnyMask = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."]
 Trimap = Int8[np.ndarray, "..."]
 
 
@@ -27,6 +30,7 @@ def trimap_from_mask(mask: AnyMask, radius: int = 3, *, keep_small: bool = False
     """
     import cv2
 
+    mask = as_array(mask, "mask", example="a mask of 0 and 1, such as case.label == 1")
     inside = _binary(mask, "mask")
     if radius < 1:
         raise ValueError(f"radius={radius} leaves no pixel unknown. Use a whole number from 1 on; 3 suits 64×64 crops.")
@@ -56,7 +60,7 @@ def trimap_from_readers(masks: Sequence[AnyMask] | AnyMask) -> Trimap:
     In a stack, slices that not everyone drew have no core: `soft_mask(…, window="volume")` fills them from the
     slices beside them.
     """
-    readers = np.asarray(masks)
+    readers = _stacked(masks)
     if readers.ndim not in (3, 4) or len(readers) < 2:
         raise ValueError(
             f"masks have shape {readers.shape}; needed are two or more readers' masks on one grid, (readers, *space). "
@@ -77,7 +81,19 @@ def trimap_from_readers(masks: Sequence[AnyMask] | AnyMask) -> Trimap:
     return (votes == len(readers)).astype(np.int8) - (votes == 0)
 
 
-def _binary(mask: AnyMask, name: str) -> np.ndarray:
+def _stacked(masks: Sequence[AnyMask] | AnyMask) -> np.ndarray:
+    if not isinstance(masks, list | tuple):
+        return as_array(masks, "masks", example="two or more readers' masks, [first, second]")
+    each = [as_array(mask, f"masks[{k}]", example="a mask of 0 and 1 for each reader") for k, mask in enumerate(masks)]
+    if len({mask.shape for mask in each}) > 1:
+        raise ValueError(
+            f"the readers' masks have the shapes {', '.join(str(mask.shape) for mask in each)}; needed is one grid. "
+            f"Crop or resample them together with the image before this."
+        )
+    return np.asarray(each)
+
+
+def _binary(mask: np.ndarray, name: str) -> np.ndarray:
     """The mask as contiguous 0/1 bytes."""
     if mask.dtype == bool:
         return np.ascontiguousarray(mask).view(np.uint8)

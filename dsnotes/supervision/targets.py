@@ -16,10 +16,40 @@ def probabilities(logits: Logits) -> Probs:
 
 def one_hot(label: Label, channels: int) -> Probs:
     """(B, *space) class indices as (B, channels, *space) in {0, 1}; one channel means the foreground alone."""
+    require_known(label, channels)
     if channels == 1:
         return (label == 1).unsqueeze(1).float()
     classes = torch.arange(channels, device=label.device).view(-1, *[1] * (label.ndim - 1))
     return (label.unsqueeze(1) == classes).float()
+
+
+def require_known(label: Label, channels: int) -> None:
+    """Refuse classes that a network with so many channels does not know: they would train it as background, or as NaN.
+
+    On the CPU alone: a GPU would be waited for, and `fit` looks at its batches before they go there.
+    """
+    if label.device.type == "cpu" and label.numel() and not torch.compiler.is_compiling():
+        low, high = (int(end) for end in torch.aminmax(label))
+        if wrong := unknown_classes(low, high, n_classes(channels)):
+            raise ValueError(wrong)
+
+
+def n_classes(channels: int) -> int:
+    """The inverse of `n_logits`."""
+    return max(channels, 2)
+
+
+def unknown_classes(low: int, high: int, classes: int) -> str | None:
+    """What is wrong with a label that goes from `low` to `high`, where anything is."""
+    known = f"the system was built with classes={classes} (0 to {classes - 1})"
+    if low < 0:
+        return f"a label holds {low}, but {known}. Renumber the labels from 0 on, which is background: label.clip(0)."
+    if high >= classes:
+        if high == 255:  # how pictures write a mask, or a rim that nobody is to be judged by
+            return f"a label holds class 255, but {known}. Of a mask of 0 and 255 pass label > 0; else merge classes."
+        remedy = f"Build it with classes={high + 1}, or merge classes in the labels."
+        return f"a label holds class {high}, but {known}. {remedy}"
+    return None
 
 
 def class_indices(label: Tensor, logits: Tensor) -> Label:
@@ -48,6 +78,7 @@ def reduce(label: Label, size: tuple[int, ...], *, channels: int, how: str = "ne
     """
     if how not in REDUCTIONS:
         raise ValueError(f"how={how!r} is no way to reduce a label. Choose one of {list(REDUCTIONS)}.")
+    require_known(label, channels)  # all of it: a smaller map may miss what is wrong
     if how == "nearest":
         return one_hot(functional.interpolate(label[:, None].float(), size, mode="nearest")[:, 0].long(), channels)
     if how == "official_code":

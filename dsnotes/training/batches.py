@@ -17,6 +17,7 @@ from dsnotes.data.augment import Augmentation, Drawn
 from dsnotes.data.case import Case
 from dsnotes.data.patches import Place, draw_batch, gather, tiles, validation_batches
 from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.targets import unknown_classes
 from dsnotes.training.distributed import ALONE, World
 from dsnotes.training.settings import Settings
 
@@ -91,12 +92,9 @@ def to(batch: Batch, device: torch.device) -> Batch:
 
 
 def refuse_unknown_classes(batch: Batch, classes: int) -> None:
-    highest = int(batch["label"].max())
-    if highest >= classes:
-        raise ValueError(
-            f"a label holds class {highest}, but the system was built with classes={classes} (0 to {classes - 1}). "
-            f"Build it with classes={highest + 1}, or merge classes in the labels."
-        )
+    low, high = (int(end) for end in torch.aminmax(batch["label"]))
+    if wrong := unknown_classes(low, high, classes):
+        raise ValueError(wrong)
 
 
 def ahead(job: Callable[..., Result], calls: Iterable[tuple], *, workers: int, prefetch: int) -> Iterator[Result]:

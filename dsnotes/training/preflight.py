@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+
+import torch
 
 from dsnotes.data.augment import Augmentation
 from dsnotes.data.case import Case
@@ -74,6 +77,32 @@ def refuse_unfit(
                     f"case {case.name!r} of {name} has {len(case.space)} axes {case.space}, {system.name!r} is "
                     f"{system.dims}-D. Build it with dims={len(case.space)}."
                 )
+    _refuse_single_voxel(system, settings)
+
+
+def _refuse_single_voxel(system: System, settings: Settings) -> None:
+    """Where a deepest map of one voxel is left, one batch of zeros tells whether its normalisation can train on it.
+
+    A copy is asked, and the random stream put back, so that the training to come is the same.
+    """
+    deepest = system.network.backbone.levels["bottleneck"].stride
+    if any(n > s for n, s in zip(settings.patch, deepest, strict=True)):
+        return
+    network = deepcopy(system.network).train()
+    weight = next(network.parameters())
+    image = weight.new_zeros(settings.batch, network.backbone.in_channels, *settings.patch)
+    try:
+        with torch.random.fork_rng([weight.device] if weight.is_cuda else []), torch.no_grad():
+            network(image)
+    except (ValueError, RuntimeError) as error:
+        if "Expected more than 1" not in str(error):
+            return  # whatever it is, the training tells
+        more = "" if "spatial" in str(error) else " Or pass batch=2."
+        raise ValueError(
+            f"patch {settings.patch} with batch={settings.batch} leaves a single voxel of the deepest map, which has "
+            f"stride {deepest}, and its normalisation needs several to train. Pass a larger patch, for instance "
+            f"patch={tuple(2 * s for s in deepest)}.{more}"
+        ) from error
 
 
 def augmentation(augment: bool | Augmentation) -> Augmentation | None:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
+from dsnotes.data.arrays import as_array
 from dsnotes.data.case import Case
 
 WINDOWS = {"lung": (-1350.0, 150.0), "soft": (-160.0, 240.0), "bone": (-500.0, 1300.0)}  # HU, lowest and highest
@@ -112,8 +113,13 @@ def _same_grid(array: np.ndarray, case: Case, what: str, remedy: str) -> np.ndar
     return array
 
 
+def _array(layer: Overlay, what: str) -> np.ndarray:
+    """A tensor may lie on a GPU or hang on a graph, where NumPy alone does not reach it."""
+    return as_array(layer, what, example="a label map") if isinstance(layer, Tensor) else np.asarray(layer)
+
+
 def _label_map(label: Overlay, case: Case, what: str) -> np.ndarray:
-    array = np.asarray(label)
+    array = _array(label, what)
     remedy = "A label map has the image's grid, without channels: dsnotes.to_label(p) makes one of probabilities."
     _same_grid(array, case, what, remedy)
     if array.dtype == bool or np.issubdtype(array.dtype, np.integer):
@@ -133,7 +139,7 @@ def _sample(array: np.ndarray) -> str:
 
 
 def _soft_mask(soft: Overlay, case: Case) -> np.ndarray:
-    array = np.asarray(soft, dtype=np.float32)
+    array = _array(soft, "soft=").astype(np.float32)
     if array.ndim == len(case.spacing) + 1 and array.shape[0] == 1:
         array = array[0]
     _same_grid(

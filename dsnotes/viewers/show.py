@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dsnotes.data.case import Case
+from dsnotes.data.case import Case, require_case
 from dsnotes.viewers import place
 from dsnotes.viewers.itk import itk
 from dsnotes.viewers.scene import Number, Overlay, compose
@@ -41,6 +41,7 @@ def show(
     the planes go through, by default in the lesion; `zoom` shows only so many mm on every side of it. `readers=True`
     takes the readers that the case brings along.
     """
+    require_case(case)
     choice = place.choose(viewer, VIEWERS, volume=len(case.spacing) == 3)
     scene = compose(
         case,

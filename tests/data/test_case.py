@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from dsnotes.data.case import Case, class_indices, require_finite
 
@@ -61,6 +62,36 @@ def test_extras_on_another_grid(extra):
     cube(extras={extra: np.zeros((3, 4, 5, 6))})
     with pytest.raises(ValueError, match=rf"the {extra} has the grid \(3, 4, 5\), the image \(4, 5, 6\)"):
         cube(extras={extra: np.zeros((3, 4, 5))})
+
+
+def test_readers_in_a_list_lie_on_the_grid_each():
+    mask = np.zeros((4, 5, 6), "u1")
+    cube(extras={"readers": [mask, mask]})
+    with pytest.raises(ValueError, match=r"the readers\[1\] has the grid \(3, 5, 6\), the image \(4, 5, 6\)"):
+        cube(extras={"readers": [mask, mask[1:]]})
+
+
+def test_a_complex_image_is_answered_with_the_magnitude():
+    with pytest.raises(ValueError, match=r"case a: an image of complex64 came; .*Pass the magnitude, numpy\.abs"):
+        cube(image=np.zeros((4, 5, 6), "c8"))
+    with pytest.raises(ValueError, match=r"an image of <U1 came; .*image\.astype"):
+        cube(image=np.full((4, 5, 6), "x"))
+
+
+def test_tensors_are_taken_as_the_arrays_they_hold():
+    image, label = torch.rand(4, 5, 6, requires_grad=True), torch.ones(4, 5, 6, dtype=torch.int64)
+    case = cube(image=image, label=label, extras={"soft": label.float(), "readers": label.bool()[None]})
+    np.testing.assert_array_equal(case.image, image.detach().numpy())
+    assert (case.label.dtype, case.label.min()) == (np.uint8, 1)
+    assert {type(extra) for extra in case.extras.values()} == {np.ndarray}
+    assert cube(image=image.bfloat16()).image.dtype == np.float32
+    with pytest.raises(ValueError, match=r"the soft has the grid \(5, 6\)"):
+        cube(extras={"soft": torch.ones(5, 6)})
+
+
+@pytest.mark.parametrize("spacing", [[5, 1, 1], np.array([5, 1, 1]), torch.tensor([5, 1, 1])])
+def test_any_sequence_of_numbers_is_a_spacing(spacing):
+    assert cube(spacing=spacing).spacing == (5.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -39,6 +39,12 @@ def test_a_folder_of_another_layout(folder):
             {"training": [{"image": "imagesTr/p1_a.nii.gz"}, {"image": "imagesTs/../imagesTr/p1_a.nii.gz"}]},
             r"lists 'p1_a' more than once under 'training'",
         ),
+        (
+            {"training": [{"label": "labelsTr/p1_a.nii.gz"}]},
+            r'lists \{"label": .*Write \{"image": .*, or the path of an',
+        ),
+        ({"training": [{"image": ["a.nii.gz"]}]}, r"where each entry names one image"),
+        ({"training": [5]}, r"lists 5 under 'training', where each entry names one image\. Write \{\"image\""),
     ],
 )
 def test_a_wrong_dataset_json(tmp_path, changed, message, decathlon):

@@ -68,6 +68,13 @@ def test_nothing_anywhere_is_perfect():
     assert score(empty, empty, spacing=(1, 1)) == {k: float(k in KEYS[:5]) for k in KEYS}
 
 
+def test_names_in_a_list_are_those_of_0_1_2():
+    label, truth = maps()
+    listed = score(label, truth, spacing=SPACING, labels=["background", "kidney", "tumour"])
+    assert listed == score(label, truth, spacing=SPACING, labels={0: "background", 1: "kidney", 2: "tumour"})
+    assert "dice_tumour" in listed
+
+
 def test_wrong_input_is_answered_with_the_remedy():
     label, truth = maps()
     with pytest.raises(ValueError, match=r"label has shape \(8, 12, 13\), the truth \(8, 12, 14\).*undo the crop"):

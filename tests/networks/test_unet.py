@@ -1,9 +1,13 @@
 """The U-Net against published counts, PyTorch's own rules and the contract of every backbone."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from dsnotes.networks.outputs import Network
+from dsnotes.networks.outputs import Network, require_input
 from dsnotes.networks.unet import UNet
 
 
@@ -73,6 +77,53 @@ def test_a_size_that_cannot_be_halved_is_answered_with_the_next_that_can():
 def test_an_image_of_other_dimensions_is_answered_with_dims():
     with pytest.raises(ValueError, match=r"3 spatial axes .* this network is 2-D. Build it with dims=3"):
         Network(UNet(width=2))(torch.zeros(1, 1, 16, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((16, 16), r"Add batch and channel: image\[None, None\]"),
+        (
+            (1, 16, 16),
+            r"Add the batch to \(channel, \*space\), image\[None\], or the channel to a batch, image\[:, None\]",
+        ),
+        ((1, 1, 1, 1, 16, 16), r"4 spatial axes .*Pass \(batch, channel, \*space\) with 2 axes of space"),
+        ((1, 3, 16, 16), r"3 channel\(s\) came, .*takes 1\. Build it with in_channels=3, or .*image\[:, :1\]"),
+    ],
+)
+def test_an_image_of_another_shape_is_answered_with_what_to_do(shape, told):
+    with pytest.raises(ValueError, match=told):
+        Network(UNet(width=2))(torch.zeros(shape))
+
+
+def test_an_image_of_another_type_is_answered_with_the_one_of_the_weights():
+    network, image = Network(UNet(width=2)).eval(), torch.rand(1, 1, 16, 16)
+    with pytest.raises(
+        TypeError, match=r"torch\.float64 came, but the weights are torch\.float32\. Pass image\.float\(\)"
+    ):
+        network(image.double())
+    with pytest.raises(TypeError, match=r"Pass image\.to\(torch\.float64\)"):
+        Network(UNet(width=2)).double()(image)
+    with pytest.raises(TypeError, match=r"image of torch\.uint8 came; .*image\.float\(\)"):
+        require_input(image.byte(), 1, next(network.parameters()))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert network(image).logits.dtype == network(image.bfloat16()).logits.dtype == torch.bfloat16
+
+
+def test_the_checks_of_an_image_break_no_compiled_graph():
+    program = (  # in a process of its own, since the checked annotations of a test cannot be traced
+        "import torch\n"
+        "from dsnotes.networks.outputs import Network\n"
+        "from dsnotes.networks.unet import UNet\n"
+        "network, image = Network(UNet(width=2)).eval(), torch.rand(1, 1, 16, 16)\n"
+        "compiled = torch.compile(network.forward, backend='eager', fullgraph=True)\n"
+        "torch.testing.assert_close(compiled(image).logits, network(image).logits)\n"
+        "with torch.autocast('cpu', torch.bfloat16):\n"
+        "    assert compiled(image).logits.dtype == torch.bfloat16\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=False)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_an_unknown_norm_is_named():

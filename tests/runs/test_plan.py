@@ -96,6 +96,9 @@ def test_a_file_that_is_not_there_is_refused_with_the_nearest(tiny):
     tiny.with_name("some.yml").touch()
     with pytest.raises(RefusedError, match=r"cannot be read \(No such file or directory\); did you mean .*some.yml\?"):
         open_plan(tiny.with_name("sum.yml"))
+    with pytest.raises(RefusedError, match=r"x\.yml cannot be read .*; give the path of a \.yml, .*sweeps/mss-2\.yml$"):
+        open_plan("nowhere/x.yml")
+    assert (SWEEPS / "mss-2.yml").is_file()
 
 
 def of_the_repository() -> list[Path]:

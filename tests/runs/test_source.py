@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dsnotes.runs.annotations import convert, fits, parse
@@ -144,6 +146,9 @@ def test_a_cell_that_cannot_be_read_is_refused(tiny, cell, said):
 def test_what_is_no_notebook_is_refused(tiny):
     with pytest.raises(RefusedError, match=r"there is no notebook .*tinny.py; did you mean .*tiny.py\?"):
         open_source(tiny.with_name("tinny.py"))
+    with pytest.raises(RefusedError, match=r"no notebook .*nb\.py; give the path of .*notebooks/80_experiment\.py$"):
+        open_source(tiny.parent / "nowhere" / "nb.py")
+    assert (Path(__file__).parents[2] / "notebooks" / "80_experiment.py").is_file()
     with pytest.raises(RefusedError, match="neither .ipynb nor .py"):
         open_source(__import__("pathlib").Path(__file__).parents[2] / "README.md")
     broken = tiny.with_name("broken.ipynb")

@@ -107,6 +107,7 @@ def test_readers_of_one_mind_leave_nothing_unknown():
     ("masks", "text"),
     [
         ([disc(centre=(12, 12), radius=5), disc(centre=(40, 40), radius=5)], "at most 1 agree.*soften the consensus"),
+        ([disc(), disc()[1:]], r"have the shapes \(64, 64\), \(63, 64\); needed is one grid\. Crop or resample them"),
         ([disc()], r"\(1, 64, 64\).*trimap_from_mask"),
         ([disc(), np.zeros((64, 64), bool)], r"readers \[1\] drew nothing"),
         ([disc().astype(np.uint8) * 255] * 2, "masks holds values from 0 to 255"),

@@ -4,6 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from dsnotes.networks.outputs import Network
+from dsnotes.networks.unet import UNet
+from dsnotes.supervision.plain import Plain
 from dsnotes.supervision.targets import REDUCTIONS, class_indices, one_hot, reduce
 
 
@@ -53,6 +56,39 @@ def test_only_the_official_code_invents_a_rim():
 def test_an_unknown_way_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match="how='mean' is no way to reduce a label. Choose one of"):
         reduce(torch.zeros(1, 4, 4, dtype=torch.long), (2, 2), channels=1, how="mean")
+
+
+@pytest.mark.parametrize(
+    ("value", "channels", "told"),
+    [
+        (
+            255,
+            1,
+            r"holds class 255, but .* classes=2 \(0 to 1\)\. Of a mask of 0 and 255 pass label > 0",
+        ),
+        (
+            3,
+            3,
+            r"holds class 3, but the system was built with classes=3 \(0 to 2\)\. Build it with classes=4, or merge",
+        ),
+        (-1, 3, r"holds -1, but the system was built with classes=3 .*label\.clip\(0\)"),
+    ],
+)
+def test_a_class_that_the_system_does_not_know_is_refused(value, channels, told):
+    label = torch.zeros(2, 8, 8, dtype=torch.int64)
+    label[1, 3, 3] = value
+    with pytest.raises(ValueError, match=told):
+        one_hot(label, channels)
+    for how in REDUCTIONS:
+        with pytest.raises(ValueError, match=told):
+            reduce(label, (2, 2), channels=channels, how=how)
+
+
+def test_a_whole_system_refuses_classes_it_does_not_know():
+    network = Network(UNet(width=2, depth=2, classes=3))
+    batch = {"image": torch.rand(1, 1, 8, 8), "label": torch.full((1, 8, 8), 3)}
+    with pytest.raises(ValueError, match="holds class 3, but the system was built with classes=3"):
+        Plain()(network, batch)
 
 
 def test_a_label_of_another_grid_is_refused():

@@ -36,7 +36,7 @@ def test_layers_that_are_not_there_are_not_listed(volume, slice_):
 
 
 def test_tensors_and_single_channel_probabilities_are_taken(slice_):
-    p = torch.full((1, *slice_.space), 0.25)
+    p = torch.full((1, *slice_.space), 0.25, requires_grad=True)
     scene = compose(slice_, prediction=torch.from_numpy(slice_.label), soft=p)
     assert scene.soft.shape == slice_.space
     assert (scene.prediction == slice_.label).all()

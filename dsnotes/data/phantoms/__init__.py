@@ -5,6 +5,13 @@ natural field of view is that of a small adult; where a spacing is given, everyt
 scale that fills size × spacing, while blur and noise stay those of a scanner. Images are whole Hounsfield units and
 fractions are multiples of 1/4096, so that every machine makes the same ones. Axes: z upwards, y to the back, x to the
 patient's left.
+
+Each function's docstring says what stands in its cases' `extras`; all of them have `alpha`, the true share of lesion.
+
+    nodules   `readers` (four masks), `recist`, `seen`, `kind`: alone in having readers and RECIST axes
+    lung      `tumours`, `components`, `lungs`
+    kidneys   `tumours`, `organ_alpha`, `sides`, `distractor`
+    abdomen   `tumours`, `organ_alpha`
 """
 
 from dsnotes.data.phantoms.abdomen import abdomen
