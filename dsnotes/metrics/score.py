@@ -36,9 +36,9 @@ def score(
     "hausdorff95", "mean_surface_distance".
 
     With several classes those are the means over the classes, and each class has its own beside them: "dice_1", or
-    "dice_kidney" where `labels` (value -> name, as `dataset.labels`, or the
-    names of 0, 1, 2, … in a list) names it. Without `labels` the classes are 1 up to
-    the largest value that occurs, so a class that is absent from one case may be absent from its dict.
+    "dice_kidney" where `labels` names it (value -> name as `dataset.labels`, or the names of 0, 1, 2, … in a list).
+    Without `labels` the classes are 1 up to the largest value that occurs, so a class that is absent from one case may
+    be absent from its dict.
     """
     label, truth = both_arrays(label, truth, "label")
     if label.shape != truth.shape:
