@@ -1,6 +1,6 @@
 """Other people's networks that several of the papers compare with, each with the supervision of its own paper.
 
-Where no settings are given, the defaults serve; a sweep trains all rows of a table alike.
+Where no settings are given, the defaults serve.
 """
 
 from __future__ import annotations

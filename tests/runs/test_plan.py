@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 
-from dsnotes.papers import systems
+from dsnotes.papers import build, systems
 from dsnotes.runs.plan import open_plan
 from dsnotes.runs.published import published, tables
 from dsnotes.runs.source import RefusedError
@@ -118,6 +120,20 @@ def test_every_sweep_of_the_repository_can_be_run(path):
         assert axes in (0, system["dims"]), f"{values['system']} looks at {system['dims']} axes"
     real = not path.stem.endswith("-phantom")
     assert real == any(values["data"].startswith("data/") for values in found.runs)
+
+
+@cache
+def foreground_of(system: str) -> float:
+    with torch.device("meta"):
+        return build(system).settings.foreground
+
+
+@pytest.mark.parametrize("path", of_the_repository(), ids=lambda path: path.stem)
+def test_no_row_of_a_sweep_meets_lesions_more_often_than_another(path):
+    """MSDS-UNet's own settings take patches from anywhere, others force a third of them onto a lesion."""
+    found = open_plan(path)
+    shares = {values["settings"].get("foreground", foreground_of(values["system"])) for values in found.runs}
+    assert len(shares) == 1
 
 
 def test_every_table_that_a_system_fills_has_its_sweep_and_its_phantom_twin():
