@@ -1,6 +1,6 @@
 """The site as a book, in build/site: `make site`, or
 
-    python site/build.py                       every notebook at its full size: about an hour, the first time
+    python site/build.py                       every notebook at its full size: 35 minutes on two cores, the first time
     python site/build.py --jobs 1              one notebook after the other; else one a core at once, but four at most
     python site/build.py --smoke               notebooks in smoke mode, minutes: to see what a change does to the pages
     python site/build.py --stale               also what another state of the library has executed; the page says so
