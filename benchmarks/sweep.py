@@ -30,8 +30,8 @@ def timed(words: list[str]) -> float:
     return time.perf_counter() - started
 
 
-def overhead(notebook: Path, folder: Path, rounds: int) -> tuple[float, float, float]:
-    """Seconds bare and by `dsnotes run`, and the median of the rounds' differences; they take turns."""
+def overhead(notebook: Path, folder: Path, rounds: int) -> tuple[float, float, list[float]]:
+    """Seconds bare and by `dsnotes run`, and how much longer the latter took in each round; they take turns."""
     bare, ours = [], []
     papermill = [sys.executable, "-m", "papermill", "--no-progress-bar", "--cwd", str(notebook.parent), str(notebook)]
     for turn in range(rounds + 1):
@@ -39,7 +39,7 @@ def overhead(notebook: Path, folder: Path, rounds: int) -> tuple[float, float, f
         words = ["run", str(notebook), "-p", "smoke=True", "--out", str(folder / f"ours{turn}")]
         ours.append(timed([sys.executable, "-m", "dsnotes", *words]))
     differences = [b - a for a, b in zip(bare[1:], ours[1:], strict=True)]  # the first round fills the caches
-    return statistics.median(bare[1:]), statistics.median(ours[1:]), statistics.median(differences)
+    return statistics.median(bare[1:]), statistics.median(ours[1:]), differences
 
 
 def sweep(notebook: Path, folder: Path, workers: int, runs: int) -> float:
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--notebook", type=Path, default=ROOT / "notebooks" / "80_experiment.ipynb")
     parser.add_argument("--runs", type=int, default=24)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     notebook = asked.notebook.resolve()
@@ -67,9 +67,10 @@ def main() -> None:
         folder = Path(place)
         bare, ours, more = overhead(notebook, folder, asked.rounds)
         one, two = (sweep(notebook, folder, workers, asked.runs) for workers in (1, 2))
+    spread = f"{min(more):+.2f} … {max(more):+.2f}"
     rows = [
         ["a run, papermill alone", f"{bare:.1f} s", ""],
-        ["the same by `dsnotes run`", f"{ours:.1f} s", f"{more:+.2f} s"],
+        ["the same by `dsnotes run`", f"{ours:.1f} s", f"{statistics.median(more):+.2f} s; {spread} by the round"],
         [f"{asked.runs} smoke runs, one worker", f"{one:.0f} s", ""],
         ["the same, two workers", f"{two:.0f} s", f"{one / two:.2f} times as fast"],
     ]
