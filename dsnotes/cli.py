@@ -14,6 +14,7 @@ A further command is a function that adds itself to the subparsers, and its line
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -56,7 +57,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: done; 1: a run failed; 2: what was asked for cannot be, said in one line; 130: stopped by Ctrl-C."""
+    """0: done; 1: a run failed; 2: what was asked for cannot be, said in one line; 130: stopped by Ctrl-C.
+
+    141: whoever read what was said has heard enough, as in `dsnotes systems | head`.
+    """
     from dsnotes.runs.claims import BusyError
     from dsnotes.runs.notebook import FailedError
     from dsnotes.runs.source import RefusedError
@@ -83,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\ndsnotes {asked.command}: stopped; the same command goes on from what is kept", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - Python empties it once more as it ends
+        return 141
 
 
 def add_run(commands: argparse._SubParsersAction) -> None:

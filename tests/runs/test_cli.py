@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
+import subprocess
 import sys
 import time
 
@@ -222,3 +224,17 @@ def test_the_beginning_of_an_option_is_not_taken_for_it(words, capsys):
         main(words)
     assert ended.value.code == 2
     assert capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes end otherwise on Windows")
+def test_a_reader_who_has_heard_enough_ends_it_quietly():
+    told = subprocess.Popen(
+        [sys.executable, "-m", "dsnotes", "systems", "--names"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    told.stdout.close()  # before the first line: Python takes longer to start
+    assert told.stderr.read() == ""
+    told.stderr.close()
+    assert told.wait() == 141
