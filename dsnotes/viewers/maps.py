@@ -79,7 +79,7 @@ def draw(
                 _label(axes, name, values.shape, *(names or {}).get(name, ()))
                 axes.set_title(f"{name}  ({' × '.join(map(str, values.shape))})", fontsize=8.5)
                 if values.shape[1] <= WRITTEN:
-                    _write(axes, values, (low + high) / 2)
+                    _write(axes, values, (low + high) / 2, zeros=name in (names or {}))
             line[0].set_ylabel(row, fontsize=9.5)
         if said:
             figure.suptitle("\n".join(said), x=0.01, ha="left", fontsize=9.5)
@@ -115,11 +115,12 @@ def _label(axes, of: str, shape: tuple, lines: Sequence[str] = (), columns: Sequ
     axes.set_xticks(range(len(columns)), columns, fontsize=8, rotation=30, ha="right", rotation_mode="anchor")
 
 
-def _write(axes, values: np.ndarray, middle: float) -> None:
+def _write(axes, values: np.ndarray, middle: float, *, zeros: bool) -> None:
+    """`zeros`: a cell of 0 is told too, where cells have names and an empty one means that there is none."""
     size = min(9.0, 70.0 / values.shape[1])
     for (row, column), value in np.ndenumerate(values):
-        if not abs(value) >= 0.005:  # nor NaN
+        if np.isnan(value) or (abs(value) < 0.005 and not zeros):
             continue
-        text = f"{value:.2f}".removeprefix("0") if value % 1 else f"{value:.0f}"
+        text = f"{value:.2f}".removeprefix("0") if round(value, 2) % 1 else f"{value:.0f}"
         colour = "black" if value > middle else "white"
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)

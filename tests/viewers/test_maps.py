@@ -35,6 +35,13 @@ def test_a_matrix_shows_the_names_of_what_meets_in_it_and_white_where_nothing_do
     assert axes.images[0].get_clim() == pytest.approx((0.0, 0.8))  # 0 is the other map's
 
 
+def test_a_cell_of_zero_is_told_where_an_empty_one_means_that_there_is_none():
+    matrix = np.array([[0.0, np.nan], [0.001, 0.999]])
+    named, bare = maps({"named": matrix, "bare": matrix}, names={"named": ("ab", "xy")}).figure.axes
+    assert [text.get_text() for text in named.texts] == ["0", "0", "1"]
+    assert [text.get_text() for text in bare.texts] == ["1"]
+
+
 def test_rows_of_unequal_length_leave_their_places_empty():
     shown = maps({"a": {"x": np.ones((2, 2)), "y": np.ones((2, 2))}, "b": {"x": np.ones((2, 2))}})
     assert [axes.get_visible() for axes in shown.figure.axes] == [True, True, True, False]
