@@ -83,6 +83,7 @@ def understand(
         cases = tuple(pool.map(_look, (case for case in found.cases if case.name not in found.wrong)))
     renumbered, names_written = _renumbered(named, found)
     cases = tuple(_with_notes(case, named, found.ignore) for case in cases)
+    wrong = tuple(_wrong(found, cases, named))
     modality = list(found.modality)
     for number, name in (channels or {}).items():
         if not 0 <= number < len(modality):
@@ -98,7 +99,7 @@ def understand(
         found.regions,
         found.order,
         found.unpaired,
-        tuple(_wrong(found, cases, named)),
+        wrong,
         tuple(_notes(cases, named)),
     )
 
@@ -263,7 +264,6 @@ def _written(case: Checked, found: Understood, part: Path, *, link: bool) -> dic
     images = candidate.place_images(part / "imagesTr", link=link)
     same = all(found.renumbered[value] == value for value in case.voxels)
     if same and type(candidate) is Candidate:
-        ending = candidate.label.name[len(candidate.label.name.split(".")[0]) :]
         ending = ".nii.gz" if candidate.label.name.lower().endswith(".nii.gz") else candidate.label.suffix
         label = place(candidate.label, part / "labelsTr" / f"{candidate.name}{ending}", link=link)
     else:

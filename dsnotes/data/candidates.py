@@ -92,10 +92,10 @@ def find(folder: Path, labels: Path | None = None, named: Mapping[str, str] | No
     marks = next((one.channels for one in found.pairs if len(one.images) > 1), ())
     return Candidates(
         "pairs by name",
-        [Candidate(one.name, one.images, one.label, one.channels) for one in found.pairs],
+        [Candidate(plain(one.name), one.images, one.label, one.channels) for one in found.pairs],
         modality=tuple(f"channel {int(mark)}" if mark.isdigit() else mark for mark in marks) or ("image",),
         unpaired=found.unpaired,
-        wrong=found.wrong,
+        wrong={plain(name): why for name, why in found.wrong.items()},
     )
 
 
@@ -141,7 +141,7 @@ def _from_dicom(series: list[dicom_labels.Series], named: Mapping[str, str]) -> 
     taken: list[tuple[str, dicom_labels.Series, str]] = []
     for uid, drawn in drawings.items():
         scan = scans[uid]
-        name = _plain(scan.patient) or _plain(uid)
+        name = plain(scan.patient) or plain(uid)
         name = name if patients.count(scan.patient) == 1 else f"{name}_{uid.rpartition('.')[2]}"
         if len(drawn) > 1:
             files = ", ".join(one.files[0].name for one in drawn)
@@ -179,6 +179,6 @@ def place(path: Path, target: Path, *, link: bool) -> Path:
     return target
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A name that is a file's name everywhere."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in text).strip("._")
