@@ -274,7 +274,10 @@ def _written(case: Checked, found: Understood, part: Path, *, link: bool) -> dic
         ending = ".png" if len(case.size) == 2 else ".nii.gz"
         label = save_label(part / "labelsTr" / f"{candidate.name}{ending}", table[opened.label], opened)
     relative = [f"./{path.relative_to(part).as_posix()}" for path in images]
-    return {"image": relative[0] if len(relative) == 1 else relative, "label": f"./{label.relative_to(part).as_posix()}"}
+    return {
+        "image": relative[0] if len(relative) == 1 else relative,
+        "label": f"./{label.relative_to(part).as_posix()}",
+    }
 
 
 def _lines(found: Understood):

@@ -108,7 +108,7 @@ def _listed(folder: Path) -> Candidates:
     for entry in layout.entries:
         images = entry.image if isinstance(entry.image, tuple) else (entry.image,)
         if entry.label is None:
-            unpaired |= {path: "listed without a label" for path in images}
+            unpaired |= dict.fromkeys(images, "listed without a label")
         else:
             cases.append(Candidate(entry.name, images, entry.label))
     return Candidates(

@@ -168,7 +168,9 @@ def _entries(folder: Path, listed: list, split: str) -> Iterator[Entry]:
             recists[suffix] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         beside = {what: folder / f"{what}{suffix}" / f"{name}.nii.gz" for what in ("readers", "soft")}
         found = {what: path for what, path in beside.items() if path.is_file()}
-        yield Entry(name, images if len(images) > 1 else images[0], label, recist=axes(recists[suffix].get(name)), **found)
+        yield Entry(
+            name, images if len(images) > 1 else images[0], label, recist=axes(recists[suffix].get(name)), **found
+        )
 
 
 def _files(item: object, folder: Path, split: str) -> dict:

@@ -88,7 +88,7 @@ def _channels(folder: Path, about: dict) -> tuple[str, ...]:
     names, ending = about.get("channel_names"), about.get("file_ending")
     if not isinstance(names, dict) or not names or not isinstance(ending, str):
         raise ValueError(
-            f'{folder}/dataset.json has channel_names {names!r} and file_ending {ending!r}; needed are '
+            f"{folder}/dataset.json has channel_names {names!r} and file_ending {ending!r}; needed are "
             f'"channel_names": {{"0": "CT"}} and "file_ending": ".nii.gz".'
         )
     return tuple(str(names[key]) for key in sorted(names, key=int))

@@ -16,10 +16,43 @@ from pathlib import Path
 from dsnotes.data.files import SUFFIXES, stem
 
 LABEL_WORDS = frozenset(
-    "seg segm segmentation segmentations label labels mask masks gt truth groundtruth annotation roi labelmap".split()
+    [
+        "seg",
+        "segm",
+        "segmentation",
+        "segmentations",
+        "label",
+        "labels",
+        "mask",
+        "masks",
+        "gt",
+        "truth",
+        "groundtruth",
+        "annotation",
+        "roi",
+        "labelmap",
+    ]
 )
-IMAGE_WORDS = frozenset("image images img imgs imaging scan scans vol volume volumes orig original".split())
-SEQUENCES = ("t1", "t1w", "t1n", "t1c", "t1ce", "t1gd", "t1post", "t2", "t2w", "t2f", "flair", "adc", "dwi", "pd", "pet")
+IMAGE_WORDS = frozenset(
+    ["image", "images", "img", "imgs", "imaging", "scan", "scans", "vol", "volume", "volumes", "orig", "original"]
+)
+SEQUENCES = (
+    "t1",
+    "t1w",
+    "t1n",
+    "t1c",
+    "t1ce",
+    "t1gd",
+    "t1post",
+    "t2",
+    "t2w",
+    "t2f",
+    "flair",
+    "adc",
+    "dwi",
+    "pd",
+    "pet",
+)
 FOLDERS = frozenset({"imagestr", "labelstr", "imagests", "labelsts"})
 
 
@@ -93,7 +126,7 @@ def _read(path: Path, root: Path, *, is_label: bool | None = None) -> _Read:
         last = kept[-1].lower()
         if last in LABEL_WORDS and is_label is not False:
             label = True
-        elif (re.fullmatch(r"\d{4}", last) and len(kept) > 1 or last in SEQUENCES) and not channel:
+        elif ((re.fullmatch(r"\d{4}", last) and len(kept) > 1) or last in SEQUENCES) and not channel:
             channel = last
         elif last not in IMAGE_WORDS and last != "":
             break
@@ -157,7 +190,7 @@ def _listed(ones: list[_Read]) -> str:
 
 def _hint(found: Pairs) -> None:
     """Beside a file that stands alone, the nearest of the others: a reader sees the slip in the name."""
-    alone = {path: why for path, why in found.unpaired.items()}
+    alone = dict(found.unpaired.items())
     for path, why in alone.items():
         others = [other.name for other in alone if other != path and alone[other] != why]
         if near := difflib.get_close_matches(path.name, others, n=1, cutoff=0.6):

@@ -30,7 +30,9 @@ def add_adopt(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--dry-run", action="store_true", help="show the table, write nothing")
     how = command.add_mutually_exclusive_group()
     how.add_argument("--copy", action="store_true", help="copy the files (the default)")
-    how.add_argument("--link", action="store_true", help="link to the files instead: they must then stay where they are")
+    how.add_argument(
+        "--link", action="store_true", help="link to the files instead: they must then stay where they are"
+    )
     command.set_defaults(do=do_adopt)
 
 
