@@ -13,9 +13,9 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-from bring import About, Converted, Download, Piece, Plan, Volume, idc, run
-from bring.archive import Archive
-from bring.stack import Slices, read_slices
+from fetch import About, Converted, Download, Piece, Plan, Volume, idc, run
+from fetch.archive import Archive
+from fetch.stack import Slices, read_slices
 
 from dsnotes.data.case import Case
 from dsnotes.data.geometry import Geometry

@@ -18,7 +18,7 @@ from book.links import Links
 from dsnotes.networks import __path__ as networks
 from dsnotes.papers import __path__ as papers
 from dsnotes.papers.recipe import Table, short
-from dsnotes.runs.published import published
+from dsnotes.runs.paper_tables import published
 from dsnotes.runs.size import size
 
 SIZES = {"patch", "spacing", "halvings", "norm"}  # options that make a system smaller, not another

@@ -115,7 +115,7 @@ def save(report: Report, file: Path) -> None:
     """By its suffix: .txt, .csv, .tex, .png, .svg or .pdf."""
     writers = {".txt": text, ".csv": as_csv, ".tex": latex}
     if file.suffix not in (*writers, ".png", ".svg", ".pdf"):
-        raise RefusedError(f"--to {file}: the suffix must be .txt, .csv, .tex, .png, .svg or .pdf")
+        raise RefusedError(f"--output {file}: the suffix must be .txt, .csv, .tex, .png, .svg or .pdf")
     try:
         if file.suffix in writers:
             file.write_text(writers[file.suffix](report) + "\n", encoding="utf-8")
