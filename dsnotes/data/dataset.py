@@ -168,9 +168,9 @@ def open_dataset(
     normalise: str | Pairs | None = None,
     cache: str | os.PathLike | None = None,
 ) -> Dataset:
-    """Open a folder in the Decathlon's or nnU-Net's raw (v2) layout; `spacing`, `clip`, `normalise` are short for `.preprocess(…)`.
+    """Open a folder in the Decathlon's layout or nnU-Net's raw one (version 2).
 
-    `split` is "training" (with labels) or "test". Statistics of the foreground belong to the training side alone, so
+    `spacing`, `clip`, `normalise` are short for `.preprocess(…)`. `split` is "training" (with labels) or "test". Statistics of the foreground belong to the training side alone, so
     they come after the split: train.preprocess(Preprocess(clip=foreground_statistics(train).percentiles, …)).
     """
     layout = read_layout(Path(folder), split)

@@ -27,7 +27,8 @@ def open_case(
     """Open an image and, where there is one, its label as a `Case`.
 
     A folder is read as a DICOM series (`series` chooses where it holds several). A fourth axis, vector pixels and
-    several files on one grid become channels. `extras["geometry"]` remembers the file's grid for `save_label` and `save_volume`.
+    several files on one grid become channels. `extras["geometry"]` remembers the file's grid for `save_label` and
+    `save_volume`.
     """
     if isinstance(image_path, list | tuple):
         array, geometry = _one_file_a_channel(image_path)
