@@ -18,7 +18,23 @@ from dsnotes.data.files import SUFFIXES, stem
 LABEL_WORDS = {"seg", "segm", "segmentation", "segmentations", "label", "labels", "labelmap", "mask", "masks", "roi"}
 LABEL_WORDS |= {"gt", "truth", "groundtruth", "annotation"}
 IMAGE_WORDS = {"image", "images", "img", "imgs", "imaging", "scan", "scans", "vol", "volume", "volumes", "orig"}
-SEQUENCES = ("t1", "t1w", "t1n", "t1c", "t1ce", "t1gd", "t1post", "t2", "t2w", "t2f", "flair", "adc", "dwi", "pd", "pet")
+SEQUENCES = (
+    "t1",
+    "t1w",
+    "t1n",
+    "t1c",
+    "t1ce",
+    "t1gd",
+    "t1post",
+    "t2",
+    "t2w",
+    "t2f",
+    "flair",
+    "adc",
+    "dwi",
+    "pd",
+    "pet",
+)
 FOLDERS = {"imagestr", "labelstr", "imagests", "labelsts"}
 
 
