@@ -241,7 +241,7 @@ def add_data(commands: argparse._SubParsersAction) -> None:
 
 
 def do_data(asked: argparse.Namespace) -> int:
-    from dsnotes.papers.served import data_and_tables
+    from dsnotes.papers.table_coverage import data_and_tables
     from dsnotes.runs.source import RefusedError
 
     found = data_and_tables(asked.folder)
