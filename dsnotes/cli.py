@@ -2,6 +2,7 @@
 
     dsnotes adopt scans/ --label 1=kidney --output data/mine
     dsnotes run notebooks/80_experiment.py -p system=mss-unet -p epochs=20
+    dsnotes predict runs/80_experiment-3f2a… scans/new/*.nii.gz --output predictions/
     dsnotes sweep sweeps/mss-2-phantom.yml --workers 2
     dsnotes table mss-2 --runs runs
     dsnotes systems
@@ -25,6 +26,7 @@ from pathlib import Path
 from dsnotes.labs.command import add_labs
 from dsnotes.runs.adopt_command import add_adopt
 from dsnotes.runs.new_paper.command import add_new_paper
+from dsnotes.runs.predict_command import add_predict
 from dsnotes.runs.terminal import Terminal
 
 
@@ -262,7 +264,7 @@ def do_data(asked: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = (add_adopt, add_run, add_sweep, add_table, add_systems, add_data, add_labs, add_new_paper)
+COMMANDS = (add_adopt, add_run, add_predict, add_sweep, add_table, add_systems, add_data, add_labs, add_new_paper)
 
 
 def means(cases: dict) -> dict[str, str]:
