@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from dsnotes.losses import soft_dice
+from dsnotes.networks.base import Backbone, Head, Network
 from dsnotes.networks.heads import LocalHeads
 from dsnotes.networks.msds_unet import GlobalHeads
-from dsnotes.networks.outputs import Backbone, Head, Network
 from dsnotes.shapes import CoarseMask, Logits, Outputs, Probs, Scalar
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.plain import foreground
-from dsnotes.supervision.targets import class_indices, one_hot, probabilities, reduce
+from dsnotes.supervision.targets import class_indices, downsample_target, one_hot, probabilities
 
 OBJECTIVES = ("none", "hard", "soft", "side", "hard+soft", "all")
 # α of the sides, coarse to fine as the paper numbers them: 4 is the output. (134) and (124) are not given in print:
@@ -129,12 +129,12 @@ class TwoPathway:
         losses: dict[str, dict[str, Scalar]] = {}
         if "hard" in self.parts:
             y = one_hot(label, channels)
-            losses["hard"] = {name: distance(z, y) for name, z in outputs.raised.items()}
+            losses["hard"] = {name: distance(z, y) for name, z in outputs.upsampled.items()}
         if "side" in self.parts:
             losses["side"] = {
                 name: self.local_weight
-                * distance(z, reduce(label, tuple(z.shape[2:]), channels=channels, how=self.reduction))
-                for name, z in outputs.sides.items()
+                * distance(z, downsample_target(label, tuple(z.shape[2:]), channels=channels, how=self.reduction))
+                for name, z in outputs.side_outputs.items()
             }
         return losses
 
@@ -142,7 +142,7 @@ class TwoPathway:
         """What does not split: the soft fusion; and the output's own loss where no other term asks the output."""
         y = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
         if "soft" in self.parts:
-            fused = network.heads["global"].fuse(outputs.raised)
+            fused = network.heads["global"].fuse(outputs.upsampled)
             return {"soft": self.soft_weight * distance(fused, y)}
         asked = "hard" in self.parts or ("side" in self.parts and "4" in self.numbers)
         return {} if asked else {"output": distance(outputs.logits, y)}
@@ -152,5 +152,5 @@ def average(network: Network, outputs: Outputs) -> Probs:
     """Deployment: the mean of the M raised maps and their fusion, each as probabilities; without them the output."""
     if "global" not in network.heads:
         return probabilities(outputs.logits)
-    maps = [*outputs.raised.values(), network.heads["global"].fuse(outputs.raised)]
+    maps = [*outputs.upsampled.values(), network.heads["global"].fuse(outputs.upsampled)]
     return torch.stack([probabilities(z) for z in maps]).mean(0)
