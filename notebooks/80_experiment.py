@@ -72,8 +72,10 @@ import dsnotes
 from dsnotes import runs
 from dsnotes.data.preprocess import Preprocess, foreground_statistics
 from dsnotes.data.splits import k_fold, split
+from dsnotes.data.task import task_of
 from dsnotes.papers import dsnet
 from dsnotes.runs.experiment import cases_of, figures, settings_of
+from dsnotes.runs.provenance import provenance
 from dsnotes.softmask import soft_mask, trimap_from_mask
 from dsnotes.viewers import Table, boxes, curves
 
@@ -193,6 +195,18 @@ print(f"{len(history)} epochs, {history.total_seconds:.0f} s; ended: {history.st
 # The papers keep the last weights unless they say otherwise, and so does this notebook. In the run's folder, `best.pt`
 # has the weights of the best epoch.
 #
+# A prediction of a new scan needs more than weights: how an image is prepared, and what the labels are called. From
+# here on `dsnotes predict` finds it beside them.
+
+# %%
+known = {"labels": {0: "background", **names}, "preprocessing": (fixed, scale), "postprocess": postprocess}
+known["window"] = {"patch": tuple(patch) if patch and dims == 3 else None, "overlap": overlap, "mirror": mirror}
+known["channels"] = tuple(getattr(train, "modality", ())) or ("image",) * train[0].channels
+if runs.folder():
+    parts = {"training": train, "validation": val, "test": test}
+    task_of(train, **known, about=provenance(data, cases, parts)).save(runs.folder() / "training")
+
+# %% [markdown]
 # ## 4. Predicting and scoring
 
 # %%

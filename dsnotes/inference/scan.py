@@ -43,7 +43,7 @@ def predict_scan(
     task = models[0][1]
     groups = _alike(models)
     if len(groups) == 1 and not probabilities:
-        prepared = task.prepare(case)
+        prepared = _prepared(task, case)
         if prepared.space == case.space:
             label = np.empty(_rows_of(case), np.uint8)
             for at, p in _predicted(groups[0], prepared, mirror, device, progress):
@@ -51,7 +51,7 @@ def predict_scan(
             return label.reshape(case.space), None
     total = None
     for group in groups:
-        prepared = task.prepare(case) if len(groups) == 1 else group[0][1].prepare(case)
+        prepared = _prepared(group[0][1], case)
         p = None
         for at, rows in _predicted(group, prepared, mirror, device, progress):
             if p is None:
@@ -138,6 +138,18 @@ def _mean(systems: Sequence[System], device: torch.device) -> Callable[[torch.Te
         return total / len(systems)
 
     return predictor
+
+
+def _prepared(task: Task, case: Case) -> Case:
+    """The case as the network takes it; refused where it cannot be brought back to its own voxels."""
+    prepared = task.prepare(case)
+    grid = prepared.extras.get("grid")
+    if prepared.space != (case.space if grid is None else prepared.space) or (grid and grid.space != case.space):
+        raise ValueError(
+            f"this run was trained on a part of each image, {prepared.space} of {case.space} voxels here, and cannot "
+            f"be applied to a whole one. Train with spacing= alone, without slices=, size= or roi=."
+        )
+    return prepared
 
 
 def _rows_of(case: Case) -> tuple[int, ...]:

@@ -68,7 +68,9 @@ def do_predict(asked: argparse.Namespace) -> int:
         scans = scans_of(files, channels=len(task.channels) if len(task.channels) == channels else channels)
         how = {"probabilities": asked.probabilities, "format": asked.format, "mirror": asked.mirror}
         done = prepare_output(asked.output, used, how, task.labels)
-        ending = ".dcm" if asked.format == "dicom-seg" else ".png" if system.dims == 2 and all_flat(scans) else ".nii.gz"
+        ending = (
+            ".dcm" if asked.format == "dicom-seg" else ".png" if system.dims == 2 and all_flat(scans) else ".nii.gz"
+        )
         if asked.format == "dicom-seg" and (odd := [str(s.files[0]) for s in scans if not s.files[0].is_dir()]):
             raise RefusedError(f"--format dicom-seg needs folders of DICOM series, but {odd[0]} is a file")
     except (ValueError, OSError, ModuleNotFoundError) as error:
@@ -241,7 +243,7 @@ def require_finished(run: str) -> None:
         for mark, what in (("failure.json", "failed"), ("begun.json", "has not finished")):
             if (folder / mark).exists():
                 raise RefusedError(
-                    f"{run} {what}; the same dsnotes run goes on with it. Its best weights so far: {folder / 'training'}"
+                    f"{run} {what}; the same dsnotes run goes on with it. Its weights so far: {folder / 'training'}"
                 )
 
 
