@@ -1,6 +1,6 @@
 """µ-Net on real hearts: which weights of its feature terms, with and without batch norm, let it learn, and how soon.
 
-    python benchmarks/mu_net_weights.py FOLDER [--seeds 0 1 2] [--steps 900] [--only "deep λ 0.9" …] \\
+    python benchmarks/mu_net_weights.py FOLDER [--seeds 0 1 2] [--steps 600] [--only "deep λ 0.9" …] \\
         [--log runs.jsonl] [--write]
 
 FOLDER is `cardiac_mr` in the Decathlon's layout: 30 patients, slices of 256². Slices at half resolution, crops of 48²,
@@ -156,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--only", nargs="+", default=list(ROWS), help="names of rows, all by default")
     parser.add_argument("--log", type=Path)
     parser.add_argument("--write", action="store_true", help="keep the tables as results/mu_net_weights.md")
