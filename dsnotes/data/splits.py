@@ -1,13 +1,12 @@
-"""Splits by patient: whoever is trained on is never tested on, and the same seed gives the same sides everywhere."""
+"""Splits by patient: no patient is trained on and tested on, and a seed gives the same sides on every machine."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from dsnotes.data.case import Case
-
-Patient = Callable[[str], object]
+from dsnotes.data.patients import Patient, patients
 
 
 def split(
@@ -19,14 +18,15 @@ def split(
 ) -> tuple[Sequence, ...]:
     """Parts of the given shares of the patients, each of the same kind as `cases` and in its order.
 
-    `patient` turns a case's name into its patient's, such as lambda name: name.split("_")[0]; by default every case
-    is a patient. The order of the lot is a hash of seed and patient: it is the same on every machine, for any order
-    of the cases.
+    `patient` gives the patient of a case's name: a regular expression such as "[^_]+", or a function. Without it the
+    names of public sets are known, and names that leave it open are refused (see `patients`). The order of the lot is
+    a hash of seed and patient: it is the same on every machine, for any order of the cases.
     """
     if min(shares, default=0) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise ValueError(f"shares {shares} came; pass positive ones that sum to 1, such as (0.7, 0.1, 0.2).")
     names = _names(cases)
-    order = _by_lot(names, seed, patient)
+    whose = patients(names, patient)
+    order = _by_lot(whose, seed)
     if len(order) < len(shares):
         raise ValueError(
             f"{len(order)} patients cannot go to {len(shares)} parts. Pass more cases, fewer shares, or check that "
@@ -34,7 +34,7 @@ def split(
         )
     ends = _ends(len(order), shares)
     sides = {who: sum(rank >= end for end in ends) for rank, who in enumerate(order)}
-    return tuple(_part(cases, names, patient, {w for w in order if sides[w] == side}) for side in range(len(shares)))
+    return tuple(_part(cases, whose, {w for w in order if sides[w] == side}) for side in range(len(shares)))
 
 
 def k_fold(
@@ -42,14 +42,15 @@ def k_fold(
 ) -> list[tuple[Sequence, Sequence]]:
     """k pairs (train, test) in which every case is tested exactly once; folds differ by at most one patient."""
     names = _names(cases)
-    order = _by_lot(names, seed, patient)
+    whose = patients(names, patient)
+    order = _by_lot(whose, seed)
     if not 2 <= k <= len(order):
         raise ValueError(
             f"{k} folds came for {len(order)} patients ({len(names)} cases). Pass k from 2 to {len(order)}, or check "
             f"that `patient` tells patients apart."
         )
     folds = [set(order[fold::k]) for fold in range(k)]
-    return [(_part(cases, names, patient, set(order) - fold), _part(cases, names, patient, fold)) for fold in folds]
+    return [(_part(cases, whose, set(order) - fold), _part(cases, whose, fold)) for fold in folds]
 
 
 def _names(cases: Sequence[Case] | Sequence[str]) -> list[str]:
@@ -60,9 +61,8 @@ def _names(cases: Sequence[Case] | Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _by_lot(names: Sequence[str], seed: int, patient: Patient | None) -> list[object]:
-    patients = {patient(name) if patient else name for name in names}
-    return sorted(patients, key=lambda who: hashlib.sha256(f"{seed}/{who}".encode()).digest())
+def _by_lot(whose: Sequence[object], seed: int) -> list[object]:
+    return sorted(set(whose), key=lambda who: hashlib.sha256(f"{seed}/{who}".encode()).digest())
 
 
 def _ends(n: int, shares: Sequence[float]) -> list[int]:
@@ -75,9 +75,7 @@ def _ends(n: int, shares: Sequence[float]) -> list[int]:
     return [sum(counts[: i + 1]) for i in range(len(counts))]
 
 
-def _part(
-    cases: Sequence[Case] | Sequence[str], names: list[str], patient: Patient | None, members: set[object]
-) -> Sequence:
-    indices = [i for i, name in enumerate(names) if (patient(name) if patient else name) in members]
+def _part(cases: Sequence[Case] | Sequence[str], whose: Sequence[object], members: set[object]) -> Sequence:
+    indices = [i for i, patient in enumerate(whose) if patient in members]
     subset = getattr(cases, "subset", None)
     return subset(indices) if subset else [cases[i] for i in indices]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dsnotes.networks.baselines.fcn import FCN
 from dsnotes.networks.dsms_unet import DSMSUNet
-from dsnotes.papers.recipe import Recipe, Table
+from dsnotes.papers.recipe import Recipe, tables_of
 from dsnotes.supervision import Restoration, supervise
 from dsnotes.supervision.restoration import LOSSES
 from dsnotes.training.settings import Settings
@@ -74,22 +74,4 @@ SYSTEMS = {
 }
 SYSTEMS["fcn"] = Recipe(fcn, width=64, dims=2, tables=("dsms-1", "mu-net-2", "mu-net-3"))
 
-TABLES = {
-    1: Table(
-        caption="Decathlon pancreas, held-out patients.",
-        columns=("dice", "ppv", "sensitivity"),
-        rows={
-            "fcn": (0.8165, 0.9073, 0.8516),
-            "unet-2d": (0.8052, 0.8806, 0.8642),
-            "drs-unet": (0.8183, 0.8874, 0.8725),
-            "kcmdrs-unet": (0.8336, 0.8962, 0.8899),
-            "dsmsc-unet": (0.8283, 0.8970, 0.9013),
-        },
-        starred="dsmsc-unet",
-        slips=(
-            'The text says that DSMSC "improve all the three indexes": so it does over U-Net and DRS, but KCMDRS has '
-            "the best Dice and FCN the best PPV; only the best sensitivity is its own.",
-            "KCM is meant as the control of equal width, but has 27 C² weights a skip where MSC has 35 C².",
-        ),
-    ),
-}
+TABLES = tables_of("dsms_unet")

@@ -20,7 +20,7 @@ import numpy as np
 from dsnotes.data.case import Case
 from dsnotes.networks.dsnet import GATE_MOMENTUM, DSNet
 from dsnotes.networks.srgan import SRGAN, Generator, generator_of
-from dsnotes.papers.recipe import Recipe, Table
+from dsnotes.papers.recipe import Recipe, tables_of
 from dsnotes.supervision import supervise
 from dsnotes.supervision.soft_adversarial import SoftAdversarial
 from dsnotes.supervision.super_resolution import SuperResolution
@@ -192,106 +192,4 @@ SYSTEMS = {
     for name in CHAIN
 }
 
-MEAN_AND_STD = ("dice", "± dice", "sensitivity", "± sensitivity", "ppv", "± ppv")
-TABLES = {
-    1: Table(
-        caption="LNSM: 400 held-out crops of DeepLesion, soft masks from RECIST axes; percent, mean ± deviation.",
-        columns=MEAN_AND_STD,
-        rows={
-            "unet-2d": (87.88, 1.1, 86.62, 3.2, 89.04, 5.7),
-            "deeplabv3+": (87.64, 2.4, 85.21, 3.1, 88.60, 2.4),
-            "attention-unet": (87.64, 2.4, 85.21, 1.7, 88.60, 2.2),
-            "unet++": (88.57, 2.7, 89.24, 0.5, 91.86, 3.7),
-            "ce-net": (89.24, 2.2, 89.82, 1.4, 91.33, 1.6),
-            "unet3+": (90.55, 1.5, 89.70, 2.7, 93.65, 1.2),
-            "inf-net": (90.05, 1.8, 88.17, 2.3, 93.41, 3.7),
-            "medt": (90.13, 2.6, 89.56, 3.1, 92.41, 1.2),
-            "dsnet": (91.90, 1.5, 89.97, 1.3, 94.29, 2.5),
-        },
-        starred="dsnet",
-        slips=(
-            "DeepLabV3+ and Attention U-Net have the same three means and one deviation: one row is a copy.",
-            "Said to exceed the others significantly; no test is reported, and sensitivity leads CE-Net's by .15.",
-        ),
-    ),
-    2: Table(
-        caption="LIDC-IDRI: 544 nodules of 986, masks by half of four readers; percent, mean ± deviation.",
-        columns=MEAN_AND_STD,
-        rows={
-            "unet-2d": (77.84, 21.74, 77.98, 24.52, 82.52, 21.53),
-            "cf-cnn": (78.55, 12.49, 86.01, 15.22, 75.79, 14.73),
-            "mc-cnn": (75.51, 11.4, 88.83, 12.34, 71.42, 14.78),
-            "mv-dcnn": (77.85, 12.94, 86.96, 15.73, 77.33, 13.26),
-            "mcroi-cnn": (77.01, 12.91, 85.43, 15.97, 73.52, 14.62),
-            "cascaded-cnn": (79.83, 10.91, 86.86, 13.35, 76.14, 13.46),
-            "db-resnet": (82.74, 10.19, 89.35, 11.79, 79.64, 13.54),
-            "dsnet": (83.35, 7.85, 89.37, 13.24, 83.26, 14.14),
-        },
-        starred="dsnet",
-        slips=(
-            "The text calls this table a figure.",
-            "The split trains on 387 nodules and tests on 544, and is said to be a four-fold cross-validation too.",
-            "Best in all metrics, but in sensitivity by .02 with a deviation of 13.",
-        ),
-    ),
-    3: Table(
-        caption="The ablation, Dice in percent; rows 3 to 5 are alternatives, the last two add to the fifth.",
-        columns=("LNSM", "± LNSM", "LIDC", "± LIDC"),
-        rows={
-            "unet-2d": (87.88, 1.1, 77.84, 21.74),
-            "dsnet-backbone": (89.57, 1.3, 79.32, 25.34),
-            "dsnet-sr": (90.15, 2.1, 80.69, 15.67),
-            "dsnet-edrfm": (90.37, 1.9, 81.99, 17.91),
-            "dsnet-sdrfm": (91.03, 1.7, 82.83, 8.15),
-            "dsnet-soft": (91.56, 2.4, 83.11, 11.45),
-            "dsnet": (91.90, 1.5, 83.35, 7.85),
-        },
-        starred="dsnet",
-        metrics={"LNSM": "dice in LNSM", "LIDC": "dice in LIDC"},
-        slips=(
-            "Every step after the first is smaller than the deviation of either row.",
-            "The caption refers to Section 2 of a paper without numbered sections.",
-        ),
-    ),
-    4: Table(
-        caption="LIDC-IDRI: Dice in percent between four readers, the half of them, and DSNet trained on LNSM.",
-        columns=("D1", "D2", "D3", "D4", "consensus", "dsnet"),
-        rows={
-            "D1": (None, 70.65, 73.14, 62.57, 77.51, 77.76),
-            "D2": (70.65, None, 74.46, 64.91, 82.92, 74.30),
-            "D3": (73.14, 74.46, None, 76.31, 83.01, 80.88),
-            "D4": (62.57, 64.91, 76.31, None, 69.74, 69.71),
-            "consensus": (77.51, 82.92, 83.01, 69.74, None, 86.35),
-            "dsnet": (77.76, 74.30, 80.88, 69.71, 86.35, None),
-        },
-        unfilled={
-            **dict.fromkeys(("D1", "D2", "D3", "D4"), "a radiologist"),
-            "consensus": "what half of the radiologists marked",
-        },
-        starred="dsnet",
-        slips=(
-            "Nearer to the consensus than any reader, it says; but each reader is a quarter of the consensus and none "
-            "saw it, so the comparison is not of like with like.",
-            "Against a single reader DSNet is nearer than every other reader only for D1 and D3; D3 is nearer to D2 "
-            "(74.46 against 74.30) and to D4 (76.31 against 69.71).",
-            "The caption has no deviations and no number of nodules.",
-        ),
-    ),
-    5: Table(
-        caption="Membranes of ISBI 2012 and prostates of PROMISE12, percent.",
-        columns=("dice ISBI", "dice PROMISE", "sensitivity ISBI", "sensitivity PROMISE", "ppv ISBI", "ppv PROMISE"),
-        rows={
-            "unet-2d": (None, None, None, None, 91.3, 90.4),
-            "unet3+": (96.3, 91.5, 89.9, 87.8, 94.1, 93.3),
-            "inf-net": (None, None, None, None, 94.3, 92.3),
-            "medt": (None, None, None, None, 94.4, 93.1),
-            "dsnet": (None, None, None, None, 94.7, 93.6),
-        },
-        starred="dsnet",
-        slips=(
-            "The rows of Dice and sensitivity are legible for UNet3+ alone in the text this was taken from.",
-            "UNet3+'s Dice of 96.3 lies above both its sensitivity (89.9) and its PPV (94.1), between which the Dice "
-            "of every image lies.",
-        ),
-    ),
-}
+TABLES = tables_of("dsnet")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dsnotes.data.preprocess import Preprocess
 from dsnotes.networks.mss_unet import MSSUNet, initialise, plan
-from dsnotes.papers.recipe import Recipe, Table
+from dsnotes.papers.recipe import Recipe, tables_of
 from dsnotes.supervision import MultiScale, Objective, Plain, supervise
 from dsnotes.supervision.multi_scale import ExponentialLogAndEntropy, entropy_and_dice
 from dsnotes.training.settings import Settings
@@ -123,60 +123,5 @@ SYSTEMS = {
     "classic-unet-3d": Recipe(mss_unet, width=30, dims=3, tables=("mss-2", "mss-3"), options=OPTIONS),
 }
 
-METRICS = ("dice", "jaccard", "accuracy", "precision", "recall", "hausdorff_mm")
-FIGURES = ("dice", "iou", "accuracy", "ppv", "sensitivity", "hausdorff")  # the same, as dsnotes.score calls them
-ORGANS = {"kidney": "dice_kidney", "tumour": "dice_tumour"}
-TABLES = {
-    1: Table(
-        caption="The KiTS19 training set: patients (all, train, validation, test) and volume sizes in voxels.",
-        columns=("patients", "train", "validation", "test", "smallest", "largest", "median"),
-        rows={"KiTS19": (210, 134, 34, 42, (434, 434, 69), (639, 639, 182), (523, 523, 116))},
-        unfilled={"KiTS19": "a dataset"},
-    ),
-    2: Table(
-        caption="Kidney, mean of 42 held-out KiTS19 patients.",
-        columns=METRICS,
-        rows={
-            "mss-unet": (0.969, 0.941, 0.999, 0.971, 0.968, 19.188),
-            "classic-unet-3d": (0.962, 0.930, 0.999, 0.961, 0.965, 38.945),
-        },
-        starred="mss-unet",
-        metrics={column: f"{figure}_kidney" for column, figure in zip(METRICS, FIGURES, strict=True)},
-        slips=("Accuracy ties at .999: with background voxels counted it cannot tell the two apart.",),
-    ),
-    3: Table(
-        caption="Tumour, mean of 42 held-out KiTS19 patients.",
-        columns=METRICS,
-        rows={
-            "mss-unet": (0.805, 0.716, 0.999, 0.863, 0.802, 33.469),
-            "classic-unet-3d": (0.781, 0.699, 0.999, 0.841, 0.810, 50.808),
-        },
-        starred="mss-unet",
-        metrics={column: f"{figure}_tumour" for column, figure in zip(METRICS, FIGURES, strict=True)},
-        slips=("Said to prove the improvement, but tumour recall is the baseline's: .810 against .802.",),
-    ),
-    4: Table(
-        caption="Dice against networks that see a region of interest.",
-        columns=("kidney", "tumour"),
-        rows={"pspnet-2d": (0.902, 0.638), "fcn-ppm-3d": (0.927, 0.802), "mss-unet": (0.969, 0.805)},
-        metrics=ORGANS,
-        slips=(
-            "The two ROI rows come from other data splits; 2D_PSPNET is cited to a paper on brain tumours.",
-            "3D_FCN_PPM's own abstract reports .931 for the kidney, not .927.",
-        ),
-    ),
-    5: Table(
-        caption="Dice on the 90 hidden cases of the KiTS19 challenge.",
-        columns=("place", "kidney", "tumour"),
-        rows={
-            "res-unet-kits": (1, 0.974, 0.851),
-            "Xiaoshuai et al.": (2, 0.967, 0.845),
-            "vb-net": (3, 0.973, 0.832),
-            "mss-unet": (7, 0.974, 0.818),
-            "boundary-aware": (9, 0.974, 0.810),
-        },
-        unfilled={"Xiaoshuai et al.": "published figures alone: no description of the network is at hand"},
-        metrics=ORGANS,
-        slips=("The winner changed part of the training data, as the paper says.",),
-    ),
-}
+TABLES = tables_of("mss_unet")
+METRICS = TABLES[2].columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -47,13 +48,21 @@ class Table:
     rows: dict[str, tuple]  # system or printed name -> one value a column; None where print is unreadable
     slips: tuple[str, ...] = ()
     starred: str | None = None  # the row that the others are tested against
-    # How runs of ours fill it, where names alone do not say (runs/published.py reads both):
+    # How runs of ours fill it, where names alone do not say (runs/paper_tables.py reads both):
     runs: dict[str, dict] = field(default_factory=dict)  # row -> parameters, for a row that is no system's name
     metrics: dict[str, str] = field(default_factory=dict)  # column -> what we call it, such as "dice_kidney"
     unfilled: dict[str, str] = field(default_factory=dict)  # row -> why no system of ours fills it
 
 
-def printed(text: str) -> dict[str, tuple[float, ...]]:
-    """Rows of a wide table set as in print: a name without blanks, then one number a column."""
-    lines = (line.split() for line in text.strip().splitlines())
-    return {name: tuple(map(float, values)) for name, *values in lines}
+def tables_of(stem: str) -> dict[int, Table]:
+    """A paper's tables by number, from `tables/<stem>.toml`, where lists stand for tuples and "-" for None."""
+    text = (Path(__file__).parent / "tables" / f"{stem}.toml").read_text(encoding="utf-8")
+    return {int(number): Table(**_frozen(parts)) for number, parts in tomllib.loads(text).items()}
+
+
+def _frozen(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _frozen(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return tuple(map(_frozen, value))
+    return None if value == "-" else value

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from dsnotes.data import augment
 from dsnotes.data.augment import Augmentation, Drawn
 from dsnotes.data.case import Case
 from dsnotes.data.patches import Place, draw_batch, gather, tiles, validation_batches
+from dsnotes.data.sampling import Unit, place_of, shuffled, units
 from dsnotes.supervision.objective import Batch
 from dsnotes.supervision.targets import unknown_classes
 from dsnotes.training.distributed import ALONE, World
@@ -40,10 +42,40 @@ class Draw:
     seed: int
     rank: int
     device: torch.device
+    processes: int = 1
 
-    def __call__(self, epoch: int, iteration: int) -> tuple[Batch, Drawn | None]:
-        generator = torch.Generator().manual_seed(seed_of(self.seed, self.rank, epoch, iteration))
+    @cached_property
+    def units(self) -> list[Unit]:
+        """What an epoch shows once; empty where each batch is drawn from all cases."""
         settings = self.settings
+        if settings.epoch == "cases":
+            return []
+        how = {"epoch": settings.epoch, "positive_only": settings.positive_only}
+        return units(self.cases, patch=settings.patch, **how)
+
+    @property
+    def iterations(self) -> int:
+        """Steps an epoch: those asked for, or as many as one pass takes."""
+        samples = self.settings.batch * self.settings.accumulate * self.processes
+        return self.settings.iterations or -(-(len(self.units) or len(self.cases)) // samples)
+
+    def places(self, epoch: int, iteration: int, generator: torch.Generator) -> list[Place]:
+        """The units' turn comes without repetition; after the last of them they are shuffled again."""
+        n, samples = len(self.units), self.settings.batch * self.settings.accumulate
+        first = (iteration * self.processes + self.rank) * samples
+        orders: dict[int, list[int]] = {}
+        chosen = []
+        for turn in range(first, first + samples):
+            if (at := turn // n) not in orders:
+                order = torch.Generator().manual_seed(seed_of(self.seed, epoch))  # of all processes together
+                orders[at] = shuffled(n, at, order)
+            chosen.append(self.units[orders[at][turn % n]])
+        return [place_of(self.cases, unit, patch=self.settings.patch, generator=generator) for unit in chosen]
+
+    def read(self, epoch: int, iteration: int, generator: torch.Generator) -> Batch:
+        settings = self.settings
+        if self.units:
+            return gather(self.places(epoch, iteration, generator), patch=settings.patch)
         parts = [
             draw_batch(
                 self.cases,
@@ -54,7 +86,12 @@ class Draw:
             )
             for _ in range(settings.accumulate)  # each with its own share of foreground, as if it came alone
         ]
-        batch = parts[0] if len(parts) == 1 else {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
+        return parts[0] if len(parts) == 1 else {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
+
+    def __call__(self, epoch: int, iteration: int) -> tuple[Batch, Drawn | None]:
+        generator = torch.Generator().manual_seed(seed_of(self.seed, self.rank, epoch, iteration))
+        settings = self.settings
+        batch = self.read(epoch, iteration, generator)
         refuse_unknown_classes(batch, self.classes)
         drawn = None
         if self.augmentation is not None:

@@ -80,7 +80,6 @@ def fit(
     device = devices.pick(device, local=world.local)
     folder = None if out is None else checkpoints.prepare(out)
     samples = settings.batch * settings.accumulate * world.size
-    iterations = settings.iterations or -(-len(train) // samples)
 
     with ExitStack() as stack:
         stack.enter_context(distributed.joined(world, device))
@@ -88,7 +87,9 @@ def fit(
         stack.enter_context(devices.explained_memory(settings, system.network.backbone.stride, device))
         system.network.to(device)
         devices.arrange(system.network, system.dims, channels_last, device)
-        draw = Draw(train, settings, system.classes, augmentation(settings.augment), seed, world.rank, device)
+        augment = augmentation(settings.augment)
+        draw = Draw(train, settings, system.classes, augment, seed, world.rank, device, world.size)
+        iterations = draw.iterations
         run = {
             "system": system.name,
             "settings": json.loads(json.dumps(asdict(settings))),

@@ -49,21 +49,34 @@ def plateau(values: Sequence[Number], patience: int, threshold: Number) -> int:
 
 
 def finished(settings: Settings, history: History, lr: Number) -> bool:
-    """Whether the stopping rule ends the run after these epochs, the next one's rate being `lr`."""
+    """Whether the stopping rule ends the run after these epochs, the next one's rate being `lr`.
+
+    With `stop_dice` no rule does so before the validation Dice has reached it, and an epoch below it is not the best.
+    """
+    if settings.stop == "never":
+        return False
     if settings.stop == "twice_best":
-        return twice_best(history.column("val_score"))
-    if settings.stop == "moving_average":
-        stalled = epochs_without_progress(moving_average(history.column("loss")), settings.stop_threshold)
-        return stalled > settings.stop_patience and lr < settings.stop_lr
-    return False
+        scores = history.column("val_score")
+        return twice_best(scores, history.column("val_dice") if settings.stop_dice else None, settings.stop_dice)
+    stalled = epochs_without_progress(moving_average(history.column("loss")), settings.stop_threshold)
+    slow = settings.stop_lr is None or lr < settings.stop_lr
+    return stalled > settings.stop_patience and slow and _segments(settings, history)
 
 
-def twice_best(scores: Sequence[Number]) -> bool:
+def _segments(settings: Settings, history: History) -> bool:
+    dice = history.column("val_dice") if settings.stop_dice and "val_dice" in history.columns else []
+    return not dice or max(dice) >= settings.stop_dice
+
+
+def twice_best(scores: Sequence[Number], dice: Sequence[Number] | None = None, least: Number = 0.0) -> bool:
     """µ-Net: the run has lasted twice as long as its best epoch (from 1) took, and no better score has come.
 
-    A best first epoch would end the run after the second; that is what the rule says.
+    A best first epoch would end the run after the second; that is what the rule says. With `dice`, only epochs with at
+    least so much of it can be the best: with 1 above and below every ratio, a network that marks nothing has a
+    perfect PPV, and loses score when it begins to mark something.
     """
-    return bool(scores) and len(scores) >= 2 * (1 + scores.index(max(scores)))
+    passed = [s for s, d in zip(scores, dice, strict=True) if d >= least] if dice is not None else list(scores)
+    return bool(passed) and len(scores) >= 2 * (1 + list(scores).index(max(passed)))
 
 
 def epochs_without_progress(values: Sequence[Number], threshold: Number) -> int:

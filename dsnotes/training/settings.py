@@ -16,9 +16,21 @@ CHOICES = {
     "optimiser": ("adam", "adamw", "sgd"),
     "schedule": ("constant", "step", "exponential", "poly", "plateau"),
     "stop": ("never", "twice_best", "moving_average"),
+    "epoch": ("cases", "slices", "grid"),
 }
 AT_LEAST_ONE = ("batch", "accumulate", "epochs", "iterations", "validation_iterations", "step_every")
-NUMBERS = ("lr", "weight_decay", "momentum", "factor", "power", "threshold", "min_lr", "clip", "foreground")
+NUMBERS = (
+    "lr",
+    "weight_decay",
+    "momentum",
+    "factor",
+    "power",
+    "threshold",
+    "min_lr",
+    "clip",
+    "foreground",
+    "stop_dice",
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +41,9 @@ class Settings:
     batch: int = 2
     accumulate: int = 1  # batches whose gradients are summed before one step of the optimiser
     epochs: int = 100
-    iterations: int | None = None  # steps an epoch; None: one pass over the cases
+    epoch: str = "cases"  # a patch of each case, or every one of its "slices", or of the patches of a "grid", once
+    positive_only: bool = False  # "slices" and "grid" leave out those without foreground
+    iterations: int | None = None  # steps an epoch; None: one pass
     validation_iterations: int | None = None  # None: the whole of the validation cases
     optimiser: str = "adam"  # adam, adamw, sgd
     lr: Number = 1e-3
@@ -47,9 +61,12 @@ class Settings:
     stop: str = "never"  # never, twice_best, moving_average
     stop_patience: int = 50  # epochs without progress of the moving average
     stop_threshold: Number = 5e-4  # what "moving_average" calls progress
-    stop_lr: Number = 1e-6  # "moving_average" stops only below this rate
-    clip: Number | None = 12.0  # the gradient's largest norm
-    foreground: Number = 1 / 3  # share of a batch's patches forced to hold foreground, rounded up: at batch 1, each
+    stop_lr: Number | None = None  # "moving_average" stops only below this rate; None: at any
+    stop_dice: Number = 0.0  # no rule ends a run before the validation Dice has reached this; 0: as the papers say
+    clip: Number | None = 12.0  # the gradient's largest norm; None: as it is
+    foreground: Number = (
+        1 / 3
+    )  # of epoch="cases": share of a batch's patches forced to hold foreground, rounded up: at batch 1, each
     augment: bool | Augmentation = False  # True: the default augmentation
 
     def __post_init__(self) -> None:

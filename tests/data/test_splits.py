@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsnotes.data.case import Case
+from dsnotes.data.patients import patients
 from dsnotes.data.splits import k_fold, split
 
 SCANS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9)), min_size=1, max_size=60, unique=True)
@@ -56,7 +57,9 @@ def test_the_order_of_the_cases_does_not_matter(scans, random):
     if len(names) < 3:
         return
     shuffled = random.sample(names, len(names))
-    assert [set(part) for part in split(names, seed=3)] == [set(part) for part in split(shuffled, seed=3)]
+    assert [set(part) for part in split(names, seed=3, patient=str)] == [
+        set(part) for part in split(shuffled, seed=3, patient=str)
+    ]
 
 
 def test_another_seed_is_another_split_and_the_same_the_same():
@@ -66,7 +69,7 @@ def test_another_seed_is_another_split_and_the_same_the_same():
 
 
 def test_the_split_of_a_seed_never_changes():
-    """Published results hang on it: a hash decides, not a generator that a new Python may change."""
+    """Published results depend on it: a hash decides, not a generator that a new Python may change."""
     assert split(list("abcdefghij"), seed=0)[2] == ["a", "h"]
 
 
@@ -105,3 +108,62 @@ def test_shares(shares):
 def test_two_cases_of_one_name():
     with pytest.raises(ValueError, match=r"the name 'a' occurs more than once"):
         split(["a", "b", "a"], seed=0)
+
+
+def lidc_names() -> list[str]:
+    """As data_scripts/lidc_idri.py writes them: a case is a nodule, and most patients have several."""
+    return [f"LIDC-IDRI-{patient:04d}-{nodule:04d}" for patient in range(1, 41) for nodule in range(1 + patient % 5)]
+
+
+def test_lidc_nodules_of_a_patient_stay_together():
+    for train, test in k_fold(lidc_names(), 4, seed=0):
+        assert not {name[:14] for name in train} & {name[:14] for name in test}
+    train, val, test = split(lidc_names(), seed=0)
+    assert not {name[:14] for name in train} & {name[:14] for name in (*val, *test)}
+    assert split(lidc_names(), seed=0) == split(lidc_names(), seed=0, patient=r".{14}")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "patient"),
+    [
+        ("LIDC-IDRI-0001_nodule2", "LIDC-IDRI-0002_nodule2", "LIDC-IDRI-0001"),
+        ("LIDC-IDRI-0132-048281-01", "LIDC-IDRI-0133-048281-01", "LIDC-IDRI-0132"),
+        ("000001_03_01_088-0", "000002_03_01_088-0", "000001"),
+        ("sub-rat3_sample-data10_SEM", "sub-rat4_sample-data10_SEM", "sub-rat3"),
+        ("patient001_frame12", "patient002_frame12", "patient001"),
+        ("BraTS-GLI-00005-001", "BraTS-GLI-00006-001", "BraTS-GLI-00005"),
+        ("radiopaedia_29_86491_1", "radiopaedia_7_85703_0", "radiopaedia_29"),
+        ("BraTS19_CBICA_AAB_1", "BraTS19_2013_10_1", "BraTS19_CBICA_AAB_1"),
+        ("kidneys-0-001", "kidneys-1-001", "kidneys-0-001"),
+    ],
+)
+def test_names_of_public_sets(one, other, patient):
+    assert patients([one, other])[0] == patient
+    assert len(set(patients([one, other]))) == 2
+
+
+@pytest.mark.parametrize("form", ["case_{:05d}", "pancreas_{:03d}", "LUNG1-{:03d}", "Case{:02d}", "spleen_{}_crop"])
+def test_sets_of_one_case_a_patient(form):
+    names = [form.format(number) for number in range(30)]
+    assert patients(names) == names
+    assert patients(["SC-HF-I-01", "SC-HF-I-02", "SC-HF-NI-01", "SC-HYP-01"])[1] == "SC-HF-I-02"
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        (["p01_a", "p01_b", "p02_a"], "[^_]+"),
+        (["p1s1", "p1s2", "p2s1"], r"p\d+"),
+        (["case_001_left", "case_001_right", "case_002_left"], ".{8}"),
+    ],
+)
+def test_names_that_do_not_tell_the_patient_are_refused(names, pattern):
+    with pytest.raises(ValueError, match=rf"'{names[0]}' and '{names[1]}'.*patient='\[\^_\]\+'.*patient='\.\+'"):
+        k_fold(names, 2, seed=0)
+    assert sorted(map(len, next(zip(*k_fold(names, 2, seed=0, patient=pattern), strict=True)))) == [1, 2]
+    assert len(k_fold(names, 3, seed=0, patient=".+")) == 3
+
+
+def test_a_pattern_that_matches_not_every_name():
+    with pytest.raises(ValueError, match=r"'x1'.*each of the 3 names.*'\[\^_\]\+'"):
+        split(["p1", "p2", "x1"], seed=0, patient=r"p\d+")

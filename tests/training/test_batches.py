@@ -2,13 +2,16 @@
 
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from itertools import count
 
+import numpy as np
 import pytest
 import torch
 
 from dsnotes.data.augment import Augmentation, apply, draw
+from dsnotes.data.case import Case
 from dsnotes.data.patches import draw_batch
 from dsnotes.training.batches import Draw, ahead, for_validation, seed_of
 from dsnotes.training.distributed import World
@@ -75,6 +78,53 @@ def test_an_error_while_drawing_reaches_the_loop(workers):
     assert [next(results), next(results)] == [0.5, 1.0]
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def volumes(n: int = 3, slices: int = 5) -> list[Case]:
+    """Slice z of case c is c + z / 10 all over."""
+    space = (slices, 8, 8)
+    grey = [np.broadcast_to(np.arange(slices)[:, None, None] / 10, space).astype(np.float32) + c for c in range(n)]
+    return [Case(f"v-{c}", image, np.ones(space, np.uint8), (1.0, 1.0, 1.0)) for c, image in enumerate(grey)]
+
+
+def shown(draw: Draw, epoch: int, iterations: int | None = None) -> list[float]:
+    batches = [draw(epoch, i)[0]["image"] for i in range(iterations or draw.iterations)]
+    return torch.cat(batches).amax((1, 2, 3)).tolist()
+
+
+def test_an_epoch_of_slices_is_every_slice_once_in_another_order_each_time():
+    """µ-Net, Avg.T: "the time needed to train all samples once"."""
+    draw = Draw(volumes(), Settings(patch=(8, 8), batch=5, epoch="slices"), 2, None, 0, 0, CPU)
+    every = sorted(round(c + z / 10, 4) for c in range(3) for z in range(5))
+    assert draw.iterations == 3
+    first, second = ([round(v, 4) for v in shown(draw, epoch)] for epoch in (1, 2))
+    assert sorted(first) == sorted(second) == every
+    assert first != second
+    again = Draw(volumes(), draw.settings, 2, None, 0, 0, CPU)
+    assert [round(v, 4) for v in shown(again, 2)] == second, "a later epoch needs no earlier one"
+
+
+def test_a_last_batch_is_filled_up_and_iterations_remain_a_choice():
+    draw = Draw(volumes(), Settings(patch=(8, 8), batch=4, accumulate=2, epoch="slices"), 2, None, 0, 0, CPU)
+    assert draw.iterations == 2, "15 slices in steps of 8"
+    found = shown(draw, 1)
+    assert len(found) == 16
+    assert len({round(v, 4) for v in found[:15]}) == 15
+    longer = replace(draw, settings=replace(draw.settings, iterations=5))
+    assert longer.iterations == 5
+    counts = Counter(round(v, 4) for v in shown(longer, 1))
+    assert set(counts.values()) == {2, 3}, "40 samples of 15 slices"
+
+
+def test_processes_share_an_epoch_of_slices_without_showing_any_twice():
+    settings = Settings(patch=(8, 8), batch=2, epoch="slices")
+    both = [Draw(volumes(4, 4), settings, 2, None, 0, rank, CPU, processes=2) for rank in (0, 1)]
+    assert [draw.iterations for draw in both] == [4, 4]
+    assert len({round(v, 4) for draw in both for v in shown(draw, 1)}) == 16
+
+
+def test_one_patch_of_each_case_is_still_the_default():
+    assert Draw(volumes(), Settings(patch=(8, 8), batch=2), 2, None, 0, 0, CPU).iterations == 2
 
 
 def test_soft_masks_travel_with_their_images(discs):

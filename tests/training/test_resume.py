@@ -33,10 +33,13 @@ def without_times(history) -> list[dict]:
     return [{k: v for k, v in r.items() if k not in ("seconds", "samples_per_second")} for r in history]
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
-@pytest.mark.parametrize("stop_after", [1, 2, 3])
-def test_stopping_after_any_epoch_changes_no_bit(tiny, discs, tmp_path, stop_after, optimiser):
-    how = HOW | {"optimiser": optimiser}
+@pytest.mark.parametrize(
+    ("stop_after", "more"),
+    [(1, {}), (2, {"optimiser": "sgd"}), (3, {}), (2, {"epoch": "slices", "patch": (8, 8)}),
+     (1, {"epoch": "grid", "patch": (8, 8), "positive_only": True})],
+)  # fmt: skip
+def test_stopping_after_any_epoch_changes_no_bit(tiny, discs, tmp_path, stop_after, more):
+    how = HOW | more
     straight = tiny(**how)
     whole = fit(straight, discs(6), discs(3, seed=1), **QUIET)
 

@@ -84,7 +84,7 @@ def test_twice_best_ends_when_the_run_is_twice_as_long_as_its_best_epoch(scores,
 
 
 def test_moving_average_ends_after_the_patience_and_only_at_a_small_rate():
-    settings = Settings(stop="moving_average", stop_patience=50)
+    settings = Settings(stop="moving_average", stop_patience=50, stop_lr=1e-6)
     history = History({"epoch": e, "loss": 0.5} for e in range(1, 52))
     assert not schedules.finished(settings, history, 1e-7), "50 epochs without progress are allowed"
     history.append({"epoch": 52, "loss": 0.5})
@@ -92,6 +92,32 @@ def test_moving_average_ends_after_the_patience_and_only_at_a_small_rate():
     assert not schedules.finished(settings, history, 1e-5)
     history.append({"epoch": 53, "loss": 0.5 - 6e-4 / 0.07})
     assert not schedules.finished(settings, history, 1e-7), "the moving average fell by 6e-4, more than 5e-4"
+
+
+def test_mss_u_net_as_printed_stops_after_50_epochs_at_any_rate():
+    """§III-B: "the training is over whenever no improvements in the loss are identified over 50 epochs"."""
+    history = History({"epoch": e, "loss": 0.5} for e in range(1, 53))
+    assert schedules.finished(Settings(stop="moving_average", stop_patience=50), history, 3e-4)
+
+
+def test_no_rule_ends_a_run_before_it_segments_where_that_is_asked():
+    def history(scores, dice):
+        return History(
+            {"epoch": e, "loss": 0.5, "val_score": s, "val_dice": d}
+            for e, (s, d) in enumerate(zip(scores, dice, strict=True), start=1)
+        )
+
+    literal, guarded = (Settings(stop="twice_best", stop_dice=least) for least in (0.0, 0.1))
+    silent = history([0.25, 0.24], [0.0, 0.01])
+    assert schedules.finished(literal, silent, 1e-3)
+    assert not schedules.finished(guarded, silent, 1e-3)
+    later = history([0.5, 0.2, 0.4, 0.3, 0.3], [0.0, 0.05, 0.4, 0.3, 0.3])  # silence had the best score
+    assert not schedules.finished(guarded, later, 1e-3), "the best is epoch 3"
+    later.append({"epoch": 6, "loss": 0.5, "val_score": 0.3, "val_dice": 0.3})
+    assert schedules.finished(guarded, later, 1e-3)
+    stalled = Settings(stop="moving_average", stop_patience=1, stop_dice=0.1)
+    assert not schedules.finished(stalled, history([0.2] * 5, [0.05] * 5), 1e-3)
+    assert schedules.finished(stalled, history([0.2] * 5, [0.5] * 5), 1e-3)
 
 
 def test_an_unknown_choice_is_answered_with_the_known_ones():
