@@ -25,6 +25,7 @@ from pathlib import Path
 
 from dsnotes.labs.command import add_labs
 from dsnotes.runs.adopt_command import add_adopt
+from dsnotes.runs.card import add_card
 from dsnotes.runs.new_paper.command import add_new_paper
 from dsnotes.runs.predict_command import add_predict
 from dsnotes.runs.terminal import Terminal
@@ -264,7 +265,7 @@ def do_data(asked: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = (add_adopt, add_run, add_predict, add_sweep, add_table, add_systems, add_data, add_labs, add_new_paper)
+COMMANDS = (add_adopt, add_run, add_predict, add_card, add_sweep, add_table, add_systems, add_data, add_labs, add_new_paper)
 
 
 def means(cases: dict) -> dict[str, str]:

@@ -67,12 +67,12 @@ def do_predict(asked: argparse.Namespace) -> int:
         channels = system.network.backbone.in_channels
         scans = scans_of(files, channels=len(task.channels) if len(task.channels) == channels else channels)
         how = {"probabilities": asked.probabilities, "format": asked.format, "mirror": asked.mirror}
-        done = prepare_output(asked.output, used, how, task.labels)
         ending = (
             ".dcm" if asked.format == "dicom-seg" else ".png" if system.dims == 2 and all_flat(scans) else ".nii.gz"
         )
         if asked.format == "dicom-seg" and (odd := [str(s.files[0]) for s in scans if not s.files[0].is_dir()]):
             raise RefusedError(f"--format dicom-seg needs folders of DICOM series, but {odd[0]} is a file")
+        done = prepare_output(asked.output, used, how, task.labels)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise error if isinstance(error, RefusedError) else RefusedError(str(error)) from error
     clock, failed, fresh = time.monotonic(), 0, 0

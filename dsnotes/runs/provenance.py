@@ -37,6 +37,8 @@ def provenance(
     if (folder := getattr(cases, "folder", None)) is not None:
         said = read_about(folder)
         about |= {key: str(said[key]) for key in ("name", "source", "reference", "licence", "license") if key in said}
+    else:
+        about["phantoms"] = True
     return about
 
 
