@@ -265,7 +265,18 @@ def do_data(asked: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = (add_adopt, add_run, add_predict, add_card, add_sweep, add_table, add_systems, add_data, add_labs, add_new_paper)
+COMMANDS = (
+    add_adopt,
+    add_run,
+    add_predict,
+    add_card,
+    add_sweep,
+    add_table,
+    add_systems,
+    add_data,
+    add_labs,
+    add_new_paper,
+)
 
 
 def means(cases: dict) -> dict[str, str]:

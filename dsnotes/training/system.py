@@ -32,7 +32,6 @@ class System:
     settings: Settings = field(default_factory=Settings)
     deploy: Callable[[Outputs], Probs] | None = logits_to_probabilities
     make_step: Callable[..., Step] = PlainStep
-    task: object = None
 
     @property
     def dims(self) -> int:

@@ -28,7 +28,11 @@ def run(tmp_path):
     """run(seed) -> the folder of a tiny finished run, saved as `fit` and the experiment's notebook save it."""
 
     def make(seed=0, *, name=None, result=True, **changed):
-        changes = {"labels": NAMES, "preprocessing": STEPS, "window": {"patch": (16, 16, 16), "overlap": 0.25}} | changed
+        changes = {
+            "labels": NAMES,
+            "preprocessing": STEPS,
+            "window": {"patch": (16, 16, 16), "overlap": 0.25},
+        } | changed
         channels = changes.pop("in_channels", 1)
         torch.manual_seed(seed)
         system = dsnotes.build("unet-3d", in_channels=channels, classes=3, width=4)

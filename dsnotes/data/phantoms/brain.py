@@ -15,7 +15,7 @@ from dsnotes.data.phantoms.arguments import checked_count, fitted, settled, stre
 from dsnotes.data.phantoms.grid import Grid, filled
 from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, ellipsoid, rippled, union, within
 from dsnotes.data.phantoms.lesions import tumour
-from dsnotes.data.phantoms.scanner import Canvas, Protocol, blurred, correlated
+from dsnotes.data.phantoms.scanner import Protocol, blurred, correlated
 
 FIELD = (150.0, 190.0, 160.0)  # mm: the brain of an adult and little round it
 KIND = 50
