@@ -200,6 +200,9 @@ def add_table(commands: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="write it there too, as .txt .csv .tex .png .svg or .pdf; may be repeated",
     )
+    command.add_argument(
+        "--held-out", metavar="DATA", help="cases no run was trained on: what the folds of each row bring as one model"
+    )
     command.add_argument("--where", action=Renamed, new="--filter", help=argparse.SUPPRESS)
     command.add_argument("--to", action=Renamed, new="--output", type=Path, help=argparse.SUPPRESS)
     command.set_defaults(do=do_table)
@@ -213,6 +216,11 @@ def do_table(asked: argparse.Namespace) -> int:
     for file in asked.output:
         save(report, file)
     print(text(report))
+    if asked.held_out:
+        from dsnotes.runs.ensemble import gains
+
+        for row, gain in gains(asked.table, asked.runs, asked.held_out, where=_typed(asked.filter)).items():
+            print(f"{row} as one model: {gain}")
     return 0
 
 

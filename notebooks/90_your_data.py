@@ -214,7 +214,7 @@ print(f"besides training: {ours:.1f} s, of which the commands' own work is a par
 #
 # </details>
 #
-# 2. Name the tumour `ignore`: `--label 2=ignore`. What does the network learn about tumours, and what does the score say?
+# 2. Name the tumour `ignore`: `--label 2=ignore`. What does the network learn about tumours, and what says the score?
 #
 # <details><summary>A solution</summary>
 #

@@ -106,7 +106,8 @@ def _what(system, result: dict, weights: str) -> str:
     return (
         f"A {system.dims}-D network that segments {', '.join(regions or foreground)} in images of "
         f"{backbone.in_channels} channel{'s' if backbone.in_channels > 1 else ''} ({', '.join(system.task.channels)}). "
-        f"{count:,} parameters; trained {result['started'][:10]} with dsnotes, commit {result.get('commit') or 'unknown'}."
+        f"{count:,} parameters; trained {result['started'][:10]} with dsnotes, commit "
+        f"{result.get('commit') or 'unknown'}."
         f"\n\nWeights (sha256 of names, shapes and values): `{weights}`"
     )
 

@@ -1,7 +1,7 @@
 """Voxels that count: where a label says "ignore", neither the prediction nor the target is known to any loss.
 
-The loss is computed on the other voxels, as if there were no others: for a mean over the batch they are strung together,
-for a mean over images each image keeps its own.
+The loss is computed on the other voxels, as if there were no others: for a mean over the batch they are strung
+together, for a mean over images each image keeps its own.
 """
 
 from __future__ import annotations
