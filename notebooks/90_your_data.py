@@ -228,7 +228,7 @@ print(f"besides training: {ours:.1f} s, of which the commands' own work is a par
 #
 # <details><summary>A solution</summary>
 #
-# When their errors differ. The probabilities are averaged, so that a voxel on which they disagree goes to the surer one;
+# When their errors differ. The probabilities are averaged, so a voxel on which they disagree goes to the surer one;
 # where both err in the same way the mean errs too.
 #
 # </details>

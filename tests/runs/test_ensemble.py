@@ -1,6 +1,6 @@
 """What several runs bring over one: the average of probabilities against each, case by case."""
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -61,12 +61,7 @@ def test_one_run_and_cases_without_a_label_are_refused(answers):
 
 
 def test_runs_are_not_judged_on_what_they_were_trained_on(monkeypatch):
-    @dataclass
-    class Done:
-        dataset: str = "lung"
-        lacking: str = ""
-        cases = {"a": {"dice": 1.0}}
-
-    monkeypatch.setattr("dsnotes.runs.collect.results", lambda *_: [Done(), Done()])
+    done = SimpleNamespace(dataset="lung", lacking="", cases={"a": {"dice": 1.0}})
+    monkeypatch.setattr("dsnotes.runs.collect.results", lambda *_: [done, done])
     with pytest.raises(ValueError, match="trained on lung"):
         ensemble.gains("mss-2", "runs", "lung")
