@@ -197,17 +197,3 @@ def mean_logits(fine: Tensor, scale: int) -> Tensor:
         return cells.log_softmax(1).logsumexp((3, 5)) - torch.tensor(float(scale**2)).log()
     log = nn.functional.logsigmoid
     return log(cells).logsumexp((3, 5)) - log(-cells).logsumexp((3, 5))
-
-
-class PixelCritic(nn.Sequential):
-    """A logit a pixel, from that pixel alone: image and soft mask there, are they a true pair?"""
-
-    def __init__(self, channels: int = 2, width: int = 64) -> None:
-        super().__init__(
-            nn.Conv2d(channels, width, 1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 2 * width, 1, bias=False),
-            nn.BatchNorm2d(2 * width),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * width, 1, 1, bias=False),
-        )

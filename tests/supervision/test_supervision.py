@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from dsnotes.networks.unet import UNet
 from dsnotes.supervision import MultiScale, Plain, halving, supervise
-from dsnotes.supervision.multi_scale import FullSize
+from dsnotes.supervision.full_size import FullSize
 
 
 def batch(classes=2, dims=2, size=32):
