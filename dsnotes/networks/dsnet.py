@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import conv_norm_relu
 from dsnotes.networks.srgan import Generator, enlarged
+from dsnotes.networks.stage import Stage
 from dsnotes.networks.teacher import Teacher
 from dsnotes.shapes import Image, n_logits
 
@@ -44,7 +45,7 @@ class CBAM(nn.Module):
         return space * (channel * x)
 
 
-class Block(nn.Module):
+class Block(Stage):
     """3x3, norm, ReLU, 3x3, norm, CBAM, and a shortcut round them, a 1x1 one where the channels change."""
 
     def __init__(self, n_in: int, n_out: int, momentum: float = GATE_MOMENTUM) -> None:

@@ -14,7 +14,6 @@ from dsnotes.networks.mu_net import AutoEncoder, TiedDecoder
 from dsnotes.networks.variational_decoder import VariationalDecoder
 from dsnotes.shapes import Image, n_logits
 
-
 __all__ = [
     "AutoEncoder",
     "GlobalHeads",

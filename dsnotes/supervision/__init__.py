@@ -9,7 +9,10 @@ from dsnotes.supervision.restoration import Restoration
 from dsnotes.supervision.targets import downsample_target, one_hot, probabilities
 from dsnotes.supervision.two_pathway import TwoPathway
 
-RENAMED = {"Objective": "Supervision", "reduce": "downsample_target"}  # old public names: they warn, and go with the next release
+RENAMED = {
+    "Objective": "Supervision",
+    "reduce": "downsample_target",
+}  # old public names: they warn, and go with the next release
 
 
 def __getattr__(name: str) -> object:

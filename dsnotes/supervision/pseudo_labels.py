@@ -246,7 +246,7 @@ class Vae(Rec):
 VARIANTS = {"deep": Deep, "auto": Auto, "seg": Seg, "rec": Rec, "vae": Vae, "hyb": Hyb}
 
 
-def PseudoLabels(variant: str = "hyb", *weights: float | int, **options) -> MaskPass:  # noqa: N802: as the class it was
+def PseudoLabels(variant: str = "hyb", *weights: float | int, **options) -> MaskPass:  # noqa: N802
     """The variant of that name."""
     if variant not in VARIANTS:
         raise ValueError(f"variant={variant!r} is unknown. Choose one of {list(VARIANTS)}.")

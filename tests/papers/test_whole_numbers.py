@@ -15,8 +15,8 @@ from dsnotes.networks.unet import UNet
 from dsnotes.papers import build
 from dsnotes.supervision import MultiScale, Plain, Restoration, supervise
 from dsnotes.supervision.boundary import Boundary
-from dsnotes.supervision.gradnorm import GradNorm
 from dsnotes.supervision.full_size import FullSize
+from dsnotes.supervision.gradnorm import GradNorm
 from dsnotes.supervision.multi_label import MultiLabel
 from dsnotes.supervision.multi_scale import ExponentialLogAndEntropy
 from dsnotes.supervision.pixelwise import hardest
