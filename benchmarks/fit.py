@@ -26,6 +26,7 @@ import torch
 from dsnotes.data import phantoms
 from dsnotes.data.case import Case
 from dsnotes.networks.unet import UNet
+from dsnotes.supervision import loss_terms
 from dsnotes.supervision.base import supervise
 from dsnotes.supervision.plain import Plain
 from dsnotes.training.batches import Draw
@@ -72,7 +73,7 @@ def bare(system: System, drawn: list) -> tuple[float, float]:
     started = now()
     for batch in drawn:
         optimiser.zero_grad(set_to_none=True)
-        loss = sum(system.objective(network, batch).values())
+        loss = sum(loss_terms(system.objective, network, batch).values())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), system.settings.clip)
         optimiser.step()

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator
 
 import torch
+from dsnotes.training.sizes import GB, Sizes, TooLargeError, refuse_too_large, step_bytes
 from gpu_speed import held
 from gpu_systems import SUBJECTS, Scale, at_scale, batch_for
-
-from dsnotes.training.sizes import GB, Sizes, TooLargeError, refuse_too_large, step_bytes
 
 SIZED = ["system at its paper's sizes", "said before, GB", "then measured, GB", "a cap, GB", "recommended, tried again"]
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from dsnotes.networks.base import Network
 from dsnotes.shapes import Outputs
+from dsnotes.supervision import loss_terms
 from dsnotes.supervision.base import Batch
 from dsnotes.training import devices
 from dsnotes.training.precision import in_float32
@@ -95,4 +96,6 @@ class Answered(Network):
 def loss_of(system: System, outputs: Outputs, label: torch.Tensor) -> torch.Tensor:
     answered = Answered(system.network, in_float32(outputs))
     with torch.autocast(label.device.type, enabled=False):
-        return sum(system.objective(answered, {"image": label.unsqueeze(1).float(), "label": label}).values())
+        return sum(
+            loss_terms(system.objective, answered, {"image": label.unsqueeze(1).float(), "label": label}).values()
+        )

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
+from dsnotes.training.memory import Meter
 from gpu_systems import SUBJECTS, Scale, Subject, at_scale, batch_for, noise_cases
 from gpu_worker import DEAD
 from torch.utils.flop_counter import FlopCounterMode
 
 from dsnotes.training import devices
 from dsnotes.training.fit import fit
-from dsnotes.training.memory import Meter
 from dsnotes.training.system import System
 
 # bfloat16 products a second with float32 sums, dense, from the vendors' data sheets; the longest name that fits counts.

@@ -49,7 +49,7 @@ from dsnotes import runs
 from dsnotes.data import Case, phantoms
 from dsnotes.metrics import holm, linear_cka, paired_t_test
 from dsnotes.papers import mu_net
-from dsnotes.supervision import downsample_target
+from dsnotes.supervision import downsample_target, loss_terms
 from dsnotes.supervision.pseudo_labels import PseudoLabels, as_image, two_passes
 from dsnotes.training.schedules import twice_best
 from dsnotes.viewers import Table, boxes, curves, features, maps, progress
@@ -302,7 +302,7 @@ assert counts[hyb] - counts[plain] == 8_833
 def heard(system, x, y):
     """Length of each term's gradient at the first convolution of the encoder."""
     net = copy.deepcopy(system.network).train()
-    terms = system.objective(net, {"image": x, "label": y})
+    terms = loss_terms(system.objective, net, {"image": x, "label": y})
     first = net.backbone.encoder[0][0][0].weight
     return {name: torch.autograd.grad(t, first, retain_graph=True)[0].norm().item() for name, t in terms.items()}
 

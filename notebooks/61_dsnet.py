@@ -46,6 +46,7 @@ from dsnotes.metrics.compare import holm, paired_t_test
 from dsnotes.networks.srgan import enlarged, reduced
 from dsnotes.papers import dsnet
 from dsnotes.softmask import mask_from_recist, softened
+from dsnotes.supervision import loss_terms
 from dsnotes.training.adversarial_step import collapse
 from dsnotes.viewers import Table, boxes, curves, maps, progress
 from dsnotes.viewers.fusion import detail_shares, fusion
@@ -255,7 +256,7 @@ batch = {
     "label": torch.from_numpy(np.stack([case.label for case in some])).long(),
     "soft": torch.from_numpy(np.stack([case.extras["soft"] for case in some]))[:, None],
 }
-terms = system.objective(system.network.eval(), batch)
+terms = loss_terms(system.objective, system.network.eval(), batch)
 last = system.network.backbone.output.weight
 pull = {name: torch.autograd.grad(term, last, retain_graph=True)[0].norm().item() for name, term in terms.items()}
 Table([{"": "value"} | {k: v.item() for k, v in terms.items()}, {"": "pull at the last layer"} | pull])

@@ -14,8 +14,9 @@ from dsnotes.networks.heads import InterpolatedHeads, SideHeads
 from dsnotes.networks.unet import UNet
 from dsnotes.papers.recipe import Recipe, tables_of
 from dsnotes.supervision import supervise
-from dsnotes.supervision.multi_scale import FullSize, MultiLabel
-from dsnotes.supervision.pseudo_labels import PseudoLabels, segmentation
+from dsnotes.supervision.full_size import FullSize
+from dsnotes.supervision.multi_label import MultiLabel
+from dsnotes.supervision.pseudo_labels import VARIANTS, Vae, segmentation
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -73,8 +74,9 @@ def mu_net(
         raise ValueError(f"preset={preset!r} is unknown. The paper's datasets are {list(PRESETS)}.")
     network = UNetPlusPlus if name.endswith("++") else UNet
     backbone = network(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
-    chosen = {"detach_targets": detach_targets, "patch": patch, "squared": squared}
-    goal = PseudoLabels(VARIANT[name.removesuffix("++")], *PRESETS[preset], **chosen)
+    goal = VARIANTS[VARIANT[name.removesuffix("++")]](*PRESETS[preset], detach_targets=detach_targets)
+    if isinstance(goal, Vae):
+        goal = replace(goal, patch=patch, squared=squared)
     settings = replace(SETTINGS, batch=BATCH[preset], patch=PATCH[preset])
     return System(name, supervise(backbone, goal), goal, settings=settings)
 

@@ -9,7 +9,7 @@ import torch
 
 from dsnotes.networks.base import Network
 from dsnotes.shapes import Image, Outputs, Probs
-from dsnotes.supervision.base import Objective
+from dsnotes.supervision.base import Supervision
 from dsnotes.supervision.targets import probabilities
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep, Step
@@ -28,7 +28,7 @@ class System:
 
     name: str
     network: Network
-    objective: Objective
+    objective: Supervision
     settings: Settings = field(default_factory=Settings)
     deploy: Callable[[Outputs], Probs] | None = logits_to_probabilities
     make_step: Callable[..., Step] = PlainStep
@@ -50,4 +50,4 @@ class System:
                 f"system.network(image).logits."
             )
         self.network.eval()
-        return self.deploy(self.network(image)).float()
+        return self.deploy(self.network(image).in_float32()).float()

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from dsnotes.networks.heads import SideHeads
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision import Plain, supervise
+from dsnotes.supervision import Plain, Supervision, loss_terms, supervise
 from dsnotes.supervision.targets import class_indices, downsample_target, one_hot
 
 # %% [markdown]
@@ -72,7 +72,9 @@ def train(objective, seed):
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(STEPS):
         chosen = torch.randint(96, (8,), generator=g)
-        loss = sum(objective(network, {name: training[name][chosen] for name in ("image", "label")}).values())
+        loss = sum(
+            loss_terms(objective, network, {name: training[name][chosen] for name in ("image", "label")}).values()
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -91,8 +93,8 @@ def small_dice(network, images):
 # %% [markdown]
 # ## 2. Your supervision
 #
-# An objective says which *heads* it wants on a backbone, and turns a network's outputs and a batch into named, already
-# weighed terms whose sum is the loss. `Plain` has no heads and two terms. **Before you write:** decide where (which
+# A supervision says which *heads* it wants on a backbone, and turns a network's outputs and a batch into named, already
+# weighed `terms` whose sum is the loss. `Plain` has no heads and two terms. **Before you write:** decide where (which
 # levels, or the output alone), against what (reduced how? all pixels alike?), and how loudly. Then try one idea at a
 # time: `small_dice(train(Sixth(), seed=5), drawn(96, seed=5))` takes seconds.
 #
@@ -102,7 +104,7 @@ def small_dice(network, images):
 
 # %% nbgrader={"grade_id": "sixth", "solution": true}
 @dataclass(frozen=True)
-class Sixth:
+class Sixth(Supervision):
     """What is asked, where, and how loudly: say it here."""
 
     ### BEGIN SOLUTION
@@ -112,8 +114,7 @@ class Sixth:
     def heads(self, backbone):
         return {"sides": SideHeads(backbone)}
 
-    def __call__(self, network, batch):
-        outputs = network(batch["image"])
+    def terms(self, outputs, batch):
         label = class_indices(batch["label"], outputs.logits)
         t = one_hot(label, 1)
         pool = functional.avg_pool2d if t.ndim == 4 else functional.avg_pool3d
@@ -138,19 +139,19 @@ import math
 import torch
 
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision import Objective, supervise
+from dsnotes.supervision import Supervision, loss_terms, supervise
 
-assert isinstance(Sixth(), Objective), "an objective has heads(backbone) and can be called: both are methods of Sixth"
+assert isinstance(Sixth(), Supervision), "a supervision has heads(backbone) and terms(outputs, batch)"
 _ = torch.manual_seed(1)
 network = supervise(UNet(width=4, depth=3), Sixth())
 batch = {name: drawn(4, seed=8)[name] for name in ("image", "label")}
-terms = Sixth()(network, batch)
+terms = loss_terms(Sixth(), network, batch)
 assert isinstance(terms, dict) and terms, f"named terms in a dict, not {type(terms).__name__}"
 for name, term in terms.items():
     assert torch.is_tensor(term) and term.ndim == 0, f"{name} must be one number, a tensor without dimensions"
     assert math.isfinite(float(term)), f"{name} is {float(term)}"
 ### BEGIN HIDDEN TESTS
-empty = Sixth()(network, {"image": batch["image"], "label": torch.zeros_like(batch["label"])})
+empty = loss_terms(Sixth(), network, {"image": batch["image"], "label": torch.zeros_like(batch["label"])})
 assert all(math.isfinite(float(term)) for term in empty.values()), "a batch without tumour: a division by nothing?"
 assert list(empty) == list(terms), "the same terms for every batch: the history has a column each"
 assert not {"loss", "lr", "epoch", "grad_norm", "seconds"} & set(terms), "that name belongs to the history"
@@ -166,7 +167,7 @@ _ = torch.manual_seed(2)
 network = supervise(UNet(width=4, depth=3), Sixth())
 batch = {name: drawn(4, seed=9)[name] for name in ("image", "label")}
 kept = {name: value.clone() for name, value in batch.items()}
-sum(Sixth()(network, batch).values()).backward()
+sum(loss_terms(Sixth(), network, batch).values()).backward()
 untaught = [name for name, p in network.backbone.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
 assert not untaught, (
     f"these weights of the U-Net hear nothing of your loss: {untaught[:3]}; what is deployed must learn"
@@ -175,8 +176,8 @@ assert not untaught, (
 deaf = [name for name, p in network.heads.named_parameters() if p.grad is None]
 assert not deaf, f"heads that nobody asks anything: {deaf[:3]}"
 assert all(torch.equal(kept[name], batch[name]) for name in kept), "the batch was changed in place"
-wrong = Sixth()(network, {"image": batch["image"], "label": 1 - batch["label"]})
-assert sum(map(float, wrong.values())) != sum(map(float, Sixth()(network, batch).values())), (
+wrong = loss_terms(Sixth(), network, {"image": batch["image"], "label": 1 - batch["label"]})
+assert sum(map(float, wrong.values())) != sum(map(float, loss_terms(Sixth(), network, batch).values())), (
     "does it look at the label?"
 )
 ### END HIDDEN TESTS
@@ -189,11 +190,13 @@ from dsnotes.supervision import supervise
 
 network = supervise(UNet(width=4, depth=5), Sixth())
 batch = {name: drawn(2, seed=9)[name] for name in ("image", "label")}
-assert sum(Sixth()(network, batch).values()) > 0, "a deeper U-Net has more levels: take them as they come"
+assert sum(loss_terms(Sixth(), network, batch).values()) > 0, "a deeper U-Net has more levels: take them as they come"
 ### BEGIN HIDDEN TESTS
 volume = {"image": torch.randn(1, 1, 16, 16, 16), "label": (torch.rand(1, 16, 16, 16) > 0.9).long()}
 network = supervise(UNet(width=4, depth=3, dims=3), Sixth())
-assert sum(Sixth()(network, volume).values()) > 0, "in 3-D: no dims written down, no pool2d without its pool3d"
+assert sum(loss_terms(Sixth(), network, volume).values()) > 0, (
+    "in 3-D: no dims written down, no pool2d without its pool3d"
+)
 ### END HIDDEN TESTS
 
 # %% [markdown]

@@ -1,17 +1,45 @@
 """Blocks that are computed again change neither a gradient nor a statistic by a bit, and hold less memory."""
 
 import copy
+import weakref
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from dsnotes.networks.stage import activation_checkpointing, outermost
 from dsnotes.networks.unet import UNet
-from dsnotes.papers import build
-from dsnotes.training.activation_checkpointing import stages
-from dsnotes.training.fit import fit
-from dsnotes.training.memory import Meter
-from dsnotes.training.precision import Terms
+from dsnotes.papers import build, systems
+from dsnotes.training.forward_pass import ForwardPass
+
+
+class Meter(TorchDispatchMode):
+    """The bytes of the tensors that are made inside, while they live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, self.known = 0, set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        given = {id(s) for s in storages((args, kwargs))}
+        made = function(*args, **(kwargs or {}))
+        for storage in storages(made):
+            if id(storage) not in given | self.known:  # a view of what was there before takes nothing
+                self.known.add(id(storage))
+                self.now += storage.nbytes()
+                weakref.finalize(storage, self.forget, id(storage), storage.nbytes())
+        return made
+
+    def forget(self, name: int, size: int) -> None:
+        self.known.discard(name)
+        self.now -= size
+
+
+def storages(values) -> list:
+    return [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]
+
 
 SYSTEMS = {
     "msds-unet": {},  # two pathways, batch norm
@@ -46,33 +74,14 @@ def test_gradients_weights_and_statistics_are_the_same_to_the_last_bit(name):
             assert torch.equal(ours.grad, theirs.grad)
 
 
-def test_dropout_falls_as_it_fell(tiny, discs):
-    ends = []
-    for checkpointing in (False, True):
-        system = tiny()
-        system.network.backbone.bottleneck.append(nn.Dropout(0.5))
-        history = fit(system, discs(4), epochs=2, progress=False, device="cpu", checkpointing=checkpointing)
-        ends.append((history.column("loss"), list(system.network.state_dict().values())))
-    torch.testing.assert_close(*ends, rtol=0, atol=0)
-
-
-def test_bfloat16_is_computed_again_in_bfloat16(tiny, discs):
-    ends = []
-    for checkpointing in (False, True):
-        system = tiny()
-        fit(system, discs(4), epochs=1, amp=True, progress=False, device="cpu", checkpointing=checkpointing)
-        ends.append(list(system.network.state_dict().values()))
-    torch.testing.assert_close(*ends, rtol=0, atol=0)
-
-
 def test_what_is_kept_is_the_blocks_inputs():
     """Of a block's six maps (convolution, norm, ReLU, twice) only the last one lives on, as the next one's input."""
     system = build("unet-3d", width=8)
     batch, held = batch_for(system), {}
     for checkpointing in (False, True):
-        terms = Terms(system.network.train(), system.objective, checkpointing=checkpointing)
+        forward_pass = ForwardPass(system.network.train(), system.objective, checkpointing=checkpointing)
         with Meter() as meter:
-            loss = sum(terms(batch).values())
+            loss = sum(forward_pass(batch)[1].values())
             held[checkpointing] = meter.now
         del loss
     assert held[True] < 0.5 * held[False]
@@ -80,14 +89,23 @@ def test_what_is_kept_is_the_blocks_inputs():
 
 def test_the_stages_are_the_blocks_and_no_layer_alone():
     backbone = UNet(width=4, depth=3)
-    found = list(stages(backbone))
+    found = list(outermost(backbone))
     assert found == [backbone.encoder[0], backbone.encoder[1], backbone.bottleneck, *backbone.decoder]
     backbone.encoder[0].requires_grad_(False)  # without gradients nothing is kept anyway
-    assert backbone.encoder[0] not in list(stages(backbone))
+    with activation_checkpointing(backbone):
+        assert [stage.checkpointing for stage in found] == [False, True, True, True, True]
+    assert not any(stage.checkpointing for stage in found)
 
 
-def test_a_compiled_network_decides_for_itself(tiny, discs):
-    with pytest.raises(ValueError, match=r"compile and checkpointing came together.*Pass one of the two"):
-        fit(tiny(), discs(2), progress=False, device="cpu", compile=True, checkpointing=True)
-    with pytest.raises(ValueError, match=r"compile='fast' is unknown\. Pass True, False or one of 'reduce-overhead'"):
-        fit(tiny(), discs(2), progress=False, device="cpu", compile="fast")
+@pytest.mark.parametrize("name", systems())
+def test_every_system_has_stages(name):
+    with torch.device("meta"):
+        assert list(outermost(build(name, width=4).network.backbone))
+
+
+def test_a_network_without_stages_is_answered():
+    plain = nn.Sequential(nn.Conv2d(1, 1, 3))
+    with pytest.raises(ValueError, match=r"Sequential has no block that.*Derive"), activation_checkpointing(plain):
+        pass
+    with activation_checkpointing(plain, enabled=False):
+        pass

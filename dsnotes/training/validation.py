@@ -1,16 +1,60 @@
-"""What can be found wrong before anything is computed."""
+"""What can be found wrong before anything is computed: each `check_…` raises with what to type instead."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from pathlib import Path
 
 import torch
 
-from dsnotes.data.augment import Augmentation
 from dsnotes.data.case import Case
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
+
+
+def settings_with(settings: Settings, overrides: dict) -> Settings:
+    """The settings with some of their fields changed; None leaves a field as it is."""
+    known = [each.name for each in fields(Settings)]
+    if unknown := [name for name in overrides if name not in known]:
+        near = get_close_matches(unknown[0], known, n=3, cutoff=0.5)
+        meant = f"Did you mean {' or '.join(near)}?" if near else f"Settings are {', '.join(known)}."
+        raise TypeError(f"fit has no option {unknown[0]!r}. {meant}")
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if isinstance(given.get("patch"), list | torch.Size):
+        given["patch"] = tuple(given["patch"])
+    return replace(settings, **given)
+
+
+def check_system(system: object) -> None:
+    if isinstance(system, str):
+        raise TypeError(f"{system!r} is a name, fit trains what was built. Pass dsnotes.build({system!r}).")
+    if not isinstance(system, System):
+        raise TypeError(
+            f"fit trains a System, and a {type(system).__name__} came. Pass one that was built, such as "
+            f"dsnotes.build('unet-2d'), or dsnotes.training.system.System(name, network, objective)."
+        )
+
+
+def check_cases(name: str, cases: object) -> None:
+    """Epochs come back to the cases, so they have a length and a place each."""
+    if isinstance(cases, Case):
+        raise TypeError(f"{name} is a single case, {cases.name!r}. Pass a list: {name}=[case].")
+    if isinstance(cases, str | Path):
+        raise TypeError(f"{name}={str(cases)!r} is a path. Pass what is there: dsnotes.open_dataset({str(cases)!r}).")
+    if isinstance(cases, dict) or not (hasattr(cases, "__len__") and hasattr(cases, "__getitem__")):
+        raise TypeError(
+            f"{name} is a {type(cases).__name__}, but every epoch comes back to the cases. Pass them as a list: "
+            f"{name}=list(cases{'.values()' if isinstance(cases, dict) else ''})."
+        )
+    for place, case in enumerate(cases if isinstance(cases, list | tuple) else ()):
+        if not isinstance(case, Case):
+            raise TypeError(
+                f"{name}[{place}] is a {type(case).__name__}, not a case. Make each of them one: "
+                f"dsnotes.data.case.Case(name, image, label, spacing), or read them by dsnotes.open_case."
+            )
 
 
 def fitting_patch(system: System, settings: Settings, train: Sequence[Case]) -> tuple[int, ...]:
@@ -46,9 +90,7 @@ def _at_most(size: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(max(n // s, 1) * s for n, s in zip(size, stride, strict=True))
 
 
-def refuse_unfit(
-    system: System, settings: Settings, train: Sequence[Case], val: Sequence[Case] | None, seed: int
-) -> None:
+def check_run(system: System, settings: Settings, train: Sequence[Case], val: Sequence[Case] | None, seed: int) -> None:
     """Looks at every case of a list, at the first one of a dataset that reads its cases when asked."""
     if seed < 0:
         raise ValueError(f"seed={seed} cannot seed a generator. Pass a whole number from 0 on.")
@@ -77,10 +119,10 @@ def refuse_unfit(
                     f"case {case.name!r} of {name} has {len(case.space)} axes {case.space}, {system.name!r} is "
                     f"{system.dims}-D. Build it with dims={len(case.space)}."
                 )
-    _refuse_single_voxel(system, settings)
+    _check_deepest_map(system, settings)
 
 
-def _refuse_single_voxel(system: System, settings: Settings) -> None:
+def _check_deepest_map(system: System, settings: Settings) -> None:
     """Where a deepest map of one voxel is left, one batch of zeros tells whether its normalisation can train on it.
 
     A copy is asked, and the random stream put back, so that the training to come is the same.
@@ -103,10 +145,3 @@ def _refuse_single_voxel(system: System, settings: Settings) -> None:
             f"stride {deepest}, and its normalisation needs several to train. Pass a larger patch, for instance "
             f"patch={tuple(2 * s for s in deepest)}.{more}"
         ) from error
-
-
-def augmentation(augment: bool | Augmentation) -> Augmentation | None:
-    """True is the default one; rotations and sizes are `Augmentation`'s own."""
-    if isinstance(augment, Augmentation):
-        return augment
-    return Augmentation() if augment else None
