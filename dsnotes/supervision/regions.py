@@ -42,6 +42,16 @@ class Regions(Supervision):
         return found
 
 
+def regions_of(objective: object) -> tuple[tuple[int, ...], ...]:
+    """The label values of each region; none where the labels are classes."""
+    return tuple(getattr(objective, "regions", {}).values())
+
+
+def label_values(objective: object, classes: int) -> int:
+    """How many values a label may hold, the background's among them."""
+    return 1 + max((value for values in regions_of(objective) for value in values), default=classes - 1)
+
+
 def members(label: Tensor, values: tuple[int, ...]) -> Tensor:
     """Where the label is one of the region's values."""
     return torch.isin(label, torch.tensor(values, device=label.device))

@@ -14,6 +14,7 @@ import torch
 
 from dsnotes.data.augment import Augmentation
 from dsnotes.data.case import Case
+from dsnotes.supervision.regions import label_values, regions_of
 from dsnotes.training import checkpoints, devices, distributed, precision, schedules
 from dsnotes.training.batches import Draw, for_validation, prefetched, seed_of
 from dsnotes.training.history import History, Record
@@ -74,7 +75,16 @@ def fit(
         stack.enter_context(devices.explained_memory(settings, system.network.backbone.stride, device))
         system.network.to(device)
         augment = Augmentation() if settings.augment is True else settings.augment or None
-        draw = Draw(train, settings, system.classes, augment, seed, world.rank, device, world.size)
+        draw = Draw(
+            train,
+            settings,
+            label_values(system.objective, system.classes),
+            augment,
+            seed,
+            world.rank,
+            device,
+            world.size,
+        )
         run = {
             "system": system.name,
             "settings": json.loads(json.dumps(asdict(settings))),
@@ -112,7 +122,8 @@ def fit(
                     reestimate_statistics(system.network, (draw.to_device(draw(epoch, i))["image"] for i in again))
                 if val is not None:
                     seen = for_validation(val, settings, seed=seed, world=world, workers=workers)
-                    record |= validate(step.evaluate, system.deploy, seen, classes=system.classes, device=device)
+                    how_scored = {"classes": system.classes, "regions": regions_of(system.objective)}
+                    record |= validate(step.evaluate, system.deploy, seen, **how_scored, device=device)
                 history.append({**record, "seconds": time.perf_counter() - started})
                 warn_once(step.diagnose(history), history, aloud=world.first)
                 if folder is not None and world.first:
