@@ -34,6 +34,7 @@ def describe_run(
         "system": system.name,
         "objective": {"is": type(system.objective).__qualname__, **fields_of(system.objective)},
         "network": layers(system.network),
+        "step": plain(system.make_step),
         "settings": json.loads(json.dumps(asdict(settings))),
         "seed": seed,
         "processes": processes,
@@ -92,7 +93,7 @@ def data(cases: Sequence[Case]) -> dict[str, Any]:
     if hasattr(cases, "identity"):
         return {"cases": count, **cases.identity()}
     looked = cases if isinstance(cases, list | tuple) else [cases[at] for at in sorted({0, count - 1}) if count]
-    shapes = [tuple(case.image.shape) for case in looked]
+    shapes = [(tuple(case.image.shape), case.spacing) for case in looked]
     return {
         "cases": count,
         "names": digest(json.dumps([case.name for case in looked]).encode()),
