@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from dsnotes.data.foreground import class_counts
 from dsnotes.data.geometry import Geometry
 from dsnotes.data.layout import Entry, read_layout
 from dsnotes.data.preprocess import Pairs, Preprocess
+from dsnotes.safety.nearest import nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
         entries = []
         for one in which:
             if isinstance(one, str) and one not in place:
-                near = difflib.get_close_matches(one, place, n=3, cutoff=0.4) or list(place)[:3]
+                near = nearest(one, place) or list(place)[:3]
                 raise KeyError(f"{self.name} has no case {one!r}; the nearest names: {', '.join(near)}.")
             entries.append(place[one] if isinstance(one, str) else self.entries[one])
         return replace(self, entries=tuple(entries))
@@ -170,8 +170,9 @@ def open_dataset(
 ) -> Dataset:
     """Open a folder in the Decathlon's layout or nnU-Net's raw one (version 2).
 
-    `spacing`, `clip`, `normalise` are short for `.preprocess(…)`. `split` is "training" (with labels) or "test". Statistics of the foreground belong to the training side alone, so
-    they come after the split: train.preprocess(Preprocess(clip=foreground_statistics(train).percentiles, …)).
+    `spacing`, `clip`, `normalise` are short for `.preprocess(…)`. `split` is "training" (with labels) or "test".
+    Statistics of the foreground belong to the training side alone, so they come after the split:
+    train.preprocess(Preprocess(clip=foreground_statistics(train).percentiles, …)).
     """
     layout = read_layout(Path(folder), split)
     data = Dataset(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ import numpy as np
 from dsnotes.data import dicom, nifti
 from dsnotes.data.case import Case, class_indices, require_finite
 from dsnotes.data.geometry import Geometry
+from dsnotes.safety.atomic import replacing
+from dsnotes.safety.nearest import nearest
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".dcm", ".png", ".tiff", ".tif", ".jpeg", ".jpg", ".bmp")
 WRITTEN = (".nii.gz", ".nii", ".mha", ".nrrd", ".png", ".tiff", ".tif")  # one file each, so that it can be renamed
@@ -128,7 +129,7 @@ def require_exists(path: Path) -> None:
     there = next(folder for folder in path.absolute().parents if folder.is_dir())
     wanted = path.absolute().relative_to(there).parts[0]
     names = sorted(entry.name for entry in there.iterdir())
-    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.4) or names[:3]
+    near = nearest(wanted, names) or names[:3]
     raise FileNotFoundError(
         f"there is no {path}. In {there} there is no {wanted!r}; "
         + (f"the nearest names there: {', '.join(near)}." if near else "that folder is empty.")
@@ -180,17 +181,14 @@ def _save(path: Path, array: np.ndarray, case: Case) -> Path:
     if not path.name.lower().endswith(WRITTEN):
         raise ValueError(f"{path}: that format is not written. End the name in one of {', '.join(WRITTEN)}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"part-{os.getpid()}-{path.name}")
     try:
-        sitk.WriteImage(image, str(part), useCompression=True)
-        os.replace(part, path)
+        with replacing(path) as part:
+            sitk.WriteImage(image, str(part), useCompression=True)
     except RuntimeError as error:
         raise ValueError(
             f"{path} cannot be written ({_reason(error)}). Volumes and float values go into .nii.gz, .mha or .nrrd; "
             f"a folder must be writable and have space left."
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

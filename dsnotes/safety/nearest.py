@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(name: object, known: Iterable[object], n: int = 3, *, always: bool = False) -> list[str]:
-    """Up to `n` of the known names, best first; `always`: the best there are, however far off."""
+def nearest(name: object, known: Iterable[object], n: int = 3, *, cutoff: float = 0.4) -> list[str]:
+    """Up to `n` of the known names, best first, whatever their capitals; a `cutoff` of 0 gives the best there are."""
     names = list(dict.fromkeys(map(str, known)))
     by_letter = {one.lower(): one for one in reversed(names)}
-    found = difflib.get_close_matches(str(name).lower(), by_letter, n=n, cutoff=0.0 if always else 0.4)
+    found = difflib.get_close_matches(str(name).lower(), by_letter, n=n, cutoff=cutoff)
     return [by_letter[one] for one in found]
 
 
