@@ -125,6 +125,17 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
         }
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
+    def identity(self) -> dict[str, str]:
+        """What a training is told apart by: names, label files byte for byte, sizes of images, preprocessing."""
+        labels = hashlib.sha256()
+        for entry in self.entries:
+            if entry.label is not None:
+                labels.update(entry.label.read_bytes())
+        sizes = [path.stat().st_size for entry in self.entries for path in entry.files()]
+        told = {"names": self.names, "files": sizes, "preprocessing": [*self._settings, list(self.labels.items())]}
+        texts = {name: hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16] for name, value in told.items()}
+        return {name: f"sha256:{text}" for name, text in (texts | {"labels": labels.hexdigest()[:16]}).items()}
+
     def _opened(self, entry: Entry) -> Case:
         case = open_case(entry.image, entry.label, name=entry.name)
         if case.channels != self.filed_channels:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsnotes.data import dicom, nifti
+from dsnotes.data import dicom, nifti, whole_files
 from dsnotes.data.case import Case, class_indices, require_finite
 from dsnotes.data.geometry import Geometry
 from dsnotes.safety.atomic import replacing
@@ -94,13 +94,17 @@ def read_volume(path: str | os.PathLike, *, series: str | None = None) -> tuple[
         source: str | list[str] = dicom.series_files(path, series)
     else:
         source = str(path)
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            finite = nifti.require_whole(path)
+        finite = _require_sound(path)
     try:
         image = sitk.ReadImage(source)
     except RuntimeError as error:
         raise ValueError(f"{path}: SimpleITK cannot read it ({_reason(error)}). {_remedy(error)}") from error
     array = sitk.GetArrayViewFromImage(image)
+    if array.dtype.kind == "c":
+        raise ValueError(
+            f"{path}: an image of complex numbers came; needed are real ones. Save the magnitude, numpy.abs(image), or "
+            f"the phase, numpy.angle(image)."
+        )
     n = image.GetDimension()
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.moveaxis(array, -1, 0)
@@ -120,6 +124,24 @@ def read_volume(path: str | os.PathLike, *, series: str | None = None) -> tuple[
     if not finite:
         array = nifti.as_it_is(path).reshape(array.shape)
     return np.array(geometry.canonical(array), order="C"), geometry  # a copy: the view ends with the image
+
+
+def _require_sound(path: Path) -> bool:
+    """Refuse a file that is cut short, unpacks to gigabytes or reads another one; whether its voxels are finite."""
+    import SimpleITK as sitk
+
+    whole_files.require_own_data(path)
+    whole_files.require_whole(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        reader = None  # said when it is read
+    if reader is not None and path.suffix.lower() not in (".mhd", ".nhdr"):  # whose voxels lie in another file
+        of_a_voxel = 8 * reader.GetNumberOfComponents()
+        whole_files.require_sane_size(path, reader.GetSize(), of_a_voxel)
+    return nifti.require_whole(path) if path.name.lower().endswith((".nii", ".nii.gz")) else True
 
 
 def require_exists(path: Path) -> None:

@@ -18,7 +18,14 @@ def require_whole(path: Path) -> bool:
 
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     try:
-        proxy = nibabel.load(path).dataobj
+        image = nibabel.load(path)
+        _require_spacing(path, image.header)
+        proxy = image.dataobj
+        if proxy.dtype.kind == "c":
+            raise ValueError(
+                f"{path}: an image of complex numbers came; needed are real ones. Save the magnitude, "
+                f"numpy.abs(image), or the phase, numpy.angle(image)."
+            )
         size = proxy.dtype.itemsize
         needed = int(np.prod(proxy.shape, dtype=np.int64)) * size
         found, finite = 0, True
@@ -36,6 +43,17 @@ def require_whole(path: Path) -> bool:
     if found < needed:
         raise _damaged(path, f"its header promises {needed} bytes of voxels, it holds {found}")
     return finite
+
+
+def _require_spacing(path: Path, header) -> None:
+    """ITK takes 1 mm for a distance that is 0, infinite or no number."""
+    sizes = [int(n) for n in header["dim"][1:4]][: max(int(header["dim"][0]), 0)]
+    spacing = [float(mm) for mm in header["pixdim"][1:4]][: len(sizes)]
+    if any(n > 1 and not 0 < abs(mm) < np.inf for n, mm in zip(sizes, spacing, strict=True)):
+        raise ValueError(
+            f"{path}: its header gives {spacing} as the millimetres between voxels; needed are positive numbers. Find "
+            f"out the true ones, and write them: nibabel.load(path).header.set_zooms(…), then save."
+        )
 
 
 def as_it_is(path: Path) -> np.ndarray:

@@ -11,6 +11,7 @@ from numbers import Integral
 from pkgutil import iter_modules
 
 from dsnotes.papers.recipe import Recipe
+from dsnotes.safety.markup import escape
 from dsnotes.safety.nearest import nearest
 from dsnotes.training.system import System
 
@@ -38,8 +39,8 @@ class Systems(dict):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td><code>{name}</code></td><td>{row['dims']}-D</td><td>{row['width']}</td>"
-            f"<td>{', '.join(row['papers'])}</td><td>{', '.join(row['tables'])}</td></tr>"
+            f"<tr><td><code>{escape(name)}</code></td><td>{row['dims']}-D</td><td>{row['width']}</td>"
+            f"<td>{escape(', '.join(row['papers']))}</td><td>{escape(', '.join(row['tables']))}</td></tr>"
             for name, row in self.items()
         )
         head = "".join(f"<th>{title}</th>" for title in ("system", "", "width", "papers", "tables"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dsnotes.safety.markup import escape
 from dsnotes.safety.nearest import nearest
 from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.focus import focus
@@ -175,7 +175,7 @@ def _clicked(sheet: ContactSheet, note: Any, name: str, change: Any) -> None:
     try:
         sheet.decide(name, change["new"])
     except (OSError, ValueError) as error:
-        note.value = f"<b>not kept:</b> {escape(str(error))}"
+        note.value = f"<b>not kept:</b> {escape(error)}"
         change["owner"].value = sheet.decisions.get(name)
     else:
         note.value = ""
