@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+EXAMPLE = "(5.0, 0.8, 0.8), or ones where the size of a voxel is unknown"
 Array = np.ndarray | Tensor
 Spacing = Sequence[float | int] | Array  # millimetres, in the order of an array's axes
 
@@ -36,13 +37,13 @@ def as_millimetres(spacing: object, what: str, *, example: str) -> tuple[float |
 
 
 def checked_spacing(
-    spacing: object, what: str, *, axes: int | None = None, example: str = "(5.0, 0.8, 0.8), or ones where unknown"
+    spacing: object, what: str, *, axes: int | None = None, example: str = EXAMPLE
 ) -> tuple[float, ...]:
     """Positive millimetres as plain floats: as many as there are `axes`, or two or three."""
     found = tuple(map(float, as_millimetres(spacing, f"{what}: spacing", example=example)))
     if len(found) not in ((2, 3) if axes is None else (axes,)) or not all(0 < mm < math.inf for mm in found):
         raise ValueError(
             f"{what}: spacing {found} came; needed are {axes or 'two or three'} positive numbers, the millimetres "
-            f"between voxels in the order of the array's axes. Pass {example}."
+            f"between voxels in the order of the array's axes. Pass for instance {example}."
         )
     return found

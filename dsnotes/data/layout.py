@@ -10,6 +10,7 @@ label in "regions_class_order". nnU-Net's raw folders (version 2) are read too (
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,7 +204,7 @@ def _files(item: object, folder: Path, split: str) -> dict:
 def _listed_path(folder: Path, name: str) -> Path:
     """Below the folder by its letters. Links within it are its owner's: large data often lie on another disk."""
     try:
-        return folder.joinpath(*relative(name).parts)
+        return folder.joinpath(*relative(posixpath.normpath(name)).parts)
     except UnsafePathError as error:
         raise ValueError(f"{folder}/dataset.json: {error} To use a file elsewhere, link it into {folder}.") from error
 

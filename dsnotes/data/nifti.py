@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,8 @@ def require_whole(path: Path) -> bool:
 
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     try:
-        image = nibabel.load(path)
-        _require_spacing(path, image.header)
-        proxy = image.dataobj
+        _require_spacing(path, opener)
+        proxy = nibabel.load(path).dataobj
         if proxy.dtype.kind == "c":
             raise ValueError(
                 f"{path}: an image of complex numbers came; needed are real ones. Save the magnitude, "
@@ -38,21 +39,29 @@ def require_whole(path: Path) -> bool:
                     finite = bool(np.isfinite(voxels).all())
     except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise _damaged(path, str(error)) from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, struct.error) as error:
         raise _damaged(path, str(error)) from error
     if found < needed:
         raise _damaged(path, f"its header promises {needed} bytes of voxels, it holds {found}")
     return finite
 
 
-def _require_spacing(path: Path, header) -> None:
-    """ITK takes 1 mm for a distance that is 0, infinite or no number."""
-    sizes = [int(n) for n in header["dim"][1:4]][: max(int(header["dim"][0]), 0)]
-    spacing = [float(mm) for mm in header["pixdim"][1:4]][: len(sizes)]
-    if any(n > 1 and not 0 < abs(mm) < np.inf for n, mm in zip(sizes, spacing, strict=True)):
+def _require_spacing(path: Path, opener: Callable) -> None:
+    """ITK takes 1 mm for a distance that is 0, infinite or no number, and nibabel for one that is 0."""
+    with opener(path, "rb") as stream:
+        head = stream.read(540)
+    order = next((order for order in "<>" if struct.unpack_from(order + "i", head)[0] in (348, 540)), None)
+    if order is None:
+        return  # whatever it is, nibabel says
+    second = struct.unpack_from(order + "i", head)[0] == 540
+    sizes = struct.unpack_from(order + ("8q" if second else "8h"), head, 16 if second else 40)
+    spacing = struct.unpack_from(order + ("8d" if second else "8f"), head, 104 if second else 76)
+    axes = range(1, 1 + min(max(sizes[0], 0), 3))
+    if any(sizes[axis] > 1 and not 0 < abs(spacing[axis]) < np.inf for axis in axes):
         raise ValueError(
-            f"{path}: its header gives {spacing} as the millimetres between voxels; needed are positive numbers. Find "
-            f"out the true ones, and write them: nibabel.load(path).header.set_zooms(…), then save."
+            f"{path}: its header gives {[spacing[axis] for axis in axes]} as the millimetres between voxels; needed are "
+            f"positive numbers. Find out the true ones, and write them: nibabel.load(path).header.set_zooms(…), then "
+            f"save."
         )
 
 

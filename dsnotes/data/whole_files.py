@@ -7,6 +7,7 @@ https://itk.org/Wiki/ITK/MetaIO/Documentation; NRRD, https://teem.sourceforge.ne
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import os
 import re
@@ -14,7 +15,6 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from dsnotes.safety import paths
 
@@ -42,7 +42,7 @@ class _CutError(Exception):
     """Bytes that are promised and are not there."""
 
 
-def _kind(first: bytes, path: Path) -> Callable[[BinaryIO], None] | None:
+def _kind(first: bytes, path: Path) -> Callable[[io.BufferedIOBase], None] | None:
     if first in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return _tiff
     if first[:2] == b"BM":
@@ -52,11 +52,11 @@ def _kind(first: bytes, path: Path) -> Callable[[BinaryIO], None] | None:
     return _gipl if path.name.lower().endswith((".gipl", ".gipl.gz")) else None
 
 
-def _size(file: BinaryIO) -> int:
+def _size(file: io.BufferedIOBase) -> int:
     return file.seek(0, os.SEEK_END)
 
 
-def _tiff(file: BinaryIO) -> None:
+def _tiff(file: io.BufferedIOBase) -> None:
     """Follow the chain of pages; the strips or tiles of each lie within the file."""
     size = _size(file)
     file.seek(0)
@@ -83,7 +83,7 @@ def _tiff(file: BinaryIO) -> None:
         raise _CutError(f"ImageJ named {named} slices, {len(seen)} are listed; save it in ImageJ as an image sequence")
 
 
-def _directory(file: BinaryIO, at: int, order: str, big: bool) -> tuple[dict[int, tuple], int]:
+def _directory(file: io.BufferedIOBase, at: int, order: str, big: bool) -> tuple[dict[int, tuple], int]:
     """A page's tags with their values, and where the next page begins."""
     file.seek(at)
     count_format, entry = (order + "Q", 20) if big else (order + "H", 12)
@@ -111,7 +111,7 @@ def _directory(file: BinaryIO, at: int, order: str, big: bool) -> tuple[dict[int
     return tags, following
 
 
-def _bmp(file: BinaryIO) -> None:
+def _bmp(file: io.BufferedIOBase) -> None:
     size = _size(file)
     file.seek(0)
     head = file.read(34)
@@ -122,7 +122,7 @@ def _bmp(file: BinaryIO) -> None:
         raise _CutError(f"its header promises {needed} bytes, it has {size}")
 
 
-def _gipl(file: BinaryIO) -> None:
+def _gipl(file: io.BufferedIOBase) -> None:
     head = file.read(252)  # four bytes are read
     first = struct.unpack(">I", file.seek(0) or file.read(4))[0]
     sizes = (first >> 16, first & 0xFFFF, *struct.unpack_from(">HH", head, 0))
@@ -136,7 +136,7 @@ def _gipl(file: BinaryIO) -> None:
         raise _CutError(f"its header promises {needed} bytes of voxels, it has {found}")
 
 
-def _jpeg(file: BinaryIO) -> None:
+def _jpeg(file: io.BufferedIOBase) -> None:
     """After the start of the scan, a whole file has the mark of its end."""
     file.seek(2)
     while True:
