@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -36,14 +37,12 @@ def test_no_archive_touches_what_lies_beside_its_folder(target, kind, name, link
 @given(name=NAMES)
 def test_what_is_written_inside_lies_inside(target, name):
     """With links of an earlier hand in the folder: to a file, to a folder, to itself, upwards."""
-    try:
+    with contextlib.suppress(paths.UnsafePathError):  # refused: then nothing may have changed either
         with paths.write_inside(target.folder, name) as file:
             file.write(b"hostile")
         written = target.folder.joinpath(*paths.relative(name).parts)
         assert written.read_bytes() == b"hostile"
         assert not written.is_symlink()
-    except paths.UnsafePathError as refused:
-        assert "stays in its folder" in str(refused)
     assert target.untouched()
 
 
