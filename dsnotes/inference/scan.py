@@ -81,13 +81,13 @@ def to_label_map(channels: Iterable[np.ndarray], task: Task) -> np.ndarray:
         if label is None:
             label = np.zeros(p.shape, np.uint8)
         if task.regions:
-            label[p > 0.5] = task.order[k]
+            np.copyto(label, np.uint8(task.order[k]), where=p > 0.5)
         elif best is None:
             first = p
             best = p.copy()
         else:
-            wins = p > best
-            label[wins], best[wins] = k, p[wins]
+            np.copyto(label, np.uint8(k), where=p > best)
+            np.maximum(best, p, out=best)
     if not task.regions and k == 0:
         label = (first > 0.5).astype(np.uint8)
     return label
