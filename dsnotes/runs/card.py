@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dsnotes.runs.predict_command import load_run, require_finished, weights_hash
 from dsnotes.runs.results_io import read_json
 from dsnotes.runs.source import RefusedError
 
@@ -53,14 +54,11 @@ def do_card(asked: argparse.Namespace) -> int:
 
 def card(run: Path, *, data: str | None = None) -> Path:
     """Write the card of a run of 80_experiment; pictures are drawn where its dataset can be opened."""
-    import dsnotes
-    from dsnotes.runs.predict_command import require_finished, weights_hash
-
     require_finished(str(run))
     if not (run / "result.json").is_file():
         raise RefusedError(f"{run} is not the folder of a finished run: it holds no result.json")
     result = read_json(run / "result.json")
-    system = dsnotes.load(run)
+    system = load_run(str(run))
     if system.task is None:
         raise RefusedError(f"{run} does not say what it was trained on (it has no task.json); run it again")
     pictures, why = _pictures(run, result, system, data)
