@@ -90,7 +90,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--patch", type=int, nargs=3, default=[64, 128, 128])
     parser.add_argument("--overlap", type=float, default=0.25)
     parser.add_argument("--classes", type=int, default=3)
-    parser.add_argument("--width", type=int, default=4)
+    parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--within", help=argparse.SUPPRESS)
     return parser.parse_args()
 

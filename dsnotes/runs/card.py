@@ -187,9 +187,9 @@ def _pictures(run: Path, result: dict, system, data: str | None) -> tuple[str, s
     """The worst cases with the truth and the prediction; and why there are none, where there are none."""
     import matplotlib.pyplot as plt
 
-    import dsnotes
     from dsnotes.inference.scan import predict_scan
     from dsnotes.runs.experiment import cases_of, cleaned
+    from dsnotes.viewers import show
 
     parameters, names = result["parameters"], worst(result["cases"])
     how = {"phantom_cases": parameters.get("phantom_cases", 20), "size": parameters.get("phantom_size", ())}
@@ -205,7 +205,7 @@ def _pictures(run: Path, result: dict, system, data: str | None) -> tuple[str, s
         case = cases[place[name]]
         label, _ = predict_scan([(system, system.task)], case, progress=False)
         title = f"{name}, Dice {float(result['cases'][name]['dice']):.3f}"
-        view = dsnotes.show(case, prediction=cleaned(label, system.task.postprocess), title=title, viewer="still")
+        view = show(case, prediction=cleaned(label, system.task.postprocess), title=title, viewer="still")
         file = view.save(run / PICTURES / f"worst-{number}.png")
         plt.close(view.figure)
         lines.append(f"![{title}: the truth solid, the prediction dashed]({PICTURES}/{file.name})\n\n{title}")

@@ -235,11 +235,11 @@ def load_models(runs: list[str]) -> tuple[list, list[dict]]:
 
 def load_run(run: str):
     """`dsnotes.load` of what a notebook's run keeps in training/: the weights that it scored, which are the last."""
-    import dsnotes
+    from dsnotes.papers.load import load
 
     require_finished(run)
     training = Path(run) / "training"
-    return dsnotes.load(training, weights="checkpoint.pt") if training.is_dir() else dsnotes.load(run)
+    return load(training, weights="checkpoint.pt") if training.is_dir() else load(run)
 
 
 def require_finished(run: str) -> None:
