@@ -38,7 +38,8 @@ CHEATS = {  # by name: the code in the first cell, and what the functions answer
     "a walk through frames": (
         "import sys\ndef found():\n    frame = sys._getframe()\n    while frame:\n"
         "        for name in ('want', 'reference', 'SEED'):\n"
-        "            if name in frame.f_locals: return frame.f_locals[name]\n        frame = frame.f_back\n    return 0.5",
+        "            if name in frame.f_locals: return frame.f_locals[name]\n"
+        "        frame = frame.f_back\n    return 0.5",
         "found()",
     ),
     "invented rows of the leaderboard": (
@@ -48,7 +49,7 @@ CHEATS = {  # by name: the code in the first cell, and what the functions answer
     ),
     # and our own
     "a number that is always right": (
-        "class Yes(float):\n    def __lt__(self, other): return True\n    __gt__ = __eq__ = __le__ = __lt__\n"
+        "class Yes(float):\n    def __lt__(self, other): return True\n    __gt__ = __eq__ = __lt__\n"
         "    def __sub__(self, other): return 0.0\n    shape = (1, 1)",
         "Yes(0.5)",
     ),

@@ -19,10 +19,13 @@ from dsnotes.labs.submission import LARGEST, submission_of
 from dsnotes.runs.source import RefusedError
 
 LAB, SECOND = LABS["lab1_dice"], LABS["lab2_depths"]
-ROSTER = """student,name,canvas_id,moodle_id,github,email,login
-ada,"Lovelace, Ada ""AL""",123,789,octocat,ada@uni.example,
-eve,"=cmd|' /C calc'!A0",124,790,Mallory,eve@uni.example,=1+1
-"""
+ROSTER = "\n".join(
+    [
+        "student,name,canvas_id,moodle_id,github,email,login",
+        'ada,"Lovelace, Ada ""AL""",123,789,octocat,ada@uni.example,ada',
+        "eve,\"=cmd|' /C calc'!A0\",124,790,Mallory,eve@uni.example,=1+1",
+    ]
+)
 
 
 def put(folder: Path, *places: str) -> Path:
@@ -42,7 +45,7 @@ def put(folder: Path, *places: str) -> Path:
         ("loveladeada_LATE_123_4567_lab2_depths (1).ipynb", ("ada", "lab2_depths")),
         ("Ada Lovelace_789_assignsubmission_file_/lab1_dice.ipynb", ("ada", "lab1_dice")),
         ("lab1-octocat/lab1_dice.ipynb", ("ada", "lab1_dice")),
-        ("lab1-submissions/lab1-mallory/notebooks/lab1_dice.ipynb", None),
+        ("lab1-submissions/lab1-mallory/lab1_dice.ipynb", ("=1+1", "lab1_dice")),
         ("lab2-new-user/lab2_depths.ipynb", ("new-user", "lab2_depths")),
         ("lab1_dice.ipynb", None),
         ("eve/other.ipynb", None),
@@ -52,7 +55,7 @@ def put(folder: Path, *places: str) -> Path:
 )
 @pytest.mark.parametrize("zipped", [False, True])
 def test_every_layout_is_found(tmp_path, place, key, zipped):
-    (tmp_path / "roster.csv").write_text(ROSTER.replace("login\n", "login\n").replace("=1+1", ""))
+    (tmp_path / "roster.csv").write_text(ROSTER)
     folder = put(tmp_path / "in", place, "zed/lab1_dice.ipynb")
     if zipped:
         with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
@@ -60,8 +63,6 @@ def test_every_layout_is_found(tmp_path, place, key, zipped):
                 archive.write(path, path.relative_to(folder))
         folder = tmp_path / "in.zip"
     found, _ = find(folder, [LAB, SECOND], read_roster(tmp_path / "roster.csv"))
-    if key is None and "mallory" in place:
-        key = ("notebooks", "lab1_dice")  # a folder within the clone: its own name is taken
     assert set(found) == {("zed", "lab1_dice"), *([key] if key else [])}
     if key:
         assert found[key].content == place.encode()
@@ -70,7 +71,8 @@ def test_every_layout_is_found(tmp_path, place, key, zipped):
 
 def test_the_latest_of_several_counts_and_nothing_leaves_the_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "in.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for day, name in ((2, "ada_1_2_lab1_dice-1.ipynb"), (1, "ada_1_1_lab1_dice.ipynb"), (3, "../../x/lab1_dice.ipynb")):
+        names = {2: "ada_1_2_lab1_dice-1.ipynb", 1: "ada_1_1_lab1_dice.ipynb", 3: "../../x/lab1_dice.ipynb"}
+        for day, name in names.items():
             archive.writestr(zipfile.ZipInfo(name, (2026, 1, day, 0, 0, 0)), name)
         archive.writestr("bomb/lab1_dice.ipynb", bytes(LARGEST + 2))
     found, _ = find(tmp_path / "in.zip", [LAB])
@@ -99,9 +101,11 @@ def test_a_link_is_not_followed(tmp_path):
 
 
 def test_a_name_is_one_folder_and_two_names_are_two():
-    assert safe("Ada, the \"first\"") != safe("Ada, the 'first'")
+    assert safe('Ada, the "first"') != safe("Ada, the 'first'")
     assert safe("ada") == "ada"
-    assert all("/" not in safe(name) and not safe(name).startswith(".") for name in ("../..", "a/b", "", "..\\x", ".ssh"))
+    for name in ("../..", "a/b", "", "..\\x", ".ssh"):
+        assert "/" not in safe(name)
+        assert not safe(name).startswith(".")
     assert len({safe(name) for name in ("a/b", "a\\b", "a_b")}) == 3
 
 
@@ -111,7 +115,7 @@ def test_what_cannot_be_is_said(tmp_path):
     with pytest.raises(RefusedError, match=r"holds no submission.*put each student's file into"):
         find(tmp_path, [LAB])
     (tmp_path / "roster.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(RefusedError, match=r"names nobody; it needs a first line with some of the columns student, name"):
+    with pytest.raises(RefusedError, match="names nobody; it needs a first line with some of the columns student,"):
         read_roster(tmp_path / "roster.csv")
 
 
@@ -120,7 +124,7 @@ def read(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def course_of(tmp_path: Path, points: dict[str, float], **more) -> Course:
+def course_of(tmp_path: Path, points: dict[str, int], **more) -> Course:
     course = Course(tmp_path / "course")
     for student, value in points.items():
         submission = submission_of(student, LAB, handed_in(LAB))
@@ -137,7 +141,7 @@ def test_grades_go_back_by_ids_with_names_that_a_spreadsheet_would_compute(tmp_p
     possible, ada, eve = read(course.root / "canvas.csv")
     assert (possible["Student"], possible[LAB.title]) == ("Points Possible", "20")
     assert (ada["ID"], ada["Student"], ada[LAB.title]) == ("123", 'Lovelace, Ada "AL"', "3")
-    assert (eve["ID"], eve["Student"], eve["SIS Login ID"], eve[LAB.title]) == ("124", "'=cmd|' /C calc'!A0", "'=1+1", "1")
+    assert (eve["ID"], eve["Student"], eve[LAB.title]) == ("124", "'=cmd|' /C calc'!A0", "1")
     moodle = read(course.root / "moodle-lab1_dice.csv")
     assert [(row["Identifier"], row["Grade"], row["Maximum Grade"]) for row in moodle] == [
         ("Participant 789", "3", "20"),
@@ -149,7 +153,7 @@ def test_grades_go_back_by_ids_with_names_that_a_spreadsheet_would_compute(tmp_p
 
 
 def test_canvas_s_own_gradebook_is_a_roster(tmp_path):
-    text = "Student,ID,SIS User ID,SIS Login ID,Section\nPoints Possible,,,,\n\"Lovelace, Ada\",123,s1,ada,A\n"
+    text = 'Student,ID,SIS User ID,SIS Login ID,Section\nPoints Possible,,,,\n"Lovelace, Ada",123,s1,ada,A\n'
     (tmp_path / "canvas.csv").write_text(text, encoding="utf-8-sig")
     (student,) = read_roster(tmp_path / "canvas.csv")
     assert (student.student, student.name, student.canvas_id, student.sis_id) == ("ada", "Lovelace, Ada", "123", "s1")

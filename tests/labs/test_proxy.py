@@ -65,7 +65,7 @@ def test_a_loss_crosses_with_its_gradient(channel):
     alpha = torch.tensor(0.5, requires_grad=True)
     got = RemoteFunction(channel, "weighted")(loss, w, alpha)
     (slope,) = torch.autograd.grad(got, alpha)
-    assert (float(got), float(slope)) == (pytest.approx(2.5), pytest.approx(5))
+    assert (got.item(), slope.item()) == (pytest.approx(2.5), pytest.approx(5))
     assert w.grad is None
 
 

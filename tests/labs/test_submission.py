@@ -22,10 +22,9 @@ def source_of(cells: list[dict], name: str) -> str:
 
 @pytest.mark.parametrize(
     "file",
-    [b"", b"no notebook", b"[]", b"{}", b'{"cells": 3}', b'{"cells": [{}]}', b"\xff\xfe", b"[" * 100_000]
-    + [
-        b'{"worksheets": 3}',
-        b'{"worksheets": [{"cells": [{"cell_type": "code"}]}]}',
+    [
+        *(b"", b"no notebook", b"[]", b"{}", b'{"cells": 3}', b'{"cells": [{}]}', b"\xff\xfe", b"[" * 100_000),
+        *(b'{"worksheets": 3}', b'{"worksheets": [{"cells": [{"cell_type": "code"}]}]}'),
         b'{"cells": ' + b" " * 20_000_001,
     ],
 )
@@ -60,6 +59,18 @@ def test_a_test_that_was_deleted_or_doubled_stands_once_in_its_place():
     assert source_of(submission.cells, "test-loss") == LAB.cells["test-loss"]["source"]
     assert source_of(submission.cells, "loss") == LAB.cells["loss"]["source"]
     assert submission.notes == ["Missing from your file, and put back: test-loss."]
+
+
+def test_no_cell_of_the_student_s_own_is_taken_for_a_test():
+    """The grading process runs tests by their id: only the instructor's may have one."""
+    notebook = json.loads(handed_in(LAB))
+    for name in ("test-dice", "given-02", "setup", "unknown"):
+        marks = {"nbgrader": {"grade_id": name, "points": 3, "locked": True, "sandbox": True}}
+        notebook["cells"] += [{"cell_type": "code", "source": "1 / 0", "metadata": marks, "outputs": []}] * 2
+    cells = submission_of("eve", LAB, json.dumps(notebook).encode()).cells
+    assert [cell["metadata"] for cell in cells if cell["source"] == "1 / 0"] == [{}] * 8
+    names = [id_of(cell) for cell in cells if id_of(cell)]
+    assert sorted(names) == sorted(LAB.cells)
 
 
 def test_cells_of_the_student_s_own_stay_where_they_stood():

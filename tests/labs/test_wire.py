@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import time
@@ -12,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsnotes.labs.wire import DEEPEST, LARGEST, WireError, decode, encode, read_frame, write_frame
+from dsnotes.labs.wire import LARGEST, WireError, decode, encode, read_frame, write_frame
 
 PLAIN = st.recursive(
     st.none()
@@ -21,28 +22,21 @@ PLAIN = st.recursive(
     | st.floats(allow_nan=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc"), inner, max_size=3) | st.tuples(inner),
-    max_leaves=20,
+    max_leaves=6,
 )
 
 
 @given(PLAIN)
 @settings(max_examples=200, deadline=None)
 def test_plain_values_come_back_as_they_were(value):
-    try:
-        frame = encode(value)
-    except WireError:
-        assert "[" * DEEPEST in repr(value).replace("(", "[").replace("{", "[") or True
-        return
-    assert decode(frame[4:]) == value
+    assert decode(encode(value)[4:]) == value
 
 
 @given(st.binary(max_size=200))
 @settings(max_examples=500, deadline=None)
 def test_any_bytes_are_a_value_or_a_wire_error(content):
-    try:
+    with contextlib.suppress(WireError):
         decode(content)
-    except WireError:
-        pass
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int64, np.float32, np.float64])
