@@ -46,7 +46,7 @@ from dsnotes.inference import at_thresholds
 from dsnotes.metrics import holm, paired_t_test, slice_scores, tumour_scores
 from dsnotes.papers import msds_unet
 from dsnotes.supervision.targets import probabilities
-from dsnotes.viewers import Table, boxes, counted, curves, maps
+from dsnotes.viewers import Table, boxes, curves, maps, progress
 
 patients, held_out = (36, 10) if not smoke else (7, 3)
 patch, window = (32, 32, 32), (64, 64, 64)
@@ -123,8 +123,8 @@ Table(
         {
             "level": name,
             "decoder features": str(size),
-            "local side": str(tuple(outputs.sides[name].shape[1:])) if name in outputs.sides else None,
-            "global side": str(tuple(outputs.raised[name].shape[1:])) if name in outputs.raised else None,
+            "local side": str(tuple(outputs.side_outputs[name].shape[1:])) if name in outputs.side_outputs else None,
+            "global side": str(tuple(outputs.upsampled[name].shape[1:])) if name in outputs.upsampled else None,
         }
         for name, size in sizes.items()
     ],
@@ -220,9 +220,9 @@ def with_answer(of_outputs):
 
 
 sides = ("stride8", "stride4", "stride2", "stride1")
-answers = {f"side {4 - i}": with_answer(lambda o, s=s: o.raised[s]) for i, s in enumerate(reversed(sides))}
+answers = {f"side {4 - i}": with_answer(lambda o, s=s: o.upsampled[s]) for i, s in enumerate(reversed(sides))}
 answers = dict(reversed(answers.items())) | {
-    "soft fusion": with_answer(lambda o: system.network.heads["global"].fuse(o.raised)),
+    "soft fusion": with_answer(lambda o: system.network.heads["global"].fuse(o.upsampled)),
     "average": system,
 }
 said = {name: [dsnotes.predict(one, case, patch=window) for case in test] for name, one in answers.items()}
@@ -302,7 +302,7 @@ def trained(options, seed):
 
 
 runs = {name: [] for name in variants}
-for name, seed in counted(product(variants, range(seeds))):
+for name, seed in progress(product(variants, range(seeds))):
     runs[name].append(trained(variants[name], seed))
 
 

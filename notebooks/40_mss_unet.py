@@ -42,8 +42,8 @@ from dsnotes.data.preprocess import Preprocess, foreground_statistics
 from dsnotes.inference import keep_kidneys
 from dsnotes.losses import exponential_log
 from dsnotes.papers import mss_unet
-from dsnotes.supervision import reduce
-from dsnotes.viewers import Table, boxes, counted, curves, maps
+from dsnotes.supervision import downsample_target
+from dsnotes.viewers import Table, boxes, curves, maps, progress
 
 names = {1: "kidney", 2: "tumour"}
 patients, grid = (50, (9.0, 3.125, 3.125)) if not smoke else (6, (18.0, 6.25, 6.25))
@@ -137,7 +137,7 @@ assert answer.grad.isfinite().all()
 lonely = torch.from_numpy((test[0].label == 2).astype(np.int64) * 2)[None]  # the tumour alone, no kidney anywhere
 size = tuple(n // 2 for n in lonely.shape[1:])
 middle = int(np.argwhere(test[0].label == 2)[:, 0].mean()) // 2
-ways = {how: reduce(lonely, size, channels=3, how=how)[0, 1] for how in ("nearest", "area", "official_code")}
+ways = {how: downsample_target(lonely, size, channels=3, how=how)[0, 1] for how in ("nearest", "area", "official_code")}
 maps({f"kidney, {how}": kidney[middle] for how, kidney in ways.items()}, title="Kidney in a label that has none")
 
 # %%
@@ -190,7 +190,7 @@ history = dsnotes.fit(system, train, iterations=steps // epochs, on_epoch=curves
 # %%
 case = test[0]
 with torch.no_grad():
-    sides = system.network.eval()(torch.from_numpy(case.image)[None, None]).sides
+    sides = system.network.eval()(torch.from_numpy(case.image)[None, None]).side_outputs
 cut = int(np.argwhere(case.label == 2)[:, 0].mean())
 foreground = {name: 1 - side.softmax(1)[0, 0] for name, side in sides.items()}
 maps(
@@ -261,7 +261,7 @@ def trained_and_asked(strategies, seed):
 
 
 answers = {corner: [] for corner in corners}
-for corner, seed in counted(product(corners, range(seeds))):
+for corner, seed in progress(product(corners, range(seeds))):
     answers[corner].append(trained_and_asked(corners[corner], seed))
 results = {corner: [figures(labels) for labels in of_seed] for corner, of_seed in answers.items()}
 

@@ -17,7 +17,7 @@ from dsnotes.inference import at_thresholds, keep_kidneys, remove_small, to_labe
 from dsnotes.metrics import confusion, score, slice_errors, tumour_scores
 from dsnotes.metrics.overlap import dice_of, ppv_of, sensitivity_of
 from dsnotes.metrics.tumours import SCALES
-from dsnotes.runs.recorded import path
+from dsnotes.runs.results_io import path
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 

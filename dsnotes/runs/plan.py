@@ -65,7 +65,7 @@ def open_plan(path: str | os.PathLike, given: Mapping[str, str] | None = None) -
 
 def rows_of(table: str, path: Path) -> list[dict]:
     """One entry a row of a published table that some system of ours can fill."""
-    from dsnotes.runs.published import published
+    from dsnotes.runs.paper_tables import published
 
     try:
         return [{"system": one.system, "options": dict(one.options)} for one in published(table).fillers.values()]

@@ -22,8 +22,8 @@
 import torch
 from torch.nn import functional
 
+from dsnotes.networks.base import Network
 from dsnotes.networks.heads import SideHeads
-from dsnotes.networks.outputs import Network
 from dsnotes.networks.unet import UNet
 
 _ = torch.manual_seed(0)
@@ -163,9 +163,9 @@ for levels in (1, 4, 6):
 # %% [markdown]
 # ## 4. The deep loss
 #
-# `sides` are logits, finest first, as `network(image).sides` has them: `{"stride1": …, "stride2": …}`. Each is compared
-# with the mask reduced *by area* to its own size, by binary cross-entropy with logits, and weighed. Return a dict of
-# the already weighted terms under the same names; the loss is their sum. Read the stride off the sizes.
+# `sides` are logits, finest first, as `network(image).side_outputs` has them: `{"stride1": …, "stride2": …}`. Each is
+# compared with the mask reduced *by area* to its own size, by binary cross-entropy with logits, and weighed. Return a
+# dict of the already weighted terms under the same names; the loss is their sum. Read the stride off the sizes.
 
 
 # %% nbgrader={"grade_id": "deep", "solution": true}
@@ -250,7 +250,7 @@ v = torch.randn(5, generator=torch.Generator().manual_seed(SEED)).requires_grad_
 cubes = (v**3).sum()
 for _ in range(2):
     assert abs(reach(cubes, v) - float((3 * v * v).norm())) < 1e-4, "asked again, the answer is the same"
-terms = deep_terms(network(image).sides, mask, halving(len(network(image).sides)))
+terms = deep_terms(network(image).side_outputs, mask, halving(len(network(image).side_outputs)))
 alone, deep = (
     float(torch.autograd.grad(loss, first_at_the_bottom, retain_graph=True)[0].norm())
     for loss in (terms["stride1"], sum(terms.values()))

@@ -26,12 +26,12 @@ from functools import cache
 import torch
 from torch.nn import functional
 
-from dsnotes.networks.heads import LocalHeads, RaisedHeads, SideHeads, UpSampledHeads
-from dsnotes.networks.outputs import Network
+from dsnotes.losses import soft_dice
+from dsnotes.networks.base import Network
+from dsnotes.networks.heads import InterpolatedHeads, LocalHeads, SideHeads, UpsampledHeads
 from dsnotes.networks.unet import UNet
 from dsnotes.shapes import Outputs
-from dsnotes.supervision import Plain
-from dsnotes.supervision.targets import class_indices, one_hot, reduce
+from dsnotes.supervision.targets import class_indices, downsample_target, one_hot
 
 # %% [markdown]
 # ## 1. The task and the budget
@@ -68,7 +68,7 @@ AMPLITUDE, RIDGE, NOISE, STEPS = 0.7, 0.3, 0.4, 80
 training = drawn(96, seed=0)
 
 
-HEADS = {head.__name__: head for head in (SideHeads, LocalHeads, RaisedHeads, UpSampledHeads)}
+HEADS = {head.__name__: head for head in (SideHeads, LocalHeads, UpsampledHeads, InterpolatedHeads)}
 
 
 def network_with(heads, width=4, depth=3, dims=2):
@@ -81,7 +81,7 @@ def network_with(heads, width=4, depth=3, dims=2):
 
 def fields(outputs):
     """What a supervision may look at: the logits, and what the heads add."""
-    return {"logits": outputs.logits, "sides": outputs.sides, "raised": outputs.raised}
+    return {name: getattr(outputs, name) for name in ("logits", "side_outputs", "upsampled")}
 
 
 def train(heads, terms, seed):
@@ -105,7 +105,10 @@ def plain_heads(depth, dims):
 
 
 def plain_terms(given, batch):
-    return Plain()(lambda image: Outputs(**given), batch)
+    """Cross-entropy and Dice on the output alone, as `dsnotes.supervision.Plain` has them."""
+    logits, t = given["logits"], batch["label"][:, None].float()
+    entropy = functional.binary_cross_entropy_with_logits(logits, t)
+    return {"cross-entropy": entropy, "dice": soft_dice(logits.sigmoid(), t, over_batch=True, eps=1e-5)}
 
 
 @cache
@@ -128,10 +131,10 @@ def small_dice(network, images):
 # ## 2. Your supervision
 #
 # A supervision says which *heads* it wants on a backbone, and turns a network's outputs and a batch into named, already
-# weighted terms whose sum is the loss. `Plain` has no heads and two terms. Yours may take any of `HEADS`, with the
-# levels it wants, and finds what they say in `outputs.sides` or `outputs.raised`. **Before you write:** decide where
-# (which levels, or the output alone), against what (reduced how? all pixels alike?), and with which weight. Then try
-# one idea at a time: `small_dice(train(sixth_heads, sixth_terms, seed=5), drawn(96, seed=5))` takes seconds.
+# weighted terms whose sum is the loss. The plain one has no heads and two terms. Yours may take any of `HEADS`, with the
+# levels it wants, and finds what they say in `outputs.side_outputs` or `outputs.upsampled`. **Before you write:** decide
+# where (which levels, or the output alone), against what (reduced how? all pixels alike?), and with which weight. Then
+# try one idea at a time: `small_dice(train(sixth_heads, sixth_terms, seed=5), drawn(96, seed=5))` takes seconds.
 #
 # It must also run where it was not made for: on deeper and flatter U-Nets, and in 3-D, where the batch's label is
 # (batch, depth, height, width). And a batch without any tumour is no reason to fail.
@@ -158,9 +161,11 @@ class Sixth:
         entropy = functional.binary_cross_entropy_with_logits(outputs.logits, t, weight=weight) / weight.mean()
         overlap = (2 * (weight * p * t).sum() + 1e-5) / ((weight * p * p).sum() + (weight * t * t).sum() + 1e-5)
         terms = {"entropy": entropy, "overlap": 1 - overlap}
-        for name, side in outputs.sides.items():
-            held = reduce(label, tuple(side.shape[2:]), channels=1, how="max")
-            terms[name] = self.sides / len(outputs.sides) * functional.binary_cross_entropy_with_logits(side, held)
+        for name, side in outputs.side_outputs.items():
+            held = downsample_target(label, tuple(side.shape[2:]), channels=1, how="max")
+            terms[name] = (
+                self.sides / len(outputs.side_outputs) * functional.binary_cross_entropy_with_logits(side, held)
+            )
         return terms
 
     ### END SOLUTION

@@ -11,7 +11,7 @@ from dsnotes.data.preprocess import hu_window
 from dsnotes.networks.srgan import reduced
 from dsnotes.papers import build, dsnet, systems
 from dsnotes.softmask import soft_mask, trimap_from_mask
-from dsnotes.training.remembering import TaughtAdversarialStep, TaughtStep
+from dsnotes.training.cached_teacher import CachedTeacherAdversarialStep, CachedTeacherStep
 from dsnotes.training.step import PlainStep
 
 QUIET = {"progress": False, "device": "cpu", "amp": False}
@@ -121,7 +121,7 @@ def test_the_chain_of_table_3(teacher):
     terms = [list(system.objective(system.network, b)) for system in rows.values()]
     assert terms == [["dice"]] * 4 + [["dice", "soft"], ["dice", "soft", "deceive"]]
     kinds = [type(system.make_step(system, system.settings)) for system in rows.values()]
-    assert kinds == [PlainStep, *[TaughtStep] * 4, TaughtAdversarialStep]
+    assert kinds == [PlainStep, *[CachedTeacherStep] * 4, CachedTeacherAdversarialStep]
 
 
 def test_options_reach_what_they_name(teacher):
@@ -183,3 +183,14 @@ def test_the_tables_are_whole_and_hold_the_slips_they_name():
     assert [d for d in nearest if ours[names.index(d)] > nearest[d]] == ["D1", "D3"]
     for row, (one, two) in {"unet-2d": (1, 2), "dsnet": (1, 2)}.items():  # tables 1 and 2 come back in table 3
         assert dsnet.TABLES[3].rows[row][::2] == (dsnet.TABLES[one].rows[row][0], dsnet.TABLES[two].rows[row][0])
+
+
+def test_the_backbone_alone_sees_the_image_as_it_is():
+    """Table 3's "+ Improve Backbone" stands before "+ SR Input": nothing is enlarged yet. scale=4 interpolates."""
+    image, seen = torch.randn(1, 1, 16, 16), []
+    for options, size in (({}, 16), ({"scale": 4}, 64)):
+        system = build("dsnet-backbone", width=2, **options)
+        system.network.backbone.encoder[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        assert system.network.eval()(image).logits.shape == image.shape
+        assert seen[-1].shape == (1, 1, size, size)
+    assert torch.equal(seen[0], image)

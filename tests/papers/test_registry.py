@@ -9,7 +9,7 @@ import torch
 
 from dsnotes.networks.voxelwise import Patchwise
 from dsnotes.papers import build, systems
-from dsnotes.runs.published import published, tables
+from dsnotes.runs.paper_tables import published, tables
 from dsnotes.runs.size import listing
 
 SMALL = {"unet-2d": 4, "unet-3d": 4, "res-unet-3d": 4}
@@ -137,7 +137,9 @@ def test_impossible_sizes_are_answered(wrong, answer):
 
 
 def test_an_unknown_option_is_answered_with_the_offered_ones():
-    with pytest.raises(TypeError, match=r"unet-2d has no option norms. Its options: norm \('batch' or 'instance'\)"):
+    with pytest.raises(
+        TypeError, match=r"unet-2d has no option norms. Its options: norm \('batch', 'instance' or 'none'\)"
+    ):
         build("unet-2d", norms="batch")
 
 

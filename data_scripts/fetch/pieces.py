@@ -1,0 +1,105 @@
+"""What is fetched together, and what a conversion may ask of it: a file, an archive, a series, when they are needed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fetch import idc
+from fetch.archive import Archive, remote
+from fetch.download import Download, Receipt, download
+from fetch.facts import About, Cases
+from fetch.idc import Series
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What is fetched together: one case's files, or an archive of many. `cases` asks `Fetched` for what it needs.
+
+    Names of cases come with a function that makes them, so that those that are there already cost nothing and one
+    that is refused stops no other.
+    """
+
+    name: str
+    cases: Callable[[Fetched], Cases]
+    downloads: tuple[Download, ...] = ()
+    series: tuple[Series, ...] = ()
+    count: float = 1  # of cases, on the average where no more than that is known before
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be done: pieces in the order of fetching, smallest first where cases can be had alone."""
+
+    about: About
+    pieces: tuple[Piece, ...]
+
+
+@dataclass
+class Fetched:
+    """`limit` is how many cases are still wanted, None for all: then archives are read where they lie, if possible."""
+
+    piece: Piece
+    folder: Path  # for downloads
+    limit: int | None
+    keep: Callable[[str, Receipt], None]
+    say: Callable[[str], None]
+    used: set[Path] = field(default_factory=set)
+    unpacked: set[Path] = field(default_factory=set)
+    open: list[Archive] = field(default_factory=list)
+
+    def file(self, name: str) -> Path:
+        receipt = download(self._listed(name), self.folder)
+        if receipt is not None:
+            self.keep(name, receipt)
+        self.used.add(self.folder / name)
+        return self.folder / name
+
+    def archive(self, name: str) -> Archive:
+        """The whole archive, checked; or, where a few cases are enough, only its list of members for now."""
+        listed = self._listed(name)
+        if self.limit is not None and not (self.folder / name).is_file():
+            self.say(f"{name}: looking at its list of members (minutes, for a tar of many GB)")
+            if (there := remote(listed.url, name)) is not None:
+                self.say(f"{name}: only what these cases need is fetched from it, so its checksum cannot be tested")
+                self.open.append(there)
+                return there
+            self.say(f"{name}: the server sends no parts of it, so it is fetched whole")
+        self.open.append(Archive(self.file(name), name))
+        return self.open[-1]
+
+    def extract(self, archive: Archive, name: str) -> Path:
+        """A member as a file, to be read and then forgotten."""
+        path = archive.extract(name, self.folder / "unpacked" / archive.name / name)
+        self.unpacked.add(path)
+        return path
+
+    def series(self, uid: str) -> list[Path]:
+        """All series of the piece are fetched with the first."""
+        files = idc.fetch(self.piece.series, self.folder)
+        self.used |= {self.folder / one.uid for one in self.piece.series}
+        return files[uid]
+
+    def forget(self) -> None:
+        """Remove what was unpacked for a case."""
+        for path in self.unpacked:
+            path.unlink(missing_ok=True)
+        self.unpacked.clear()
+
+    def discard(self, *, keep: set[str]) -> None:
+        """Remove the downloads too, but for those that other pieces need."""
+        for path in self.used:
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in keep:
+                path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        for archive in self.open:
+            archive.close()
+        shutil.rmtree(self.folder / "unpacked", ignore_errors=True)  # the empty folders
+
+    def _listed(self, name: str) -> Download:
+        return next(one for one in self.piece.downloads if one.name == name)

@@ -1,0 +1,116 @@
+"""Outlines (RTSTRUCT) and segments (SEG) of DICOM as masks on the slices they were drawn on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fetch.stack import Slices
+
+
+def read_outlines(path: Path, *, series: str) -> dict[str, list[np.ndarray]]:
+    """Name of each region -> its closed contours, (k, 3) in mm; they must have been drawn on that CT series."""
+    import pydicom
+
+    found = pydicom.dcmread(path)
+    if found.get("Modality") != "RTSTRUCT":
+        raise ValueError(f"{path.name} is no RTSTRUCT but {found.get('Modality')!r}.")
+    drawn_on = {
+        str(of.SeriesInstanceUID)
+        for frame in found.get("ReferencedFrameOfReferenceSequence", ())
+        for study in frame.get("RTReferencedStudySequence", ())
+        for of in study.get("RTReferencedSeriesSequence", ())
+    }
+    if drawn_on and series not in drawn_on:
+        raise ValueError(
+            f"{path.name} was drawn on series {', '.join(sorted(drawn_on))}, the CT that came is {series}."
+        )
+    names = {int(roi.ROINumber): str(roi.ROIName) for roi in found.StructureSetROISequence}
+    outlines: dict[str, list[np.ndarray]] = {name: [] for name in names.values()}
+    for region in found.get("ROIContourSequence", ()):
+        for contour in region.get("ContourSequence", ()):
+            points = np.array([float(mm) for mm in contour.ContourData]).reshape(-1, 3)
+            if contour.ContourGeometricType == "CLOSED_PLANAR" and len(points) > 2:
+                outlines[names[int(region.ReferencedROINumber)]].append(points)
+    return outlines
+
+
+def draw(outlines: Sequence[np.ndarray], slices: Slices) -> np.ndarray:
+    """True where a pixel's centre lies inside an odd number of contours: a contour within another is a hole."""
+    mask = np.zeros(slices.voxels.shape, bool)
+    by_slice: dict[int, list[np.ndarray]] = {}
+    reach = _reach(slices)
+    for points in outlines:
+        at, off = slices.nearest(points)
+        if off > reach:
+            raise ValueError(
+                f"a contour lies {off:.4g} mm off the nearest slice of series {slices.uid}, more than half the "
+                f"distance of slices: CT and contours do not belong together, or slices are missing."
+            )
+        by_slice.setdefault(at, []).append(slices.pixels(points, at))
+    for at, polygons in by_slice.items():
+        mask[at] = inside(polygons, mask.shape[1:])
+    return mask
+
+
+def inside(polygons: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """Even-odd filling of polygons, (k, 2) each as column, row; pixel centres have whole numbers.
+
+    Along each row of pixels every edge that crosses it turns inside into outside for all pixels to its right.
+    """
+    turns = np.zeros((shape[0], shape[1] + 1), np.int64)
+    for polygon in polygons:
+        (x0, y0), (x1, y1) = polygon.T, np.roll(polygon, -1, axis=0).T
+        first = np.clip(np.ceil(np.minimum(y0, y1)), 0, shape[0]).astype(int)
+        last = np.clip(np.ceil(np.maximum(y0, y1)), 0, shape[0]).astype(int)
+        edge = np.repeat(np.arange(len(x0)), last - first)
+        rows = np.arange(len(edge)) - np.repeat(np.cumsum(last - first) - (last - first), last - first) + first[edge]
+        x = x0[edge] + (rows - y0[edge]) / (y1 - y0)[edge] * (x1 - x0)[edge]
+        np.add.at(turns, (rows, np.clip(np.ceil(x), 0, shape[1]).astype(int)), 1)
+    return np.cumsum(turns, axis=1)[:, :-1] % 2 == 1
+
+
+def read_segments(
+    path: Path, slices: Slices, *, wanted: Callable[[str], bool] = lambda name: True
+) -> dict[str, np.ndarray]:
+    """Name of each segment -> its mask; frames are placed by their own position, not by their number."""
+    import pydicom
+
+    found = pydicom.dcmread(path)
+    if found.get("Modality") != "SEG" or found.get("SegmentationType") != "BINARY":
+        raise ValueError(
+            f"{path.name} is no binary DICOM-SEG but {found.get('Modality')} {found.get('SegmentationType')}."
+        )
+    if (found.Rows, found.Columns) != slices.voxels.shape[1:]:
+        raise ValueError(
+            f"{path.name} has {found.Rows} x {found.Columns} pixels, its series {slices.uid} "
+            f"{' x '.join(map(str, slices.voxels.shape[1:]))}."
+        )
+    names = {int(s.SegmentNumber): str(s.get("SegmentLabel") or s.SegmentNumber) for s in found.SegmentSequence}
+    masks = {name: np.zeros(slices.voxels.shape, bool) for name in names.values() if wanted(name)}
+    frames = found.pixel_array.reshape(-1, found.Rows, found.Columns)
+    shared = found.SharedFunctionalGroupsSequence[0]
+    reach = _reach(slices)
+    for frame, about in zip(frames, found.PerFrameFunctionalGroupsSequence, strict=True):
+        name = names[int(about.SegmentIdentificationSequence[0].ReferencedSegmentNumber)]
+        if name not in masks or not frame.any():
+            continue
+        plane = (about if "PlaneOrientationSequence" in about else shared).PlaneOrientationSequence[0]
+        towards = np.array([float(c) for c in plane.ImageOrientationPatient]).reshape(2, 3)
+        corner = np.array([float(mm) for mm in about.PlanePositionSequence[0].ImagePositionPatient])
+        at, off = slices.nearest(corner[None])
+        aside = np.abs(slices.pixels(corner[None], at)).max()
+        if off > reach or aside > 0.5 or np.abs(towards.T - slices.axes[:, :2]).max() > 1e-3:
+            raise ValueError(
+                f"{path.name}: a frame of segment {name!r} lies {off:.4g} mm and {aside:.3g} pixels off the nearest "
+                f"slice of series {slices.uid}, or is turned: CT and segments do not belong together."
+            )
+        masks[name][at] |= frame.astype(bool)
+    return masks
+
+
+def _reach(slices: Slices) -> float:
+    """Half the distance of slices."""
+    return 0.5 * (float(np.median(slices.steps)) if len(slices.steps) else slices.thickness) + 1e-3

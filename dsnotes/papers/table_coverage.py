@@ -1,0 +1,19 @@
+"""Which rows of which papers' tables a dataset on this disk serves: `dsnotes data` prints it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from dsnotes.data.catalogue import OnDisk, on_disk
+from dsnotes.papers import recipes
+
+
+def served(tables: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Table -> the systems that are rows of it and can be built; empty where none can."""
+    return {table: tuple(name for name, recipe in recipes().items() if table in recipe.tables) for table in tables}
+
+
+def data_and_tables(folder: str | os.PathLike = "data") -> list[tuple[OnDisk, dict[str, tuple[str, ...]]]]:
+    """Each dataset on disk with the tables it serves and their systems."""
+    return [(found, served(found.tables)) for found in on_disk(folder)]

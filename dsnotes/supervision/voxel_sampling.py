@@ -1,0 +1,85 @@
+"""Voxels drawn by lot instead of whole masks: how classifiers of patches are taught.
+
+As many of the lesion as of the rest, the hard ones more often: of the lesion those near its border, of the rest those
+near the lesion and bright, such as vessels and pleura. The weights are
+
+    lesion  exp(-d)    d: steps to the nearest voxel outside
+    rest    exp(-d) g  d: steps to the lesion, g: grey value between the image's lowest (0) and highest (1)
+
+after public code for CF-CNN, which ranks by them; a probability that follows them is ours. A step goes to any of the
+neighbours, diagonally too; what is more than `REACH` away counts as that far.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dsnotes.losses import cross_entropy
+from dsnotes.networks.base import Backbone, Head, Network
+from dsnotes.networks.voxelwise import Voxelwise, Where
+from dsnotes.shapes import Image, Label
+from dsnotes.supervision.base import Batch
+from dsnotes.supervision.targets import one_hot
+
+REACH = 8
+MAX_POOL = {2: functional.max_pool2d, 3: functional.max_pool3d}
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """Cross-entropy of `each` voxels of every side and image, of all answers that the network has for them."""
+
+    each: int = 64
+
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        if not isinstance(backbone, Voxelwise):
+            raise TypeError(
+                f"{type(backbone).__name__} came, which answers for whole images. Voxels are drawn for classifiers of "
+                f"patches such as cf-cnn; supervise this network by Plain()."
+            )
+        return {}
+
+    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
+        image, label = batch["image"], batch["label"]
+        label = label[:, 0] if label.ndim == image.ndim else label
+        at = draw(image, label, self.each)
+        answers = network.backbone.scores(image, at)
+        t = label[tuple(at.unbind(1))]
+        return {name: cross_entropy(logits, one_hot(t, logits.shape[1])) for name, logits in answers.items()}
+
+
+def draw(image: Image, label: Label, each: int) -> Where:
+    """`2 * each` voxels of every image; where one side is missing, all of them from the other."""
+    lesion, chances = label > 0, weights(image, label)
+    drawn = []
+    for one, inside, chance in zip(range(len(image)), lesion, chances, strict=True):
+        sides = [side for side in (inside, ~inside) if side.any()]
+        for side in sides:
+            flat = torch.multinomial((chance * side).flatten(), 2 * each // len(sides), replacement=True)
+            where = torch.stack(torch.unravel_index(flat, inside.shape), dim=1)
+            drawn.append(functional.pad(where, (1, 0), value=one))
+    return torch.cat(drawn)
+
+
+def weights(image: Image, label: Label) -> Tensor:
+    """(B, *space), as above; never quite 0, so that there always is something to draw."""
+    lesion = (label > 0).unsqueeze(1).float()
+    grey = image.mean(1, keepdim=True)
+    space = tuple(range(2, image.ndim))
+    low, high = grey.amin(space, keepdim=True), grey.amax(space, keepdim=True)
+    bright = (grey - low) / (high - low).clamp(min=1e-12)
+    outside = (-steps(lesion)).exp() * bright.clamp(min=1e-3)
+    return torch.where(lesion > 0, (-steps(1 - lesion)).exp(), outside)[:, 0]
+
+
+def steps(mask: Tensor) -> Tensor:
+    """How many steps each voxel is from the mask, `REACH` at most; 0 within it."""
+    pool, reached, count = MAX_POOL[mask.ndim - 2], mask, torch.zeros_like(mask)
+    for _ in range(REACH):
+        count = count + (1 - reached)
+        reached = pool(reached, 3, 1, 1)
+    return count

@@ -1,0 +1,102 @@
+"""Where the code runs, and how a picture gets into the notebook: once, and so that it stays in the saved file."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dsnotes.viewers import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CSS_PIXELS = 90  # of the page for an inch of the figure
+
+
+def shell() -> Any | None:
+    """The notebook kernel's shell, or None in a script and in a terminal."""
+    if "IPython" not in sys.modules:
+        return None
+    found = sys.modules["IPython"].get_ipython()
+    return found if hasattr(found, "kernel") else None
+
+
+def here() -> str:
+    """ "browser" (somebody can move a slider), "kernel" (a head-less run) or "script".
+
+    JupyterLab and Notebook send their requests with an empty user name, papermill and nbconvert with the account's;
+    VS Code sends a random one, but leaves the notebook's path among the variables.
+    """
+    kernel_shell = shell()
+    if kernel_shell is None:
+        return "script"
+    user = kernel_shell.get_parent().get("header", {}).get("username")
+    return "browser" if user == "" or "__vsc_ipynb_file__" in kernel_shell.user_ns else "kernel"
+
+
+def choose(viewer: str | None, viewers: dict[str, Any], *, volume: bool = False) -> str:
+    """Argument before DSNOTES_VIEWER before place: somebody in a browser may turn a volume and move through a slice."""
+    asked = viewer or os.environ.get("DSNOTES_VIEWER")
+    if not asked:
+        return "still" if here() != "browser" else "volume" if volume else "slices"
+    if asked not in viewers:
+        near = difflib.get_close_matches(asked, viewers, n=1)
+        source = "viewer=" if viewer else "DSNOTES_VIEWER="
+        raise ValueError(
+            f"{source}{asked!r} is not a viewer of dsnotes. Choose one of {sorted(viewers)}"
+            + (f"; did you mean {near[0]!r}?" if near else ".")
+        )
+    return asked
+
+
+class Spot:
+    """One place in a cell's output: `put` fills it, and fills it anew. What is there last is what the file keeps."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def put(self, thing: Any) -> None:
+        if shell() is None:
+            return
+        if self._handle is None:
+            from IPython.display import display
+
+            self._handle = display(thing, display_id=True)
+        else:
+            self._handle.update(thing)
+
+    def put_figure(self, figure: Figure, alt: str = "") -> None:
+        if shell() is None:
+            return
+        from IPython.display import Image
+
+        width = round(figure.get_figwidth() * CSS_PIXELS)
+        self.put(Image(data=style.png(figure), format="png", width=width, alt=alt))
+
+
+def close(widget: Any) -> None:
+    """With all it holds: ipywidgets keeps every widget that was not closed."""
+    for child in getattr(widget, "children", ()):
+        close(child)
+    widget.close()
+
+
+class Picture:
+    """A figure that is in the notebook already: `figure` to change, `save` to keep."""
+
+    def __init__(self, figure: Figure, alt: str = "") -> None:
+        self.figure, self.alt = figure, alt
+        Spot().put_figure(figure, alt)
+
+    def save(self, path: str | Path) -> Path:
+        """Write it in the format that the ending names: png, pdf, svg."""
+        path = Path(path)
+        with style.look():
+            self.figure.savefig(path)
+        return path
+
+    def _ipython_display_(self) -> None:
+        """Nothing: the call that made the picture has put it into the cell; a second one would stand below it."""

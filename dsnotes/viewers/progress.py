@@ -1,0 +1,50 @@
+"""Many trainings in one cell: at which of them it is, and how long the rest will take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from html import escape
+from time import monotonic
+from typing import TypeVar
+
+from dsnotes.viewers.notebook_display import Spot
+
+Thing = TypeVar("Thing")
+LONG = 90  # seconds; more are told in minutes
+
+
+def progress(things: Iterable[Thing], *, of: str = "trainings") -> Iterator[Thing]:
+    """The things themselves, one after another; a line in the notebook follows them.
+
+    for name, seed in progress(product(systems, range(3))): …
+    """
+    things, spot, started = list(things), Spot(), monotonic()
+    for done, thing in enumerate(things):
+        said, spent = f"{done + 1} of {len(things)} {of}: {_called(thing)}", monotonic() - started
+        if done:
+            said += f"; {_duration(spent)} so far, about {_duration(spent / done * (len(things) - done))} to go"
+        spot.put(Line(said, share=done / len(things)))
+        yield thing
+    spot.put(Line(f"{len(things)} {of} in {_duration(monotonic() - started)}"))
+
+
+class Line:
+    """What is said; beside a bar while something is still to do."""
+
+    def __init__(self, said: str, *, share: float | None = None) -> None:
+        self.said, self.share = said, share
+
+    def _repr_html_(self) -> str:
+        bar = "" if self.share is None else f'<progress value="{self.share:.3f}" aria-label="done"></progress> '
+        return f"<div>{bar}{escape(self.said)}</div>"
+
+    def __repr__(self) -> str:
+        return self.said
+
+
+def _called(thing: object) -> str:
+    return ", ".join(map(str, thing)) if isinstance(thing, tuple) else str(thing)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < LONG else f"{seconds / 60:.0f} min"

@@ -1,0 +1,70 @@
+"""Two predictions, or more, of one case beside each other: what moves one moves them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dsnotes.data.case import Case
+from dsnotes.viewers import notebook_display
+from dsnotes.viewers.focus import largest_error
+from dsnotes.viewers.scene import Number, Overlay, compose
+from dsnotes.viewers.view import View, replace_views_of_this_cell
+from dsnotes.viewers.volume import Canvas, controls, why_not
+
+
+def side_by_side(
+    case: Case,
+    predictions: Mapping[str, Overlay],
+    *,
+    at: tuple[int, ...] | None = None,
+    zoom: Number | None = None,
+    viewer: str | None = None,
+    **shown: Any,
+) -> dict[str, View]:
+    """`{name: prediction}` on the same case, through the same voxel: by default where the first is most wrong.
+
+    In a browser the volumes turn together, and everywhere each leaves its still picture. `viewer` is chosen as in
+    `show`, where all but "volume" give the stills alone; further arguments are those of `show`.
+    """
+    if len(predictions) < 2:
+        raise ValueError(
+            f"side_by_side needs two predictions or more, {len(predictions)} came: "
+            f"pass {{'one': label, 'other': label}}, or use show for a single one."
+        )
+    choice = notebook_display.choose(viewer, dict.fromkeys(("volume", "slices", "itk", "still")), volume=True)
+    scenes = {
+        name: compose(case, prediction=prediction, **shown | {"title": f"{case.name}, {name}"})
+        for name, prediction in predictions.items()
+    }
+    first = next(iter(scenes.values()))
+    at = at or (largest_error(first) if first.truth is not None else None)
+    views = {name: View(scene, at=at, zoom=zoom) for name, scene in scenes.items()}
+    if choice == "volume" and notebook_display.shell() is not None and not why_not(first):
+        canvases = [
+            Canvas(scene, at=view.shown["at"]) for scene, view in zip(scenes.values(), views.values(), strict=True)
+        ]
+        leader = next(iter(views.values()))
+        for view in views.values():
+            replace_views_of_this_cell(view)
+        leader.controls = controls(canvases, list(views))
+        notebook_display.Spot().put(leader.controls)
+        _tie([canvas.widget for canvas in canvases])
+    for view in views.values():
+        view.redraw()
+    return views
+
+
+def _tie(widgets: list[Any]) -> None:
+    """Once every canvas is on the page: one that is told of another before that may wait for it for ever."""
+    waiting = set(range(len(widgets)))
+
+    def attached(which: int) -> None:
+        waiting.discard(which)
+        if not waiting:
+            for widget in widgets:
+                others = [other for other in widgets if other is not widget]
+                widget.broadcast_to(others, {"2d": True, "3d": True, "zoom_pan": True, "crosshair": True})
+
+    for which, widget in enumerate(widgets):
+        widget.on_canvas_attached(lambda *_, which=which: attached(which))
