@@ -11,9 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import dsnotes
 from dsnotes.labs.sandbox import Limits, Sandbox
-from dsnotes.labs.wire import WireError, decode, encode, read_frame, write_frame
+from dsnotes.labs.wire import PROTOCOL, WireError, decode, encode, read_frame, write_frame
 
 STARTING = 180.0  # seconds, on a busy machine
 GRACE = 10.0  # between the end that a worker can still tell of and the end of its process
@@ -44,8 +43,8 @@ class Channel:
         )
         try:
             hello = self._read(STARTING)
-            if hello != {"ready": dsnotes.__version__}:
-                raise EndedError(str(hello.get("failed") or f"the worker is not of version {dsnotes.__version__}"))
+            if hello != {"ready": PROTOCOL}:
+                raise EndedError(str(hello.get("failed") or f"the worker does not speak version {PROTOCOL}"))
         except EndedError as error:
             self.close()
             raise RuntimeError(f"the sandbox ({sandbox.name}) did not start, so nothing was graded: {error}") from None

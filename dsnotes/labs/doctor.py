@@ -54,8 +54,8 @@ class Bait:
 
     def reached(self) -> Iterator[str]:
         for name, read in (
-            ("a socket was connected", self.unix.accept),
-            ("TCP was connected", self.tcp.accept),
+            ("a socket was connected", lambda: self.unix.accept()[0].close()),
+            ("TCP was connected", lambda: self.tcp.accept()[0].close()),
             ("UDP arrived", lambda: self.udp.recv(9)),
             ("a FIFO was written", lambda: os.read(self.fifo, 9)),
             ("the terminal was written", lambda: os.read(self.master, 9)),

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+PROTOCOL = 1
 LARGEST = 32 << 20  # bytes of a frame
 DEEPEST = 12  # lists within lists
 MOST = 20_000  # values in a frame

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import dsnotes
-from dsnotes.labs.wire import LENGTH, decode, encode, mapped, tensors, write_frame
+from dsnotes.labs.wire import LENGTH, PROTOCOL, decode, encode, mapped, tensors, write_frame
 
 TEXT = 20_000  # characters of one output that are kept
 PICTURE = 400_000
@@ -49,7 +48,7 @@ def main(told: dict) -> None:
     except Exception as error:
         write_frame(target, encode({"failed": "".join(traceback.format_exception(error))[-2000:]}))
         return
-    write_frame(target, encode({"ready": dsnotes.__version__}))
+    write_frame(target, encode({"ready": PROTOCOL}))
     while (asked := _next(source)) is not None:
         write_frame(target, encode(worker.answer(asked)))
 

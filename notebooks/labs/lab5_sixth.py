@@ -131,10 +131,10 @@ def small_dice(network, images):
 # ## 2. Your supervision
 #
 # A supervision says which *heads* it wants on a backbone, and turns a network's outputs and a batch into named, already
-# weighted terms whose sum is the loss. The plain one has no heads and two terms. Yours may take any of `HEADS`, with the
-# levels it wants, and finds what they say in `outputs.side_outputs` or `outputs.upsampled`. **Before you write:** decide
-# where (which levels, or the output alone), against what (reduced how? all pixels alike?), and with which weight. Then
-# try one idea at a time: `small_dice(train(sixth_heads, sixth_terms, seed=5), drawn(96, seed=5))` takes seconds.
+# weighted terms whose sum is the loss. The plain one has no heads and two terms. Yours may take any of `HEADS`, with
+# the levels it wants, and finds what they say in `outputs.side_outputs` or `outputs.upsampled`. **Before you write:**
+# decide where (which levels, or the output alone), against what (reduced how? all pixels alike?), with which weight.
+# Then try one idea at a time: `small_dice(train(sixth_heads, sixth_terms, seed=5), drawn(96, seed=5))` takes seconds.
 #
 # It must also run where it was not made for: on deeper and flatter U-Nets, and in 3-D, where the batch's label is
 # (batch, depth, height, width). And a batch without any tumour is no reason to fail.
