@@ -1,7 +1,7 @@
 """A run's folder: what must be on disk so that the same command goes on where the run was stopped.
 
 checkpoint.pt   everything after the last finished epoch: weights, optimisers, the step's own state, the history
-best.pt         the weights with the highest validation score
+best.pt         the weights with the highest validation score, for network.load_state_dict(torch.load(…))
 history.jsonl   the history again, one line an epoch, for others to read
 settings.json   what the run was asked for
 """
@@ -42,8 +42,7 @@ def save(folder: Path, *, run: dict, network: nn.Module, step: Step, history: Hi
     """Everything after a finished epoch. A kill at any moment leaves the old checkpoint or the new one, never half."""
     weights = network.state_dict()
     if history.records and history.best is history[-1] and "val_score" in history[-1]:
-        content = {"run": run, "network": weights, "record": history[-1]}
-        write(folder / BEST, lambda file: torch.save(content, file), kept=len(history) - 1)
+        write(folder / BEST, lambda file: torch.save(weights, file), kept=len(history) - 1)
     content = {
         "run": run,
         "network": weights,
@@ -85,15 +84,28 @@ def load(folder: Path) -> dict | None:
 
 
 def read(path: Path) -> dict:
+    content = _loaded(path)
+    if not isinstance(content, dict) or "network" not in content:
+        raise ValueError(f"{path} was not written by dsnotes.fit. Delete it to start anew, or pass another out.")
+    return content
+
+
+def weights_of(path: Path) -> dict[str, Tensor]:
+    """The network's weights in a `best.pt`, which holds nothing else, or in a `checkpoint.pt`."""
+    content = _loaded(path)
+    weights = content.get("network", content) if isinstance(content, dict) else {}
+    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"{path} holds no weights of a network. Pass the best.pt or checkpoint.pt of a run.")
+    return weights
+
+
+def _loaded(path: Path) -> object:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a zip error, an unpickling error, …: torch has no common class for them
         raise ValueError(
             f"{path} is no readable checkpoint ({error}). Delete it to start anew, or pass another out."
         ) from error
-    if not isinstance(content, dict) or "network" not in content:
-        raise ValueError(f"{path} was not written by dsnotes.fit. Delete it to start anew, or pass another out.")
-    return content
 
 
 def restore(found: dict, *, network: nn.Module, step: Step) -> History:
@@ -114,7 +126,7 @@ def restore(found: dict, *, network: nn.Module, step: Step) -> History:
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
     """The weights of a `best.pt` or `checkpoint.pt` into a network built in the same way."""
-    found = read(Path(path))["network"]
+    found = weights_of(Path(path))
     refuse_other_network(found, network, Path(path))
     network.load_state_dict(found)
 
