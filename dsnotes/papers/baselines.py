@@ -18,7 +18,7 @@ from dsnotes.networks.baselines.res_unet_plus_plus import ResUNetPlusPlus
 from dsnotes.networks.baselines.unet3_plus import UNet3Plus
 from dsnotes.networks.baselines.unet_plus_plus import NestedHeads, UNetPlusPlus, mean_of_depths
 from dsnotes.networks.baselines.v_net import VNet
-from dsnotes.networks.heads import UpSampledHeads
+from dsnotes.networks.heads import InterpolatedHeads
 from dsnotes.networks.unet import UNet
 from dsnotes.papers.recipe import Recipe
 from dsnotes.shapes import Logits, Scalar, SoftMask
@@ -109,7 +109,7 @@ def unet3_plus(name: str, *, in_channels: int, classes: int, width: int, dims: i
     """UNet3+ with its full-scale supervision: focal + MS-SSIM + IoU of five answers, each raised linearly."""
     backbone = UNet3Plus(in_channels=in_channels, classes=classes, width=width, dims=dims, norm=norm)
     levels = [*backbone.sides(), f"stride{backbone.stride[0]}"]
-    heads = partial(UpSampledHeads, kernel=3, mode="linear", bottleneck=True)
+    heads = partial(InterpolatedHeads, kernel=3, mode="linear", bottleneck=True)
     objective = FullSize(heads, dict.fromkeys(levels, 1 / len(levels)), full_scale)
     return System(name, supervise(backbone, objective), objective)
 
@@ -136,7 +136,7 @@ def mlds_net(name: str, *, in_channels: int, classes: int, width: int, dims: int
 ANSWERS = ("last", "mean")
 MU_NET = tuple(f"mu-net-{number}" for number in (2, 3))
 DSNET = ("dsnet-1", "dsnet-2", "dsnet-3", "dsnet-5")
-NORM = {"norm": "'batch' or 'instance'"}
+NORM = {"norm": "'batch', 'instance' or 'none'"}
 DICE = {"dice": "weight of the Dice term beside cross-entropy; 0.0 for cross-entropy alone"}
 SYSTEMS = {
     "unet-2d": Recipe(

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from dsnotes.data.case import Case
-from dsnotes.networks.dsnet import DSNet
+from dsnotes.networks.dsnet import GATE_MOMENTUM, DSNet
 from dsnotes.networks.srgan import SRGAN, Generator, generator_of
 from dsnotes.papers.recipe import Recipe, tables_of
 from dsnotes.supervision import supervise
@@ -26,9 +26,9 @@ from dsnotes.supervision.soft_adversarial import SoftAdversarial
 from dsnotes.supervision.super_resolution import SuperResolution
 from dsnotes.training import checkpoints
 from dsnotes.training.adversarial_step import AdversarialStep
+from dsnotes.training.cached_teacher import CachedTeacherAdversarialStep, CachedTeacherStep
 from dsnotes.training.fit import fit
 from dsnotes.training.history import History
-from dsnotes.training.remembering import TaughtAdversarialStep, TaughtStep
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -67,6 +67,7 @@ def dsnet(
     teacher: System | str | Path | None = None,
     scale: int = 4,
     fused: int | None = None,
+    gate_momentum: float = GATE_MOMENTUM,
     critic_lr: float | int | None = None,
     critic_width: int = 64,
     saturating: bool = False,
@@ -84,12 +85,13 @@ def dsnet(
         generator=frozen(teacher) if taught else None,
         scale=scale,
         fused=fused,
+        gate_momentum=gate_momentum,
     )
     goal = SoftAdversarial(soft=soft, adversarial=adversarial, saturating=saturating, critic_width=critic_width)
     system = System(name, supervise(backbone, goal), goal, settings=SETTINGS)
     if not taught:
         return system
-    step = partial(TaughtAdversarialStep, critic_lr=critic_lr) if adversarial else TaughtStep
+    step = partial(CachedTeacherAdversarialStep, critic_lr=critic_lr) if adversarial else CachedTeacherStep
     return replace(system, make_step=partial(step, memory=memory))
 
 
@@ -156,7 +158,8 @@ def unlabelled(cases: Sequence[Case]) -> list[Case]:
 
 
 SCALE = {
-    "scale": "how many times finer than the image the mask is found, 4 in the paper; a trained teacher has its own"
+    "scale": "how many times finer than the image the mask is found, 4 in the paper; a trained teacher has its own",
+    "gate_momentum": "of the batch norm in CBAM's spatial gate: .01 as in its release, .1 is torch's default",
 }
 TEACHER = {
     "teacher": "a system of train_teacher, or its checkpoint; without one it is untrained",

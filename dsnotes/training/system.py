@@ -14,9 +14,9 @@ from torch import nn
 
 from dsnotes.data.preprocess import Preprocess
 from dsnotes.data.task import Task
-from dsnotes.networks.outputs import Features, Network
+from dsnotes.networks.base import Features, Network
 from dsnotes.shapes import Image, Outputs, Probs
-from dsnotes.supervision.objective import Objective, supervise
+from dsnotes.supervision.base import Objective, supervise
 from dsnotes.supervision.targets import probabilities
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep, Step

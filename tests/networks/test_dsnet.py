@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from dsnotes.networks.base import Network
 from dsnotes.networks.dsnet import CBAM, EDRFM, FUSIONS, SDRFM, DSNet, PixelCritic, mean_logits
 from dsnotes.networks.heads import SideHeads
-from dsnotes.networks.outputs import Network
 from dsnotes.networks.srgan import Generator
 from dsnotes.networks.teacher import Memory, Teacher
 
@@ -62,7 +62,7 @@ def test_at_scale_1_the_backbone_is_a_plain_one():
 
 def test_side_heads_fit_it_as_any_backbone():
     net = DSNet(width=2)
-    sides = Network(net, {"sides": SideHeads(net)})(torch.randn(2, 1, 16, 16)).sides
+    sides = Network(net, {"sides": SideHeads(net)})(torch.randn(2, 1, 16, 16)).side_outputs
     assert {name: side.shape[-1] for name, side in sides.items()} == {"stride1": 16, "stride2": 8}
 
 
@@ -90,6 +90,15 @@ def test_untaught_cbam_halves_twice():
         nn.init.zeros_(parameter)
     x = torch.randn(2, 8, 6, 6)
     torch.testing.assert_close(block(x), x / 4)
+
+
+def test_only_the_spatial_gates_have_the_momentum_of_the_gates():
+    def momenta(net):
+        norms = [(n, m) for n, m in net.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        return {m.momentum for n, m in norms if ".space." in n}, {m.momentum for n, m in norms if ".space." not in n}
+
+    assert momenta(DSNet(width=4, fusion="interpolated")) == ({0.01}, {0.1})  # as in CBAM's release
+    assert momenta(DSNet(width=4, fusion="interpolated", gate_momentum=0.3)) == ({0.3}, {0.1})
 
 
 def test_cbam_gates_lie_between_0_and_1_and_the_spatial_one_sees_the_gated_map():
