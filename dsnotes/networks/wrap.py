@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, LINEAR
 from dsnotes.networks.module_maps import Candidate, Candidates, candidates, dry_run, example_for
-from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.shapes import Image, n_logits
 
 __all__ = ["Wrapped", "candidates", "wrap"]

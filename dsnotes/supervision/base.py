@@ -27,7 +27,13 @@ def supervise(backbone: nn.Module, objective: Objective) -> Network:
     """Put the heads that `objective` asks for on `backbone`: any supervision on any backbone."""
     check_backbone(backbone)
     check_objective(objective)
-    return Network(backbone, objective.heads(backbone))
+    try:
+        return Network(backbone, objective.heads(backbone))
+    except ValueError as error:
+        listing = getattr(backbone, "listing", "")  # a wrapped network's modules, from which levels are named
+        if not listing or listing in str(error):
+            raise
+        raise ValueError(f"{error} {listing}") from error
 
 
 def check_backbone(backbone: object) -> None:

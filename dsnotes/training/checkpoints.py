@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -158,6 +158,21 @@ def refuse_other_run(found: dict, run: dict, path: Path) -> None:
             f"{path} belongs to another run: {listed}. To go on with that run, repeat it ({repeat}); "
             f"to start a new one, pass another out."
         )
+
+
+def writable(arguments: Mapping[str, object] | None) -> dict | None:
+    """What a system was built with, as JSON gives it back; what is no value leaves its type, as "<System>"."""
+    if arguments is None:
+        return None
+    return json.loads(json.dumps(dict(arguments), default=lambda x: str(x) if isinstance(x, Path) else _unwritten(x)))
+
+
+def is_unwritten(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("<") and value.endswith(">")
+
+
+def _unwritten(value: object) -> str:
+    return f"<{type(value).__name__}>"
 
 
 def describe(folder: Path, content: dict) -> None:
