@@ -30,7 +30,7 @@ def as_cases(name: str, cases: object, *, dims: int, channels: int) -> Sequence[
         return [as_case(case, f"{name}[{place}]", dims=dims, channels=channels) for place, case in enumerate(cases)]
     first = cases[0]
     as_case(first, f"{name}[0]", dims=dims, channels=channels)
-    return cases if isinstance(first, Case) else Converted(cases, name, dims, channels)
+    return cases if isinstance(first, Case) and isinstance(cases, Sequence) else Converted(cases, name, dims, channels)
 
 
 def as_case(item: object, what: str, *, dims: int, channels: int) -> Case:

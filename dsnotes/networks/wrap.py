@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, LINEAR
 from dsnotes.networks.module_maps import Candidate, Candidates, candidates, dry_run, example_for
+from dsnotes.safety.nearest import nearest
 from dsnotes.shapes import Image, n_logits
 
 __all__ = ["Wrapped", "candidates", "wrap"]
@@ -143,7 +143,7 @@ def _level(name: str, path: str, module: nn.Module, every: Mapping[str, Candidat
     paths = [known for known, _ in module.named_modules() if known]
     if path not in paths:
         last = [known for known in paths if known.rpartition(".")[2] == path.rpartition(".")[2]]
-        near = dict.fromkeys([*get_close_matches(path, paths, n=3, cutoff=0.5), *last, *paths])
+        near = dict.fromkeys([*nearest(path, paths, cutoff=0.5), *last, *paths])
         raise ValueError(
             f"levels[{name!r}]={path!r}: {type(module).__name__} has no module there. The nearest are "
             f"{', '.join(map(repr, [*near][:3]))}; dsnotes.networks.wrap.candidates(module) lists those that can be "

@@ -104,7 +104,9 @@ def frozen(teacher: System | str | Path | None) -> Generator | None:
     """A copy of the generator that was trained; without one None, which is warned of when training begins."""
     if teacher is None:
         return None
-    weights = teacher.network.state_dict() if isinstance(teacher, System) else checkpoints.weights_of(Path(teacher))
+    weights = (
+        teacher.network.state_dict() if isinstance(teacher, System) else checkpoints.read(Path(teacher))["network"]
+    )
     return generator_of(copy.deepcopy(weights))
 
 

@@ -22,6 +22,7 @@ from dsnotes.networks.base import Backbone, Network
 from dsnotes.papers import build, recipes
 from dsnotes.supervision import Plain, supervise
 from dsnotes.training import checkpoints
+from dsnotes.training.run_identity import is_unwritten
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -51,7 +52,7 @@ def load(
         written = _written(folder)
         path = _weights(folder, weights)
         system = _built(written, network, options, run)
-        found = checkpoints.weights_of(path)
+        found = checkpoints.read(path)["network"]
         if isinstance(network, Backbone):  # its heads were for training; what they weighed stays behind
             found = {name: value for name, value in found.items() if name.startswith("backbone.")}
         checkpoints.refuse_other_network(found, system.network, path)
@@ -76,7 +77,7 @@ def _built(written: dict, network: nn.Module | System | None, options: dict, run
             f"{run} holds the weights of {name!r}, which dsnotes.build did not make. Pass the backbone or the system "
             f"that was trained, made in the same way: dsnotes.load({str(run)!r}, network=backbone)."
         )
-    unwritten = [key for key, value in arguments.items() if checkpoints.is_unwritten(value) and key not in options]
+    unwritten = [key for key, value in arguments.items() if is_unwritten(value) and key not in options]
     if unwritten:
         raise ValueError(
             f"{name!r} was built with {', '.join(f'{key}={arguments[key]}' for key in unwritten)}, which a file cannot "

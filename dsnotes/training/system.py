@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import nn
 from dsnotes.data.preprocess import Preprocess
 from dsnotes.data.task import Task
 from dsnotes.networks.base import Features, Network
+from dsnotes.safety.nearest import suggest
 from dsnotes.shapes import Image, Outputs, Probs
 from dsnotes.supervision.base import Objective, supervise
 from dsnotes.supervision.targets import probabilities
@@ -89,8 +89,7 @@ def system(
     """
     known = {each.name for each in fields(Settings)}
     for unknown in settings.keys() - known:
-        near = get_close_matches(unknown, known, n=3, cutoff=0.3)
-        raise TypeError(f"Settings has no {unknown!r}. The nearest are {', '.join(near or sorted(known))}.")
+        raise TypeError(f"Settings has no {unknown!r}; {suggest(unknown, sorted(known))}.")
     checked = Settings(**settings)
     if isinstance(backbone, System):
         raise TypeError("a System came; heads are put on its backbone. Pass system.network.backbone.")
