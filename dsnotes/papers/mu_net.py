@@ -6,31 +6,20 @@ supervision".
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 from dsnotes.networks.baselines.unet_plus_plus import UNetPlusPlus
 from dsnotes.networks.heads import SideHeads, UpSampledHeads
 from dsnotes.networks.unet import UNet
+from dsnotes.papers.protocol import protocol
 from dsnotes.papers.recipe import Recipe, tables_of
 from dsnotes.supervision import supervise
 from dsnotes.supervision.multi_scale import FullSize, MultiLabel
 from dsnotes.supervision.pseudo_labels import PseudoLabels, segmentation
-from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
-# The largest number of epochs is not printed; training ends at twice the best epoch.
-SETTINGS = Settings(
-    patch=(240, 240),  # and the batch: BraTS's; a preset brings its own
-    batch=4,
-    epochs=200,
-    optimiser="adam",
-    lr=3e-4,
-    schedule="exponential",
-    step_every=3,
-    factor=0.9,
-    stop="twice_best",
-)
+# BraTS's; a preset brings its own batch and size of image. The two of CT were resized to 480 × 480.
+SETTINGS = protocol("mu-net-brats").settings
 
 # (output, mask, restored_mask, restored_image, features, restored_features) as chosen for each dataset; the list in
 # print has the spleen twice, the second is the liver.
@@ -40,10 +29,6 @@ PRESETS = {
     "spleen": (3.0, 5.0, 2.0, 2.0, 8.0, 6.0),
     "liver": (6.0, 1.0, 3.0, 1.0, 9.0, 6.0),
 }
-# The liver's batch is not printed. The two of CT were resized to 480 × 480; here that is the size of a patch.
-BATCH = {"brats": 4, "cardiac": 2, "spleen": 1, "liver": 1}
-PATCH = {"brats": (240, 240), "cardiac": (320, 320), "spleen": (480, 480), "liver": (480, 480)}
-
 VARIANT = {
     "unet-deep": "deep",
     "unet-auto": "auto",
@@ -75,8 +60,7 @@ def mu_net(
     backbone = network(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
     chosen = {"detach_targets": detach_targets, "patch": patch, "squared": squared}
     goal = PseudoLabels(VARIANT[name.removesuffix("++")], *PRESETS[preset], **chosen)
-    settings = replace(SETTINGS, batch=BATCH[preset], patch=PATCH[preset])
-    return System(name, supervise(backbone, goal), goal, settings=settings)
+    return System(name, supervise(backbone, goal), goal, settings=protocol(f"mu-net-{preset}").settings)
 
 
 def resized(name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch") -> System:
