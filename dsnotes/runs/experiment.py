@@ -17,6 +17,8 @@ from dsnotes.inference import at_thresholds, keep_kidneys, remove_small, to_labe
 from dsnotes.metrics import confusion, score, slice_errors, tumour_scores
 from dsnotes.metrics.overlap import dice_of, ppv_of, sensitivity_of
 from dsnotes.metrics.tumours import SCALES
+from dsnotes.papers import build, systems
+from dsnotes.papers.protocol import OWN, protocol, under
 from dsnotes.runs.recorded import path
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
@@ -47,6 +49,29 @@ def cases_of(data: str, *, phantom_cases: int = 20, size: Sequence[int] = ()) ->
     return found, {value: name for value, name in found.labels.items() if value}
 
 
+def system_of(
+    values: Mapping[str, Any], *, in_channels: int = 1, classes: int = 2, spacing: Sequence[float | int] = (), **options
+) -> System:
+    """The system that a run's parameters ask for, its settings and its loss those of the recipe and of the run.
+
+    `options` go before the run's own. Strides that follow from patch and voxel size are derived from them.
+    """
+    offered = systems()[values["system"]]
+    dims, chosen = offered["dims"], values.get("recipe") or OWN
+    patch = tuple(values.get("patch") or ())[-dims:]
+    fitting = {"patch": patch, "spacing": tuple(spacing)[-dims:], "preset": values.get("preset")} | options
+    fitting = {key: value for key, value in fitting.items() if value and key in offered["options"]}
+    if not patch and chosen != OWN and "patch" in offered["options"]:
+        fitting["patch"] = protocol(chosen).settings.patch
+    width = {"width": values["width"]} if values.get("width") else {}
+    given = fitting | dict(values.get("options") or {})
+    system = build(values["system"], in_channels=in_channels, classes=classes, **width, **given)
+    system = under(system, chosen, values.get("loss") or "")
+    own = {key: values.get(key) for key in ("batch", "epochs", "iterations", "lr")}
+    settings = settings_of(system, values.get("settings") or {}, patch=patch, **own)
+    return replace(system, settings=replace(settings, augment=values.get("augment") or settings.augment))
+
+
 def settings_of(system: System, more: Mapping[str, Any], **given: Any) -> Settings:
     """The system's own, with what is given and neither empty nor 0; `more` may hold any field and any value."""
     known = {field.name for field in fields(Settings)}
@@ -72,16 +97,23 @@ def figures(
     *,
     names: Mapping[int, str] | None = None,
     postprocess: str = "",
-    thresholds: Sequence[float | int] = (),
+    thresholds: Sequence[float | int | str] = (),
+    regions: Mapping[str, Sequence[int]] | None = None,
+    eps: float | int = 0,
 ) -> dict[str, float | int]:
     """Every figure of a case that a table asks for, from its probabilities.
 
     "dice" … of `dsnotes.score`, for each class where there are several; tp, fp, fn for a pooled F1; of volumes with one
     foreground also "dice_large" … (the case's mean over its tumours of a scale), "dice_tumour_slices" and
     "dice_all_slices" …, "false_positives" and "false_negatives" (slices), and at each threshold "dice@0.6" …
+
+    `regions` scores unions of classes, such as {"kidney_and_tumour": [1, 2]}; "dice" … are then their means. `eps` is
+    added above and below each ratio of `dsnotes.score`.
     """
     label = cleaned(to_label(p), postprocess)
-    found = score(label, case.label, spacing=case.spacing, labels={0: "background", **(names or {})} if names else None)
+    named = {0: "background", **names} if names else None
+    found = score(label, case.label, spacing=case.spacing, labels=named, eps=eps)
+    found |= of_regions(label, case, regions, eps=eps) if regions else {}
     counts = confusion(label > 0, case.label > 0)
     found |= {"tp": counts.tp, "fp": counts.fp, "fn": counts.fn}
     if len(p) > 1 or label.ndim < 3:
@@ -89,12 +121,44 @@ def figures(
     found |= of_scales(label, case) | of_slices(label, case)
     if thresholds:
         voxels, opening = (64, 1) if postprocess == "small" else (0, 0)
-        for t, marked in at_thresholds(p, thresholds=thresholds, voxels=voxels, opening=opening).items():
+        numbers = [t for t in thresholds if t != "none"]
+        found |= without_threshold(p[0], case) if "none" in thresholds else {}
+        for t, marked in (
+            at_thresholds(p, thresholds=numbers, voxels=voxels, opening=opening).items() if numbers else ()
+        ):
             errors = slice_errors(marked > 0, case.label > 0)
             found[f"dice@{t:g}"] = dice_of(confusion(marked > 0, case.label > 0))
             found[f"false_positives@{t:g}"] = errors.false_positives
             found[f"false_negatives@{t:g}"] = errors.false_negatives
     return found
+
+
+def of_regions(
+    label: np.ndarray, case: Case, regions: Mapping[str, Sequence[int]], *, eps: float | int = 0
+) -> dict[str, float | int]:
+    """Each region's figures by its name, and their means by no name."""
+    rows = {
+        name: score(np.isin(label, values), np.isin(case.label, values), spacing=case.spacing, eps=eps)
+        for name, values in regions.items()
+    }
+    means = {key: float(np.mean([row[key] for row in rows.values()])) for key in next(iter(rows.values()))}
+    return means | {f"{key}_{name}": value for name, row in rows.items() for key, value in row.items()}
+
+
+def without_threshold(p: np.ndarray, case: Case) -> dict[str, float | int]:
+    """Our reading of Table 12's "no threshold": Dice of the probabilities themselves, as a map of 256 greys has them.
+
+    2 Σ p t / (Σ p + Σ t); a slice is marked where any p is at least 1 of 255. The paper does not say what it did.
+    """
+    grey = np.where(p * 255 >= 1, p, 0)
+    truth = case.label > 0
+    whole = float(grey.sum() + truth.sum())
+    errors = slice_errors(grey > 0, truth)
+    return {
+        "dice@none": 2 * float(grey[truth].sum()) / whole if whole else 1.0,
+        "false_positives@none": errors.false_positives,
+        "false_negatives@none": errors.false_negatives,
+    }
 
 
 def of_scales(label: np.ndarray, case: Case) -> dict[str, float | int]:

@@ -66,9 +66,7 @@ class Settings:
     stop_lr: Number | None = None  # "moving_average" stops only below this rate; None: at any
     stop_dice: Number = 0.0  # no rule ends a run before the validation Dice has reached this; 0: as the papers say
     clip: Number | None = 12.0  # the gradient's largest norm; None: as it is
-    foreground: Number = (
-        1 / 3
-    )  # share of a batch's patches forced to hold foreground, rounded up: at batch 1, each
+    foreground: Number = 1 / 3  # share of a batch's patches forced to hold foreground, rounded up: at batch 1, each
     augment: bool | Augmentation = False  # True: the default augmentation
 
     def __post_init__(self) -> None:
