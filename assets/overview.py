@@ -20,7 +20,7 @@ from dsnotes.data.preprocess import hu_window
 from dsnotes.shapes import Outputs
 from dsnotes.supervision import reduce
 from dsnotes.training.system import System
-from dsnotes.viewers import ink
+from dsnotes.viewers import style
 
 PICTURE = Path(__file__).with_name("overview.png")
 WINDOW = hu_window(-79, 304)
@@ -43,20 +43,20 @@ def coloured(label: np.ndarray) -> np.ndarray:
     """Kidney in blue, tumour in orange, the rest clear: (height, width, RGBA)."""
     from matplotlib.colors import to_rgba
 
-    return np.array([(0, 0, 0, 0), to_rgba(ink.SKY), to_rgba(ink.ORANGE)])[label]
+    return np.array([(0, 0, 0, 0), to_rgba(style.SKY), to_rgba(style.ORANGE)])[label]
 
 
 def draw(image: np.ndarray, label: np.ndarray, outputs: Outputs) -> None:
     from matplotlib.patches import Patch
 
     depths = list(reversed(outputs.sides.items()))  # coarse to fine
-    with ink.look():
-        figure = ink.sheet(11.6, 4.0)
+    with style.look():
+        figure = style.sheet(11.6, 4.0)
         grid = figure.add_gridspec(2, len(depths) + 1, width_ratios=[2, *[1] * len(depths)])
         whole = figure.add_subplot(grid[:, 0])
         whole.imshow(image, cmap="gray", vmin=0, vmax=1)
         whole.set_title("a slice that the network has not seen", fontsize=11)
-        patches = [Patch(color=ink.SKY, label="kidney"), Patch(color=ink.ORANGE, label="tumour")]
+        patches = [Patch(color=style.SKY, label="kidney"), Patch(color=style.ORANGE, label="tumour")]
         whole.legend(handles=patches, loc="lower left", labelcolor="white", fontsize=10)
         for row, what in enumerate(("answered", "asked for")):
             for column, (name, logits) in enumerate(depths, start=1):

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from bring import About, Converted, Piece, Plan, Volume, read, run
+from fetch import About, Converted, Piece, Plan, Volume, read, run
 
 SEQUENCES = ("flair", "t1", "t1ce", "t2")
 ABOUT = About(

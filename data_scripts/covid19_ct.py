@@ -9,7 +9,7 @@ import sys
 from argparse import Namespace
 
 import numpy as np
-from bring import About, Converted, Download, Piece, Plan, Volume, read, run
+from fetch import About, Converted, Download, Piece, Plan, Volume, read, run
 
 RECORD = "https://zenodo.org/records/3757476/files/{}?download=1"
 ABOUT = About(

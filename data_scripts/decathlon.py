@@ -9,7 +9,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 
-from bring import About, Converted, Download, Piece, Plan, run
+from fetch import About, Converted, Download, Piece, Plan, run
 
 URL = "https://msd-for-monai.s3-us-west-2.amazonaws.com/{}.tar"
 CT, MR = ("CT",), ("MRI",)

@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-from bring import About, Converted, Download, Piece, Plan, plain, run
+from fetch import About, Converted, Download, Piece, Plan, plain, run
 
 from dsnotes.data.deeplesion import Lesion, read_lesions, read_slice
 

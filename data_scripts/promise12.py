@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 
-from bring import About, Converted, Download, Piece, Plan, read, run
+from fetch import About, Converted, Download, Piece, Plan, read, run
 
 ABOUT = About(
     name="PROMISE12",

@@ -60,6 +60,18 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(words, namespace)
 
 
+class Renamed(argparse.Action):
+    """An option's old name for one release: it appends to the new one's list, and says so."""
+
+    def __init__(self, *, new: str, **options) -> None:
+        super().__init__(**options | {"dest": new.lstrip("-"), "default": argparse.SUPPRESS})
+        self.new = new
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        print(f"{parser.prog}: {option_string} is now called {self.new}", file=sys.stderr)
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), values])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: done; 1: a run failed; 2: what was asked for cannot be, said in one line; 130: stopped by Ctrl-C.
 
@@ -190,30 +202,32 @@ def add_table(commands: argparse._SubParsersAction) -> None:
         "table",
         help="a paper's table beside ours",
         description="A published table beside what runs here gave: two spreads, paired tests, and what is missing.",
-        epilog="For instance: dsnotes table mss-2 --where data=kidneys --to mss-2.tex",
+        epilog="For instance: dsnotes table mss-2 --filter data=kidneys --output mss-2.tex",
     )
     command.add_argument("table", help="such as mu-net-2; `dsnotes systems` names them")
     command.add_argument("--runs", default="runs", metavar="FOLDER", help="where the runs lie (default runs)")
     command.add_argument(
-        "--where", action="append", default=[], metavar="NAME=VALUE", help="only runs with this value; may be repeated"
+        "--filter", action="append", default=[], metavar="NAME=VALUE", help="only runs with this value; may be repeated"
     )
     command.add_argument(
-        "--to",
+        "--output",
         action="append",
         default=[],
         type=Path,
         metavar="FILE",
         help="write it there too, as .txt .csv .tex .png .svg or .pdf; may be repeated",
     )
+    command.add_argument("--where", action=Renamed, new="--filter", help=argparse.SUPPRESS)
+    command.add_argument("--to", action=Renamed, new="--output", type=Path, help=argparse.SUPPRESS)
     command.set_defaults(do=do_table)
 
 
 def do_table(asked: argparse.Namespace) -> int:
+    from dsnotes.runs.export import save, text
     from dsnotes.runs.tables import compare
-    from dsnotes.runs.writing import save, text
 
-    report = compare(asked.table, asked.runs, where=_typed(asked.where))
-    for file in asked.to:
+    report = compare(asked.table, asked.runs, where=_typed(asked.filter))
+    for file in asked.output:
         save(report, file)
     print(text(report))
     return 0
@@ -249,7 +263,7 @@ def add_data(commands: argparse._SubParsersAction) -> None:
 
 
 def do_data(asked: argparse.Namespace) -> int:
-    from dsnotes.papers.served import data_and_tables
+    from dsnotes.papers.table_coverage import data_and_tables
     from dsnotes.runs.source import RefusedError
 
     found = data_and_tables(asked.folder)

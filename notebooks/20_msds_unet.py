@@ -46,7 +46,7 @@ from dsnotes.inference import at_thresholds
 from dsnotes.metrics import holm, paired_t_test, slice_scores, tumour_scores
 from dsnotes.papers import msds_unet
 from dsnotes.supervision.targets import probabilities
-from dsnotes.viewers import Table, boxes, counted, curves, maps
+from dsnotes.viewers import Table, boxes, curves, maps, progress
 
 patients, held_out = (36, 10) if not smoke else (7, 3)
 patch, window = (32, 32, 32), (64, 64, 64)
@@ -302,7 +302,7 @@ def trained(options, seed):
 
 
 runs = {name: [] for name in variants}
-for name, seed in counted(product(variants, range(seeds))):
+for name, seed in progress(product(variants, range(seeds))):
     runs[name].append(trained(variants[name], seed))
 
 

@@ -44,7 +44,7 @@ from dsnotes.metrics import paired_t_test
 from dsnotes.papers import msds_unet
 from dsnotes.supervision.gradnorm import GradNorm
 from dsnotes.training.gradnorm_step import GradNormStep
-from dsnotes.viewers import Table, counted, curves
+from dsnotes.viewers import Table, curves, progress
 
 if smoke:
     toy_steps, steps, seeds = 60, 6, 1
@@ -223,7 +223,7 @@ print(f"unexplained with the smaller step: quiet {patient[-1, 0]:.3f}, loud {pat
 # the random first weights of its head:
 
 # %%
-progress = {
+remaining = {
     how: [last / first for last, first in zip(past[-1]["losses"], past[0]["losses"], strict=True)]
     for how, (_, past) in left.items()
 }
@@ -235,12 +235,12 @@ Table(
             "loud task: unexplained": left[how][0][-1, 1].item(),
         }
         | {"quiet task: L / L(0)": quiet, "loud task: L / L(0)": loud}
-        for how, (quiet, loud) in progress.items()
+        for how, (quiet, loud) in remaining.items()
     ]
 )
 
 # %%
-assert smoke or abs(progress["GradNorm"][0] / progress["GradNorm"][1] - 1) < 0.1
+assert smoke or abs(remaining["GradNorm"][0] / remaining["GradNorm"][1] - 1) < 0.1
 
 # %% [markdown]
 # Measured in this way, GradNorm has made both tasks advance almost exactly alike. A task that starts with a bad guess
@@ -380,7 +380,7 @@ def trained_dice(name, options, seed):
 
 
 results = {way: [] for way in ways}
-for way, seed in counted(product(ways, range(seeds))):
+for way, seed in progress(product(ways, range(seeds))):
     results[way].append(trained_dice(*ways[way], seed))
 dice = {way: np.array([dices for dices, _ in runs]) for way, runs in results.items()}
 printed = {"fixed α": msds_unet.TABLES[1].rows["msds-unet"][0], "GradNorm": msds_unet.TABLES[1].rows["msds-unet-gm"][0]}

@@ -46,7 +46,7 @@ from dsnotes.losses import binary_entropy, min_max, restoration_bce
 from dsnotes.metrics.compare import holm, paired_t_test
 from dsnotes.networks.dsms_unet import KERNELS, DSMSUNet, ParallelConvs
 from dsnotes.papers import dsms_unet
-from dsnotes.viewers import Table, boxes, counted, curves, maps
+from dsnotes.viewers import Table, boxes, curves, maps, progress
 
 patients, held_out, epochs = (36, 12, 10) if not smoke else (5, 2, 2)
 if smoke:
@@ -446,7 +446,7 @@ def trained_and_scored(cell, seed):
 
 
 results = {cell: [] for cell in rivals}
-for cell, seed in counted(product(rivals, range(seeds))):
+for cell, seed in progress(product(rivals, range(seeds))):
     results[cell].append(trained_and_scored(cell, seed))
 
 

@@ -43,7 +43,7 @@ from dsnotes.inference import keep_kidneys
 from dsnotes.losses import exponential_log
 from dsnotes.papers import mss_unet
 from dsnotes.supervision import reduce
-from dsnotes.viewers import Table, boxes, counted, curves, maps
+from dsnotes.viewers import Table, boxes, curves, maps, progress
 
 names = {1: "kidney", 2: "tumour"}
 patients, grid = (50, (9.0, 3.125, 3.125)) if not smoke else (6, (18.0, 6.25, 6.25))
@@ -261,7 +261,7 @@ def trained_and_asked(strategies, seed):
 
 
 answers = {corner: [] for corner in corners}
-for corner, seed in counted(product(corners, range(seeds))):
+for corner, seed in progress(product(corners, range(seeds))):
     answers[corner].append(trained_and_asked(corners[corner], seed))
 results = {corner: [figures(labels) for labels in of_seed] for corner, of_seed in answers.items()}
 

@@ -52,7 +52,7 @@ from dsnotes.papers import mu_net
 from dsnotes.supervision import reduce
 from dsnotes.supervision.pseudo_labels import PseudoLabels, as_image, two_passes
 from dsnotes.training.schedules import twice_best
-from dsnotes.viewers import Table, boxes, counted, curves, features, maps
+from dsnotes.viewers import Table, boxes, curves, features, maps, progress
 
 patients, tested, validated, each = (24, 10, 4, 4) if not smoke else (5, 2, 1, 2)
 if smoke:
@@ -332,7 +332,7 @@ def alike(ours, theirs):
     return linear_cka(*(x.movedim(1, -1).flatten(0, -2).numpy() for x in (ours, theirs)))
 
 
-def compared(s, name):
+def significance_table(s, name):
     """One level of one system: CKA of the image's features with every candidate label, and distances."""
     x, g = passes(s)
     ours, labels = x.features[name], {"S(mask)": g.features[name], "R(mask)": g.restored_features.get(name)}
@@ -342,7 +342,7 @@ def compared(s, name):
 
 
 states = {"Hyb, first weights": untrained, "U-Net, trained": found[plain, 0][0], "Hyb, trained": system}
-similarity = {(state, name): compared(s, name) for state, s in states.items() for name in small}
+similarity = {(state, name): significance_table(s, name) for state, s in states.items() for name in small}
 Table([{"level": name, "network": state} | row for (state, name), row in similarity.items()])
 
 # %%
@@ -387,7 +387,7 @@ if not smoke:
 # %%
 others = {"hyb, λ = η = 0": {"features": 0.0, "restored_features": 0.0}, "hyb, as for the spleen": presets["spleen"]}
 table = [plain, *(name for name in rows.split() if name not in (plain, hyb)), hyb, *others]
-for name, seed in counted(key for key in product(table, range(seeds)) if key not in found):
+for name, seed in progress(key for key in product(table, range(seeds)) if key not in found):
     found[name, seed] = trained(hyb if name in others else name, seed, **others.get(name, {}))
 
 

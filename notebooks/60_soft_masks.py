@@ -234,7 +234,7 @@ curves.lines({"matted": of_radius}, x="radius, pixels", y="error, pixels a nodul
 # %%
 readers_of = [c.extras["readers"] for c in cases]
 if readers_folder:
-    from dsnotes.data.readers import open_reader_archive
+    from dsnotes.data.annotators import open_reader_archive
 
     readers_of = [c.extras["readers"] for c in open_reader_archive(readers_folder)]
 pairs, to_consensus = [], []

@@ -47,7 +47,7 @@ from dsnotes.networks.srgan import enlarged, reduced
 from dsnotes.papers import dsnet
 from dsnotes.softmask import mask_from_recist, softened
 from dsnotes.training.adversarial_step import collapse
-from dsnotes.viewers import Table, boxes, counted, curves, maps
+from dsnotes.viewers import Table, boxes, curves, maps, progress
 from dsnotes.viewers.fusion import detail_shares, fusion
 
 first, second, held_out = (128, 40, 24) if not smoke else (12, 4, 3)
@@ -306,7 +306,7 @@ def shares_of(net, cases):
 
 
 answers = {name: [] for name in rows_of_print}
-for name, seed in counted(product(rows_of_print, range(seeds))):
+for name, seed in progress(product(rows_of_print, range(seeds))):
     net = trained(name, seed)
     answers[name].append((shares_of(net, test), shares_of(net, theirs)))
 

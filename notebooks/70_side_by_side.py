@@ -43,7 +43,7 @@ from dsnotes.supervision.pseudo_labels import PseudoLabels
 from dsnotes.supervision.targets import probabilities
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
-from dsnotes.viewers import Table, boxes, counted, maps
+from dsnotes.viewers import Table, boxes, maps, progress
 
 if smoke:
     steps, seeds, width = 2, 1, 4
@@ -177,7 +177,7 @@ first = {(b, s, usual(s)) for b in backbones for s in supervisions}
 second = {(backbones[0], s, loss) for s in supervisions for loss in losses}
 wanted = sorted((first | second) - set(reasons))
 dices = {}
-for place in counted(wanted):
+for place in progress(wanted):
     dices[place] = [trained(*place, seed) for seed in range(seeds)]
 
 

@@ -32,9 +32,9 @@ from pathlib import Path
 import numpy as np
 
 from dsnotes import runs
-from dsnotes.runs.published import published
+from dsnotes.runs.export import as_csv, figure, latex, rows, text
+from dsnotes.runs.paper_tables import published
 from dsnotes.runs.tables import compare
-from dsnotes.runs.writing import as_csv, figure, latex, rows, text
 from dsnotes.viewers import Table, boxes
 
 if smoke:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dsnotes.runs.published import tables
+from dsnotes.runs.paper_tables import tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PROSE = sorted(path for path in ROOT.glob("*.md")) + sorted((ROOT / "benchmarks").glob("*.md"))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dsnotes.data.warp import resample
+from dsnotes.data.warp import grid_sample
 from dsnotes.shapes import Image, Label, SoftMask
 
 Number = float | int
@@ -147,7 +147,7 @@ def apply(
         parts = [None if x is None else x[b] for x in (image, label, soft)]
         axes = [a - len(drawn.space) for a in drawn.mirror[b].nonzero().flatten().tolist()]
         if resampled:
-            parts = resample(_slabs(drawn, b, image), *parts)
+            parts = grid_sample(_slabs(drawn, b, image), *parts)
         elif axes:
             parts = [None if x is None else x.flip(axes) for x in parts]
         if drawn.gamma[b] != 1:

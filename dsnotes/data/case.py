@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-from dsnotes.data.arrays import Array, Spacing, as_array, as_millimetres
+from dsnotes.data.conversion import Array, Spacing, as_array, as_millimetres
 
 
 @dataclass(frozen=True, eq=False)  # a case equals itself alone: arrays have no single truth, and caches key on identity

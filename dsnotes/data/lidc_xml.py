@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from dsnotes.data.annotators import nodules
 from dsnotes.data.case import Case
-from dsnotes.data.readers import nodules
 
 SERIES = re.compile(rb"<SeriesInstanceUid>\s*([\d.]+)\s*</SeriesInstanceUid>", re.IGNORECASE)
 

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from dsnotes.data.arrays import Spacing
 from dsnotes.data.case import Case, checked_spacing
+from dsnotes.data.conversion import Spacing
 from dsnotes.data.foreground import require_label
 from dsnotes.data.lungs import within_lungs
 from dsnotes.data.planes import between, positive, resized

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dsnotes.data.arrays import Spacing
 from dsnotes.data.case import Case, checked_spacing
+from dsnotes.data.conversion import Spacing
 
 INTERPOLATORS = {0: "sitkNearestNeighbor", 1: "sitkLinear", 3: "sitkBSpline"}
 

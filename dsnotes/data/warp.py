@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 
-def resample(grids: Iterable[Tensor], image: Tensor, label: Tensor | None, soft: Tensor | None) -> list[Tensor | None]:
+def grid_sample(
+    grids: Iterable[Tensor], image: Tensor, label: Tensor | None, soft: Tensor | None
+) -> list[Tensor | None]:
     """Read (channels, *space) image, (*space) label and (classes, *space) soft mask at the points of `grids`.
 
     Those are (slices, …, n) in the coordinates of `grid_sample`, one after the other. The label travels as one 0/1

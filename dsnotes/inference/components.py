@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from dsnotes.data.arrays import as_array
+from dsnotes.data.conversion import as_array
 from dsnotes.shapes import Integer
 
 Map = Integer[np.ndarray, "*space"]

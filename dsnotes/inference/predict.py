@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dsnotes.data.arrays import as_array
 from dsnotes.data.case import Case, require_case
+from dsnotes.data.conversion import as_array
 from dsnotes.inference.mirror import mirror as mirrored
 from dsnotes.inference.sliding_window import sizes, sliding_window
 from dsnotes.shapes import Float, LabelMap, ProbabilityMap, n_logits

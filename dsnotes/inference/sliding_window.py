@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dsnotes.data.arrays import as_array
+from dsnotes.data.conversion import as_array
 from dsnotes.shapes import Float32
 
 Predictor = Callable[[Tensor], Tensor]  # (B, C, *patch) -> (B, K, *patch)

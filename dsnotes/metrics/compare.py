@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsnotes.data.arrays import Array
+from dsnotes.data.conversion import Array
 from dsnotes.metrics.overlap import as_masks, dice
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsnotes.data.arrays import Array, as_array
+from dsnotes.data.conversion import Array, as_array
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dsnotes.data.arrays import Array, Spacing
+from dsnotes.data.conversion import Array, Spacing
 from dsnotes.metrics.overlap import (
     accuracy_of,
     both_arrays,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dsnotes.data.arrays import Array, as_array
+from dsnotes.data.conversion import Array, as_array
 
 
 def linear_cka(first: Array, second: Array) -> float:

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from dsnotes.data.arrays import Array, Spacing, as_millimetres
+from dsnotes.data.conversion import Array, Spacing, as_millimetres
 from dsnotes.metrics.overlap import as_masks
 
 Number = float | int

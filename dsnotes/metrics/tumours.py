@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsnotes.data.arrays import Array, Spacing, as_millimetres
+from dsnotes.data.conversion import Array, Spacing, as_millimetres
 from dsnotes.metrics.overlap import Confusion, as_masks, dice_of, ppv_of, sensitivity_of
 
 SCALES = ("small", "medium", "large")

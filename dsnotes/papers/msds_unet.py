@@ -14,14 +14,15 @@ from dsnotes.networks.msds_unet import msds_backbone
 from dsnotes.papers.protocol import protocol
 from dsnotes.papers.recipe import Recipe, tables_of
 from dsnotes.supervision import supervise
-from dsnotes.supervision.two_pathway import ALPHA, OBJECTIVES, TwoPathway, average
+from dsnotes.supervision.two_pathway import ALPHA, EMPTY, NUMBERING, OBJECTIVES, TwoPathway, average
 from dsnotes.training.gradnorm_step import GradNormStep
 from dsnotes.training.system import System
 
 # The paper names neither the window nor how it segments the lungs: lung to soft tissue and 20 mm round them are ours.
 PREPROCESS = Preprocess(spacing=(1.0, 1.0, 1.0), lungs=20.0, clip=(-1000.0, 400.0), normalise="window")
 
-# λ3 is searched in 0.1…1000 in print; as a penalty on the weights that would outweigh any Dice: 5e-6 instead.
+# λ3 is searched in 0.1…1000 in print; as a penalty on the weights that would outweigh any Dice. A decay of 1e-5 is
+# λ3 = 5e-6, for the gradient of λ3 W² is 2 λ3 W.
 SETTINGS = protocol("msds").settings
 
 
@@ -37,6 +38,8 @@ def msds_unet(
     soft_weight: float | int = 1.0,
     local_weight: float | int = 1.0,
     reduction: str = "nearest",
+    empty: str = "background",
+    numbering: str = NUMBERING[0],
     norm: str = "batch",
     asymmetry: float | int = 1.5,
     shared: str | None = None,
@@ -44,10 +47,16 @@ def msds_unet(
     """`msds-unet-gm` is the same network with α moved by GradNorm."""
     backbone = msds_backbone(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
     goal = TwoPathway(
-        objective=objective, sides=sides, soft_weight=soft_weight, local_weight=local_weight, reduction=reduction
+        objective=objective,
+        sides=sides,
+        soft_weight=soft_weight,
+        local_weight=local_weight,
+        reduction=reduction,
+        empty=empty,
+        numbering=numbering,
     )
     network = supervise(backbone, goal)
-    system = System(name, network, goal, settings=SETTINGS, deploy=partial(average, network))
+    system = System(name, network, goal, settings=SETTINGS, deploy=partial(average, network, parts=goal.parts))
     if name == "msds-unet-gm":
         if objective not in ("hard", "hard+soft", "all"):
             raise ValueError(
@@ -59,10 +68,12 @@ def msds_unet(
 
 OPTIONS = {
     "objective": f"one of {OBJECTIVES}",
-    "sides": f"one of {[f'({s})' for s in ALPHA]}; 4 is the output",
+    "sides": f"one of {[f'({s})' for s in ALPHA]}",
+    "numbering": f"which side is number 4: one of {NUMBERING}; the paper contradicts itself",
+    "empty": f"the loss of a patch without tumour: one of {EMPTY}; the printed one has no gradient there",
     "soft_weight": "λ1",
     "local_weight": "λ2",
-    "reduction": "how the mask reaches a local side: 'nearest', 'area' or 'max'",
+    "reduction": "how the mask reaches a local side: 'nearest', 'area', 'max' or 'corner'",
     "norm": "'batch' or 'instance'",
 }
 GRADNORM = {"asymmetry": "GradNorm's exponent", "shared": "name of the parameter where gradients are compared"}

@@ -48,7 +48,7 @@ class Table:
     rows: dict[str, tuple]  # system or printed name -> one value a column; None where print is unreadable
     slips: tuple[str, ...] = ()
     starred: str | None = None  # the row that the others are tested against
-    # How runs of ours fill it, where names alone do not say (runs/published.py reads both):
+    # How runs of ours fill it, where names alone do not say (runs/paper_tables.py reads both):
     runs: dict[str, dict] = field(default_factory=dict)  # row -> parameters, for a row that is no system's name
     metrics: dict[str, str] = field(default_factory=dict)  # column -> what we call it, such as "dice_kidney"
     unfilled: dict[str, str] = field(default_factory=dict)  # row -> why no system of ours fills it

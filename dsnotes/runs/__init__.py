@@ -2,7 +2,7 @@
 
 from dsnotes.runs.claims import BusyError
 from dsnotes.runs.notebook import FailedError, Run, run
-from dsnotes.runs.recorded import folder, path, record
+from dsnotes.runs.results_io import folder, path, record
 from dsnotes.runs.source import Parameter, RefusedError, open_source
 
 __all__ = [

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnotes.runs.notebook import BEGUN, FAILURE, RESULT
-from dsnotes.runs.recorded import read_json
+from dsnotes.runs.results_io import read_json
 from dsnotes.runs.source import RefusedError
 
 ACROSS = ("fold", "seed")  # what a row is taken over

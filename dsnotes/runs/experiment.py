@@ -19,7 +19,7 @@ from dsnotes.metrics.overlap import dice_of, ppv_of, sensitivity_of
 from dsnotes.metrics.tumours import SCALES
 from dsnotes.papers import build, systems
 from dsnotes.papers.protocol import OWN, protocol, under
-from dsnotes.runs.recorded import path
+from dsnotes.runs.results_io import path
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 

@@ -24,7 +24,7 @@ from typing import Any
 from dsnotes.runs.claims import claimed
 from dsnotes.runs.kernel import Tell, execute
 from dsnotes.runs.pictures import keep_figures
-from dsnotes.runs.recorded import METRICS, RUN, STARTED_FROM, rank, read_json, read_metrics, write_json
+from dsnotes.runs.results_io import METRICS, RUN, STARTED_FROM, rank, read_json, read_metrics, write_json
 from dsnotes.runs.source import RefusedError, Source, open_source
 
 BEGUN, RESULT, FAILURE = "begun.json", "result.json", "failure.json"

@@ -141,7 +141,7 @@ def _entries(content: dict, path: Path) -> Iterator[tuple[str, dict, dict]]:
 
 def rows_of(table: str, path: Path) -> dict[str, dict]:
     """Row -> its parameters, for each row of a published table that some system of ours can fill."""
-    from dsnotes.runs.published import published
+    from dsnotes.runs.paper_tables import published
 
     try:
         fillers = published(table).fillers

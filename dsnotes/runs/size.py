@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dsnotes.papers import build, recipes, systems
-from dsnotes.runs.published import tables
+from dsnotes.runs.paper_tables import tables
 from dsnotes.runs.source import RefusedError
 
 DEFAULT = {2: (256, 256), 3: (64, 64, 64)}  # where the paper's settings name no patch

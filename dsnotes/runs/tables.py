@@ -16,7 +16,7 @@ import numpy as np
 
 from dsnotes.metrics import holm, paired_t_test, wilcoxon
 from dsnotes.runs.collect import ACROSS, Result, differing, is_of, results
-from dsnotes.runs.published import Column, Published, published
+from dsnotes.runs.paper_tables import Column, Published, published
 from dsnotes.runs.source import RefusedError
 
 
@@ -91,7 +91,7 @@ def _one_dataset(runs: list[Result]) -> str:
         values = sorted({str(r.parameters.get("data")) for r in runs})
         raise RefusedError(
             f"these runs are on {len(names)} datasets ({', '.join(names)}), which no row mixes; "
-            f"choose one by --where data={values[0]}"
+            f"choose one by --filter data={values[0]}"
         )
     return names[0] if names else ""
 
@@ -101,7 +101,7 @@ def _refuse_mixture(row: str, runs: list[Result]) -> None:
         name, values = next(iter(unequal.items()))
         raise RefusedError(
             f"the runs of row {row!r} differ in more than fold and seed: {_listed(unequal)}; "
-            f"choose by --where {name}={values[0]}"
+            f"choose by --filter {name}={values[0]}"
         )
 
 

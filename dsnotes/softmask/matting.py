@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 from torch import Tensor
 
-from dsnotes.data.arrays import as_array
+from dsnotes.data.conversion import as_array
 
 AnyArray = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."]
 Alpha = Float32[np.ndarray, "..."]

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
-from dsnotes.data.arrays import as_array
+from dsnotes.data.conversion import as_array
 
 Slice = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."]  # (height, width)
 Mask = UInt8[np.ndarray, "height width"]

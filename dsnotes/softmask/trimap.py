@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int8, Shaped
 from torch import Tensor
 
-from dsnotes.data.arrays import as_array
+from dsnotes.data.conversion import as_array
 
 AnyMask = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."]
 Trimap = Int8[np.ndarray, "..."]

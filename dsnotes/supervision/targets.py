@@ -64,23 +64,25 @@ def class_indices(label: Tensor, logits: Tensor) -> Label:
     return label.long()
 
 
-REDUCTIONS = ("nearest", "area", "max", "official_code")
+REDUCTIONS = ("nearest", "area", "max", "corner", "official_code")
 
 
 def reduce(label: Label, size: tuple[int, ...], *, channels: int, how: str = "nearest") -> CoarseMask:
     """The label as a target of `size`: (B, channels, *size) in [0, 1].
 
-    nearest        one voxel of each cell speaks for it: a small tumour may vanish, no new label appears;
+    nearest        the voxel nearest the middle of each cell: a small tumour may vanish, no new label appears;
     area           the share of each class in the cell: a voxel that is 3/4 tumour has target 0.75;
     max            every class that the cell holds, so several may be 1: nothing small is lost (MLDS-Net);
+    corner         each cell's first voxel, as PyTorch's mode="nearest" takes it: upsampled again, the target lies
+                   half a cell further on, 4 voxels at stride 8 and 8 at stride 16;
     official_code  MSS-UNet's release: the label *map* interpolated linearly and rounded, which between 0 and 2
                    invents a rim of 1. Kept to be looked at.
     """
     if how not in REDUCTIONS:
         raise ValueError(f"how={how!r} is no way to reduce a label. Choose one of {list(REDUCTIONS)}.")
     require_known(label, channels)  # all of it: a smaller map may miss what is wrong
-    if how == "nearest":
-        return one_hot(functional.interpolate(label[:, None].float(), size, mode="nearest")[:, 0].long(), channels)
+    if mode := {"nearest": "nearest-exact", "corner": "nearest"}.get(how):
+        return one_hot(functional.interpolate(label[:, None].float(), size, mode=mode)[:, 0].long(), channels)
     if how == "official_code":
         linear = functional.interpolate(
             label[:, None].float(), size, mode=("bilinear", "trilinear")[len(size) - 2], align_corners=True

@@ -5,16 +5,20 @@
 
 z_m are raised sides, l_m local ones, y_m the mask reduced to their size. The paper prints d as the Dice itself, which
 would be made small; and sums probabilities in the soft fusion, where a further sigmoid cannot fall below 1/2.
+
+Its Dice has no gradient in a patch without tumour, and six of seven patches of Table 9 are of that kind: nothing
+would be learned from them. There d is that of the background by default; `empty="printed"` keeps the equation.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dsnotes.losses import soft_dice
+from dsnotes.losses import dice_coefficient
 from dsnotes.networks.heads import LocalHeads
 from dsnotes.networks.msds_unet import GlobalHeads
 from dsnotes.networks.outputs import Backbone, Head, Network
@@ -24,8 +28,12 @@ from dsnotes.supervision.plain import foreground
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities, reduce
 
 OBJECTIVES = ("none", "hard", "soft", "side", "hard+soft", "all")
-# α of the sides, coarse to fine as the paper numbers them: 4 is the output. (134) and (124) are not given in print:
-# they take the weights of (234).
+EMPTY = ("background", "printed")
+# Which side is number 1? The paper gives α "from the shallow layer to the high layer", calls the sides it adds to (4)
+# the coarse ones, which makes 4 the output, and yet says that small tumours need the "shallow hidden layers" 1 and 2
+# because the deep ones have lost them, which makes 4 the coarsest. The first is our reading, the second an option.
+NUMBERING = ("4 is the output", "1 is the output")
+# α of the sides by number. (134) and (124) are not given in the paper: they take the weights of (234).
 ALPHA = {
     "4": (1.0,),
     "34": (0.2, 0.8),
@@ -36,14 +44,24 @@ ALPHA = {
 }
 
 
-def distance(logits: Logits, t: CoarseMask) -> Scalar:
-    """d = 1 - Dice with the plain denominator, per image and then averaged, as 2TP / (2TP + FP + FN)."""
-    return soft_dice(foreground(probabilities(logits)), foreground(t), squared=False)
+def distance(logits: Logits, t: CoarseMask, *, empty: str = "printed") -> Scalar:
+    r"""d = 1 - Dice with the plain denominator, per image and then averaged, as 2TP / (2TP + FP + FN).
+
+    Of an image where t is 0 throughout, the printed d is 1 whatever the network says, short of eps. With
+    `empty="background"` it is the background's: $1 - D(1 - p, 1) = \sum p / (2n - \sum p)$ over n voxels.
+    """
+    p, t = foreground(probabilities(logits)), foreground(t)
+    d = 1 - dice_coefficient(p, t, squared=False)  # (B, C)
+    if empty == "background":
+        space = tuple(range(2, p.ndim))
+        marked, n = p.sum(space), math.prod(p.shape[2:])
+        d = torch.where(t.sum(space) == 0, marked / (2 * n - marked), d)
+    return d.mean()
 
 
 @dataclass(frozen=True)
 class TwoPathway:
-    """`sides` as the paper numbers them, "4" being the output; `alpha` is theirs, coarse to fine."""
+    """`sides` by their numbers, `alpha` one for each of them in that order; `numbering` says which side is number 4."""
 
     objective: str = "all"
     sides: str = "1234"
@@ -52,8 +70,14 @@ class TwoPathway:
     local_weight: float | int = 1.0  # λ2
     reduction: str = "nearest"
     local_width: int = 6
+    empty: str = "background"  # what d is where a patch holds no tumour, or "printed"
+    numbering: str = NUMBERING[0]
 
     def __post_init__(self) -> None:
+        if self.empty not in EMPTY:
+            raise ValueError(f"empty={self.empty!r} is unknown. Choose one of {list(EMPTY)}.")
+        if self.numbering not in NUMBERING:
+            raise ValueError(f"numbering={self.numbering!r} is unknown. Choose one of {list(NUMBERING)}.")
         if self.objective not in OBJECTIVES:
             raise ValueError(f"objective={self.objective!r} is unknown. Choose one of {list(OBJECTIVES)}.")
         if not isinstance(self.sides, str):
@@ -65,7 +89,7 @@ class TwoPathway:
         if self.alpha is None and self.numbers not in ALPHA:
             raise ValueError(
                 f"sides={self.sides!r} has no weights in the paper. Use one of {[f'({s})' for s in ALPHA]}, "
-                f"or give alpha=, one weight a side, coarse to fine."
+                f"or give alpha=, one weight a side."
             )
 
     @property
@@ -79,14 +103,16 @@ class TwoPathway:
         )
 
     def weights(self, backbone: Backbone) -> dict[str, float | int]:
-        """α by level, finest first. A backbone with more than four levels counts from the fine end: 4 is stride 1."""
+        """α by level, finest first. A backbone with more than four levels counts from the fine end, the output."""
         names = list(backbone.sides())
         alpha = self.alpha or ALPHA[self.numbers]
-        asked = {4 - int(number): a for number, a in zip(self.numbers, alpha, strict=True)}
+        finest = [4 - int(number) if self.numbering == NUMBERING[0] else int(number) - 1 for number in self.numbers]
+        asked = dict(zip(finest, alpha, strict=True))
         if max(asked) >= len(names):
             raise ValueError(
                 f"sides={self.sides!r} needs {max(asked) + 1} decoder levels, this backbone has {len(names)}. "
-                f"Leave out the lowest numbers: they are the coarsest."
+                f"Leave out the coarsest, which {'the lowest' if self.numbering == NUMBERING[0] else 'the highest'} "
+                f"numbers are."
             )
         return {names[level]: asked[level] for level in sorted(asked)}
 
@@ -129,28 +155,37 @@ class TwoPathway:
         losses: dict[str, dict[str, Scalar]] = {}
         if "hard" in self.parts:
             y = one_hot(label, channels)
-            losses["hard"] = {name: distance(z, y) for name, z in outputs.raised.items()}
+            losses["hard"] = {name: distance(z, y, empty=self.empty) for name, z in outputs.raised.items()}
         if "side" in self.parts:
             losses["side"] = {
                 name: self.local_weight
-                * distance(z, reduce(label, tuple(z.shape[2:]), channels=channels, how=self.reduction))
+                * distance(
+                    z, reduce(label, tuple(z.shape[2:]), channels=channels, how=self.reduction), empty=self.empty
+                )
                 for name, z in outputs.sides.items()
             }
         return losses
 
     def coupled(self, network: Network, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
-        """What does not split: the soft fusion; and the output's own loss where no other term asks the output."""
+        """The soft fusion, which does not split; and the output's own loss where no other term reaches the output."""
         y = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
         if "soft" in self.parts:
             fused = network.heads["global"].fuse(outputs.raised)
-            return {"soft": self.soft_weight * distance(fused, y)}
-        asked = "hard" in self.parts or ("side" in self.parts and "4" in self.numbers)
-        return {} if asked else {"output": distance(outputs.logits, y)}
+            return {"soft": self.soft_weight * distance(fused, y, empty=self.empty)}
+        finest = next(iter(network.backbone.sides()))
+        reached = "hard" in self.parts or ("side" in self.parts and finest in outputs.sides)
+        return {} if reached else {"output": distance(outputs.logits, y, empty=self.empty)}
 
 
-def average(network: Network, outputs: Outputs) -> Probs:
-    """Deployment: the mean of the M raised maps and their fusion, each as probabilities; without them the output."""
+def average(network: Network, outputs: Outputs, *, parts: tuple[str, ...] = ("hard", "soft")) -> Probs:
+    """Deployment: the mean of the maps that were taught, each as probabilities.
+
+    "hard" taught the M raised maps and "soft" their fusion; the paper averages both. Of one alone, only those are
+    averaged: maps that no loss has seen would spoil the one that was taught. Without either it is the output.
+    """
     if "global" not in network.heads:
         return probabilities(outputs.logits)
-    maps = [*outputs.raised.values(), network.heads["global"].fuse(outputs.raised)]
+    maps = list(outputs.raised.values()) if "hard" in parts else []
+    if "soft" in parts:
+        maps.append(network.heads["global"].fuse(outputs.raised))
     return torch.stack([probabilities(z) for z in maps]).mean(0)

@@ -1,29 +1,51 @@
 """Looking: slices through a case, training curves, maps at every depth; each leaves one picture in the notebook."""
 
+import warnings
+
 from dsnotes.viewers.boxes import boxes
-from dsnotes.viewers.compared import compared
 from dsnotes.viewers.contact_sheet import contact_sheet
-from dsnotes.viewers.counted import counted
-from dsnotes.viewers.decisions import accepted
 from dsnotes.viewers.features import features
-from dsnotes.viewers.film import Film
-from dsnotes.viewers.linked import linked
 from dsnotes.viewers.maps import maps
+from dsnotes.viewers.progress import progress
+from dsnotes.viewers.review_log import accepted
 from dsnotes.viewers.show import show
-from dsnotes.viewers.sides import sides
+from dsnotes.viewers.side_by_side import side_by_side
+from dsnotes.viewers.side_outputs import side_outputs
+from dsnotes.viewers.significance_table import significance_table
 from dsnotes.viewers.table import Table
+from dsnotes.viewers.training_movie import TrainingMovie
 
 __all__ = [
-    "Film",
     "Table",
+    "TrainingMovie",
     "accepted",
     "boxes",
-    "compared",
     "contact_sheet",
-    "counted",
     "features",
-    "linked",
     "maps",
+    "progress",
     "show",
-    "sides",
+    "side_by_side",
+    "side_outputs",
+    "significance_table",
 ]
+
+_RENAMED = {
+    "Film": "TrainingMovie",
+    "compared": "significance_table",
+    "counted": "progress",
+    "linked": "side_by_side",
+    "sides": "side_outputs",
+}
+
+
+def __getattr__(name: str) -> object:
+    """The names of the release before, which warn."""
+    if name not in _RENAMED:
+        raise AttributeError(f"dsnotes.viewers has no {name!r}. It offers {', '.join(__all__)}.")
+    warnings.warn(
+        f"dsnotes.viewers.{name} is now called {_RENAMED[name]}; the old name goes with the next release.",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return globals()[_RENAMED[name]]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dsnotes.viewers import ink, place
+from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.scene import Number
 
 
@@ -16,7 +16,7 @@ def boxes(
     y: str = "",
     title: str = "",
     limits: tuple[Number, Number] | None = None,
-) -> place.Picture:
+) -> notebook_display.Picture:
     """`{group: {series: values}}`: one box a group and series, side by side in a group, each series with its marker.
 
     The box holds the middle half, the line in it is the median, the whiskers reach the outermost case within 1.5 boxes.
@@ -26,11 +26,11 @@ def boxes(
         raise ValueError("there is nothing to draw: pass {group: {series: values}}, with at least one value each.")
     width = 0.8 / len(series)
     spread = np.random.default_rng(0)  # of the points, so that equal ones can be told apart
-    with ink.look():
-        figure = ink.sheet(max(4.5, 1.1 + 0.55 * len(series) * len(groups)), 3.2)
+    with style.look():
+        figure = style.sheet(max(4.5, 1.1 + 0.55 * len(series) * len(groups)), 3.2)
         axes = figure.subplots()
         for index, name in enumerate(series):
-            colour, marker = ink.ON_PAPER[index % len(ink.ON_PAPER)], "osD^vPX"[index % 7]
+            colour, marker = style.ON_PAPER[index % len(style.ON_PAPER)], "osD^vPX"[index % 7]
             for at, group in enumerate(groups.values()):
                 if name not in group:
                     continue
@@ -60,4 +60,4 @@ def boxes(
     medians = "; ".join(
         f"{group} {name}: median {np.median(values):.3g}" for group, of in groups.items() for name, values in of.items()
     )
-    return place.Picture(figure, alt=f"{title or y or 'Box plots'}. {medians}")
+    return notebook_display.Picture(figure, alt=f"{title or y or 'Box plots'}. {medians}")

@@ -10,17 +10,17 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dsnotes.viewers import ink, place
-from dsnotes.viewers.decisions import WORDS, Cases, named, read_decisions, require_same_set, rows, write
+from dsnotes.viewers import notebook_display, style
+from dsnotes.viewers.focus import focus
 from dsnotes.viewers.layers import DRAW, Cut, handles
+from dsnotes.viewers.review_log import WORDS, Cases, named, read_decisions, require_same_set, rows, write
 from dsnotes.viewers.scene import Number, Scene, compose
-from dsnotes.viewers.where import focus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIGNS = {"accept": ("✓", ink.GREEN), "reject": ("✗", ink.VERMILION)}  # the sign says it without colour
+SIGNS = {"accept": ("✓", style.GREEN), "reject": ("✗", style.VERMILION)}  # the sign says it without colour
 COLUMNS, ROWS = 4, 3
 
 
@@ -43,7 +43,7 @@ def contact_sheet(
     return ContactSheet(cases, decisions, page=page, window=window, zoom=zoom, buttons=buttons)
 
 
-class ContactSheet(place.Picture):
+class ContactSheet(notebook_display.Picture):
     """`decisions` is what has been decided so far; `decide` and `turn` do in words what the buttons do."""
 
     def __init__(
@@ -63,11 +63,11 @@ class ContactSheet(place.Picture):
         self._cases, self._window, self._zoom = cases, window, zoom
         self.figure: Figure
         self.controls: Any = None
-        if place.here() == "browser" if buttons is None else buttons:
+        if notebook_display.here() == "browser" if buttons is None else buttons:
             write(self.path, rows(self.path))  # a person shall not click in vain
             self.controls = _controls(self)
-            place.Spot().put(self.controls)
-        self._spot = place.Spot()
+            notebook_display.Spot().put(self.controls)
+        self._spot = notebook_display.Spot()
         open_ones = [at for at, name in enumerate(self.names) if name not in self.decisions]
         self.turn(page if page is not None else open_ones[0] // (COLUMNS * ROWS) + 1 if open_ones else 1)
 
@@ -91,7 +91,7 @@ class ContactSheet(place.Picture):
             pager, note, grid = self.controls.children
             pager.value = page
             self.controls.children = (pager, note, _grid(self, note))
-            place.close(grid)
+            notebook_display.close(grid)
         self.figure = _sheet(self._shown, legend=True, zoom=self._zoom)
         self._say()
 
@@ -118,10 +118,10 @@ class ContactSheet(place.Picture):
     def _say(self) -> None:
         """Write the decisions into the picture; lines and pixels stay as they were drawn."""
         first, title = (self.page - 1) * COLUMNS * ROWS + 1, self._in_words()
-        with ink.look():
+        with style.look():
             self.figure.suptitle(title, x=0.01, ha="left", fontsize=9)
             for number, (name, axes) in enumerate(zip(self._shown, self.figure.axes[::2], strict=True), start=first):
-                sign, colour = SIGNS.get(self.decisions.get(name, ""), ("?", ink.INK))
+                sign, colour = SIGNS.get(self.decisions.get(name, ""), ("?", style.INK))
                 axes.set_title(f"{sign} {number}  {name}", loc="left", pad=3, fontsize=7.5, color=colour)
         self._spot.put_figure(self.figure, alt=title)
 
@@ -156,14 +156,14 @@ def _grid(sheet: ContactSheet, note: Any) -> Any:
     tiles = []
     for name, scene in sheet._shown.items():
         figure = _sheet({name: scene}, zoom=sheet._zoom)
-        figure.axes[0].set_title(name, loc="left", pad=3, fontsize=7.5, color=ink.INK)
+        figure.axes[0].set_title(name, loc="left", pad=3, fontsize=7.5, color=style.INK)
         choice = ipywidgets.ToggleButtons(
             options=[(f"{sign} {word}", word) for word, (sign, _) in SIGNS.items()],
             value=sheet.decisions.get(name),
             style={"button_width": "80px"},
         )
         choice.observe(partial(_clicked, sheet, note, name), "value")
-        picture = ipywidgets.Image(value=ink.png(figure), format="png", layout={"width": "220px"})
+        picture = ipywidgets.Image(value=style.png(figure), format="png", layout={"width": "220px"})
         tiles.append(ipywidgets.VBox([picture, choice]))
     return ipywidgets.GridBox(tiles, layout={"grid_template_columns": f"repeat({COLUMNS}, 230px)"})
 
@@ -185,8 +185,8 @@ def _sheet(scenes: dict[str, Scene], *, zoom: Number | None, legend: bool = Fals
     """Each case twice, bare and with its layers; two axes a case, in their order."""
     columns = min(COLUMNS, len(scenes))
     lines = -(-len(scenes) // columns)
-    with ink.look():
-        figure = ink.sheet(2.6 * columns, 1.55 * lines + (0.5 if legend else 0))
+    with style.look():
+        figure = style.sheet(2.6 * columns, 1.55 * lines + (0.5 if legend else 0))
         grid = figure.add_gridspec(lines, 2 * columns)
         for number, scene in enumerate(scenes.values()):
             line, column = divmod(number, columns)

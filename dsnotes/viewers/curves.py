@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING
 
-from dsnotes.viewers import ink, place
+from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.table import Table
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ FEW, BESIDE = 3, 1.4  # so many names leave room for the curves; inches for the 
 BALANCE = {"alpha": "weights α", "pull": "pull G at the shared layer", "rate": "rate L / L(0)"}  # of each GradNorm task
 
 
-def plot(history: Records, *, title: str = "") -> place.Picture:
+def plot(history: Records, *, title: str = "") -> notebook_display.Picture:
     """The loss with its terms, and beside it the validation scores with the best one marked; then what GradNorm did."""
     records = list(history)
-    return place.Picture(draw(records, title=title), alt=_in_words(records))
+    return notebook_display.Picture(draw(records, title=title), alt=_in_words(records))
 
 
 def live(*, title: str = "", seconds: int | float = 1.0) -> LivePlot:
@@ -36,18 +36,18 @@ def live(*, title: str = "", seconds: int | float = 1.0) -> LivePlot:
 
 def lines(
     series: Mapping[str, Mapping], *, x: str = "", y: str = "", log: bool = False, title: str = ""
-) -> place.Picture:
+) -> notebook_display.Picture:
     """Compare `{name: {x: y}}`, such as runs over epochs or layers by name; each has its own dash and marker."""
     if not any(series.values()):
         raise ValueError("there is nothing to draw: pass {name: {x: y, …}, …} with at least one point.")
-    with ink.look():
-        figure = ink.sheet(6.4 + BESIDE * (len(series) > FEW), 3.0)
+    with style.look():
+        figure = style.sheet(6.4 + BESIDE * (len(series) > FEW), 3.0)
         axes = figure.subplots()
         for index, (name, points) in enumerate(series.items()):
             axes.plot(
                 list(points.keys()),
                 list(points.values()),
-                **ink.stroke(index),
+                **style.stroke(index),
                 marker="osD^vPX"[index % 7] if len(points) <= 12 else None,
                 markersize=5,
                 label=name,
@@ -58,7 +58,7 @@ def lines(
         if all(isinstance(at, Integral) for points in series.values() for at in points):
             _whole(axes)
         _name(axes)
-    return place.Picture(figure, alt=f"{title or y}: {', '.join(series)}")
+    return notebook_display.Picture(figure, alt=f"{title or y}: {', '.join(series)}")
 
 
 class LivePlot:
@@ -67,15 +67,15 @@ class LivePlot:
     def __init__(self, *, title: str = "", seconds: int | float = 1.0) -> None:
         self.title, self.seconds = title, seconds
         self.history: Records = ()
-        self._picture, self._table = place.Spot(), place.Spot()
+        self._picture, self._table = notebook_display.Spot(), notebook_display.Spot()
         self._drawn, self._pending = -float("inf"), False
 
     def __call__(self, history: Records) -> None:
         self.history = history
-        if place.shell() is None:
+        if notebook_display.shell() is None:
             return
         if not self._pending:  # an epoch shorter than `seconds` may be the last: the end of the cell draws it
-            place.shell().events.register("post_execute", self._finish)
+            notebook_display.shell().events.register("post_execute", self._finish)
             self._pending = True
         if time.monotonic() - self._drawn >= self.seconds:
             self.redraw()
@@ -87,7 +87,7 @@ class LivePlot:
         self._drawn = time.monotonic()
 
     def _finish(self) -> None:
-        place.shell().events.unregister("post_execute", self._finish)
+        notebook_display.shell().events.unregister("post_execute", self._finish)
         self._pending = False
         self.redraw()
 
@@ -102,11 +102,11 @@ def draw(records: list, *, title: str = "") -> Figure:
         terms = []  # a single term is the loss
     losses = ["loss", *terms, *(key for key in ("val_loss",) if key in _keys(records))]
     watched = {what: keys for what in BALANCE if (keys := [k for k in _keys(records) if k.startswith(f"{what} ")])}
-    with ink.look():
+    with style.look():
         panels = 1 + bool(scores) + len(watched)
         across = panels if panels < 3 else 2 + panels % 2
         beside = BESIDE * (max(len(losses), len(scores), *map(len, watched.values()), 0) > FEW)
-        figure = ink.sheet(4.6 * across + beside, 2.9 * -(-panels // across))
+        figure = style.sheet(4.6 * across + beside, 2.9 * -(-panels // across))
         axes = figure.subplots(-(-panels // across), across, squeeze=False).ravel()
         for spare in axes[panels:]:
             spare.set_visible(False)
@@ -149,7 +149,7 @@ def _line(axes: Axes, records: list, key: str, index: int, *, thick: bool, label
     known = [(record["epoch"], record[key]) for record in records if _is_number(record.get(key))]
     axes.plot(
         *zip(*known, strict=True),
-        **ink.stroke(index),
+        **style.stroke(index),
         linewidth=2.0 if thick else 1.4,
         marker="o" if len(known) < 2 else None,
         label=label,
@@ -159,8 +159,8 @@ def _line(axes: Axes, records: list, key: str, index: int, *, thick: bool, label
 def _mark_best(axes: Axes, records: list, key: str) -> None:
     known = [(record[key], record["epoch"]) for record in records if _is_number(record.get(key))]
     best, epoch = max(known, key=lambda pair: pair[0])
-    axes.plot(epoch, best, marker="o", markersize=6, markerfacecolor=ink.PAPER, markeredgecolor=ink.INK)
-    axes.set_title(f"best {best:.3f} in epoch {epoch:g}", loc="right", color=ink.FAINT)
+    axes.plot(epoch, best, marker="o", markersize=6, markerfacecolor=style.PAPER, markeredgecolor=style.INK)
+    axes.set_title(f"best {best:.3f} in epoch {epoch:g}", loc="right", color=style.FAINT)
 
 
 def _whole(axes: Axes) -> None:

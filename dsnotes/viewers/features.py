@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from dsnotes.viewers.maps import maps
-from dsnotes.viewers.place import Picture
-from dsnotes.viewers.sides import cut
+from dsnotes.viewers.notebook_display import Picture
+from dsnotes.viewers.side_outputs import cut
 
 
 def features(

@@ -9,7 +9,7 @@ from dsnotes.networks.dsnet import DSNet
 from dsnotes.networks.srgan import enlarged
 from dsnotes.shapes import Image
 from dsnotes.viewers.maps import maps
-from dsnotes.viewers.place import Picture
+from dsnotes.viewers.notebook_display import Picture
 
 
 def detail_shares(backbone: nn.Module, images: Image) -> Tensor:

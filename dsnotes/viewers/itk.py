@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from dsnotes.viewers import place
+from dsnotes.viewers import notebook_display
 from dsnotes.viewers.scene import Number, Scene
 from dsnotes.viewers.view import View, still
 
@@ -33,7 +33,7 @@ def why_not(scene: Scene) -> str:
     """Empty where itkwidgets can be used."""
     if importlib.util.find_spec("itkwidgets") is None:
         return "it is not installed; pip install 'dsnotes[itk]' brings it"
-    if place.here() != "browser":
+    if notebook_display.here() != "browser":
         return "nobody sees it in a run without a browser"
     if scene.image.ndim != 3:
         return "it shows volumes, and this image has two axes"

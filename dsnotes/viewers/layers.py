@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dsnotes.viewers import ink
+from dsnotes.viewers import style
 from dsnotes.viewers.scene import Scene
 from dsnotes.viewers.solids import Body
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SOFT_LEVELS = {0.25: ":", 0.5: "-", 0.75: "--"}
-READER_COLOURS = (ink.PURPLE, ink.GREEN, ink.YELLOW, ink.VERMILION)
+READER_COLOURS = (style.PURPLE, style.GREEN, style.YELLOW, style.VERMILION)
 PREDICTION_DASH = (0, (3, 2))
 NAMED = 8  # labels that get a name beside them and a place in the legend
 
@@ -63,10 +63,10 @@ def draw_soft(axes: Axes, scene: Scene, cut: Cut) -> None:
     from matplotlib.colors import to_rgb
 
     plane = cut.of(scene.soft)
-    veil = np.concatenate([np.broadcast_to(to_rgb(ink.PURPLE), (*plane.shape, 3)), 0.55 * plane[..., None]], -1)
+    veil = np.concatenate([np.broadcast_to(to_rgb(style.PURPLE), (*plane.shape, 3)), 0.55 * plane[..., None]], -1)
     axes.imshow(veil, extent=cut.extent(scene.soft), interpolation="nearest")
-    for level, style in SOFT_LEVELS.items():
-        _contour(axes, plane, cut, level, colors="white", linewidths=0.8, linestyles=style)
+    for level, dashes in SOFT_LEVELS.items():
+        _contour(axes, plane, cut, level, colors="white", linewidths=0.8, linestyles=dashes)
 
 
 DRAW = {"soft": draw_soft, "truth": draw_truth, "readers": draw_readers, "prediction": draw_prediction}
@@ -91,7 +91,7 @@ def bodies(scene: Scene, layers: tuple[str, ...]) -> list[Body]:
             solid = 1.0 if value == scene.values[-1] else 0.65
             drawn.append(Body(mask, colour, solid if alone or name == "prediction" else 0.4))
     if not drawn and "soft" in layers and (mask := scene.soft >= 0.5).any():
-        drawn.append(Body(mask, to_rgb(ink.PURPLE), 1.0))
+        drawn.append(Body(mask, to_rgb(style.PURPLE), 1.0))
     return drawn
 
 
@@ -103,15 +103,15 @@ def handles(scene: Scene, layers: tuple[str, ...]) -> list:
     one = len(scene.values) <= 1
     listed = []
     if "truth" in layers:
-        listed.append(Line2D([], [], color=_colour(0) if one else ink.INK, lw=2, label="truth"))
+        listed.append(Line2D([], [], color=_colour(0) if one else style.INK, lw=2, label="truth"))
     if "prediction" in layers:
-        colour = ink.SKY if one else ink.INK
+        colour = style.SKY if one else style.INK
         listed.append(Line2D([], [], color=colour, lw=1.5, ls=PREDICTION_DASH, label="prediction"))
     for number, name in enumerate(scene.readers if "readers" in layers else ()):
         colour, dash = _reader_style(number)
         listed.append(Line2D([], [], color=colour, lw=1.5, ls=dash, label=name))
     if "soft" in layers:
-        listed.append(Patch(facecolor=ink.PURPLE, alpha=0.55, label="soft mask, lines at ¼ ½ ¾"))
+        listed.append(Patch(facecolor=style.PURPLE, alpha=0.55, label="soft mask, lines at ¼ ½ ¾"))
     if not one and {"truth", "prediction"} & set(layers):
         values = scene.values[:NAMED]
         listed += [Patch(facecolor=_colour(index), label=scene.name(value)) for index, value in enumerate(values)]
@@ -121,7 +121,7 @@ def handles(scene: Scene, layers: tuple[str, ...]) -> list:
 
 
 def _colour(index: int) -> str:
-    return ink.ON_GREY[index % len(ink.ON_GREY)]
+    return style.ON_GREY[index % len(style.ON_GREY)]
 
 
 def colour_of(scene: Scene, layer: str, index: int) -> str | tuple[float, ...]:
@@ -132,14 +132,14 @@ def colour_of(scene: Scene, layer: str, index: int) -> str | tuple[float, ...]:
 def _prediction_colour(scene: Scene, index: int) -> str | tuple[float, ...]:
     """A colour of its own where there is one label, a paler one of the label's where there are several."""
     if len(scene.values) == 1:
-        return ink.SKY
+        return style.SKY
     from matplotlib.colors import to_rgb
 
     return tuple(0.5 + 0.5 * part for part in to_rgb(_colour(index)))
 
 
 def _reader_style(number: int) -> tuple:
-    return READER_COLOURS[number % len(READER_COLOURS)], ink.DASHES[1 + number % (len(ink.DASHES) - 1)]
+    return READER_COLOURS[number % len(READER_COLOURS)], style.DASHES[1 + number % (len(style.DASHES) - 1)]
 
 
 def _contour(axes: Axes, plane: np.ndarray, cut: Cut, level: float = 0.5, **line) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dsnotes.viewers import ink, place
+from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.scene import Number
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def maps(
     colours: str = "grey",
     names: Mapping[str, tuple[Sequence[str], Sequence[str]]] | None = None,
     title: str = "",
-) -> place.Picture:
+) -> notebook_display.Picture:
     """Draw `{name: map}` as one row, or `{row name: {name: map}}` as several.
 
     A map is a 2-D array or tensor. A coarse map is drawn as large as a fine one, and its values are written into it
@@ -36,7 +36,7 @@ def maps(
     """
     figure = draw(rows, window=window, colours=colours, names=names, title=title)
     said = "; ".join(f"{row} {name}".strip() for row, of_row in _nested(rows).items() for name in of_row)
-    return place.Picture(figure, alt=f"{title or 'Maps'}: {said}")
+    return notebook_display.Picture(figure, alt=f"{title or 'Maps'}: {said}")
 
 
 def _nested(rows: Mapping) -> Mapping:
@@ -63,10 +63,10 @@ def draw(
     shared = window if isinstance(window, tuple) else _range(everything)
     columns = max(len(maps) for maps in drawn.values())
     side = min(4.0 if names else 2.4, 9.6 / columns)
-    with ink.look():
+    with style.look():
         across = side * columns + 0.3 * any(drawn)
         said = textwrap.wrap(title, int(LETTERS * across))
-        figure = ink.sheet(across, (side + 0.25) * len(drawn) + 0.15 * bool(said) + 0.15 * len(said))
+        figure = style.sheet(across, (side + 0.25) * len(drawn) + 0.15 * bool(said) + 0.15 * len(said))
         grid = figure.subplots(len(drawn), columns, squeeze=False)
         for line, (row, maps_of_row) in zip(grid, drawn.items(), strict=True):
             for axes in line[len(maps_of_row) :]:
@@ -75,7 +75,7 @@ def draw(
                 low, high = _range([values]) if window == "each" else shared
                 axes.imshow(values, cmap=COLOURS[colours], vmin=low, vmax=high, interpolation="nearest")
                 axes.set(xticks=[], yticks=[])
-                axes.spines[:].set(visible=True, color=ink.FAINT)
+                axes.spines[:].set(visible=True, color=style.FAINT)
                 _label(axes, name, values.shape, *(names or {}).get(name, ()))
                 axes.set_title(f"{name}  ({' × '.join(map(str, values.shape))})", fontsize=8.5)
                 if values.shape[1] <= WRITTEN:

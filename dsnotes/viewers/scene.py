@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
-from dsnotes.data.arrays import as_array
 from dsnotes.data.case import Case
+from dsnotes.data.conversion import as_array
 
 WINDOWS = {"lung": (-1350.0, 150.0), "soft": (-160.0, 240.0), "bone": (-500.0, 1300.0)}  # HU, lowest and highest
 Overlay = np.ndarray | Tensor | Sequence

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dsnotes.data.case import Case, require_case
-from dsnotes.viewers import place
+from dsnotes.viewers import notebook_display
 from dsnotes.viewers.itk import itk
 from dsnotes.viewers.scene import Number, Overlay, compose
 from dsnotes.viewers.view import View, sliders, still
@@ -42,7 +42,7 @@ def show(
     takes the readers that the case brings along.
     """
     require_case(case)
-    choice = place.choose(viewer, VIEWERS, volume=len(case.spacing) == 3)
+    choice = notebook_display.choose(viewer, VIEWERS, volume=len(case.spacing) == 3)
     scene = compose(
         case,
         prediction=prediction,

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dsnotes.viewers import ink
+from dsnotes.viewers import style
+from dsnotes.viewers.focus import PLANES, focus, require_inside
 from dsnotes.viewers.layers import DRAW, Cut, handles
 from dsnotes.viewers.scene import Number, Scene
 from dsnotes.viewers.solids import Rendered
-from dsnotes.viewers.where import PLANES, focus, require_inside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,10 +51,10 @@ def picture(
         widths.append(max(box.bottom - box.top for box in boxes))
     across = 9.6 if len(panels) == 3 else 3.5 * len(panels)
     tall = min(across * max(box.bottom - box.top for box in boxes) / sum(widths), 8.0)
-    with ink.look():
+    with style.look():
         legend = handles(scene, layers)
         columns = int(across / 1.55)  # of the legend, by its longest entry
-        figure = ink.sheet(across, tall + 0.6 + 0.22 * -(-len(legend) // columns))
+        figure = style.sheet(across, tall + 0.6 + 0.22 * -(-len(legend) // columns))
         grid = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
         for axes, (axis, shown), box in zip(grid, panels, boxes, strict=False):
             spacing = tuple(mm for i, mm in enumerate(scene.spacing) if i != axis)
@@ -82,7 +82,7 @@ def _draw_plane(
 ) -> None:
     import matplotlib
 
-    grey = matplotlib.colormaps["gray"].with_extremes(bad=ink.VERMILION)
+    grey = matplotlib.colormaps["gray"].with_extremes(bad=style.VERMILION)
     axes.imshow(
         np.ma.masked_invalid(cut.of(scene.image)),
         cmap=grey,
@@ -128,7 +128,7 @@ def _caption(scene: Scene, window: tuple[float, float], *, wide: bool) -> str:
     size = " × ".join(map(str, scene.image.shape))
     mm = " × ".join(f"{step:.3g}" for step in scene.spacing)
     notes = list(scene.notes)
-    if len(scene.values) > len(ink.ON_GREY):
+    if len(scene.values) > len(style.ON_GREY):
         notes.append(f"{len(scene.values)} labels: colours repeat")
     facts = [scene.title, f"{size} voxels of {mm} mm", f"window {_short(window[0])} … {_short(window[1])}"]
     lines = ["  ·  ".join(facts)] if wide else [scene.title, "  ·  ".join(facts[1:])]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dsnotes.viewers import place
+from dsnotes.viewers import notebook_display
+from dsnotes.viewers.focus import PLANES, focus, largest_error, require_inside
 from dsnotes.viewers.layers import bodies
 from dsnotes.viewers.scene import WINDOWS, Number, Scene
 from dsnotes.viewers.slices import picture
 from dsnotes.viewers.solids import Rendered, render
-from dsnotes.viewers.where import PLANES, focus, largest_error, require_inside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _OPEN: dict[str, tuple[str, list[View]]] = {}  # by cell: the execution that opened the views, and the views
 
 
-class View(place.Picture):
+class View(notebook_display.Picture):
     """`figure` is the picture as it stands; `redraw` changes what it shows, in the notebook too."""
 
     def __init__(self, scene: Scene, *, at: tuple[int, ...] | None = None, zoom: Number | None = None) -> None:
@@ -31,7 +31,7 @@ class View(place.Picture):
         self.figure: Figure
         self.controls: Any = None
         self._solids: dict[tuple[str, ...], Rendered | None] = {}
-        self._spot = place.Spot()
+        self._spot = notebook_display.Spot()
 
     def redraw(self, **shown: Any) -> None:
         """Any of `at`, `zoom`, `window` and `layers`; the rest stays as it is."""
@@ -51,7 +51,7 @@ class View(place.Picture):
     def close(self) -> None:
         """Let go of the volume and of the sliders; the picture stays."""
         if self.controls is not None:
-            place.close(self.controls)
+            notebook_display.close(self.controls)
         self.scene = self.controls = None
 
     def _in_words(self) -> str:
@@ -72,10 +72,10 @@ def still(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: Number | Non
 def sliders(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: Number | None = None) -> View:
     """The still picture with sliders above it. They redraw that very picture, so the saved file holds the last one."""
     view = View(scene, at=at, zoom=zoom)
-    if place.shell() is not None:
+    if notebook_display.shell() is not None:
         replace_views_of_this_cell(view)
         view.controls = _controls(view)
-        place.Spot().put(view.controls)
+        notebook_display.Spot().put(view.controls)
     view.redraw()
     return view
 
@@ -132,7 +132,7 @@ def _jump(scene: Scene, moves: list[Any]) -> None:
 
 def replace_views_of_this_cell(view: View) -> None:
     """A cell that runs again frees what it held before: ipywidgets keeps every slider, and with it the volume."""
-    parent = place.shell().get_parent()
+    parent = notebook_display.shell().get_parent()
     cell, execution = parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id")
     if cell is None:
         return

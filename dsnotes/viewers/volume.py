@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from dsnotes.viewers import ink, place
+from dsnotes.viewers import notebook_display, style
+from dsnotes.viewers.focus import largest_error
 from dsnotes.viewers.layers import READER_COLOURS, colour_of
 from dsnotes.viewers.scene import WINDOWS, Number, Scene
 from dsnotes.viewers.view import View, replace_views_of_this_cell, sliders
-from dsnotes.viewers.where import largest_error
 
 LARGE = 6_000_000  # voxels; what is larger is sent coarser first, for every voxel travels to the browser
 HEIGHT = 540  # of the canvas, pixels
@@ -26,11 +26,11 @@ def volume(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: Number | No
         print(f"sliders instead of a volume to turn: {reason}.")
         return sliders(scene, at=at, zoom=zoom)
     view = View(scene, at=at, zoom=zoom)
-    if place.shell() is not None:
+    if notebook_display.shell() is not None:
         replace_views_of_this_cell(view)
         canvas = Canvas(scene, at=view.shown["at"])
         view.controls = controls([canvas])
-        place.Spot().put(view.controls)
+        notebook_display.Spot().put(view.controls)
     view.redraw()
     return view
 
@@ -247,6 +247,6 @@ def _said(canvas: Canvas) -> str:
     parts = [f"{canvas.scene.title}: {voxels} voxels."]
     if canvas.every > 1:
         parts.append(f"Shown is every {canvas.every}. voxel of each axis; 'full resolution' sends them all.")
-    if len(canvas.scene.values) > len(ink.ON_GREY):
+    if len(canvas.scene.values) > len(style.ON_GREY):
         parts.append(f"{len(canvas.scene.values)} labels: colours repeat.")
     return " ".join([*parts, *(f"{note[0].upper()}{note[1:]}." for note in canvas.scene.notes)])

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dsnotes.runs import FailedError
 from dsnotes.runs.notebook import EXECUTED, RESULT, finished, folder_of
-from dsnotes.runs.recorded import read_json
+from dsnotes.runs.results_io import read_json
 from dsnotes.runs.source import Source, open_source
 
 NO_NOTEBOOK_USES = ("labs", "cli.py", "__main__.py")  # what stands above the notebooks in the house

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsnotes.viewers import ink
+from dsnotes.viewers import style
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,15 @@ def draw(of: House) -> tuple[str, bytes]:
 
     floors, top = of.floors, len(of.floors)
     widest = max(sum(5 + n / 14 for n in of.lines[floor].values()) for floor in floors)
-    with ink.look():
-        figure = ink.sheet(11, 0.52 * top + 1.6)
+    with style.look():
+        figure = style.sheet(11, 0.52 * top + 1.6)
         left, right = figure.subplots(1, 2, width_ratios=[1.75, 1])
-        left.add_patch(Polygon([(-0.03, top), (0.5, top + 1.5), (1.03, top)], facecolor=ink.GRID, edgecolor=ink.FAINT))
+        left.add_patch(
+            Polygon([(-0.03, top), (0.5, top + 1.5), (1.03, top)], facecolor=style.GRID, edgecolor=style.FAINT)
+        )
         left.text(0.5, top + 0.45, "notebooks, labs, sweeps", ha="center", fontsize=9)
         for at, floor in enumerate(floors):
-            left.add_patch(Rectangle((0, at), 1, 1, facecolor=ink.PAPER, edgecolor=ink.FAINT, linewidth=0.8))
+            left.add_patch(Rectangle((0, at), 1, 1, facecolor=style.PAPER, edgecolor=style.FAINT, linewidth=0.8))
             left.text(-0.02, at + 0.5, floor, ha="right", va="center", fontsize=10)
             x = 0.012
             for name, n in of.lines[floor].items():
@@ -90,7 +92,8 @@ def draw(of: House) -> tuple[str, bytes]:
                 left.add_patch(
                     FancyBboxPatch(
                         (x, at + 0.2), wide - 0.006, 0.6, boxstyle="round,pad=0,rounding_size=0.004",
-                        facecolor=ink.SKY if "baselines" not in name else ink.YELLOW, edgecolor=ink.BLUE, linewidth=0.7,
+                        facecolor=style.SKY if "baselines" not in name else style.YELLOW,
+                        edgecolor=style.BLUE, linewidth=0.7,
                     )
                 )  # fmt: skip
                 x += wide
@@ -100,8 +103,10 @@ def draw(of: House) -> tuple[str, bytes]:
         for row, upper in enumerate(floors):
             for column, lower in enumerate(floors):
                 if n := of.uses.get((upper, lower), 0):
-                    right.scatter(column, row, s=18 + 14 * n**0.75, color=ink.BLUE if column < row else ink.VERMILION)
-        right.plot([-0.5, top - 0.5], [-0.5, top - 0.5], color=ink.FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
+                    right.scatter(
+                        column, row, s=18 + 14 * n**0.75, color=style.BLUE if column < row else style.VERMILION
+                    )
+        right.plot([-0.5, top - 0.5], [-0.5, top - 0.5], color=style.FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
         right.set_xticks(range(top), floors, rotation=90)
         right.set_yticks(range(top), floors)
         right.set(xlim=(-0.6, top - 0.4), ylim=(-0.6, top - 0.4), aspect="equal", ylabel="this floor …")
@@ -109,7 +114,7 @@ def draw(of: House) -> tuple[str, bytes]:
         right.set_title("every dot lies below the diagonal", loc="left")
         right.grid(alpha=0.6)
         right.set_axisbelow(True)
-    return in_words(of), ink.png(figure)
+    return in_words(of), style.png(figure)
 
 
 def in_words(of: House) -> str:

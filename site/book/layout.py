@@ -162,7 +162,7 @@ class Book:
             name = f"papers/{paper.stem}.md"
             text = paper.page(self.results, self.links)
             if paper.picture.exists():
-                self.links.keep(f"assets/where/{paper.stem}.png")
+                self.links.keep(f"assets/supervision_diagrams/{paper.stem}.png")
             self.write(name, self.links.settled(text, written_in=name, shown_at=name))
         intro = (self.repository / "site" / "pages" / "papers.md").read_text(encoding="utf-8")
         table = papers.captioned("The papers, and where each supervises", self.overview())
@@ -212,7 +212,7 @@ def card(paper: papers.Paper) -> str:
     idea = f"{paper.idea[:1].upper()}{paper.idea[1:]}."
     picture = (
         f"![{paper.name}: its levels as a U, and what it answers and is told at the supervised ones]"
-        f"(assets/where/{paper.stem}.png)\n\n"
+        f"(assets/supervision_diagrams/{paper.stem}.png)\n\n"
         if paper.picture.exists()
         else ""
     )

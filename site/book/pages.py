@@ -81,7 +81,7 @@ def described(output: dict, heading: str) -> str:
     if len(said) < SHORTEST:
         raise ValueError(
             f"a picture under {heading!r} says of itself only {said!r}. Draw it by dsnotes.viewers, or give "
-            f"viewers.place.Picture an alt= that tells a person who cannot see it what it shows."
+            f"viewers.notebook_display.Picture an alt= that tells a person who cannot see it what it shows."
         )
     said = re.sub(r"^Maps: ", "", said).replace("\n", " ")
     return f"{plain(heading)}: {said}"

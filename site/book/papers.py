@@ -18,7 +18,7 @@ from book.links import Links
 from dsnotes.networks import __path__ as networks
 from dsnotes.papers import __path__ as papers
 from dsnotes.papers.recipe import Table, short
-from dsnotes.runs.published import published
+from dsnotes.runs.paper_tables import published
 from dsnotes.runs.size import size
 
 SIZES = {"patch", "spacing", "halvings", "norm"}  # options that make a system smaller, not another
@@ -42,7 +42,7 @@ class Paper:
         self.name, _, self.idea = first.rstrip(".").partition(": ")
         self.about = rest.strip()
         self.notebooks = sorted(repository.glob(f"notebooks/[0-9]*_{stem}.ipynb"))
-        self.picture = repository / "assets" / "where" / f"{stem}.png"
+        self.picture = repository / "assets" / "supervision_diagrams" / f"{stem}.png"
 
     def written(self) -> str:
         """The idea and the equations in words, where somebody has written them."""
@@ -76,9 +76,9 @@ class Paper:
         caption = (
             "Where the supervision sits. The U has the channels and strides of the paper's size; filled boxes are told "
             "what they should be. The pictures are of the same system, eight channels wide, after a short training on "
-            "phantoms ([assets/where.py](../assets/where.py))."
+            "phantoms ([assets/supervision_diagrams.py](../assets/supervision_diagrams.py))."
         )
-        return f":::{{figure}} ../assets/where/{self.stem}.png\n:alt: {words}\n\n{caption}\n:::"
+        return f":::{{figure}} ../assets/supervision_diagrams/{self.stem}.png\n:alt: {words}\n\n{caption}\n:::"
 
     def systems(self) -> str:
         lines = ["| system | parameters | size | rows of tables |", "|:--|--:|:--|:--|"]

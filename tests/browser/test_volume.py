@@ -60,7 +60,10 @@ def test_a_volume_is_drawn_and_every_layer_can_be_switched_off(lab, open_noteboo
 
 
 def test_two_predictions_turn_together(lab, open_notebook):
-    linked = "from dsnotes.viewers import linked\nviews = linked(case, {'shifted': prediction, 'right': case.label})"
+    linked = (
+        "from dsnotes.viewers import side_by_side\n"
+        "views = side_by_side(case, {'shifted': prediction, 'right': case.label})"
+    )
     notebook = open_notebook(lab.put("linked.ipynb", MADE, linked))
     notebook.run_all()
     canvases = notebook.page.locator(".jp-OutputArea canvas")

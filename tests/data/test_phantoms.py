@@ -13,8 +13,8 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from dsnotes.data import phantoms
-from dsnotes.data.phantoms.forms import Form, capsule, ellipsoid, union
 from dsnotes.data.phantoms.grid import Grid, filled
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, capsule, ellipsoid, union
 from dsnotes.data.phantoms.lesions import spiked, tumour
 from dsnotes.data.phantoms.scanner import FAT, LUNG, MUSCLE, Canvas, Protocol
 
@@ -267,7 +267,7 @@ def test_an_edge_takes_three_to_five_mm_from_ten_to_ninety_per_cent(pixel):
     rng = np.random.Generator(np.random.PCG64(1))
     grid = Grid((4, 48, 48), (3.0, pixel, pixel))
     slope = np.tan(np.radians(20))
-    plane = Form(lambda z, y, x: (y + slope * x) / np.hypot(1, slope) + 0 * z, (-1e3,) * 3, (1e3,) * 3)
+    plane = ImplicitShape(lambda z, y, x: (y + slope * x) / np.hypot(1, slope) + 0 * z, (-1e3,) * 3, (1e3,) * 3)
     for sharpest in (3.0, 3.2):
         drawn = Protocol.drawn(rng, sharpest=sharpest)
         assert 3 <= drawn.edge <= 5

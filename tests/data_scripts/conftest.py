@@ -136,7 +136,7 @@ def web():
 def waited(monkeypatch) -> list[float]:
     """The seconds that would have been waited between attempts."""
     seconds: list[float] = []
-    monkeypatch.setattr("bring.download.pause", seconds.append)
+    monkeypatch.setattr("fetch.download.pause", seconds.append)
     return seconds
 
 
@@ -146,7 +146,7 @@ def commons(web, tmp_path, monkeypatch):
     import idc_index.index
     import idc_index_data
     import pandas
-    from bring import idc
+    from fetch import idc
 
     bucket, rows = "idc-open-data", []
     index = tmp_path / "index.parquet"

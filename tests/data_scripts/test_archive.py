@@ -7,8 +7,8 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from bring.archive import Archive, leads_elsewhere, remote
-from bring.download import DownloadError
+from fetch.archive import Archive, leads_elsewhere, remote
+from fetch.download import DownloadError
 from made_here import tar, zipped
 
 FILES = {

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from bring import About, Converted, plain
-from bring.check import check, orientation
-from bring.layout import Folder
+from fetch import About, Converted, plain
+from fetch.check import check, orientation
+from fetch.layout import Folder
 from made_here import OBLIQUE
 
 from dsnotes.data.geometry import Geometry
@@ -118,7 +118,7 @@ def test_orientation_is_as_itk_names_it(direction, expected):
 
 def test_the_command_checks_a_folder(folder, capsys, monkeypatch):
     import promise12
-    from bring import run
+    from fetch import run
 
     assert run(promise12.plan, doc=promise12.__doc__, argv=["check", "--out", str(folder)]) == 0
     assert (folder / "contact-sheet-01.png").is_file()

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bring.download import PATIENCE, Download, DownloadError, _Fetch, download, in_words
+from fetch.download import PATIENCE, Download, DownloadError, _Fetch, download, in_words
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 3_500_000, np.uint8).tobytes()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -98,7 +98,7 @@ def test_a_process_that_is_killed_is_gone_on_from(web, thing, tmp_path):
         "from pathlib import Path; from download import Download, download\n"
         "download(Download(sys.argv[2], 'thing.bin'), Path(sys.argv[3]))"
     )
-    alone = Path(__file__).resolve().parents[2] / "data_scripts" / "bring"  # without the engine, which takes seconds
+    alone = Path(__file__).resolve().parents[2] / "data_scripts" / "fetch"  # without the engine, which takes seconds
     process = subprocess.Popen([sys.executable, "-c", program, str(alone), thing.url, str(tmp_path)])
     part = tmp_path / "thing.bin.part"
     until = time.monotonic() + 60

@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from bring import run
-from bring.command import arguments
+from fetch import run
+from fetch.command import arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "data_scripts" / "README.md").read_text(encoding="utf-8")
@@ -83,6 +83,6 @@ def test_the_scripts_are_not_part_of_the_package():
     wrong = [
         path
         for path in (ROOT / "dsnotes").rglob("*.py")
-        if re.search(r"\b(from|import) (bring|data_scripts)\b", path.read_text(encoding="utf-8"))
+        if re.search(r"\b(from|import) (fetch|data_scripts)\b", path.read_text(encoding="utf-8"))
     ]
     assert wrong == []

@@ -6,8 +6,8 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from bring import idc
-from bring.download import DownloadError
+from fetch import idc
+from fetch.download import DownloadError
 
 
 def test_the_index_is_read_without_machine_made_annotations(commons):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import tifffile
-from bring import run
+from fetch import run
 from made_here import nifti, read_nifti, tar, zipped
 
 from dsnotes.data.dataset import open_dataset
@@ -125,7 +125,7 @@ def test_what_is_there_is_not_made_again(spleen, web, tmp_path, capsys):
 
 
 def test_ctrl_c_between_two_cases(spleen, tmp_path, capsys, monkeypatch):
-    from bring.layout import Folder
+    from fetch.layout import Folder
 
     add = Folder.add
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bring import run
+from fetch import run
 from made_here import OBLIQUE, PIXEL, ct_series, lidc_xml, places, read_nifti, ring, rtstruct, seg, zipped
 
 from dsnotes.data.dataset import open_dataset

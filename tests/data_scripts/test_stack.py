@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from bring.stack import read_slices
-from bring.volume import write
+from fetch.stack import read_slices
+from fetch.volume import write
 from made_here import CORNER, OBLIQUE, PIXEL, ct_series, places, read_nifti
 
 from dsnotes.data.files import read_volume

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from bring.stack import Slices
-from bring.structures import draw, inside, read_outlines, read_segments
+from fetch.stack import Slices
+from fetch.structures import draw, inside, read_outlines, read_segments
 from made_here import OBLIQUE, PIXEL, STRAIGHT, places, rtstruct, seg
 
 UID = "1.2.3.4.5"

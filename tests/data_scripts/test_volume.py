@@ -10,8 +10,8 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from bring.download import DownloadError
-from bring.volume import fitting, plain, read, whole_numbers, write
+from fetch.download import DownloadError
+from fetch.volume import fitting, plain, read, whole_numbers, write
 from made_here import nifti, read_nifti
 
 

@@ -9,7 +9,7 @@ import torch
 
 from dsnotes.networks.voxelwise import Patchwise
 from dsnotes.papers import build, systems
-from dsnotes.runs.published import published, tables
+from dsnotes.runs.paper_tables import published, tables
 from dsnotes.runs.size import listing
 
 SMALL = {"unet-2d": 4, "unet-3d": 4, "res-unet-3d": 4}

@@ -88,10 +88,18 @@ def test_a_sweep_can_be_looked_at_before(tiny, capsys):
 
 def test_a_table_is_printed_and_saved(result, capsys, tmp_path):
     result({f"case{i}": {"dice_kidney": 0.9 + 0.01 * i} for i in range(3)})
-    assert main(["table", "mss-2", "--runs", "runs", "--to", "a.csv", "--to", "a.tex"]) == 0
+    assert main(["table", "mss-2", "--runs", "runs", "--output", "a.csv", "--output", "a.tex"]) == 0
     assert "0.910 ± 0.010" in capsys.readouterr().out
     assert (tmp_path / "a.csv").is_file()
     assert (tmp_path / "a.tex").is_file()
+
+
+def test_the_old_names_of_options_still_work_and_say_the_new_ones(result, capsys, tmp_path):
+    result({f"case{i}": {"dice_kidney": 0.9 + 0.01 * i} for i in range(3)})
+    assert main(["table", "mss-2", "--where", "data=phantoms", "--to", "a.csv", "--output", "b.csv"]) in (0, 2)
+    said = capsys.readouterr().err
+    assert "--filter" in said
+    assert "--output" in said
 
 
 def test_the_systems_are_listed_with_their_size(capsys):

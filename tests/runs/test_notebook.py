@@ -16,7 +16,7 @@ import pytest
 from dsnotes import runs
 from dsnotes.runs import notebook as running
 from dsnotes.runs.kernel import last_line
-from dsnotes.runs.recorded import read_json
+from dsnotes.runs.results_io import read_json
 
 # jupyter_client announces its own future defaults; nothing of it is ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_client")

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from dsnotes.papers import build, systems
+from dsnotes.runs.paper_tables import published, tables
 from dsnotes.runs.plan import open_plan
-from dsnotes.runs.published import published, tables
 from dsnotes.runs.source import RefusedError
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"

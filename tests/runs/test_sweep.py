@@ -15,12 +15,12 @@ import psutil
 import pytest
 
 from dsnotes.runs import cluster
-from dsnotes.runs.published import published
-from dsnotes.runs.recorded import read_json
+from dsnotes.runs.export import as_csv
+from dsnotes.runs.paper_tables import published
+from dsnotes.runs.results_io import read_json
 from dsnotes.runs.source import open_source
 from dsnotes.runs.sweep import TRIMMING, work
 from dsnotes.runs.tables import compare
-from dsnotes.runs.writing import as_csv
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kill -9 needs Unix")
 PATIENCE = 300.0  # seconds, for a machine with other things to do

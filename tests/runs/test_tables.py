@@ -12,10 +12,10 @@ from scipy import stats
 
 from dsnotes.papers import mss_unet
 from dsnotes.papers.recipe import short
-from dsnotes.runs.published import published, tables
+from dsnotes.runs.export import as_csv, figure, latex, save, text
+from dsnotes.runs.paper_tables import published, tables
 from dsnotes.runs.source import RefusedError
 from dsnotes.runs.tables import compare
-from dsnotes.runs.writing import as_csv, figure, latex, save, text
 
 CASES = [f"case{i}" for i in range(6)]
 A = np.array([0.90, 0.92, 0.95, 0.91, 0.93, 0.97])
@@ -138,11 +138,11 @@ def test_of_equal_runs_the_newest_counts_and_a_failure_never_outdoes_a_result(re
 def test_runs_that_are_not_alike_are_not_averaged(result):
     result(dices(A), scale=1.0)
     runs = result(dices(B), scale=2.0)
-    with pytest.raises(RefusedError, match=r"differ in more than fold and seed: scale \(1.0, 2.0\); choose by --where"):
+    with pytest.raises(RefusedError, match=r"scale \(1.0, 2.0\); choose by --filter"):
         compare("mss-2", runs)
     assert compare("mss-2", runs, where={"scale": "2.0"}).ours["mss-unet"]["dice"].mean == pytest.approx(B.mean())
     runs = result(dices(B), data="other")
-    with pytest.raises(RefusedError, match=r"on 2 datasets \(other, phantoms\).*--where data=other"):
+    with pytest.raises(RefusedError, match=r"on 2 datasets \(other, phantoms\).*--filter data=other"):
         compare("mss-2", runs)
 
 
@@ -212,7 +212,7 @@ def test_the_tables_are_found_by_looking():
 
 
 def test_latex_gets_no_sign_of_its_own_from_a_name():
-    from dsnotes.runs.writing import _escaped
+    from dsnotes.runs.export import _escaped
 
     assert _escaped("a_b 5% {x}$ ± ~^") == r"a\_b 5\% \{x\}\$ $\pm$ \textasciitilde{}\textasciicircum{}"
     assert _escaped("\\") == r"\textbackslash{}"

@@ -16,7 +16,7 @@ from book.papers import Paper, last_words, ours, printed, stems
 from book.reference import documented, floor, floors, front_page, restructured
 
 import dsnotes
-from dsnotes.runs.published import published
+from dsnotes.runs.paper_tables import published
 from dsnotes.training.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -40,9 +40,24 @@ def test_area_is_the_share_of_the_cell():
 
 def test_a_small_tumour_vanishes_by_nearest_and_survives_by_area_and_max():
     label = torch.zeros(1, 16, 16, dtype=torch.long)
-    label[0, 3:5, 3:5] = 1
+    label[0, 1:3, 1:3] = 1
     kept = {how: reduce(label, (2, 2), channels=1, how=how).sum().item() for how in ("nearest", "area", "max")}
     assert kept == {"nearest": 0, "area": 4 / 64, "max": 1}
+
+
+@pytest.mark.parametrize(("stride", "shift"), [(8, 4), (16, 8)])
+def test_every_aligned_way_keeps_the_middle_and_the_corner_moves_it(stride, shift):
+    """Upsampled again, the middle of a centred square must stay where it was."""
+    n = 8 * stride
+    label = torch.zeros(1, n, n, dtype=torch.long)
+    edge = n // 4 + stride // 4
+    label[0, edge : n - edge, edge : n - edge] = 1
+    at = torch.arange(n).float()
+    middle = {}
+    for how in ("nearest", "area", "max", "corner"):
+        up = functional.interpolate(reduce(label, (8, 8), channels=1, how=how), (n, n), mode="nearest")
+        middle[how] = ((up[0, 0].sum(1) * at).sum() / up.sum() - (n - 1) / 2).item()
+    assert middle == pytest.approx({"nearest": 0, "area": 0, "max": 0, "corner": shift}, abs=1e-3)
 
 
 def test_only_the_official_code_invents_a_rim():

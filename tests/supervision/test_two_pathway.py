@@ -51,7 +51,7 @@ def test_terms_are_equations_2_to_5():
     fused = sum(a * outputs.raised[name] for name, a in alpha.items())
     expected = {"soft": distance(fused, y)}
     for name, a in alpha.items():
-        coarse = functional.interpolate(y, outputs.sides[name].shape[2:], mode="nearest")
+        coarse = functional.interpolate(y, outputs.sides[name].shape[2:], mode="nearest-exact")
         expected[f"hard {name}"] = a * distance(outputs.raised[name], y)
         expected[f"side {name}"] = a * distance(outputs.sides[name], coarse)
     assert terms.keys() == expected.keys()
@@ -141,6 +141,62 @@ def test_deployment_is_the_mean_of_the_raised_maps_and_their_fusion():
     assert torch.equal(average(deployed, deployed(image)), average(net, outputs))
 
 
+@pytest.mark.parametrize(("objective", "maps"), [("hard", 4), ("soft", 1), ("hard+soft", 5), ("all", 5), ("side", 0)])
+def test_deployment_averages_what_was_taught_and_nothing_else(objective, maps):
+    """A loss on the deployed map reaches only what the objective's own terms reach; untaught maps are left out."""
+    net, goal = small(objective=objective)
+    outputs = net(batch()["image"])
+    deployed = average(net, outputs, parts=goal.parts)
+    z = torch.stack(list(outputs.raised.values())) if maps else None
+    alpha = torch.tensor([0.4, 0.2, 0.2, 0.2]).view(4, 1, 1, 1, 1)
+    expected = {
+        4: lambda: z.sigmoid().mean(0),
+        1: lambda: (alpha * z).sum(0).sigmoid(),
+        5: lambda: (z.sigmoid().sum(0) + (alpha * z).sum(0).sigmoid()) / 5,
+        0: lambda: outputs.logits.sigmoid(),
+    }[maps]
+    torch.testing.assert_close(deployed, expected())
+
+
+@pytest.mark.parametrize("empty", ["background", "printed"])
+def test_a_patch_without_tumour_teaches_unless_the_printed_loss_is_asked_for(empty):
+    """TP / (TP + (FN + FP) / 2) is 0 for every answer where there is no tumour: its gradient is nothing."""
+    net, objective = small(empty=empty, objective="hard")
+    b = batch()
+    with_tumour = gradient(net, objective, b)
+    without = gradient(net, objective, {**b, "label": torch.zeros_like(b["label"])})
+    assert with_tumour > 1e-2
+    assert (without > 0.1 * with_tumour) == (empty == "background")
+    assert (without < 1e-3 * with_tumour) == (empty == "printed")
+
+
+def gradient(net, objective, b):
+    net.zero_grad()
+    sum(objective(net, b).values()).backward()
+    return torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]).norm()
+
+
+def test_the_loss_without_tumour_is_the_dice_of_the_background():
+    z, nothing = torch.randn(1, 1, 6, 6), torch.zeros(1, 1, 6, 6)
+    q = 1 - z.sigmoid()
+    expected = 1 - 2 * q.sum() / (q.sum() + 36)
+    torch.testing.assert_close(distance(z, nothing, empty="background"), expected)
+    torch.testing.assert_close(distance(z, nothing), torch.tensor(1.0), atol=1e-5, rtol=0)
+    one = nothing.clone()
+    one[0, 0, 0, 0] = 1
+    torch.testing.assert_close(distance(z, one, empty="background"), distance(z, one))
+
+
+def test_the_other_reading_of_the_numbers_turns_the_sides_round():
+    net, objective = small(numbering="1 is the output", sides="(34)")
+    assert objective.weights(net.backbone) == {"stride4": 0.2, "stride8": 0.8}
+    assert list(net(batch()["image"]).raised) == ["stride4", "stride8"]
+    _, all_sides = small(numbering="1 is the output")
+    assert list(all_sides.weights(net.backbone).values()) == [0.2, 0.2, 0.2, 0.4]
+    local, sides = small(numbering="1 is the output", sides="(34)", objective="side")
+    assert "output" in sides(local, batch())  # nothing else would reach what is deployed
+
+
 def test_probabilities_summed_and_squashed_again_could_never_say_background():
     """Eq. 4 as printed: g(Σ α p) with p in [0, 1] and Σ α = 1 lies in [σ(0), σ(1)] = [.5, .731]."""
     p = torch.tensor([0.0, 1.0])
@@ -170,6 +226,8 @@ def test_an_empty_coarse_target_is_survived():
     ("settings", "answer"),
     [
         ({"objective": "fusion"}, "objective='fusion' is unknown. Choose one of"),
+        ({"empty": "none"}, "empty='none' is unknown. Choose one of"),
+        ({"numbering": "1234"}, "numbering='1234' is unknown. Choose one of"),
         ({"sides": "(12)"}, r"sides='\(12\)' has no weights in the paper. Use one of .* or give alpha="),
     ],
 )

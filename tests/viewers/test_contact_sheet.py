@@ -11,11 +11,11 @@ import pytest
 
 from dsnotes.data import open_dataset, save_label, save_volume
 from dsnotes.data.case import Case
-from dsnotes.viewers import decisions as module
-from dsnotes.viewers import ink
+from dsnotes.viewers import review_log as module
+from dsnotes.viewers import style
 from dsnotes.viewers.contact_sheet import contact_sheet
-from dsnotes.viewers.decisions import accepted, read_decisions
-from dsnotes.viewers.where import focus
+from dsnotes.viewers.focus import focus
+from dsnotes.viewers.review_log import accepted, read_decisions
 
 
 def crops(n: int) -> list[Case]:
@@ -40,7 +40,7 @@ def tiles(sheet) -> list:
 def test_a_head_less_run_gets_one_picture_and_writes_nothing(tmp_path):
     sheet = contact_sheet(crops(5), tmp_path / "decisions.csv")
     assert sheet.controls is None
-    assert ink.png(sheet.figure).startswith(b"\x89PNG")
+    assert style.png(sheet.figure).startswith(b"\x89PNG")
     assert not (tmp_path / "decisions.csv").exists()
     assert repr(sheet).startswith("ContactSheet(page 1 of 1: of 5 cases 0 accepted, 0 rejected, 5 open;")
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from dsnotes.data.case import Case
-from dsnotes.viewers import ink
+from dsnotes.viewers import style
+from dsnotes.viewers.focus import focus
 from dsnotes.viewers.scene import compose
 from dsnotes.viewers.slices import picture
-from dsnotes.viewers.where import focus
 
 
 def pixels(figure) -> np.ndarray:
     from PIL import Image
 
-    return np.asarray(Image.open(io.BytesIO(ink.png(figure))).convert("RGB")).astype(int)
+    return np.asarray(Image.open(io.BytesIO(style.png(figure))).convert("RGB")).astype(int)
 
 
 def contours(axes) -> list:
@@ -86,7 +86,7 @@ def test_a_lesion_at_the_border_is_closed_there(slice_):
 
 def test_proportions_are_true_and_the_head_is_on_top(volume):
     figure = picture(compose(volume))
-    ink.png(figure)  # lays it out
+    style.png(figure)  # lays it out
     for axes, (rows, columns) in zip(figure.axes, [(32, 20), (50, 20), (50, 32)], strict=True):
         box = axes.get_window_extent()
         assert box.height / box.width == pytest.approx(rows / columns, rel=0.01)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dsnotes.viewers import place, view
+from dsnotes.viewers import notebook_display, view
 from dsnotes.viewers.scene import compose
 from dsnotes.viewers.show import show
 
@@ -64,8 +64,8 @@ def test_a_cell_that_runs_again_frees_the_volume_it_held(volume, monkeypatch):
     """ipywidgets keeps every widget that was ever made, and a widget's callbacks keep the volume."""
     parent = {"header": {"username": "", "msg_id": "first"}, "metadata": {"cellId": "a-cell"}}
     shell = SimpleNamespace(kernel=object(), get_parent=lambda: parent, user_ns={})
-    monkeypatch.setattr(place, "shell", lambda: shell)
-    monkeypatch.setattr(place.Spot, "put", lambda self, thing: None)
+    monkeypatch.setattr(notebook_display, "shell", lambda: shell)
+    monkeypatch.setattr(notebook_display.Spot, "put", lambda self, thing: None)
     scene = compose(volume)
     held = weakref.ref(scene)
     first = view.sliders(scene)

@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from dsnotes.viewers import itk, linked, place
+from dsnotes.viewers import itk, notebook_display, side_by_side
 from dsnotes.viewers import volume as module
 from dsnotes.viewers.scene import compose
 from dsnotes.viewers.show import show
@@ -135,12 +135,12 @@ def test_forty_labels_nan_and_nothing_at_all(volume):
 def test_linked_views_move_each_other_and_start_at_the_worst_place(volume):
     wrong = volume.label.copy()
     wrong[15:18, 4:7, 30:33] = 1
-    views = linked(volume, {"good": wrong, "better": volume.label})
+    views = side_by_side(volume, {"good": wrong, "better": volume.label})
     assert list(views) == ["good", "better"]
     assert all(view.shown["at"] == (16, 5, 31) for view in views.values())
     assert "better" in views["better"].figure.get_suptitle()
-    with pytest.raises(ValueError, match="linked needs two predictions or more, 1 came"):
-        linked(volume, {"alone": wrong})
+    with pytest.raises(ValueError, match="side_by_side needs two predictions or more, 1 came"):
+        side_by_side(volume, {"alone": wrong})
 
 
 def test_a_flat_image_gets_sliders_and_a_line_that_says_why(slice_, capsys):
@@ -173,8 +173,8 @@ def test_without_itkwidgets_the_picture_is_there_all_the_same(volume, monkeypatc
 def test_a_cell_that_runs_again_lets_go_of_the_volume_and_its_canvas(volume, monkeypatch):
     parent = {"header": {"username": "", "msg_id": "first"}, "metadata": {"cellId": "a volume's cell"}}
     shell = SimpleNamespace(kernel=object(), get_parent=lambda: parent, user_ns={})
-    monkeypatch.setattr(place, "shell", lambda: shell)
-    monkeypatch.setattr(place.Spot, "put", lambda self, thing: None)
+    monkeypatch.setattr(notebook_display, "shell", lambda: shell)
+    monkeypatch.setattr(notebook_display.Spot, "put", lambda self, thing: None)
     scene = compose(volume)
     held = weakref.ref(scene)
     first = module.volume(scene)

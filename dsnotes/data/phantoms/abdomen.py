@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from dsnotes.data.case import Case
+from dsnotes.data.phantoms.arguments import checked_count, fitted, settled, streams
 from dsnotes.data.phantoms.belly import bent, kidney, paint_belly, paint_kidney
-from dsnotes.data.phantoms.forms import Form, Number, chain, ellipsoid, rippled, union, within
 from dsnotes.data.phantoms.grid import Grid, filled
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, chain, ellipsoid, rippled, union, within
 from dsnotes.data.phantoms.lesions import described, in_mm, tumour
-from dsnotes.data.phantoms.order import checked_count, fitted, settled, streams
 from dsnotes.data.phantoms.scanner import FLUID, Canvas, Protocol, correlated
 from dsnotes.data.phantoms.torso import paint_hollow_organ
 
@@ -87,7 +87,9 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], scale: 
     return Case(f"abdomen-{seed}-{index:03d}", image, label, spacing, extras)
 
 
-def _tumour_in(course: np.ndarray, organ: Form, rng: np.random.Generator, *, least: float) -> tuple[Form, str]:
+def _tumour_in(
+    course: np.ndarray, organ: ImplicitShape, rng: np.random.Generator, *, least: float
+) -> tuple[ImplicitShape, str]:
     """In the head two times of three; it bulges at most 3 mm out of the gland."""
     site = str(rng.choice(["head", "body", "tail"], p=(0.65, 0.2, 0.15)))
     at = {"head": rng.uniform(1, 2), "body": rng.uniform(3.5, 5), "tail": rng.uniform(5, 6.6)}[site]

@@ -9,8 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsnotes.data.phantoms.forms import EVERYWHERE, Form, Number, Vector, chain, ellipsoid, rippled, within, without
 from dsnotes.data.phantoms.grid import filled
+from dsnotes.data.phantoms.implicit_shapes import (
+    EVERYWHERE,
+    ImplicitShape,
+    Number,
+    Vector,
+    chain,
+    ellipsoid,
+    rippled,
+    within,
+    without,
+)
 from dsnotes.data.phantoms.scanner import BOWEL, FAT, FLUID, MUSCLE, Canvas, correlated
 from dsnotes.data.phantoms.torso import barrel, paint_hollow_organ, paint_ribs, paint_spine, paint_wall, ribs
 from dsnotes.data.phantoms.vessels import drawn, grown
@@ -19,8 +29,8 @@ SPINE = 33.0  # y of the vertebral bodies' middle
 
 
 class Kidney(NamedTuple):
-    form: Form  # parenchyma: the hull without the sinus
-    hull: Form
+    form: ImplicitShape  # parenchyma: the hull without the sinus
+    hull: ImplicitShape
     centre: np.ndarray
     facing: np.ndarray  # where the hilum looks
 
@@ -37,7 +47,9 @@ def paint_belly(
     _paint_muscles(canvas, up, rng)
     paint_spine(canvas, rng, y=SPINE, radii=(16, 21), pitch=33)
     rods = ribs(cavity, pitch=34, shift=rng.uniform(0, 34), thick=7, tall=12, slope=0.5, clear=2.5, droop=0.65)
-    last = Form(lambda z, y, x: np.maximum(level + 8 - z, 5 - y) + 0 * x, (float(level), -5.0, -1e4), (1e4,) * 3)
+    last = ImplicitShape(
+        lambda z, y, x: np.maximum(level + 8 - z, 5 - y) + 0 * x, (float(level), -5.0, -1e4), (1e4,) * 3
+    )
     paint_ribs(canvas, within(last, rods))
     _paint_liver_and_spleen(canvas, cavity, up, blood, rng)
     _paint_bowel(canvas, cavity, up, rng, lattice)
@@ -62,7 +74,7 @@ def _paint_muscles(canvas: Canvas, up: np.ndarray, rng: np.random.Generator) -> 
 
 
 def _paint_liver_and_spleen(
-    canvas: Canvas, cavity: Form, up: np.ndarray, blood: Number, rng: np.random.Generator
+    canvas: Canvas, cavity: ImplicitShape, up: np.ndarray, blood: Number, rng: np.random.Generator
 ) -> None:
     hu = rng.normal(136, 10)
     lobe = rippled(ellipsoid(np.add(up, (60, -14, -94)), (82, 64, 62), (0.3, 0.2, 0)), rng, height=2, wave=70)
@@ -85,7 +97,7 @@ def _paint_liver_and_spleen(
 
 
 def _paint_bowel(
-    canvas: Canvas, cavity: Form, up: np.ndarray, rng: np.random.Generator, lattice: np.random.Generator
+    canvas: Canvas, cavity: ImplicitShape, up: np.ndarray, rng: np.random.Generator, lattice: np.random.Generator
 ) -> None:
     """The colon at both sides with its mottled contents, and loops of small bowel in front."""
     mottle = 10 + 60 * correlated(lattice, canvas.grid.size, 1.2)
@@ -101,7 +113,7 @@ def _paint_bowel(
         paint_hollow_organ(canvas, loop, wall, inside, gas=gas)
 
 
-def bent(middle: np.ndarray, spread: Vector, radii: Vector, rng: np.random.Generator) -> Form:
+def bent(middle: np.ndarray, spread: Vector, radii: Vector, rng: np.random.Generator) -> ImplicitShape:
     """A short tube through a point, bent there."""
     first, last = rng.normal(0, 1, (2, 3)) * spread
     return chain([middle - first, middle, middle + last], radii, melt=6)
@@ -115,7 +127,7 @@ def _paint_great_vessels(canvas: Canvas, up: np.ndarray, blood: Number, rng: np.
     canvas.paint(
         chain([np.add(up, (40, 0, 4)), np.add(up, (25, -9, 3)), np.add(up, (-90, -30, 5))], [4.5, 4, 2.5]), blood
     )
-    mesentery = Form(lambda z, y, x: np.maximum(np.abs(y + 45) - 32, np.abs(x) - 80), *EVERYWHERE)
+    mesentery = ImplicitShape(lambda z, y, x: np.maximum(np.abs(y + 45) - 32, np.abs(x) - 80), *EVERYWHERE)
     roots = [np.add(up, (h, -22, 2)) for h in (10, -10, -30, -45)]
     ways = [(-0.3, -1, w) for w in (-1, 1, -0.8, 0.9)]
     radii = [2.6, 2.6, 2.4, 2.2]

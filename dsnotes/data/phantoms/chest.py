@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsnotes.data.phantoms.forms import (
+from dsnotes.data.phantoms.grid import Filled, filled
+from dsnotes.data.phantoms.implicit_shapes import (
     EVERYWHERE,
-    Form,
+    ImplicitShape,
     capsule,
     chain,
     ellipsoid,
@@ -17,7 +18,6 @@ from dsnotes.data.phantoms.forms import (
     union,
     within,
 )
-from dsnotes.data.phantoms.grid import Filled, filled
 from dsnotes.data.phantoms.scanner import AIR, FAT, LUNG, MARROW, MUSCLE, Canvas, correlated
 from dsnotes.data.phantoms.torso import (
     barrel,
@@ -34,8 +34,8 @@ SPINE = 42.0  # y of the vertebral bodies' middle
 
 
 class Chest(NamedTuple):
-    cage: Form  # the inside of the ribs
-    lungs: Form  # the cage without mediastinum and what lies below the diaphragm
+    cage: ImplicitShape  # the inside of the ribs
+    lungs: ImplicitShape  # the cage without mediastinum and what lies below the diaphragm
     wide: float  # half axes of the cage at its widest
     deep: float
 
@@ -71,7 +71,7 @@ def chest(rng: np.random.Generator) -> Chest:
         return -smooth_minimum(-beside, -domes(z, y, x), 5)
 
     low, high = (-128.0, -deep - 4, -wide - 4), (top + 6.0, deep + 8, wide + 4)
-    return Chest(Form(cage, *EVERYWHERE), Form(lungs, low, high), wide, deep)
+    return Chest(ImplicitShape(cage, *EVERYWHERE), ImplicitShape(lungs, low, high), wide, deep)
 
 
 def paint_chest(canvas: Canvas, body: Chest, rng: np.random.Generator, lattice: np.random.Generator) -> Filled:
@@ -100,7 +100,7 @@ def paint_chest(canvas: Canvas, body: Chest, rng: np.random.Generator, lattice: 
     return inner
 
 
-def _paint_shoulders(canvas: Canvas, body: Chest, outline: Form, rng: np.random.Generator) -> None:
+def _paint_shoulders(canvas: Canvas, body: Chest, outline: ImplicitShape, rng: np.random.Generator) -> None:
     """Fat between the muscles about the armpits, shoulder blades, collar bones."""
     for side in (-1, 1):
         for _ in range(7):
@@ -108,12 +108,12 @@ def _paint_shoulders(canvas: Canvas, body: Chest, outline: Form, rng: np.random.
             shape = ellipsoid(pad, (rng.uniform(20, 40), rng.uniform(3, 6), rng.uniform(12, 26)), rng.normal(0, 0.7, 3))
             canvas.paint(within(shape, outline, reach=-5), FAT + 10)
         reach = ellipsoid((62, 50, 80 * side), (44, 36, 36), (0, 0.1 * side, 0))
-        sheet = Form(lambda z, y, x: np.abs(body.cage.distance(z, y, x) - 15) - 2.2, *EVERYWHERE)
+        sheet = ImplicitShape(lambda z, y, x: np.abs(body.cage.distance(z, y, x) - 15) - 2.2, *EVERYWHERE)
         canvas.paint(within(reach, sheet), 430.0)
         canvas.paint(capsule((92, -body.deep * 0.62, 14 * side), (106, -12, 92 * side), 5.5), 480.0)
 
 
-def _paint_belly(canvas: Canvas, cage: Form, rng: np.random.Generator) -> None:
+def _paint_belly(canvas: Canvas, cage: ImplicitShape, rng: np.random.Generator) -> None:
     """Liver, spleen, stomach with its gas: lungs painted later cut the domes into them."""
     liver, spleen = rng.normal(130, 12), rng.normal(95, 7)
     lobe = rippled(ellipsoid((-100, -4, -42), (66, 76, 84)), rng, height=2, wave=70)
@@ -152,7 +152,7 @@ WAYS = ((1, -0.2, 0.5), (1, 0.6, 0.5), (0.6, -0.9, 0.5), (0.4, -0.8, 0.7), (0.4,
         (0, -0.9, 0.6), (-0.3, 0.9, 0.5), (-1, 0.7, 0.5), (-1, 0, 0.7), (-0.8, -0.5, 0.6), (-0.7, 0.3, 1))  # fmt: skip
 
 
-def _paint_tree(canvas: Canvas, lungs: Form, blood: float, rng: np.random.Generator) -> None:
+def _paint_tree(canvas: Canvas, lungs: ImplicitShape, blood: float, rng: np.random.Generator) -> None:
     def inside(z, y, x):
         return lungs.distance(z, y, x) + 2.5
 

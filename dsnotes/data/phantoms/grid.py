@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsnotes.data.phantoms.forms import Form, Number, Point, Vector
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, Point, Vector
 
 STEEPEST = 1.6  # how fast any form's distance may change per mm: 1 for an exact one, more where it is rippled or bent
 
@@ -64,7 +64,7 @@ class Filled(NamedTuple):
         return self._replace(share=np.clip(0.5 - distance / self.cell, 0, 1), distance=distance)
 
 
-def filled(form: Form, grid: Grid, *, fine: int = 1) -> Filled:
+def filled(form: ImplicitShape, grid: Grid, *, fine: int = 1) -> Filled:
     """The share of each voxel that a form fills.
 
     Voxels that the surface cannot reach are 0 or 1 by their centre. The others are cut into cells, `fine` along the

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from dsnotes.data.case import Case
+from dsnotes.data.phantoms.arguments import checked_count, fitted, settled, streams
 from dsnotes.data.phantoms.belly import Kidney, bent, kidney, paint_belly, paint_kidney
-from dsnotes.data.phantoms.forms import Form, Number, union
 from dsnotes.data.phantoms.grid import Grid, filled
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, union
 from dsnotes.data.phantoms.lesions import described, directions, in_mm, tumour
-from dsnotes.data.phantoms.order import checked_count, fitted, settled, streams
 from dsnotes.data.phantoms.scanner import Canvas, Protocol, correlated
 
 FIELD = (144.0, 200.0, 200.0)  # mm: 48 × 256 × 256 voxels of KiTS' interpolated set, 3.0 × 0.78 × 0.78 mm
@@ -79,7 +79,7 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], scale: 
     return Case(f"kidneys-{seed}-{index:03d}", image, label, spacing, extras)
 
 
-def _tumour_on(organ: Kidney, rng: np.random.Generator, *, least: float) -> tuple[Form, float]:
+def _tumour_on(organ: Kidney, rng: np.random.Generator, *, least: float) -> tuple[ImplicitShape, float]:
     """A tumour whose middle lies near the kidney's surface, away from the hilum and inside the field of view."""
     radius = max(float(np.clip(np.exp(rng.normal(np.log(15), 0.4)), 9, 28)), least)
     ways = directions(rng, 60) * (0.8, 1, 1)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from dsnotes.data.phantoms.forms import Form, Number, Vector, capsule, ellipsoid, rippled, union
 from dsnotes.data.phantoms.grid import Filled, Grid
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, Vector, capsule, ellipsoid, rippled, union
 
 
-def tumour(centre: Vector, radius: float, rng: np.random.Generator) -> Form:
+def tumour(centre: Vector, radius: float, rng: np.random.Generator) -> ImplicitShape:
     """About a ball of `radius` mm with up to two more lobes."""
     centre = np.asarray(centre, float)
     forms = [ellipsoid(centre, radius * rng.uniform(0.8, 1.05, 3), rng.uniform(0, 3, 3))]
@@ -19,7 +19,7 @@ def tumour(centre: Vector, radius: float, rng: np.random.Generator) -> Form:
 
 
 def spiked(
-    form: Form,
+    form: ImplicitShape,
     centre: Vector,
     radius: float,
     rng: np.random.Generator,
@@ -27,7 +27,7 @@ def spiked(
     spikes: int,
     longest: Number = 2.0,
     flat: bool = False,
-) -> Form:
+) -> ImplicitShape:
     """The same with spikes that taper out to at most `longest` radii; `flat` keeps them in the slice."""
     rays = directions(rng, spikes) * ((0, 1, 1) if flat else (1, 1, 1))
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)

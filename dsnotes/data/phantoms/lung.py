@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from dsnotes.data.case import Case
+from dsnotes.data.phantoms.arguments import checked_count, fitted, settled, streams
 from dsnotes.data.phantoms.chest import Chest, chest, paint_chest
-from dsnotes.data.phantoms.forms import Number, within
 from dsnotes.data.phantoms.grid import Grid, filled
+from dsnotes.data.phantoms.implicit_shapes import Number, within
 from dsnotes.data.phantoms.lesions import described, in_mm, spiked, tumour
-from dsnotes.data.phantoms.order import checked_count, fitted, settled, streams
 from dsnotes.data.phantoms.scanner import Canvas, Protocol, correlated
 
 FIELD = (256.0, 256.0, 256.0)  # mm: a small adult's chest from above the lungs to below the domes of the diaphragm

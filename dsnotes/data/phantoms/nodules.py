@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from dsnotes.data.case import Case
-from dsnotes.data.phantoms.forms import EVERYWHERE, Form, Number, within, without
+from dsnotes.data.phantoms.annotators import diameters, outlines
+from dsnotes.data.phantoms.arguments import checked_count, checked_size, checked_spacing, settled, streams
 from dsnotes.data.phantoms.grid import Grid, filled
+from dsnotes.data.phantoms.implicit_shapes import EVERYWHERE, ImplicitShape, Number, within, without
 from dsnotes.data.phantoms.lesions import directions, spiked, tumour
-from dsnotes.data.phantoms.order import checked_count, checked_size, checked_spacing, settled, streams
-from dsnotes.data.phantoms.readers import diameters, outlines
 from dsnotes.data.phantoms.scanner import FAT, LUNG, MUSCLE, Canvas, Protocol, blurred, correlated
 from dsnotes.data.phantoms.torso import paint_ribs, ribs
 from dsnotes.data.phantoms.vessels import drawn, grown
@@ -100,7 +100,7 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], field: 
     return Case(f"nodule-{seed}-{index:03d}", image, label, spacing, extras)
 
 
-def _wall(kind: str, centre: np.ndarray, radius: float, field: float, rng: np.random.Generator) -> Form | None:
+def _wall(kind: str, centre: np.ndarray, radius: float, field: float, rng: np.random.Generator) -> ImplicitShape | None:
     """The lung's outside where the crop shows it: a hollow of large radius, positive inside the chest wall."""
     near = rng.random() < 0.35
     way = directions(rng, 1)[0] * (0.25, 1, 1)
@@ -117,12 +117,12 @@ def _wall(kind: str, centre: np.ndarray, radius: float, field: float, rng: np.ra
     def lung(z, y, x):
         return np.sqrt((z - middle[0]) ** 2 + (y - middle[1]) ** 2 + (x - middle[2]) ** 2) - bend
 
-    return Form(lung, *EVERYWHERE)
+    return ImplicitShape(lung, *EVERYWHERE)
 
 
 def _nodule(
-    kind: str, centre: np.ndarray, radius: float, wall: Form | None, rng: np.random.Generator, *, flat: bool
-) -> tuple[Form, Form]:
+    kind: str, centre: np.ndarray, radius: float, wall: ImplicitShape | None, rng: np.random.Generator, *, flat: bool
+) -> tuple[ImplicitShape, ImplicitShape]:
     """The nodule without its spikes, and with them."""
     core = form = tumour(centre, radius, rng)
     if kind == "spiculated":
@@ -132,7 +132,9 @@ def _nodule(
     return core, form
 
 
-def _vessels(grid: Grid, centre: np.ndarray, field: float, wall: Form | None, rng: np.random.Generator) -> np.ndarray:
+def _vessels(
+    grid: Grid, centre: np.ndarray, field: float, wall: ImplicitShape | None, rng: np.random.Generator
+) -> np.ndarray:
     """Trees that enter the crop from all sides, and one that feeds the nodule."""
     out = directions(rng, 16) * (0.35, 1, 1)
     feeder = directions(rng, 1)[0] * (0, 1, 1)
@@ -146,11 +148,11 @@ def _vessels(grid: Grid, centre: np.ndarray, field: float, wall: Form | None, rn
     return drawn(grown(rng, roots, ways, radii, inside=inside, generations=6, free=1, length=(4, 8), wander=0.2), grid)
 
 
-def _paint_wall(canvas: Canvas, wall: Form, form: Form, rng: np.random.Generator) -> None:
-    outside = Form(lambda *p: -wall.distance(*p), *EVERYWHERE)
+def _paint_wall(canvas: Canvas, wall: ImplicitShape, form: ImplicitShape, rng: np.random.Generator) -> None:
+    outside = ImplicitShape(lambda *p: -wall.distance(*p), *EVERYWHERE)
     kept = without(outside, form)
     canvas.paint(kept, MUSCLE + rng.normal(0, 8))
-    canvas.paint(Form(lambda *p: np.abs(wall.distance(*p) - 11) - 1.2, *EVERYWHERE), FAT + 20)
-    canvas.paint(Form(lambda *p: 19 - wall.distance(*p), *EVERYWHERE), FAT)
+    canvas.paint(ImplicitShape(lambda *p: np.abs(wall.distance(*p) - 11) - 1.2, *EVERYWHERE), FAT + 20)
+    canvas.paint(ImplicitShape(lambda *p: 19 - wall.distance(*p), *EVERYWHERE), FAT)
     rods = ribs(wall, pitch=24, shift=rng.uniform(0, 24), thick=7, tall=13, slope=rng.uniform(0.5, 1), clear=2)
     paint_ribs(canvas, rods)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dsnotes.data.phantoms.forms import Form, Number
 from dsnotes.data.phantoms.grid import Filled, Grid, filled
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number
 
 # Typical Hounsfield units; each patient is a little off these.
 AIR, LUNG, FAT, SKIN, FLUID, MUSCLE, BOWEL = -1000.0, -880.0, -95.0, 25.0, 12.0, 52.0, 45.0
@@ -82,13 +82,13 @@ class Canvas:
         self.grid = grid
         self.image = np.full(grid.size, background)
 
-    def paint(self, form: Form, hu: Number | np.ndarray, *, fine: int = 1) -> Filled:
+    def paint(self, form: ImplicitShape, hu: Number | np.ndarray, *, fine: int = 1) -> Filled:
         """`hu` is a number, or a field over the form's window."""
         what = filled(form, self.grid, fine=fine)
         self.mix(what, hu)
         return what
 
-    def paint_hollow(self, form: Form, wall: Number, thick: Number, inside: Number) -> Filled:
+    def paint_hollow(self, form: ImplicitShape, wall: Number, thick: Number, inside: Number) -> Filled:
         """A skin of `thick` mm about something else. Returns the inside."""
         inner = self.paint(form, wall).peeled(thick)
         self.mix(inner, inside)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dsnotes.data.phantoms.forms import EVERYWHERE, Form, Number, capsule, within
+from dsnotes.data.phantoms.implicit_shapes import EVERYWHERE, ImplicitShape, Number, capsule, within
 from dsnotes.data.phantoms.scanner import (
     AIR,
     CARTILAGE,
@@ -19,7 +19,7 @@ from dsnotes.data.phantoms.scanner import (
 )
 
 
-def barrel(y0: Number, half_width: Number, half_depth: Number, power: Number = 2.4) -> Form:
+def barrel(y0: Number, half_width: Number, half_depth: Number, power: Number = 2.4) -> ImplicitShape:
     """An upright tube of rounded section about (y0, 0). Its distance is measured along rays from the middle."""
 
     def distance(z, y, x):
@@ -27,16 +27,18 @@ def barrel(y0: Number, half_width: Number, half_depth: Number, power: Number = 2
         level = (np.abs(x / half_width) ** power + np.abs(y / half_depth) ** power) ** (1 / power) + 1e-9
         return np.hypot(y, x) * (1 - 1 / level) + 0 * z
 
-    return Form(distance, *EVERYWHERE)
+    return ImplicitShape(distance, *EVERYWHERE)
 
 
 def paint_table(canvas: Canvas, y: Number) -> None:
     """The couch: a thin curved shell."""
-    shell = Form(lambda z, yy, x: np.abs(yy - y + 9e-4 * x * x) - 1.5 + 0 * z, (-1e4, y - 40, -1e4), (1e4, y + 3, 1e4))
+    shell = ImplicitShape(
+        lambda z, yy, x: np.abs(yy - y + 9e-4 * x * x) - 1.5 + 0 * z, (-1e4, y - 40, -1e4), (1e4, y + 3, 1e4)
+    )
     canvas.paint(shell, -150.0)
 
 
-def paint_wall(canvas: Canvas, body: Form, muscle: Form, rng: np.random.Generator) -> None:
+def paint_wall(canvas: Canvas, body: ImplicitShape, muscle: ImplicitShape, rng: np.random.Generator) -> None:
     """Skin, fat under it, and a coat of muscle in two layers with fat between them."""
     canvas.paint_hollow(body, SKIN, 2.0, FAT + rng.normal(0, 6))
     wave, phase = rng.uniform(45, 70), rng.uniform(0, 6)
@@ -68,16 +70,16 @@ def paint_spine(
         return np.maximum(np.minimum(np.minimum(ring, spine), wing), 4.5 - phase(z + 0.5 * behind))
 
     whole = barrel(y, wide, deep, power=2.6)
-    body = Form(whole.distance, (-1e4, y - deep - 3, -wide - 3), (1e4, y + deep + 3, wide + 3))
-    bone = Form(lambda z, yy, x: np.maximum(body.distance(z, yy, x), 3.2 - phase(z)), body.low, body.high)
-    canvas.paint(Form(arch, (-1e4, back - 14, -40.0), (1e4, back + 34, 40.0)), 380.0 + rng.normal(0, 40))
+    body = ImplicitShape(whole.distance, (-1e4, y - deep - 3, -wide - 3), (1e4, y + deep + 3, wide + 3))
+    bone = ImplicitShape(lambda z, yy, x: np.maximum(body.distance(z, yy, x), 3.2 - phase(z)), body.low, body.high)
+    canvas.paint(ImplicitShape(arch, (-1e4, back - 14, -40.0), (1e4, back + 34, 40.0)), 380.0 + rng.normal(0, 40))
     canvas.paint(body, DISC)
     canvas.paint_hollow(bone, CORTEX * 0.75, 2.2, MARROW + rng.normal(0, 35))
     canvas.paint(capsule((-1e4, back, 0), (1e4, back, 0), 8.0), FLUID + 20)
 
 
 def ribs(
-    cage: Form,
+    cage: ImplicitShape,
     *,
     pitch: Number,
     shift: Number,
@@ -86,7 +88,7 @@ def ribs(
     slope: Number,
     clear: Number,
     droop: Number = 0.0,
-) -> Form:
+) -> ImplicitShape:
     """Rods that run round the cage `clear` mm off its inside, falling `slope` mm per mm from back to front and `droop`
     from the middle to the side."""
 
@@ -98,19 +100,25 @@ def ribs(
         k1 = np.sqrt(u * (2 / thick) ** 2 + v * (2 / tall) ** 2)
         return k0 * (k0 - 1) / np.maximum(k1, 1e-9)
 
-    return Form(distance, *EVERYWHERE)
+    return ImplicitShape(distance, *EVERYWHERE)
 
 
-def paint_ribs(canvas: Canvas, rods: Form, *, front: Number | None = None) -> None:
+def paint_ribs(canvas: Canvas, rods: ImplicitShape, *, front: Number | None = None) -> None:
     """A shell of dense bone about marrow; in front of y = `front` ribs are cartilage."""
     canvas.paint_hollow(rods, CORTEX, 1.8, MARROW + 30)
     if front is not None:
-        before = Form(lambda z, y, x: y - front + 0 * (z + x), (-1e4,) * 3, (1e4, front + 4, 1e4))
+        before = ImplicitShape(lambda z, y, x: y - front + 0 * (z + x), (-1e4,) * 3, (1e4, front + 4, 1e4))
         canvas.paint(within(before, rods), CARTILAGE)
 
 
 def paint_hollow_organ(
-    canvas: Canvas, form: Form, wall: Number, inside: Number | np.ndarray, *, thick: Number = 2.2, gas: Number = 0
+    canvas: Canvas,
+    form: ImplicitShape,
+    wall: Number,
+    inside: Number | np.ndarray,
+    *,
+    thick: Number = 2.2,
+    gas: Number = 0,
 ) -> None:
     """A wall, what it holds (a number or a field over the grid), and gas over the front `gas` part of it."""
     inner = canvas.paint(form, wall).peeled(thick)

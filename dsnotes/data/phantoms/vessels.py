@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsnotes.data.phantoms.forms import Number, Vector
 from dsnotes.data.phantoms.grid import Grid
+from dsnotes.data.phantoms.implicit_shapes import Number, Vector
 
 
 @dataclass(frozen=True)

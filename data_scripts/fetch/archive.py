@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError
 
-from bring.download import CHUNK, FULL, DownloadError, ask, no_space, persistently, require_space
+from fetch.download import CHUNK, FULL, DownloadError, ask, no_space, persistently, require_space
 
 JUNK = re.compile(r"(^|/)(\._[^/]*|\.DS_Store|__MACOSX|Thumbs\.db)(/|$)")  # what macOS and Windows leave in archives
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error)

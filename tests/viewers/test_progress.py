@@ -6,20 +6,20 @@ import importlib
 
 import pytest
 
-from dsnotes.viewers import counted
+from dsnotes.viewers import progress
 
 
 @pytest.fixture
 def said(monkeypatch) -> list[str]:
     """Every line, as it would be put into the notebook."""
-    module, lines = importlib.import_module("dsnotes.viewers.counted"), []
+    module, lines = importlib.import_module("dsnotes.viewers.progress"), []
     monkeypatch.setattr(module.Spot, "put", lambda spot, line: lines.append(repr(line)))
     monkeypatch.setattr(module, "monotonic", iter([0.0, 0.0, 60.0, 120.0, 300.0]).__next__)
     return lines
 
 
 def test_things_come_in_order_and_the_time_to_go_is_that_of_the_mean_so_far(said):
-    assert list(counted(iter([("none", 0), ("none", 1), ("all", 0)]))) == [("none", 0), ("none", 1), ("all", 0)]
+    assert list(progress(iter([("none", 0), ("none", 1), ("all", 0)]))) == [("none", 0), ("none", 1), ("all", 0)]
     assert said == [
         "1 of 3 trainings: none, 0",
         "2 of 3 trainings: none, 1; 60 s so far, about 2 min to go",
@@ -29,12 +29,12 @@ def test_things_come_in_order_and_the_time_to_go_is_that_of_the_mean_so_far(said
 
 
 def test_each_is_asked_for_when_the_one_before_is_done(said):
-    things = counted(["a", "b"], of="epochs")
+    things = progress(["a", "b"], of="epochs")
     assert said == []
     assert next(things) == "a"
     assert said == ["1 of 2 epochs: a"]
 
 
 def test_outside_of_a_notebook_nothing_is_said(capsys):
-    assert list(counted([1, 2])) == [1, 2]
+    assert list(progress([1, 2])) == [1, 2]
     assert capsys.readouterr().out == ""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bring.download import Receipt
-from bring.facts import About, Converted
-from bring.volume import Volume, read, write
 from dsnotes.data import nifti
+from fetch.download import Receipt
+from fetch.facts import About, Converted
+from fetch.volume import Volume, read, write
 
 PROVENANCE = "provenance.json"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bring.stack import Slices
+from fetch.stack import Slices
 
 
 def read_outlines(path: Path, *, series: str) -> dict[str, list[np.ndarray]]:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from dsnotes.data.on_disk import on_disk
+from dsnotes.data.catalogue import on_disk
 
 
 def test_folders_are_told_by_what_they_say_of_themselves(tmp_path, decathlon):

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bring.check import check
-from bring.download import FULL, DownloadError, MissingError, in_words, no_space
-from bring.layout import Folder
-from bring.pieces import Fetched, Piece, Plan
+from fetch.check import check
+from fetch.download import FULL, DownloadError, MissingError, in_words, no_space
+from fetch.layout import Folder
+from fetch.pieces import Fetched, Piece, Plan
 
 MISSING = 3  # files in a row that the source no longer has: then all of it has moved
 SPEED = 10e6  # bytes a second, for the time that is announced

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bring import download as http
-from bring.download import DownloadError, require_space
+from fetch import download as http
+from fetch.download import DownloadError, require_space
 
 PATIENCE = 3  # s5cmd itself tries each file ten times
 COLUMNS = {

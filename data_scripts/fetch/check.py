@@ -74,8 +74,8 @@ def orientation(geometry) -> str:
 
 def key_slice(case: Case) -> Case:
     """The slice through the lesion, first channel, so that a page of whole volumes need not be held."""
+    from dsnotes.viewers.focus import focus
     from dsnotes.viewers.scene import compose
-    from dsnotes.viewers.where import focus
 
     image = case.image[0] if case.channels > 1 else case.image
     label = case.label if case.label is not None else drawn_axes(case)

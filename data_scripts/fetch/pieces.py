@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bring import idc
-from bring.archive import Archive, remote
-from bring.download import Download, Receipt, download
-from bring.facts import About, Cases
-from bring.idc import Series
+from fetch import idc
+from fetch.archive import Archive, remote
+from fetch.download import Download, Receipt, download
+from fetch.facts import About, Cases
+from fetch.idc import Series
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bring.volume import Volume
+from fetch.volume import Volume
 
 
 @dataclass(frozen=True)

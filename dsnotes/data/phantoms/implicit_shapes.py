@@ -19,16 +19,16 @@ Distance = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Form:
+class ImplicitShape:
     """`distance` is only asked between the corners `low` and `high` (mm): outside there is nothing of the form."""
 
     distance: Distance
     low: Point
     high: Point
 
-    def grown(self, by: Number) -> Form:
+    def grown(self, by: Number) -> ImplicitShape:
         low, high = (tuple(v + side * by for v in corner) for side, corner in ((-1, self.low), (1, self.high)))
-        return Form(lambda z, y, x: self.distance(z, y, x) - by, low, high)
+        return ImplicitShape(lambda z, y, x: self.distance(z, y, x) - by, low, high)
 
 
 def box(centre: Vector, reach: Vector | Number) -> tuple[Point, Point]:
@@ -49,7 +49,7 @@ def turned(angles: Vector) -> np.ndarray:
     return about_x @ about_y @ about_z
 
 
-def ellipsoid(centre: Vector, radii: Vector, angles: Vector = (0, 0, 0)) -> Form:
+def ellipsoid(centre: Vector, radii: Vector, angles: Vector = (0, 0, 0)) -> ImplicitShape:
     """First-order distance k0 (k0 - 1) / k1 with k0 = |p / r|, k1 = |p / r²|: exact on the surface and for spheres."""
     matrix = turned(angles)
     scaled = matrix / np.asarray(radii, float)[:, None]
@@ -65,10 +65,10 @@ def ellipsoid(centre: Vector, radii: Vector, angles: Vector = (0, 0, 0)) -> Form
         k1 = np.sqrt(u[0] / radii[0] ** 2 + u[1] / radii[1] ** 2 + u[2] / radii[2] ** 2)
         return k0 * (k0 - 1) / np.maximum(k1, 1e-9)
 
-    return Form(distance, *box(centre, tuple(np.sqrt((matrix.T**2) @ np.square(radii)))))
+    return ImplicitShape(distance, *box(centre, tuple(np.sqrt((matrix.T**2) @ np.square(radii)))))
 
 
-def capsule(start: Vector, end: Vector, first: Number, last: Number | None = None) -> Form:
+def capsule(start: Vector, end: Vector, first: Number, last: Number | None = None) -> ImplicitShape:
     """A tube between two points whose radius goes from `first` to `last`."""
     last = first if last is None else last
     start, end = np.asarray(start, float), np.asarray(end, float)
@@ -82,16 +82,16 @@ def capsule(start: Vector, end: Vector, first: Number, last: Number | None = Non
         return np.sqrt(gap) - (first + (last - first) * t)
 
     reach = max(first, last)
-    return Form(distance, tuple(np.minimum(start, end) - reach), tuple(np.maximum(start, end) + reach))
+    return ImplicitShape(distance, tuple(np.minimum(start, end) - reach), tuple(np.maximum(start, end) + reach))
 
 
-def chain(points: Sequence[Vector] | np.ndarray, radii: Vector, *, melt: Number = 0) -> Form:
+def chain(points: Sequence[Vector] | np.ndarray, radii: Vector, *, melt: Number = 0) -> ImplicitShape:
     """A tube along a polyline with a radius at each point; `melt` mm rounds the joints."""
     pieces = zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True)
     return union([capsule(*piece) for piece in pieces], melt=melt)
 
 
-def union(forms: Sequence[Form], *, melt: Number = 0) -> Form:
+def union(forms: Sequence[ImplicitShape], *, melt: Number = 0) -> ImplicitShape:
     """Either; `melt` mm of fillet where two meet (polynomial smooth minimum)."""
 
     def distance(z, y, x):
@@ -101,25 +101,25 @@ def union(forms: Sequence[Form], *, melt: Number = 0) -> Form:
         return result
 
     low = tuple(np.min([form.low for form in forms], axis=0) - melt / 4)
-    return Form(distance, low, tuple(np.max([form.high for form in forms], axis=0) + melt / 4))
+    return ImplicitShape(distance, low, tuple(np.max([form.high for form in forms], axis=0) + melt / 4))
 
 
-def without(form: Form, hole: Form, *, melt: Number = 0) -> Form:
+def without(form: ImplicitShape, hole: ImplicitShape, *, melt: Number = 0) -> ImplicitShape:
     """What is left of a form after a hole was cut, its rim rounded by `melt` mm."""
 
     def distance(z, y, x):
         return -smooth_minimum(-form.distance(z, y, x), hole.distance(z, y, x), melt)
 
-    return Form(distance, form.low, form.high)
+    return ImplicitShape(distance, form.low, form.high)
 
 
-def within(form: Form, hull: Form, *, reach: Number = 0, melt: Number = 0) -> Form:
+def within(form: ImplicitShape, hull: ImplicitShape, *, reach: Number = 0, melt: Number = 0) -> ImplicitShape:
     """What of a form lies inside a hull, or at most `reach` mm outside it."""
 
     def distance(z, y, x):
         return -smooth_minimum(-form.distance(z, y, x), reach - hull.distance(z, y, x), melt)
 
-    return Form(distance, form.low, form.high)
+    return ImplicitShape(distance, form.low, form.high)
 
 
 def smooth_minimum(a: np.ndarray, b: np.ndarray, melt: Number) -> np.ndarray:
@@ -129,7 +129,9 @@ def smooth_minimum(a: np.ndarray, b: np.ndarray, melt: Number) -> np.ndarray:
     return np.minimum(a, b) - share * share * (melt / 4)
 
 
-def rippled(form: Form, rng: np.random.Generator, *, height: Number, wave: Number, waves: int = 4) -> Form:
+def rippled(
+    form: ImplicitShape, rng: np.random.Generator, *, height: Number, wave: Number, waves: int = 4
+) -> ImplicitShape:
     """The surface moved in and out by `waves` plane waves of about `wave` mm, together `height` mm (SD): no organ is an
     ellipsoid, and no two are the same."""
     directions = rng.standard_normal((waves, 3))
@@ -149,4 +151,4 @@ def rippled(form: Form, rng: np.random.Generator, *, height: Number, wave: Numbe
         return result
 
     reach = each * waves
-    return Form(distance, tuple(v - reach for v in form.low), tuple(v + reach for v in form.high))
+    return ImplicitShape(distance, tuple(v - reach for v in form.low), tuple(v + reach for v in form.high))

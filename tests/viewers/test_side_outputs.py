@@ -7,11 +7,12 @@ import pytest
 import torch
 
 import dsnotes
+from dsnotes import viewers
 from dsnotes.data import phantoms
 from dsnotes.data.case import Case
 from dsnotes.shapes import Outputs
-from dsnotes.viewers.film import Film
-from dsnotes.viewers.sides import answers, sides
+from dsnotes.viewers.side_outputs import answers, side_outputs
+from dsnotes.viewers.training_movie import TrainingMovie
 
 
 def outputs_of_a_volume() -> Outputs:
@@ -31,7 +32,7 @@ def test_a_slice_of_a_coarse_side_is_the_one_that_holds_the_slice():
 def test_sides_stand_beside_the_mask_at_their_own_size():
     label = np.zeros((4, 8, 8), np.uint8)
     label[3, :4] = 1
-    picture = sides(outputs_of_a_volume(), label)
+    picture = side_outputs(outputs_of_a_volume(), label)
     titles = [axes.get_title() for axes in picture.figure.axes]
     assert titles == ["output  (8 × 8)", "stride2  (4 × 4)", "truth  (8 × 8)"]
     assert picture.figure.axes[2].images[0].get_array().sum() == 32  # slice 3, which has the label
@@ -42,7 +43,7 @@ def test_raised_sides_get_a_row_of_their_own():
     system = dsnotes.build("msds-unet", in_channels=1, classes=2, width=4)
     with torch.no_grad():
         outputs = system.network.eval()(torch.zeros(1, 1, 16, 16, 16))
-    rows = [axes.get_ylabel() for axes in sides(outputs).figure.axes if axes.get_ylabel()]
+    rows = [axes.get_ylabel() for axes in side_outputs(outputs).figure.axes if axes.get_ylabel()]
     assert rows == ["own size", "raised"]
 
 
@@ -50,7 +51,7 @@ def test_a_label_of_another_size_is_refused():
     with pytest.raises(
         ValueError, match=r"label has shape \(5, 5\), the output \(4, 8, 8\): pass the label of the patch"
     ):
-        sides(outputs_of_a_volume(), np.zeros((5, 5)))
+        side_outputs(outputs_of_a_volume(), np.zeros((5, 5)))
 
 
 def trained(path, epochs: int, **more):
@@ -59,7 +60,7 @@ def trained(path, epochs: int, **more):
     system = dsnotes.build(
         "mss-unet", in_channels=1, classes=2, width=4, dims=2, patch=(64, 64), spacing=(1.0, 1.0), halvings=2
     )
-    film = Film(system, cases[0], path, **more)
+    film = TrainingMovie(system, cases[0], path, **more)
     dsnotes.fit(system, cases, patch=(32, 32), epochs=epochs, iterations=2, batch=2, on_epoch=film, progress=False)
     return film
 
@@ -82,10 +83,10 @@ def test_a_film_holds_every_epoch_in_a_small_file(tmp_path):
 def test_a_film_goes_on_where_it_stopped_and_a_new_run_films_over_the_old(tmp_path):
     path = tmp_path / "film.npz"
     first = trained(path, 2)
-    again = Film(first.system, first.case, path)
+    again = TrainingMovie(first.system, first.case, path)
     assert again.epochs == [1, 2]
     again([{"epoch": 3}])
-    assert Film(first.system, first.case, path).epochs == [1, 2, 3]
+    assert TrainingMovie(first.system, first.case, path).epochs == [1, 2, 3]
     again([{"epoch": 1}])
     assert again.epochs == [1]
 
@@ -106,7 +107,7 @@ def test_a_flat_network_is_filmed_on_the_busiest_slice_of_a_volume(tmp_path):
     case = phantoms.lung(1, seed=0)[0]
     torch.manual_seed(0)
     system = dsnotes.build("unet-2d", in_channels=1, classes=2, width=4)
-    film = Film(system, case, tmp_path / "film.npz")
+    film = TrainingMovie(system, case, tmp_path / "film.npz")
     film([{"epoch": 1}])
     assert film.at == int((case.label > 0).sum((1, 2)).argmax())
     assert film.frames["output"].shape == (1, *case.space[1:])
@@ -116,7 +117,15 @@ def test_an_uneven_case_and_an_empty_film_are_answered(tmp_path):
     system = dsnotes.build("unet-2d", in_channels=1, classes=2, width=4)
     odd = Case("odd", np.zeros((30, 33), np.float32), None, (1.0, 1.0))
     with pytest.raises(ValueError, match=r"needs multiples of \(16, 16\), but 'odd' has \(30, 33\) \(30 is none\)"):
-        Film(system, odd, tmp_path / "f.npz")
-    film = Film(system, phantoms.nodules(1, seed=0)[0], tmp_path / "f.npz")
+        TrainingMovie(system, odd, tmp_path / "f.npz")
+    film = TrainingMovie(system, phantoms.nodules(1, seed=0)[0], tmp_path / "f.npz")
     with pytest.raises(ValueError, match="the film is empty: pass it to dsnotes.fit as on_epoch=film first"):
         film.show()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("Film", "TrainingMovie"), ("counted", "progress"), ("sides", "side_outputs")]
+)
+def test_a_name_of_the_release_before_still_works_and_warns(old, new):
+    with pytest.warns(DeprecationWarning, match=f"{old} is now called {new}"):
+        assert getattr(viewers, old) is getattr(viewers, new)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dsnotes.viewers import ink
+from dsnotes.viewers import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +74,7 @@ class Spot:
         from IPython.display import Image
 
         width = round(figure.get_figwidth() * CSS_PIXELS)
-        self.put(Image(data=ink.png(figure), format="png", width=width, alt=alt))
+        self.put(Image(data=style.png(figure), format="png", width=width, alt=alt))
 
 
 def close(widget: Any) -> None:
@@ -94,7 +94,7 @@ class Picture:
     def save(self, path: str | Path) -> Path:
         """Write it in the format that the ending names: png, pdf, svg."""
         path = Path(path)
-        with ink.look():
+        with style.look():
             self.figure.savefig(path)
         return path
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dsnotes.data.phantoms.forms import Form, Number, rippled
 from dsnotes.data.phantoms.grid import Grid
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, rippled
 
 # Each reader's habit in mm: how far outside (+) or inside (-) of the true surface they draw on average.
 HABITS = (0.30, 0.05, 0.10, -0.35)
@@ -13,7 +13,13 @@ PER_PIXEL = 8  # how finely the true outline is sampled for the diameters
 
 
 def outlines(
-    form: Form, core: Form, grid: Grid, rng: np.random.Generator, *, diameter: float, doubt: Number = 1
+    form: ImplicitShape,
+    core: ImplicitShape,
+    grid: Grid,
+    rng: np.random.Generator,
+    *,
+    diameter: float,
+    doubt: Number = 1,
 ) -> np.ndarray:
     """Four masks (4, *grid): each reader moves the surface by a habit, by a mood and in low waves, and follows spikes
     (where the form has more than its core) to the end or cuts them short. `doubt` widens all of it."""
@@ -21,7 +27,9 @@ def outlines(
     for mask, habit in zip(masks, HABITS, strict=True):
         offset = doubt * (habit + rng.normal(0, 0.16 + 0.022 * diameter))
         follows = rng.uniform(0, 1)
-        seen = Form(lambda *p, w=follows: w * form.distance(*p) + (1 - w) * core.distance(*p), form.low, form.high)
+        seen = ImplicitShape(
+            lambda *p, w=follows: w * form.distance(*p) + (1 - w) * core.distance(*p), form.low, form.high
+        )
         drawn = rippled(seen, rng, height=doubt * (0.15 + 0.022 * diameter), wave=1.1 * diameter)
         reach = drawn.grown(offset + 1)
         window = grid.window(reach.low, reach.high)
@@ -29,7 +37,7 @@ def outlines(
     return masks
 
 
-def diameters(form: Form, grid: Grid, depth: int) -> dict:
+def diameters(form: ImplicitShape, grid: Grid, depth: int) -> dict:
     """RECIST 1.1 on the true outline in one slice: the longest diameter, and the longest chord perpendicular to it.
 
     End points are (row, column) in voxels; `long_mm` and `short_mm` their lengths.

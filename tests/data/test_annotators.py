@@ -6,7 +6,7 @@ import sqlite3
 import numpy as np
 import pytest
 
-from dsnotes.data.readers import consensus, open_lidc, open_reader_archive, with_ct
+from dsnotes.data.annotators import consensus, open_lidc, open_reader_archive, with_ct
 
 
 def dice(a, b):

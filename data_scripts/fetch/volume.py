@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bring.download import require_space
 from dsnotes.data import nifti
 from dsnotes.data.geometry import Geometry
+from fetch.download import require_space
 
 SLABS = 16  # slices of a float64 image in memory at a time: a KiTS19 case is 1.7 GB whole
 STRAIGHT = {n: tuple(float(one) for one in np.eye(n).ravel()) for n in (2, 3)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from dsnotes.papers.served import data_and_tables, served
+from dsnotes.papers.table_coverage import data_and_tables, served
 
 
 def test_a_table_is_served_by_the_systems_that_are_its_rows():

@@ -10,7 +10,7 @@ from dsnotes.metrics.compare import holm, paired_t_test
 from dsnotes.viewers.table import Marked, Table
 
 
-def compared(
+def significance_table(
     scores: Mapping[str, Mapping[str, Sequence | np.ndarray]], *, star: str, level: float = 0.05, caption: str = ""
 ) -> Table:
     """`{system: {figure: a value a case}}`, the same cases in the same order: mean ± SD over them, every row against

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from dsnotes.shapes import Outputs
 from dsnotes.viewers.maps import maps
-from dsnotes.viewers.place import Picture
+from dsnotes.viewers.notebook_display import Picture
 
 
-def sides(
+def side_outputs(
     outputs: Outputs,
     label: np.ndarray | Tensor | None = None,
     *,

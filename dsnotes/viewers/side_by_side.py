@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from dsnotes.data.case import Case
-from dsnotes.viewers import place
+from dsnotes.viewers import notebook_display
+from dsnotes.viewers.focus import largest_error
 from dsnotes.viewers.scene import Number, Overlay, compose
 from dsnotes.viewers.view import View, replace_views_of_this_cell
 from dsnotes.viewers.volume import Canvas, controls, why_not
-from dsnotes.viewers.where import largest_error
 
 
-def linked(
+def side_by_side(
     case: Case,
     predictions: Mapping[str, Overlay],
     *,
@@ -29,10 +29,10 @@ def linked(
     """
     if len(predictions) < 2:
         raise ValueError(
-            f"linked needs two predictions or more, {len(predictions)} came: pass {{'one': label, 'other': label}}, "
-            f"or use show for a single one."
+            f"side_by_side needs two predictions or more, {len(predictions)} came: "
+            f"pass {{'one': label, 'other': label}}, or use show for a single one."
         )
-    choice = place.choose(viewer, dict.fromkeys(("volume", "slices", "itk", "still")), volume=True)
+    choice = notebook_display.choose(viewer, dict.fromkeys(("volume", "slices", "itk", "still")), volume=True)
     scenes = {
         name: compose(case, prediction=prediction, **shown | {"title": f"{case.name}, {name}"})
         for name, prediction in predictions.items()
@@ -40,7 +40,7 @@ def linked(
     first = next(iter(scenes.values()))
     at = at or (largest_error(first) if first.truth is not None else None)
     views = {name: View(scene, at=at, zoom=zoom) for name, scene in scenes.items()}
-    if choice == "volume" and place.shell() is not None and not why_not(first):
+    if choice == "volume" and notebook_display.shell() is not None and not why_not(first):
         canvases = [
             Canvas(scene, at=view.shown["at"]) for scene, view in zip(scenes.values(), views.values(), strict=True)
         ]
@@ -48,7 +48,7 @@ def linked(
         for view in views.values():
             replace_views_of_this_cell(view)
         leader.controls = controls(canvases, list(views))
-        place.Spot().put(leader.controls)
+        notebook_display.Spot().put(leader.controls)
         _tie([canvas.widget for canvas in canvases])
     for view in views.values():
         view.redraw()

@@ -1,7 +1,7 @@
 """Where each paper's supervision sits: its U drawn from the network itself, and what it answers and is told there.
 
-    python assets/where.py               draws all five papers; minutes on a CPU
-    python assets/where.py mss_unet      draws one, and writes assets/where/mss_unet.png
+    python assets/supervision_diagrams.py               draws all five papers; minutes on a CPU
+    python assets/supervision_diagrams.py mss_unet      draws one, and writes assets/supervision_diagrams/mss_unet.png
 
 Channels and strides are those of the system at its paper's size; the pictures are of the same system in 2-D, eight
 channels wide, after a short training on phantoms, on a slice that it has not seen. What a picture shows in words is
@@ -33,9 +33,9 @@ from dsnotes.supervision.pseudo_labels import as_image
 from dsnotes.supervision.soft_adversarial import judge_of
 from dsnotes.supervision.two_pathway import average
 from dsnotes.training.system import System
-from dsnotes.viewers import ink
+from dsnotes.viewers import style
 
-FOLDER = Path(__file__).with_name("where")
+FOLDER = Path(__file__).with_name("supervision_diagrams")
 WIDTH = 8
 
 
@@ -280,7 +280,7 @@ def draw_u(
     """Encoder on the left, decoder on the right, finest on top; a filled box is told what it should be."""
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-    def box(x, y, text, filled, colour=ink.BLUE):
+    def box(x, y, text, filled, colour=style.BLUE):
         width, height = 0.9, 0.52
         axes.add_patch(
             FancyBboxPatch(
@@ -288,14 +288,14 @@ def draw_u(
                 width,
                 height,
                 boxstyle="round,pad=0.02,rounding_size=0.09",
-                facecolor=colour if filled else ink.PAPER,
+                facecolor=colour if filled else style.PAPER,
                 edgecolor=colour,
                 linewidth=1.4,
             )
         )
-        axes.text(x, y, text, ha="center", va="center", fontsize=8.5, color=ink.PAPER if filled else ink.INK)
+        axes.text(x, y, text, ha="center", va="center", fontsize=8.5, color=style.PAPER if filled else style.INK)
 
-    def arrow(a, b, colour=ink.FAINT, style="-|>", dashes="-"):
+    def arrow(a, b, colour=style.FAINT, style="-|>", dashes="-"):
         axes.add_patch(
             FancyArrowPatch(
                 a,
@@ -321,12 +321,12 @@ def draw_u(
             continue
         box(0, -row, str(channels), False)
         box(2.4, -row, str(channels), name in supervised)
-        arrow((0.48, -row), (1.92, -row), ink.GRID)
+        arrow((0.48, -row), (1.92, -row), style.GRID)
         if row < depth - 1:
             arrow((0, -row - 0.28), (0, -row - 0.72))
             arrow((2.4, -row - 0.72), (2.4, -row - 0.28))
     if paper.second:
-        arrow((1.2, -depth + 0.28), (1.2, 0.28), ink.VERMILION, dashes=(0, (4, 2)))
+        arrow((1.2, -depth + 0.28), (1.2, 0.28), style.VERMILION, dashes=(0, (4, 2)))
         axes.text(
             1.2,
             -depth / 2 + 0.1,
@@ -335,11 +335,11 @@ def draw_u(
             ha="center",
             va="center",
             fontsize=8,
-            color=ink.INK,
-            bbox={"facecolor": ink.PAPER, "edgecolor": "none", "pad": 1.5},
+            color=style.INK,
+            bbox={"facecolor": style.PAPER, "edgecolor": "none", "pad": 1.5},
         )
     for row, (_, _, stride) in enumerate(levels):
-        axes.text(-0.62, -row, size_of(stride), ha="right", va="center", fontsize=8, color=ink.INK)
+        axes.text(-0.62, -row, size_of(stride), ha="right", va="center", fontsize=8, color=style.INK)
     axes.set(xlim=(-1.6, 3.0), ylim=(0.5 - rows, 0.5))  # a unit a row: level with the pictures
     axes.axis("off")
 
@@ -378,8 +378,8 @@ def draw(paper: Paper, backbone: Backbone, image: np.ndarray, pairs: list[Pair])
     placed = places(pairs, names)
     rows = max(len(levels), 1 + max(row for row, _ in placed))
     columns = 1 + max(column for _, column in placed)
-    with ink.look():
-        figure = ink.sheet(4.7 + 2.9 * columns, 0.86 * rows + 0.5)
+    with style.look():
+        figure = style.sheet(4.7 + 2.9 * columns, 0.86 * rows + 0.5)
         grid = figure.add_gridspec(
             rows, 2 + 3 * columns, width_ratios=[3.7, 1.1, *[1, 1.25, 1] * columns], wspace=0.02, hspace=0.05
         )
@@ -395,7 +395,7 @@ def draw(paper: Paper, backbone: Backbone, image: np.ndarray, pairs: list[Pair])
             show(told, pair.told, top=top, grey=grey)
             middle.axis("off")
             middle.set(xlim=(0, 1), ylim=(0, 1))
-            middle.annotate("", (0.97, 0.42), (0.03, 0.42), arrowprops={"arrowstyle": "<->", "color": ink.FAINT})
+            middle.annotate("", (0.97, 0.42), (0.03, 0.42), arrowprops={"arrowstyle": "<->", "color": style.FAINT})
             middle.text(0.5, 0.53, wrapped(pair.loss), ha="center", va="bottom", fontsize=7.5)
             if pair.level == "fused":
                 middle.text(0.5, 0.3, "all four, fused", ha="center", va="top", fontsize=7.5)
@@ -449,7 +449,7 @@ def main() -> None:
         with torch.no_grad():
             figure, words = draw(paper, at_papers_size(paper), case.image, paper.pairs(system, batch, outputs))
         file = FOLDER / f"{stem}.png"
-        with ink.look():
+        with style.look():
             figure.savefig(file, dpi=120, metadata={"Description": words})
         print(f"{file}: {file.stat().st_size / 1000:.0f} kB. {words}")
 

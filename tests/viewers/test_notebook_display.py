@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
-from dsnotes.viewers import place
+from dsnotes.viewers import notebook_display
 from dsnotes.viewers.show import VIEWERS, show
 
 
 def pretend(monkeypatch, *, user: str, variables: dict | None = None) -> None:
     parent = {"header": {"username": user, "msg_id": "1"}, "metadata": {}}
     found = SimpleNamespace(kernel=object(), get_parent=lambda: parent, user_ns=variables or {})
-    monkeypatch.setattr(place, "shell", lambda: found)
+    monkeypatch.setattr(notebook_display, "shell", lambda: found)
 
 
 @pytest.mark.parametrize(
@@ -29,20 +29,20 @@ def pretend(monkeypatch, *, user: str, variables: dict | None = None) -> None:
 )
 def test_who_sent_the_request_tells_where_we_are(monkeypatch, user, variables, expected):
     pretend(monkeypatch, user=user, variables=variables)
-    assert place.here() == expected
-    assert place.choose(None, VIEWERS) == ("slices" if expected == "browser" else "still")
+    assert notebook_display.here() == expected
+    assert notebook_display.choose(None, VIEWERS) == ("slices" if expected == "browser" else "still")
 
 
 def test_a_script_is_no_kernel():
-    assert place.shell() is None
-    assert place.here() == "script"
+    assert notebook_display.shell() is None
+    assert notebook_display.here() == "script"
 
 
 def test_argument_before_environment_before_place(monkeypatch):
     pretend(monkeypatch, user="")
     monkeypatch.setenv("DSNOTES_VIEWER", "still")
-    assert place.choose(None, VIEWERS) == "still"
-    assert place.choose("slices", VIEWERS) == "slices"
+    assert notebook_display.choose(None, VIEWERS) == "still"
+    assert notebook_display.choose("slices", VIEWERS) == "slices"
 
 
 def test_an_unknown_viewer_is_answered_with_those_there_are(monkeypatch, volume):
@@ -65,15 +65,15 @@ CELLS = {
     "live": "live = curves.live(seconds=0)\nfor n in range(1, 6):\n    live(records[:n])",
     "live, too fast to draw": "live = curves.live(seconds=99)\nfor n in range(1, 6):\n    live(records[:n])",
     "live, interrupted": "live = curves.live(seconds=99)\nfor n in range(1, 4):\n    live(records[:n])\n1 / 0",
-    "counted": "for name, seed in counted([('a', 0), ('b', 0), ('<c>', 1)]):\n    pass",
-    "counted, interrupted": "for name in counted(['a', '<b>', 'c']):\n    if name == '<b>':\n        1 / 0",
+    "counted": "for name, seed in progress([('a', 0), ('b', 0), ('<c>', 1)]):\n    pass",
+    "counted, interrupted": "for name in progress(['a', '<b>', 'c']):\n    if name == '<b>':\n        1 / 0",
     "maps": "maps({'a': case.image[0]})",
-    "where": "print(place.here())",
+    "where": "print(notebook_display.here())",
 }
 PREPARE = """
 import numpy as np
 from dsnotes.data.case import Case
-from dsnotes.viewers import counted, curves, maps, place, show as dsnotes_show
+from dsnotes.viewers import curves, maps, notebook_display, progress, show as dsnotes_show
 label = np.zeros((8, 16, 16), np.uint8)
 label[2:5, 4:9, 4:9] = 1
 case = Case("box", label.astype(np.float32), label, (1.0, 1.0, 1.0))

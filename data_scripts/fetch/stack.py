@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bring.volume import Volume, whole_numbers
 from dsnotes.data.geometry import Geometry
+from fetch.volume import Volume, whole_numbers
 
 SAME_PLACE = 0.01  # mm
 UNEVEN = 0.02  # of the distance of slices

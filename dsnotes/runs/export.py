@@ -84,38 +84,40 @@ def latex(report: Report) -> str:
 
 def figure(report: Report) -> Any:
     """One panel a column: print as an open square, ours as a dot with the standard deviation over the cases."""
-    from dsnotes.viewers import ink, place
+    from dsnotes.viewers import notebook_display, style
 
     names = [row for row in report.printed if report.printed[row] or row in report.ours]
     columns = [c for c in report.columns if any(isinstance(p.get(c), (int, float)) for p in report.printed.values())]
-    with ink.look():
-        sheet = ink.sheet(1.6 + 2.1 * len(columns), 1.1 + 0.34 * len(names))
+    with style.look():
+        sheet = style.sheet(1.6 + 2.1 * len(columns), 1.1 + 0.34 * len(names))
         panels = sheet.subplots(1, len(columns), sharey=True, squeeze=False)[0]
         for axes, column in zip(panels, columns, strict=True):
             for at, row in enumerate(names):
                 cell, printed = report.ours.get(row, {}).get(column), report.printed[row].get(column)
                 if isinstance(printed, (int, float)):
-                    axes.plot(printed, at - 0.13, "s", mfc="none", color=ink.ON_PAPER[0], markersize=6)
+                    axes.plot(printed, at - 0.13, "s", mfc="none", color=style.ON_PAPER[0], markersize=6)
                 if cell:
-                    axes.errorbar(cell.mean, at + 0.13, xerr=cell.over_cases, fmt="o", color=ink.ON_PAPER[1], capsize=3)
+                    axes.errorbar(
+                        cell.mean, at + 0.13, xerr=cell.over_cases, fmt="o", color=style.ON_PAPER[1], capsize=3
+                    )
             axes.set_title(column, loc="left")
             axes.grid(axis="x")
             axes.locator_params(axis="x", nbins=4)
         panels[0].set_yticks(range(len(names)), [n + (" *" if n == report.starred else "") for n in names])
         panels[0].set_ylim(len(names) - 0.5, -0.5)
-        panels[-1].plot([], [], "s", mfc="none", color=ink.ON_PAPER[0], label="paper")
-        panels[-1].plot([], [], "o", color=ink.ON_PAPER[1], label="ours, ± cases")
+        panels[-1].plot([], [], "s", mfc="none", color=style.ON_PAPER[0], label="paper")
+        panels[-1].plot([], [], "o", color=style.ON_PAPER[1], label="ours, ± cases")
         panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     told = [f"{row} {column}: paper {_plain(report.printed[row].get(column))}, ours "
             f"{_cell(report.ours.get(row, {}).get(column))}" for row in names for column in columns]  # fmt: skip
-    return place.Picture(sheet, alt=f"{report.name}: {'; '.join(told)}")
+    return notebook_display.Picture(sheet, alt=f"{report.name}: {'; '.join(told)}")
 
 
 def save(report: Report, file: Path) -> None:
     """By its suffix: .txt, .csv, .tex, .png, .svg or .pdf."""
     writers = {".txt": text, ".csv": as_csv, ".tex": latex}
     if file.suffix not in (*writers, ".png", ".svg", ".pdf"):
-        raise RefusedError(f"--to {file}: the suffix must be .txt, .csv, .tex, .png, .svg or .pdf")
+        raise RefusedError(f"--output {file}: the suffix must be .txt, .csv, .tex, .png, .svg or .pdf")
     try:
         if file.suffix in writers:
             file.write_text(writers[file.suffix](report) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """A slider through training: what every depth says of one case, epoch by epoch, in one small file.
 
-film = Film(system, case, "runs/film.npz", then=curves.live())
+film = TrainingMovie(system, case, "runs/film.npz", then=curves.live())
 dsnotes.fit(system, train, val, …, on_epoch=film)
 film.show()
 """
@@ -17,14 +17,14 @@ import torch
 
 from dsnotes.data.case import Case
 from dsnotes.training.system import System
-from dsnotes.viewers import ink, place
+from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.maps import draw
-from dsnotes.viewers.sides import answers, cut
+from dsnotes.viewers.side_outputs import answers, cut
 
 STILLS = 5  # epochs in the picture that stays
 
 
-class Film:
+class TrainingMovie:
     """Pass it as `on_epoch`. A frame is one byte a pixel; a run that goes on adds to the film of the run before."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Film:
         if uneven := [n for n, s in zip(case.space[-len(stride) :], stride, strict=True) if n % s]:
             raise ValueError(
                 f"the network halves its input and needs multiples of {stride}, but {case.name!r} has {case.space} "
-                f"({uneven[0]} is none). Film a crop of it: dsnotes.data.Case of image[…], label[…]."
+                f"({uneven[0]} is none). TrainingMovie a crop of it: dsnotes.data.Case of image[…], label[…]."
             )
         self.at = at if at is not None else _busiest(case) if len(case.spacing) == 3 else 0
         self.frames: dict[str, np.ndarray] = {}
@@ -89,15 +89,15 @@ class Film:
             self.frames = {name: kept[name] for name in kept.files if name != "epochs"}
             self.epochs = kept["epochs"].tolist()
 
-    def show(self) -> place.Picture:
+    def show(self) -> notebook_display.Picture:
         """A picture of some epochs; in a browser with a slider that steps through all of them."""
         if not self.epochs:
             raise ValueError("the film is empty: pass it to dsnotes.fit as on_epoch=film first.")
         chosen = sorted({round(i) for i in np.linspace(0, len(self.epochs) - 1, STILLS)})
-        if place.here() == "browser":
-            place.Spot().put(self._slider())
+        if notebook_display.here() == "browser":
+            notebook_display.Spot().put(self._slider())
         rows = {f"epoch {self.epochs[i]}": self._frame(i) for i in chosen}
-        return place.Picture(
+        return notebook_display.Picture(
             draw(rows, window=(0, 1), colours="heat", title=f"{self.case.name}: what every depth said"),
             alt=f"Probability maps of {', '.join(self.frames)} at {', '.join(rows)}",
         )
@@ -120,7 +120,7 @@ class Film:
         )
 
         def turn(change: Any) -> None:
-            picture.value = ink.png(draw(self._frame(change["new"]), window=(0, 1), colours="heat"))
+            picture.value = style.png(draw(self._frame(change["new"]), window=(0, 1), colours="heat"))
 
         slider.observe(turn, "value")
         turn({"new": slider.value})

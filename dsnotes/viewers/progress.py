@@ -7,16 +7,16 @@ from html import escape
 from time import monotonic
 from typing import TypeVar
 
-from dsnotes.viewers.place import Spot
+from dsnotes.viewers.notebook_display import Spot
 
 Thing = TypeVar("Thing")
 LONG = 90  # seconds; more are told in minutes
 
 
-def counted(things: Iterable[Thing], *, of: str = "trainings") -> Iterator[Thing]:
+def progress(things: Iterable[Thing], *, of: str = "trainings") -> Iterator[Thing]:
     """The things themselves, one after another; a line in the notebook follows them.
 
-    for name, seed in counted(product(systems, range(3))): …
+    for name, seed in progress(product(systems, range(3))): …
     """
     things, spot, started = list(things), Spot(), monotonic()
     for done, thing in enumerate(things):

@@ -3,10 +3,10 @@
 A script is a page of facts, a plan of pieces and a function that turns a piece into cases; everything else is here.
 """
 
-from bring.command import run
-from bring.download import Download
-from bring.facts import About, Converted
-from bring.pieces import Piece, Plan
-from bring.volume import Volume, plain, read
+from fetch.command import run
+from fetch.download import Download
+from fetch.facts import About, Converted
+from fetch.pieces import Piece, Plan
+from fetch.volume import Volume, plain, read
 
 __all__ = ["About", "Converted", "Download", "Piece", "Plan", "Volume", "plain", "read", "run"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from dsnotes.data.on_disk import OnDisk, on_disk
+from dsnotes.data.catalogue import OnDisk, on_disk
 from dsnotes.papers import recipes
 
 
