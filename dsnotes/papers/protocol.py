@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dsnotes.supervision.pixelwise import Pixelwise
 from dsnotes.supervision.plain import Plain
+from dsnotes.supervision.two_pathway import TwoPathway
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -24,6 +25,7 @@ LOSSES = {
     "dice": Plain(cross_entropy=0.0, squared=False, over_batch=False),
     "bce": Plain(dice=0.0),
     "bce/2+dice": Plain(cross_entropy=0.5, squared=False, over_batch=False),
+    "msds-dice": TwoPathway(objective="none", sides="4"),  # MSDS-UNet's d, which learns from patches without tumour too
 }
 OWN = "own"  # a row's own paper's way
 
@@ -74,7 +76,8 @@ def with_loss(system: System, loss: str) -> System:
 
 
 def on_output_alone(system: System) -> bool:
-    return isinstance(system.objective, Plain | Pixelwise)
+    goal = system.objective
+    return isinstance(goal, Plain | Pixelwise) or (isinstance(goal, TwoPathway) and not goal.parts)
 
 
 def _protocol(parts: Mapping, found: Mapping[str, Protocol]) -> Protocol:

@@ -79,9 +79,16 @@ def unfair(plan: Plan) -> list[str]:
         for what in dict.fromkeys([*own, *theirs]):
             named = what in said | also or ("recipe" in said | also and what in SETTINGS)
             of_their_own = what == "supervision" and not all(x[what].startswith(ALONE) for x in (own, theirs))
-            if own.get(what) != theirs.get(what) and not named and not of_their_own:
+            same = own.get(what) == theirs.get(what) or (what == "patch" and _of_slices(own[what], theirs[what]))
+            if not same and not named and not of_their_own:
                 lines.append(f"{name} and {other} differ in {what}: {own.get(what)}, {theirs.get(what)}")
     return lines
+
+
+def _of_slices(one: str, other: str) -> bool:
+    """Whether one is the other's last axes: a network of slices takes them from the same volumes."""
+    short, long = sorted((one.strip("()"), other.strip("()")), key=len)
+    return long.endswith(short)
 
 
 def _named(row: Row) -> set[str]:

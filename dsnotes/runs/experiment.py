@@ -20,6 +20,7 @@ from dsnotes.metrics.tumours import SCALES
 from dsnotes.papers import build, systems
 from dsnotes.papers.protocol import OWN, protocol, under
 from dsnotes.runs.results_io import path
+from dsnotes.softmask import soft_mask, trimap_from_annotators, trimap_from_mask
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -82,6 +83,22 @@ def settings_of(system: System, more: Mapping[str, Any], **given: Any) -> Settin
             raise ValueError(f"settings has no {name!r}. {hint}")
     asked = {name: value for name, value in given.items() if value} | dict(more)
     return replace(system.settings, **{k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()})
+
+
+def with_soft_masks(cases: Sequence[Case], *, eps: float | int = 1e-2) -> list[Case]:
+    """The cases with extras["soft"]: their own, or by matting within what annotators or the border leave open.
+
+    `eps` is for CT with some 30 HU of noise.
+    """
+    found = []
+    for case in cases:
+        if "soft" not in case.extras:
+            drawn = case.extras.get("annotators")
+            radius = max(1, min(3, min(case.space[-2:]) // 16))
+            trimap = trimap_from_mask(case.label, radius) if drawn is None else trimap_from_annotators(drawn)
+            case = replace(case, extras={**case.extras, "soft": soft_mask(case.image, trimap, eps=eps)})
+        found.append(case)
+    return found
 
 
 def cleaned(label: np.ndarray, how: str) -> np.ndarray:
