@@ -1,5 +1,6 @@
 """The command `dsnotes`: notebooks as experiments.
 
+    dsnotes adopt scans/ --label 1=kidney --output data/mine
     dsnotes run notebooks/80_experiment.py -p system=mss-unet -p epochs=20
     dsnotes sweep sweeps/mss-2-phantom.yml --workers 2
     dsnotes table mss-2 --runs runs
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsnotes.labs.command import add_labs
+from dsnotes.runs.adopt_command import add_adopt
 from dsnotes.runs.new_paper.command import add_new_paper
 from dsnotes.runs.terminal import Terminal
 
@@ -282,7 +284,7 @@ def do_data(asked: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = (add_run, add_sweep, add_table, add_systems, add_data, add_labs, add_new_paper)
+COMMANDS = (add_adopt, add_run, add_sweep, add_table, add_systems, add_data, add_labs, add_new_paper)
 
 
 def means(cases: dict) -> dict[str, str]:

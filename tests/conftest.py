@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import hypothesis
 import pytest
 import torch
 
+sys.path.insert(0, str(Path(__file__).parent))  # for dicom_files
 os.environ.setdefault("MPLBACKEND", "Agg")  # figures are written, never shown
 if "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(min(2, os.cpu_count() or 1))  # the tensors of tests are too small for more

@@ -38,6 +38,9 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
     entries: tuple[Entry, ...] = field(repr=False)
     filed_labels: dict[int, str] = field(repr=False)  # as dataset.json has them, before any relabelling
     filed_channels: int = field(repr=False, default=1)
+    ignore: int | None = None  # of the files: such voxels count in no loss and no score (extras["valid"])
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # overlapping sets of labels, by name
+    order: tuple[int, ...] = ()  # the label that each region is written back as
     steps: tuple[Preprocess, ...] = ()
     cache: Path | None = None
 
@@ -47,8 +50,8 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
 
     @property
     def classes(self) -> int:
-        """How many label values there are, background included: what `build(classes=…)` takes."""
-        return len(self.labels)
+        """How many label values, or regions, there are, background included: what `build(classes=…)` takes."""
+        return 1 + len(self.regions) if self.regions else len(self.labels)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -79,6 +82,11 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
         """
         labels, modality = self.labels, self.modality
         if settings.relabel is not None:
+            if self.regions:
+                raise ValueError(
+                    f"relabel={settings.relabel} came for {self.name}, whose labels make up the regions "
+                    f"{list(self.regions)}. Leave relabel out, or take 'regions' out of dataset.json."
+                )
             labels = _merged(labels, settings.relabel)
         if settings.channels is not None:
             modality = tuple(modality[channel] for channel in settings.channels if channel < len(modality))
@@ -113,6 +121,7 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
             "files": [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files],
             "recist": entry.recist,
             "labels": list(self.filed_labels.items()),
+            **({} if self.ignore is None else {"ignore": self.ignore}),
         }
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -120,9 +129,12 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
         case = open_case(entry.image, entry.label, name=entry.name)
         if case.channels != self.filed_channels:
             raise ValueError(
-                f"{entry.image} has {case.channels} channels, dataset.json names {self.filed_channels} under "
+                f"{entry.files()[0]} has {case.channels} channels, dataset.json names {self.filed_channels} under "
                 f"'modality'. Name one modality a channel there."
             )
+        if case.label is not None and self.ignore is not None:
+            case.extras["valid"] = (case.label != self.ignore).astype(np.uint8)
+            case = replace(case, label=case.label * case.extras["valid"])
         if case.label is not None:
             present = {int(value) for value in np.flatnonzero(class_counts(case).any(0))}
             if unnamed := sorted(present - set(self.filed_labels)):
@@ -132,10 +144,10 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
                 )
         geometry: Geometry = case.extras["geometry"]
         if entry.readers is not None:
-            readers = _beside(entry.readers, geometry, entry.image)
+            readers = _beside(entry.readers, geometry, entry.files()[0])
             case.extras["readers"] = class_indices(readers, str(entry.readers))
         if entry.soft is not None:
-            soft = _beside(entry.soft, geometry, entry.image).astype(np.float32)
+            soft = _beside(entry.soft, geometry, entry.files()[0]).astype(np.float32)
             if not (soft.min() >= 0 and soft.max() <= 1):
                 raise ValueError(
                     f"{entry.soft} holds values from {soft.min():g} to {soft.max():g}; a soft mask holds shares from "
@@ -156,9 +168,9 @@ def open_dataset(
     normalise: str | Pairs | None = None,
     cache: str | os.PathLike | None = None,
 ) -> Dataset:
-    """Open a folder in the Decathlon's layout; `spacing`, `clip`, `normalise` are short for `.preprocess(…)`.
+    """Open a folder in the Decathlon's layout or nnU-Net's raw one (version 2).
 
-    `split` is "training" (with labels) or "test". Statistics of the foreground belong to the training side alone, so
+    `spacing`, `clip`, `normalise` are short for `.preprocess(…)`. `split` is "training" (with labels) or "test". Statistics of the foreground belong to the training side alone, so
     they come after the split: train.preprocess(Preprocess(clip=foreground_statistics(train).percentiles, …)).
     """
     layout = read_layout(Path(folder), split)
@@ -170,6 +182,9 @@ def open_dataset(
         layout.entries,
         layout.labels,
         len(layout.modality),
+        layout.ignore,
+        layout.regions,
+        layout.order,
     )
     settings = Preprocess(spacing=spacing, clip=clip, normalise=normalise)
     return data.preprocess(settings, cache=cache) if settings != Preprocess() or cache is not None else data

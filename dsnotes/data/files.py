@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ WRITTEN = (".nii.gz", ".nii", ".mha", ".nrrd", ".png", ".tiff", ".tif")  # one f
 
 
 def open_case(
-    image_path: str | os.PathLike,
+    image_path: str | os.PathLike | Sequence[str | os.PathLike],
     label_path: str | os.PathLike | None = None,
     *,
     name: str | None = None,
@@ -25,10 +26,15 @@ def open_case(
 ) -> Case:
     """Open an image and, where there is one, its label as a `Case`.
 
-    A folder is read as a DICOM series (`series` chooses where it holds several). A fourth axis and vector pixels
-    become channels. `extras["geometry"]` remembers the file's grid for `save_label` and `save_volume`.
+    A folder is read as a DICOM series (`series` chooses where it holds several). A fourth axis, vector pixels and
+    several files on one grid become channels. `extras["geometry"]` remembers the file's grid for `save_label` and
+    `save_volume`.
     """
-    array, geometry = read_volume(image_path, series=series)
+    if isinstance(image_path, list | tuple):
+        array, geometry = _one_file_a_channel(image_path)
+        image_path = image_path[0]
+    else:
+        array, geometry = read_volume(image_path, series=series)
     image = np.ascontiguousarray(array, dtype=np.float32)
     require_finite(image, str(image_path))
     label = None
@@ -43,6 +49,20 @@ def open_case(
         label = np.ascontiguousarray(class_indices(label, str(label_path)))
     name = name or stem(image_path)
     return Case(name, image, label, geometry.array_spacing, {"geometry": geometry})
+
+
+def _one_file_a_channel(paths: Sequence[str | os.PathLike]) -> tuple[np.ndarray, Geometry]:
+    if not paths:
+        raise ValueError("no image file came. Pass one path, or a list of them, one a channel.")
+    first, geometry = read_volume(paths[0])
+    image = np.empty((len(paths), *geometry.space), np.float32)
+    for channel, path in enumerate(paths):
+        one, own = (first, geometry) if channel == 0 else read_volume(path)
+        if one.ndim > len(own.size):
+            raise ValueError(f"{path} holds {one.shape[0]} channels; of several files each must hold a single one.")
+        require_same_geometry(geometry, own, paths[0], path)
+        image[channel] = one
+    return image, geometry
 
 
 def save_label(path: str | os.PathLike, label: np.ndarray, case: Case) -> Path:

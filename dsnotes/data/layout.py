@@ -2,15 +2,19 @@
 
 dataset.json, imagesTr/, labelsTr/ (and imagesTs/); beside them, where there are any, readersTr/<case>.nii.gz with one
 reader along the fourth axis, softTr/<case>.nii.gz with shares from 0 to 1, and recistTr.json, {case: axes}.
+Beyond the Decathlon, an image may be a list of files, one a channel; the highest label may be named "ignore"; and
+"regions" may name sets of labels that overlap, {"whole tumour": [1, 2, 3], "core": [2, 3]}, each written back as the
+label in "regions_class_order". nnU-Net's raw folders (version 2) are read too (`dsnotes.data.nnunet`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from dsnotes.data import nnunet
 from dsnotes.data.files import require_exists, stem
 
 
@@ -19,14 +23,15 @@ class Entry:
     """The files of one case."""
 
     name: str
-    image: Path
+    image: Path | tuple[Path, ...]  # several: one file a channel
     label: Path | None = None
     readers: Path | None = None
     soft: Path | None = None
     recist: dict | None = None
 
     def files(self) -> list[Path]:
-        return [path for path in (self.image, self.label, self.readers, self.soft) if path is not None]
+        images = self.image if isinstance(self.image, tuple) else (self.image,)
+        return [path for path in (*images, self.label, self.readers, self.soft) if path is not None]
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,21 @@ class Layout:
     labels: dict[int, str]  # value -> name, background first
     modality: tuple[str, ...]  # one name a channel
     entries: tuple[Entry, ...]
+    ignore: int | None = None  # the label value of voxels that count in no loss and no score
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # name -> its label values, overlapping
+    order: tuple[int, ...] = ()  # the value that each region is written back as, the first region first
 
 
 def read_layout(folder: Path, split: str) -> Layout:
     """Read dataset.json; every file it lists is looked for now, and opened later."""
     require_exists(folder)
     about = read_about(folder)
+    if nnunet.is_raw(about):
+        return nnunet.read_raw(folder, about, split)
+    nnunet.require_not_first_version(folder, about)
     labels, modality = _named(about, "labels", folder), _named(about, "modality", folder)
+    ignore, regions, order = ignored_label(labels, folder), *_regions(about, folder)
+    labels.pop(ignore, None)
     if sorted(labels) != list(range(len(labels))):
         raise ValueError(
             f"{folder}/dataset.json names the label values {sorted(labels)}; a network needs 0 (background), 1, 2, … "
@@ -57,7 +70,44 @@ def read_layout(folder: Path, split: str) -> Layout:
         labels=dict(sorted(labels.items())),
         modality=tuple(modality[key] for key in sorted(modality)),
         entries=tuple(_entries(folder, about[split], split)),
+        ignore=ignore,
+        regions=regions,
+        order=order,
     )
+
+
+def ignored_label(labels: dict[int, str], folder: Path) -> int | None:
+    """The value named "ignore", which must be the highest, as in nnU-Net."""
+    ignore = next((value for value, name in labels.items() if name == "ignore"), None)
+    if ignore is not None and ignore != max(labels):
+        raise ValueError(
+            f"{folder}/dataset.json names {ignore} 'ignore', but the highest label is {max(labels)}. Ignored voxels "
+            f"need the highest value: renumber the labels, or run dsnotes adopt, which does."
+        )
+    return ignore
+
+
+def require_regions(regions: dict[str, tuple[int, ...]], order: tuple[int, ...], folder: Path) -> None:
+    if len(order) != len(regions) or len(set(order)) != len(order):
+        raise ValueError(
+            f"{folder}/dataset.json has {len(regions)} regions and regions_class_order {list(order)}. Give each "
+            f"region, in the order of the file, the label it is written back as, such as "
+            f"{list(range(1, len(regions) + 1))}; a later region overwrites an earlier one."
+        )
+
+
+def _regions(about: dict, folder: Path) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
+    try:
+        regions = {str(name): tuple(map(int, values)) for name, values in about.get("regions", {}).items()}
+        order = tuple(map(int, about.get("regions_class_order", range(1, len(regions) + 1))))
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(
+            f"{folder}/dataset.json has {about['regions']!r} under 'regions'; needed are the label values of each: "
+            f'{{"whole tumour": [1, 2, 3], "tumour core": [2, 3]}}.'
+        ) from None
+    if regions:
+        require_regions(regions, order, folder)
+    return regions, order
 
 
 def axes(recist: dict | None) -> dict | None:
@@ -102,12 +152,14 @@ def _entries(folder: Path, listed: list, split: str) -> Iterator[Entry]:
     seen: set[str] = set()
     for item in listed:
         files = _files(item, folder, split)
-        image = folder / files["image"]
+        listed_images = [files["image"]] if isinstance(files["image"], str) else files["image"]
+        images = tuple(folder / path for path in listed_images)
         label = folder / files["label"] if "label" in files else None
-        for path in (image, label):
+        for path in (*images, label):
             if path is not None:
                 _require_listed(path, folder, split)
-        name, suffix = stem(image), image.parent.name.removeprefix("images")
+        name = stem(images[0]) if len(images) == 1 else nnunet.without_channel(stem(images[0]))
+        suffix = images[0].parent.name.removeprefix("images")
         if name in seen:
             raise ValueError(f"{folder}/dataset.json lists {name!r} more than once under {split!r}; keep one.")
         seen.add(name)
@@ -116,15 +168,19 @@ def _entries(folder: Path, listed: list, split: str) -> Iterator[Entry]:
             recists[suffix] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         beside = {what: folder / f"{what}{suffix}" / f"{name}.nii.gz" for what in ("readers", "soft")}
         found = {what: path for what, path in beside.items() if path.is_file()}
-        yield Entry(name, image, label, recist=axes(recists[suffix].get(name)), **found)
+        yield Entry(
+            name, images if len(images) > 1 else images[0], label, recist=axes(recists[suffix].get(name)), **found
+        )
 
 
-def _files(item: object, folder: Path, split: str) -> dict[str, str]:
+def _files(item: object, folder: Path, split: str) -> dict:
     """One entry of a list: the image's path alone, or with that of its label."""
     files = {"image": item} if isinstance(item, str) else item
     if isinstance(files, dict) and "image" in files:
         named = {key: files[key] for key in ("image", "label") if key in files}
-        if all(isinstance(path, str) for path in named.values()):
+        image = named["image"]
+        paths = [*(image if isinstance(image, list) and image else [image]), named.get("label", "")]
+        if all(isinstance(path, str) for path in paths):
             return named
     raise ValueError(
         f"{folder}/dataset.json lists {json.dumps(item)} under {split!r}, where each entry names one image. Write "

@@ -20,14 +20,14 @@ NEIGHBOURS = {2: 8, 3: 26}
 
 
 def keep_kidneys(
-    label: Given, *, kidney: int = 1, tumour: int = 2, second: float | int = 0.1, literal: bool = False
+    label: Given, *, kidney: int = 1, tumour: int = 2, second: float | int | None = None, literal: bool = False
 ) -> Map:
     """At most two kidneys, with the tumours that are attached to them.
 
     Ours: of the components of kidney-or-tumour that contain kidney, the largest, and the next one if it has at least
-    `second` times its voxels. The union is counted because a tumour may cut a kidney in two.
-    `literal=True`, as the paper prints it: of the components of kidney alone the largest one or two (`second` again);
-    a component of tumour stays where, dilated by one voxel, it touches one of them.
+    `second` times its voxels, by default a tenth. The union is counted because a tumour may cut a kidney in two.
+    `literal=True`, as the paper has it: of the components of kidney alone the largest two, whatever their size unless
+    `second` is given; a component of tumour stays where, dilated by one voxel, it touches one of them.
     Either way a tumour without a kidney goes. Of components of one size, the first in array order counts as larger.
     """
     import cc3d
@@ -38,6 +38,8 @@ def keep_kidneys(
             f"kidney={kidney} and tumour={tumour} came, but background is 0 and the two need values of their own. "
             f"Pass for instance kidney=1, tumour=2."
         )
+    if second is None:
+        second = 0 if literal else 0.1
     if not 0 <= second <= 1:
         raise ValueError(f"second={second} is no share of the largest kidney. Pass 0 <= second <= 1, such as 0.1.")
     box = _foreground(label)

@@ -1,4 +1,4 @@
-"""Test-time mirroring: the mean prediction over all mirrored views of the input."""
+"""Test-time augmentation: the mean prediction over all mirrored views of the input, with noise on each if wanted."""
 
 from __future__ import annotations
 
@@ -11,18 +11,29 @@ from torch import Tensor
 from dsnotes.inference.sliding_window import Predictor
 
 
-def mirror(predictor: Predictor, axes: Sequence[int] | None = None) -> Predictor:
+def mirror(
+    predictor: Predictor, axes: Sequence[int] | None = None, *, noise: float | int = 0.0, seed: int = 0
+) -> Predictor:
     r"""$x \mapsto 2^{-n} \sum_{m} m(f(m(x)))$ over the $2^n$ mirrorings $m$ of n spatial axes: 4 in 2-D, 8 in 3-D.
 
     `axes` counts the axes of space from 0 (depth in 3-D); all of them by default. Leave one out where left and right
-    are not alike to the network. The result is a predictor again, to be used by itself or in `sliding_window`.
+    are not alike to the network. `noise` is the standard deviation of Gaussian noise that is drawn anew for each view,
+    in units of the preprocessed image: MSS U-Net names it beside the mirroring, without a size, and its release has
+    none. The result is a predictor again, to be used by itself or in `sliding_window`.
     """
+    if noise < 0:
+        raise ValueError(f"noise must be 0 or more, got {noise}. For instance noise=0.1 of an image with variance 1.")
+    generators: dict[torch.device, torch.Generator] = {}
 
     def mirrored(image: Tensor) -> Tensor:
         views = list(_mirrorings(axes, image.ndim - 2))
         total = None
         for dims in views:
-            p = predictor(image.flip(dims)).flip(dims)  # flip copies, so `total` is nobody else's
+            view = image.flip(dims)
+            if noise:
+                generator = generators.setdefault(view.device, torch.Generator(view.device).manual_seed(seed))
+                view += noise * torch.randn(view.shape, generator=generator, device=view.device, dtype=view.dtype)
+            p = predictor(view).flip(dims)  # flip copies, so `total` is nobody else's
             total = p.to(torch.float32) if total is None else total.add_(p)
         return total.div_(len(views))
 

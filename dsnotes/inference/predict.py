@@ -26,6 +26,7 @@ def predict(
     patch: Sequence[int] | None = None,
     overlap: float | int = 0.5,
     mirror: bool | Sequence[int] = False,
+    noise: float | int = 0.0,
     batch: int | str = "auto",
     device: str | torch.device = "auto",
     amp: bool | str = "auto",
@@ -35,7 +36,8 @@ def predict(
     A 2-D system predicts a volume slice by slice. Without `patch`, a 2-D system sees the whole image and a 3-D one
     windows as large as it was trained on (the whole volume where its settings name none), brought to the network's
     stride. A volume smaller than its window is filled up as in training, by the lowest value of each channel.
-    `mirror=True` averages over all mirrored views, `mirror=(1, 2)` over those of some axes of the network's space.
+    `mirror=True` averages over all mirrored views, `mirror=(1, 2)` over those of some axes of the network's space;
+    `noise` is the standard deviation of Gaussian noise on each view (`inference.mirror`).
     `device="auto"` is a GPU where there is one; the network stays there. With `amp=True` the network computes in
     bfloat16, which "auto" does on a GPU alone: elsewhere a prediction is the same on every machine.
     """
@@ -53,7 +55,8 @@ def predict(
     window = {"patch": patch, "overlap": overlap, "batch": batch, "device": device}
     try:
         with Terms(system.network, system.objective, amp=_precision(amp, device)).replaced():
-            predictor = mirrored(system.probabilities, views) if len(views) else system.probabilities
+            augmented = len(views) or noise
+            predictor = mirrored(system.probabilities, views, noise=noise) if augmented else system.probabilities
             p = sliding_window(predictor, images, **window, progress=True)
     except torch.OutOfMemoryError as error:
         raise RuntimeError(_smaller(system, patch, batch)) from error

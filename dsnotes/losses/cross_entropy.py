@@ -18,10 +18,13 @@ def binary_cross_entropy(logits: Logits, t: SoftMask) -> Scalar:
     return functional.binary_cross_entropy_with_logits(logits, t)
 
 
-def cross_entropy(logits: Logits, t: SoftMask, *, weights: tuple[float | int, ...] | None = None) -> Scalar:
+def cross_entropy(
+    logits: Logits, t: SoftMask, *, weights: tuple[float | int, ...] | None = None, normalised: bool = True
+) -> Scalar:
     r"""$\frac{-\sum_i \sum_c w_c t_{ic} \ln p_{ic}}{\sum_i \sum_c w_c t_{ic}}$ with $p$ the softmax of the logits.
 
     For one-hot targets this is PyTorch's weighted mean; it goes on to soft targets without a second definition.
+    `normalised=False` divides by the number of voxels instead, so that smaller weights make a smaller loss (MSS U-Net).
     A single channel is the foreground of two classes, and its cross-entropy the binary one.
     """
     require_alike(logits, t)
@@ -34,7 +37,8 @@ def cross_entropy(logits: Logits, t: SoftMask, *, weights: tuple[float | int, ..
         )
     w = torch.tensor(weights or (1.0,) * logits.shape[1], dtype=logits.dtype, device=logits.device)
     weighted = t * w.view(1, -1, *[1] * (logits.ndim - 2))
-    return -(weighted * logits.log_softmax(1)).sum() / weighted.sum()
+    whole = weighted.sum() if normalised else t.numel() / t.shape[1]
+    return -(weighted * logits.log_softmax(1)).sum() / whole
 
 
 def bce_dice(logits: Logits, t: SoftMask, *, squared: bool = False) -> Scalar:

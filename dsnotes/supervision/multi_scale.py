@@ -25,18 +25,20 @@ def entropy_and_dice(logits: Logits, t: SoftMask) -> Scalar:
 class ExponentialLogAndEntropy:
     r"""MSS-UNet's loss of a side: $\sum_c w_c (-\ln D_c)^{0.3}$ over the foreground, plus class-weighted CE.
 
-    `squared` is the paper's denominator (Eqs. 6-7); the authors' release has the plain sums.
+    `squared` is the paper's denominator (Eqs. 6-7) and `normalised=False` its CE (Eq. 2): a mean over voxels of
+    w_c (-ln p). The authors' release has plain sums in D and divides CE by the sum of the weights.
     """
 
     dice_weights: tuple[float | int, ...] = (0.4, 0.6)
     entropy_weights: tuple[float | int, ...] | None = (0.28, 0.28, 0.44)
     squared: bool = True
+    normalised: bool = False
+    absent: str = "kept"  # what a class that the batch lacks counts, see `exponential_log`
 
     def __call__(self, logits: Logits, t: SoftMask) -> Scalar:
-        overlap = exponential_log(
-            foreground(probabilities(logits)), foreground(t), weights=self.dice_weights, squared=self.squared
-        )
-        return overlap + cross_entropy(logits, t, weights=self.entropy_weights)
+        p, of = foreground(probabilities(logits)), foreground(t)
+        overlap = exponential_log(p, of, weights=self.dice_weights, squared=self.squared, absent=self.absent)
+        return overlap + cross_entropy(logits, t, weights=self.entropy_weights, normalised=self.normalised)
 
 
 def halving(levels: int) -> tuple[float, ...]:

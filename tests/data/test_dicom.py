@@ -3,45 +3,9 @@
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from dicom_files import CORONAL, OBLIQUE, write_series
 
 from dsnotes.data.files import open_case, read_volume, save_label
-
-STRAIGHT = np.eye(3)
-OBLIQUE = np.array([[0.0, -0.96, 0.28], [0.8, -0.168, -0.576], [0.6, 0.224, 0.768]])
-CORONAL = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # rows to the left, columns to the feet
-
-
-def write_series(folder, volume, *, axes=STRAIGHT, steps=None, uid=None, drift=0.0, description="thorax") -> str:
-    """HU as a scanner stores them: whole numbers with a slope and an intercept, each slice with its own position."""
-    folder.mkdir(exist_ok=True)
-    uid = uid or generate_uid()
-    study, frame = generate_uid(), generate_uid()
-    along = np.arange(len(volume)) * 2.5 if steps is None else np.asarray(steps)
-    for number in np.random.default_rng(0).permutation(len(volume)):
-        instance = generate_uid()
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, instance
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        item = FileDataset(str(folder / "x"), {}, file_meta=meta, preamble=b"\0" * 128)
-        item.SOPClassUID, item.SOPInstanceUID = CTImageStorage, instance
-        item.StudyInstanceUID, item.SeriesInstanceUID, item.FrameOfReferenceUID = study, uid, frame
-        item.Modality, item.SeriesDescription, item.PatientID = "CT", description, "p1"
-        item.SeriesNumber, item.InstanceNumber = 1, int(number) + 1
-        position = np.array([-10.0, 5.0, 40.0]) + axes[:, 2] * along[number] + axes[:, 1] * drift * number
-        item.ImagePositionPatient = [float(f"{mm:.6f}") for mm in position]
-        item.ImageOrientationPatient = [float(cosine) for cosine in axes[:, :2].T.ravel()]
-        item.PixelSpacing = [0.8, 0.7]  # rows apart, columns apart
-        item.SliceThickness = 2.5
-        item.Rows, item.Columns = volume.shape[1:]
-        item.SamplesPerPixel, item.PhotometricInterpretation = 1, "MONOCHROME2"
-        item.BitsAllocated = item.BitsStored = 16
-        item.HighBit, item.PixelRepresentation = 15, 0
-        item.RescaleIntercept, item.RescaleSlope = -1024, 1
-        item.PixelData = (volume[number] + 1024).astype("<u2").tobytes()
-        item.save_as(folder / f"{uid[-6:]}-{(int(number) * 7) % 97:03d}.dcm", enforce_file_format=True)
-    return uid
 
 
 @pytest.fixture

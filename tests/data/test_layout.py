@@ -43,7 +43,7 @@ def test_a_folder_of_another_layout(folder):
             {"training": [{"label": "labelsTr/p1_a.nii.gz"}]},
             r'lists \{"label": .*Write \{"image": .*, or the path of an',
         ),
-        ({"training": [{"image": ["a.nii.gz"]}]}, r"where each entry names one image"),
+        ({"training": [{"image": [5]}]}, r"where each entry names one image"),
         ({"training": [5]}, r"lists 5 under 'training', where each entry names one image\. Write \{\"image\""),
     ],
 )

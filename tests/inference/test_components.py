@@ -17,7 +17,9 @@ def parts_of(mask):
     return [parts == i for i in range(1, n + 1)]
 
 
-def kidneys_slowly(label, *, kidney=1, tumour=2, second_percent=10, literal=False):
+def kidneys_slowly(label, *, kidney=1, tumour=2, second_percent=None, literal=False):
+    if second_percent is None:
+        second_percent = 0 if literal else 10
     candidates = parts_of(label == kidney) if literal else parts_of(label != 0)
     candidates = [part for part in candidates if (label[part] == kidney).any()]
     candidates.sort(key=lambda part: -part.sum())  # stable: array order decides between equals
@@ -122,7 +124,7 @@ def test_a_patient_with_one_kidney_keeps_it_and_gains_no_second(literal):
     label = patient()
     label[:, :, 26:] = 0
     label[0, 39, 39] = 1  # far below 10 % of the kidney
-    kept = keep_kidneys(label, literal=literal)
+    kept = keep_kidneys(label, literal=literal, second=0.1)
     assert kept[2:10, 5:15, 4:12].all()
     assert kept[4:8, 15:19, 5:10].all()
     assert kept[0, 39, 39] == 0
@@ -233,3 +235,12 @@ def test_keep_kidneys_says_what_to_pass(arguments, text):
 def test_remove_small_says_what_to_pass():
     with pytest.raises(ValueError, match=r"voxels=-1, opening=1 came.* Pass voxels=0"):
         remove_small(patient(), voxels=-1)
+
+
+def test_as_published_the_second_kidney_may_be_of_any_size():
+    label = np.zeros((3, 20, 20), np.uint8)
+    label[:, 2:12, 2:12] = 1
+    label[1, 16, 16] = 1  # 1 voxel beside 300
+    assert keep_kidneys(label, literal=True)[1, 16, 16] == 1
+    assert keep_kidneys(label)[1, 16, 16] == 0
+    assert keep_kidneys(label, literal=True, second=0.1)[1, 16, 16] == 0

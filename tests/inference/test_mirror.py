@@ -58,3 +58,21 @@ def test_what_the_predictor_returned_is_not_written_to():
 def test_an_axis_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match=r"axes=\(2,\) cannot all be mirrored.* Choose from \(0, 1\)"):
         mirror(torch.sigmoid, axes=(2,))(torch.zeros(1, 1, 4, 4))
+
+
+def test_noise_is_drawn_anew_for_each_view_and_the_same_on_every_call():
+    image, seen = torch.zeros(1, 1, 64, 64), []
+
+    def keep(x):
+        seen.append(x.clone())
+        return x
+
+    first = mirror(keep, noise=0.5)(image)
+    assert len(seen) == 4
+    assert all(view.std().item() == pytest.approx(0.5, rel=0.05) for view in seen)
+    assert not torch.equal(seen[0], seen[1])
+    assert first.std().item() == pytest.approx(0.5 / 4**0.5, rel=0.05)  # the mean of four independent draws
+    assert torch.equal(mirror(keep, noise=0.5)(image), first)
+    assert torch.equal(image, torch.zeros_like(image))
+    with pytest.raises(ValueError, match=r"noise must be 0 or more, got -1"):
+        mirror(keep, noise=-1)

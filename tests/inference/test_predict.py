@@ -208,3 +208,12 @@ def test_a_small_volume_is_filled_up_as_in_training():
         border, trained = seen[0][0, channel], drawn["image"][0, channel]
         assert border.min() == trained.min() == image[channel].min()
         assert (border == image[channel].min()).sum() == (trained == image[channel].min()).sum() == 144 - 30 + 1
+
+
+def test_noise_of_the_views_is_part_of_the_prediction():
+    system, case = system_of(dims=2), case_of(16, 16)
+    plain, noisy = predict(system, case), predict(system, case, noise=0.2)
+    assert 0 < np.abs(noisy - plain).max() < 0.5
+    np.testing.assert_array_equal(noisy, predict(system, case, noise=0.2))
+    averaged = predict(system, case, noise=0.2, mirror=True) - predict(system, case, mirror=True)
+    assert np.abs(averaged).mean() < np.abs(noisy - plain).mean()  # of four draws, half of one's

@@ -151,6 +151,29 @@ def test_a_class_absent_from_the_batch_is_left_out():
     assert nothing.item() == 0
 
 
+def test_a_class_absent_from_the_batch_may_be_kept_as_the_equation_has_it():
+    """.6 (-ln eps / (sum p^2 + eps))^.3 beside the class that is there: neither dropped nor rescaled."""
+    t = torch.zeros(1, 2, 4, 4)
+    t[:, 0, :2] = 1
+    p = torch.rand(1, 2, 4, 4, requires_grad=True)
+    loss = losses.exponential_log(p, t, absent="kept")
+    of = 2 * (p[0, 0] * t[0, 0]).sum() / ((p[0, 0] ** 2).sum() + (t[0, 0] ** 2).sum())
+    expected = 0.4 * (-of.log()) ** 0.3 + 0.6 * (-(1e-5 / ((p[0, 1] ** 2).sum() + 1e-5)).log()) ** 0.3
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=0)
+    loss.backward()
+    assert p.grad[0, 1].min() > 0  # marking less of the class makes it smaller
+    with pytest.raises(ValueError, match=r"absent='no' is unknown. Choose one of \['left out', 'kept'\]"):
+        losses.exponential_log(p, t, absent="no")
+
+
+def test_cross_entropy_that_is_not_normalised_is_a_mean_over_voxels():
+    """-1/n sum w_c t_c ln p_c: PyTorch's sum of weighted entries over the number of voxels."""
+    logits, label, w = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5)), (0.28, 0.28, 0.44)
+    t = functional.one_hot(label, 3).movedim(-1, 1).float()
+    oracle = functional.cross_entropy(logits, label, weight=torch.tensor(w), reduction="none").mean()
+    torch.testing.assert_close(losses.cross_entropy(logits, t, weights=w, normalised=False), oracle)
+
+
 def test_weights_of_the_classes_are_counted():
     with pytest.raises(ValueError, match=r"2 weights \(0.4, 0.6\) came for 1 classes"):
         losses.exponential_log(torch.rand(1, 1, 4), torch.rand(1, 1, 4))

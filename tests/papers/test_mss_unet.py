@@ -26,7 +26,8 @@ def test_a_side_costs_equation_8():
     outputs = system.network(b["image"])
     t = functional.one_hot(b["label"], 3).movedim(-1, 1).float()
     p = outputs.logits.softmax(1)
-    expected = functional.cross_entropy(outputs.logits, b["label"], weight=torch.tensor([0.28, 0.28, 0.44])).item()
+    w = torch.tensor([0.28, 0.28, 0.44])
+    expected = functional.cross_entropy(outputs.logits, b["label"], weight=w, reduction="none").mean().item()
     for c, w in ((1, 0.4), (2, 0.6)):
         dice = 2 * (p[:, c] * t[:, c]).sum() / ((p[:, c] ** 2).sum() + (t[:, c] ** 2).sum())
         expected += w * (-math.log(dice.item())) ** 0.3
@@ -48,6 +49,8 @@ def test_the_presets_differ_in_weights_denominator_and_reduction():
     assert (paper.loss.squared, code.loss.squared) == (True, False)
     assert (paper.reduction, code.reduction) == ("nearest", "official_code")
     assert paper.weights != code.weights
+    assert (paper.loss.normalised, code.loss.normalised) == (False, True)
+    assert paper.loss.absent == code.loss.absent == "kept"  # neither drops a class that a batch lacks
 
 
 def test_the_ablation_has_four_corners():
