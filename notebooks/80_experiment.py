@@ -40,6 +40,7 @@ fold: int = 0  # the part of the patients that is tested
 folds: int = 5  # into how many parts the patients fall
 validation: float = 0.125  # share of the other patients that is looked at after every epoch
 split: list = []  # instead: cases that train, validate, test, a list a fold, as a paper prints them: [[134, 34, 42]]
+tested: str = ""  # another dataset, or other phantoms, that the test is on instead
 patient: str = ""  # which part of a case's name is its patient, such as "[^_]+"; the public sets' names are known
 seed: int = 0  # of first weights, batches and augmentation; the folds are the same for every seed
 width: int = 0  # channels of the finest level
@@ -106,6 +107,8 @@ if split:
 else:
     others, test = k_fold(cases, folds, **whose)[fold]
     train, val = shares(others, (1 - validation, validation), **whose)
+if tested:
+    test, _ = cases_of(tested, phantom_cases=phantom_cases, size=phantom_size, seed=1)
 print(f"{data}: {len(train)} cases train, {len(val)} validate, {len(test)} test (fold {fold} of {len(split) or folds})")
 
 # %% [markdown]

@@ -6,6 +6,7 @@ supervision".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from dsnotes.networks.baselines.unet_plus_plus import UNetPlusPlus
@@ -29,6 +30,9 @@ PRESETS = {
     "spleen": (3.0, 5.0, 2.0, 2.0, 8.0, 6.0),
     "liver": (6.0, 1.0, 3.0, 1.0, 9.0, 6.0),
 }
+# α, β, a, b, λ, η of the paper, and γ, ξ, which it leaves at 1.
+WEIGHTS = ("output", "mask", "restored_mask", "restored_image", "features", "restored_features")
+WEIGHTS += ("agree", "agree_restored")
 VARIANT = {
     "unet-deep": "deep",
     "unet-auto": "auto",
@@ -52,6 +56,7 @@ def mu_net(
     norm: str = "batch",
     patch: tuple[int, ...] | None = None,
     squared: bool = True,
+    weights: Mapping[str, float | int] | None = None,
 ) -> System:
     """A row of Tables 4 and 5: on the U-Net, or with "++" on U-Net++ at the U-Net's widths; and Fig. 4's rival."""
     if preset not in PRESETS:
@@ -59,7 +64,10 @@ def mu_net(
     network = UNetPlusPlus if name.endswith("++") else UNet
     backbone = network(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
     chosen = {"detach_targets": detach_targets, "patch": patch, "squared": squared}
-    goal = PseudoLabels(VARIANT[name.removesuffix("++")], *PRESETS[preset], **chosen)
+    if unknown := sorted(set(weights or {}) - set(WEIGHTS)):
+        raise ValueError(f"weights names {', '.join(unknown)}. The paper weighs {', '.join(WEIGHTS)}.")
+    found = dict(zip(WEIGHTS, PRESETS[preset], strict=False)) | dict(weights or {})
+    goal = PseudoLabels(VARIANT[name.removesuffix("++")], **found, **chosen)
     return System(name, supervise(backbone, goal), goal, settings=protocol(f"mu-net-{preset}").settings)
 
 
@@ -81,6 +89,7 @@ def resized(name: str, *, in_channels: int, classes: int, width: int, dims: int,
 NORM = {"norm": "'batch' or 'instance'"}
 OPTIONS = {
     "preset": f"the loss weights found for one of {list(PRESETS)}, with its batch and size of image",
+    "weights": f"some of {list(WEIGHTS)} instead of the preset's, such as {{'features': 0.9}}",
     "detach_targets": "False lets gradients into the pseudo-labels",
 } | NORM
 VARIATIONAL = {

@@ -33,11 +33,13 @@ PHANTOMS = {
 POSTPROCESS = ("", "kidneys", "small")
 
 
-def cases_of(data: str, *, phantom_cases: int = 20, size: Sequence[int] = ()) -> tuple[list[Case] | Dataset, dict]:
+def cases_of(
+    data: str, *, phantom_cases: int = 20, size: Sequence[int] = (), seed: int = 0
+) -> tuple[list[Case] | Dataset, dict]:
     """The cases of a folder, or so many phantoms, and the names of their labels without the background's."""
     if data in PHANTOMS:
         make, names = PHANTOMS[data]
-        return make(phantom_cases, seed=0, **({"size": tuple(size)} if size else {})), names
+        return make(phantom_cases, seed=seed, **({"size": tuple(size)} if size else {})), names
     folder = path(data)
     if not folder.is_dir():
         near = difflib.get_close_matches(data, PHANTOMS, n=1)
@@ -62,14 +64,15 @@ def system_of(
     patch = tuple(values.get("patch") or ())[-dims:]
     fitting = {"patch": patch, "spacing": tuple(spacing)[-dims:], "preset": values.get("preset")} | options
     fitting = {key: value for key, value in fitting.items() if value and key in offered["options"]}
-    if not patch and chosen != OWN and "patch" in offered["options"]:
-        fitting["patch"] = protocol(chosen).settings.patch
+    shared = () if chosen == OWN else protocol(chosen).settings.patch[-dims:]
+    if side := patch or shared:
+        fitting |= {k: v for k, v in {"patch": side, "size": side[-1]}.items() if k in offered["options"]}
     width = {"width": values["width"]} if values.get("width") else {}
-    given = fitting | dict(values.get("options") or {})
+    given = fitting | {key: _tuple(value) for key, value in (values.get("options") or {}).items()}
     system = build(values["system"], in_channels=in_channels, classes=classes, **width, **given)
     system = under(system, chosen, values.get("loss") or "")
     own = {key: values.get(key) for key in ("batch", "epochs", "iterations", "lr")}
-    settings = settings_of(system, values.get("settings") or {}, patch=patch, **own)
+    settings = settings_of(system, values.get("settings") or {}, patch=patch or shared, **own)
     return replace(system, settings=replace(settings, augment=values.get("augment") or settings.augment))
 
 
@@ -82,7 +85,11 @@ def settings_of(system: System, more: Mapping[str, Any], **given: Any) -> Settin
             hint = f"The nearest is {near[0]!r}." if near else f"There are {', '.join(sorted(known))}."
             raise ValueError(f"settings has no {name!r}. {hint}")
     asked = {name: value for name, value in given.items() if value} | dict(more)
-    return replace(system.settings, **{k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()})
+    return replace(system.settings, **{key: _tuple(value) for key, value in asked.items()})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def with_soft_masks(cases: Sequence[Case], *, eps: float | int = 1e-2) -> list[Case]:
@@ -125,11 +132,12 @@ def figures(
     "dice_all_slices" …, "false_positives" and "false_negatives" (slices), and at each threshold "dice@0.6" …
 
     `regions` scores unions of classes, such as {"kidney_and_tumour": [1, 2]}; "dice" … are then their means. `eps` is
-    added above and below each ratio of `dsnotes.score`.
+    added above and below each ratio of `dsnotes.score`. Where a case has several readers, "dice_reader_1" … too.
     """
     label = cleaned(to_label(p), postprocess)
     named = {0: "background", **names} if names else None
     found = score(label, case.label, spacing=case.spacing, labels=named, eps=eps)
+    found |= of_readers(label, case.extras["readers"], eps=eps) if "readers" in case.extras else {}
     found |= of_regions(label, case, regions, eps=eps) if regions else {}
     counts = confusion(label > 0, case.label > 0)
     found |= {"tp": counts.tp, "fp": counts.fp, "fn": counts.fn}
@@ -148,6 +156,12 @@ def figures(
             found[f"false_positives@{t:g}"] = errors.false_positives
             found[f"false_negatives@{t:g}"] = errors.false_negatives
     return found
+
+
+def of_readers(label: np.ndarray, readers: np.ndarray, *, eps: float | int = 0) -> dict[str, float]:
+    """The Dice with each reader alone: "dice_reader_1" …"""
+    counts = [confusion(label > 0, drawn > 0) for drawn in readers]
+    return {f"dice_reader_{number}": dice_of(each, eps=eps) for number, each in enumerate(counts, start=1)}
 
 
 def of_regions(
