@@ -18,7 +18,7 @@ from dsnotes.data import phantoms
 from dsnotes.data.case import Case
 from dsnotes.data.preprocess import hu_window
 from dsnotes.shapes import Outputs
-from dsnotes.supervision import reduce
+from dsnotes.supervision import downsample_target
 from dsnotes.training.system import System
 from dsnotes.viewers import style
 
@@ -49,7 +49,7 @@ def coloured(label: np.ndarray) -> np.ndarray:
 def draw(image: np.ndarray, label: np.ndarray, outputs: Outputs) -> None:
     from matplotlib.patches import Patch
 
-    depths = list(reversed(outputs.sides.items()))  # coarse to fine
+    depths = list(reversed(outputs.side_outputs.items()))  # coarse to fine
     with style.look():
         figure = style.sheet(11.6, 4.0)
         grid = figure.add_gridspec(2, len(depths) + 1, width_ratios=[2, *[1] * len(depths)])
@@ -61,7 +61,7 @@ def draw(image: np.ndarray, label: np.ndarray, outputs: Outputs) -> None:
         for row, what in enumerate(("answered", "asked for")):
             for column, (name, logits) in enumerate(depths, start=1):
                 space = tuple(logits.shape[2:])
-                told = reduce(torch.from_numpy(label)[None].long(), space, channels=3, how="nearest")
+                told = downsample_target(torch.from_numpy(label)[None].long(), space, channels=3, how="nearest")
                 seen = (told if row else logits).argmax(1)[0].numpy()
                 axes = figure.add_subplot(grid[row, column])
                 axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=(0, 1, 1, 0))

@@ -24,11 +24,11 @@ import dsnotes
 from dsnotes.data import phantoms
 from dsnotes.data.case import Case
 from dsnotes.data.preprocess import hu_window
-from dsnotes.networks.outputs import Backbone
+from dsnotes.networks.base import Backbone
 from dsnotes.papers.dsnet import train_teacher
 from dsnotes.shapes import Outputs
 from dsnotes.softmask.cases import softened
-from dsnotes.supervision import reduce
+from dsnotes.supervision import downsample_target
 from dsnotes.supervision.pseudo_labels import as_image
 from dsnotes.supervision.soft_adversarial import judge_of
 from dsnotes.supervision.two_pathway import average
@@ -85,17 +85,17 @@ def of_msds(system: System, batch: dict[str, Tensor], outputs: Outputs) -> list[
     alpha = system.objective.weights(system.network.backbone)
     whole = [
         Pair(name, flat(z.sigmoid()), mask(batch), f"{alpha[name]:g} (1 − Dice)", "at full size")
-        for name, z in outputs.raised.items()
+        for name, z in outputs.upsampled.items()
     ]
     own = [
         Pair(
             name,
             flat(z.sigmoid()),
-            reduce(batch["label"], tuple(z.shape[2:]), channels=1, how="nearest")[0, 0].numpy(),
+            downsample_target(batch["label"], tuple(z.shape[2:]), channels=1, how="nearest")[0, 0].numpy(),
             f"{alpha[name]:g} (1 − Dice)",
             "at its own size",
         )
-        for name, z in outputs.sides.items()
+        for name, z in outputs.side_outputs.items()
     ]
     fused = Pair("fused", flat(average(system.network, outputs)), mask(batch), "1 − Dice", "at full size")
     return [*whole, fused, *own]
@@ -112,15 +112,15 @@ def of_dsms(system: System, batch: dict[str, Tensor], outputs: Outputs) -> list[
 
 
 def of_mss(system: System, batch: dict[str, Tensor], outputs: Outputs) -> list[Pair]:
-    weights = system.objective.level_weights(tuple(outputs.sides))
+    weights = system.objective.level_weights(tuple(outputs.side_outputs))
     return [
         Pair(
             name,
             named(z),
-            named(reduce(batch["label"], tuple(z.shape[2:]), channels=z.shape[1], how="nearest")),
+            named(downsample_target(batch["label"], tuple(z.shape[2:]), channels=z.shape[1], how="nearest")),
             f"{weights[name]:.2g} (exp-log Dice + CE)",
         )
-        for name, z in outputs.sides.items()
+        for name, z in outputs.side_outputs.items()
     ]
 
 

@@ -26,7 +26,7 @@ import torch
 from dsnotes.data import phantoms
 from dsnotes.data.case import Case
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision.objective import supervise
+from dsnotes.supervision.base import supervise
 from dsnotes.supervision.plain import Plain
 from dsnotes.training.batches import Draw
 from dsnotes.training.fit import fit

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dsnotes.data import augment
 from dsnotes.data.augment import Augmentation
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.training.fit import fit
 from dsnotes.training.system import System
 

@@ -18,7 +18,7 @@ from gpu_speed import wait
 from gpu_systems import SUBJECTS, Scale, at_scale, batch_for, system_for
 from torch import nn
 
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.training import distributed
 
 MANY = ["system", "processes", "gradients off by", "ms a step alone", "ms together", "samples/s, times", "verdict"]

@@ -15,9 +15,9 @@ from gpu_systems import SUBJECTS, Scale, at_scale, batch_for
 from timing import ratio, take_turns
 from torch import nn
 
-from dsnotes.networks.outputs import Network
+from dsnotes.networks.base import Network
 from dsnotes.shapes import Outputs
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.training import devices
 from dsnotes.training.precision import in_float32
 from dsnotes.training.settings import Settings

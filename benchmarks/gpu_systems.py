@@ -10,7 +10,7 @@ import torch
 
 from dsnotes.data.case import Case
 from dsnotes.papers import build
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 

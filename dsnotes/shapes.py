@@ -6,6 +6,7 @@ Axes are always (batch, channel, depth, height, width); 2-D drops depth. Outside
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,15 +40,26 @@ class Outputs:
     """What every network returns, in training and in evaluation alike; finest first in every dict."""
 
     logits: Tensor  # (B, K, *space): what is deployed
-    sides: dict[str, Tensor] = field(
-        default_factory=dict
-    )  # deep predictions at their own size: "stride1", "stride2", …
-    raised: dict[str, Tensor] = field(default_factory=dict)  # the same, brought to full size
+    side_outputs: dict[str, Tensor] = field(default_factory=dict)  # deep logits at their own size: "stride1", …
+    upsampled: dict[str, Tensor] = field(default_factory=dict)  # the same, brought to full size
     features: dict[str, Tensor] = field(default_factory=dict)  # decoder maps, the bottleneck last
     restored: Tensor | None = None  # logits of a reconstruction of the input
     restored_features: dict[str, Tensor] = field(default_factory=dict)  # maps of the decoder that reconstructs
     latent: dict[str, Tensor] = field(default_factory=dict)  # of a variational code: "mean" and "log_variance", (B, n)
     fine: Tensor | None = None  # logits on a finer grid than the image's, of which `logits` is the mean
+
+    @property
+    def sides(self) -> dict[str, Tensor]:
+        return _renamed(self, "sides", "side_outputs")
+
+    @property
+    def raised(self) -> dict[str, Tensor]:
+        return _renamed(self, "raised", "upsampled")
+
+
+def _renamed(outputs: Outputs, old: str, new: str) -> dict[str, Tensor]:
+    warnings.warn(f"Outputs.{old} is now Outputs.{new}. Write outputs.{new}.", DeprecationWarning, stacklevel=3)
+    return getattr(outputs, new)
 
 
 def n_logits(classes: int) -> int:

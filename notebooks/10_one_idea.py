@@ -44,7 +44,7 @@ from dsnotes.data.patches import draw_batch
 from dsnotes.data.preprocess import hu_window
 from dsnotes.losses import dice_coefficient
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision import MultiScale, reduce, supervise
+from dsnotes.supervision import MultiScale, downsample_target, supervise
 from dsnotes.supervision.multi_scale import entropy_and_dice
 from dsnotes.viewers import curves, maps
 
@@ -114,7 +114,7 @@ for side in answers(first_weights, image):
 
 
 # %%
-targets = [reduce(label, (64 // s, 64 // s), channels=1, how="area") for s in (1, 2, 4, 8, 16)]
+targets = [downsample_target(label, (64 // s, 64 // s), channels=1, how="area") for s in (1, 2, 4, 8, 16)]
 
 
 def loss_of(sides, weights):
@@ -187,10 +187,10 @@ assert max(gain, key=gain.get) in ("↓8", "↓16", "↓32")
 
 # %%
 strides = (1, 2, 4, 8)
-at_8 = reduce(label, (8, 8), channels=1, how="nearest").flatten(1).sum(1)
+at_8 = downsample_target(label, (8, 8), channels=1, how="nearest").flatten(1).sum(1)
 small = label[[min(range(len(label)), key=lambda i: (at_8[i], label[i].sum()))]]
 coarse = {
-    how: {f"stride {s}": reduce(small, (64 // s, 64 // s), channels=1, how=how)[0, 0] for s in strides}
+    how: {f"stride {s}": downsample_target(small, (64 // s, 64 // s), channels=1, how=how)[0, 0] for s in strides}
     for how in ("nearest", "area", "max")
 }
 maps(coarse, window=(0, 1))
@@ -218,7 +218,7 @@ def lost(stride, how):
         size = tuple(n // stride for n in chest.space)
         for tumour in chest.extras["tumours"]:
             mask = torch.from_numpy(chest.extras["components"] == tumour["component"]).long()[None]
-            gone.append(reduce(mask, size, channels=1, how=how).sum() == 0)
+            gone.append(downsample_target(mask, size, channels=1, how=how).sum() == 0)
     return float(torch.stack(gone).float().mean())
 
 
@@ -341,7 +341,7 @@ print({name: round(term.item(), 4) for name, term in terms.items()})
 # Its terms add up to exactly the sum that we wrote by hand:
 
 # %%
-sides = network(image).sides.values()
+sides = network(image).side_outputs.values()
 by_hand = [
     entropy_and_dice(side, target) / 2**depth
     for depth, (side, target) in enumerate(zip(sides, targets[:4], strict=True))

@@ -39,7 +39,7 @@ from dsnotes.data import phantoms
 from dsnotes.data.patches import draw_batch
 from dsnotes.data.preprocess import hu_window
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision import MultiScale, reduce, supervise
+from dsnotes.supervision import MultiScale, downsample_target, supervise
 from dsnotes.viewers import Table, curves, maps
 
 if smoke:
@@ -225,7 +225,7 @@ def by_size(dice):
 # %%
 def best_answer(stride):
     """The coarse logits whose raised map has the best soft Dice, found by descent."""
-    logits = (8 * reduce(truth, (64 // stride,) * 2, channels=1, how="area") - 4).requires_grad_()
+    logits = (8 * downsample_target(truth, (64 // stride,) * 2, channels=1, how="area") - 4).requires_grad_()
     optimiser = torch.optim.Adam([logits], lr=0.3)
     for _ in range(200 if not smoke else 20):
         p, t = raised(logits).sigmoid(), truth[:, None].float()
@@ -241,7 +241,7 @@ reachable = {}
 for stride in strides:
     size = tuple(n // stride for n in truth.shape[1:])
     for how in ways:
-        back = raised(reduce(truth, size, channels=1, how=how))
+        back = raised(downsample_target(truth, size, channels=1, how=how))
         reachable[how, stride] = torch.stack([dice_each(back, t) for t in thresholds]).amax(0)
     every = [best_answer(stride), *(reachable[how, stride] for how in ways)]
     reachable["the best found", stride] = torch.stack(every).amax(0)
@@ -275,7 +275,7 @@ assert smoke or by_size(reachable["the best found", 1])[small] == 1
 def sides_of(net, some):
     """The raised probabilities of every side, and the truth."""
     with torch.no_grad():
-        sides = net(torch.stack([torch.from_numpy(case.image)[None] for case in some])).sides
+        sides = net(torch.stack([torch.from_numpy(case.image)[None] for case in some])).side_outputs
     labels = torch.stack([torch.from_numpy(case.label) for case in some])
     return {stride: raised(sides[f"stride{stride}"]).sigmoid() for stride in strides}, labels
 
@@ -322,7 +322,7 @@ maps(
     {
         how: {
             "truth": truth[tiny],
-            "asked for": reduce(truth[[tiny]], (8, 8), channels=1, how=how),
+            "asked for": downsample_target(truth[[tiny]], (8, 8), channels=1, how=how),
             "said at stride 8, raised": answers[how][8][tiny],
             "said at stride 1": answers[how][1][tiny],
         }

@@ -123,8 +123,8 @@ Table(
         {
             "level": name,
             "decoder features": str(size),
-            "local side": str(tuple(outputs.sides[name].shape[1:])) if name in outputs.sides else None,
-            "global side": str(tuple(outputs.raised[name].shape[1:])) if name in outputs.raised else None,
+            "local side": str(tuple(outputs.side_outputs[name].shape[1:])) if name in outputs.side_outputs else None,
+            "global side": str(tuple(outputs.upsampled[name].shape[1:])) if name in outputs.upsampled else None,
         }
         for name, size in sizes.items()
     ],
@@ -220,9 +220,9 @@ def with_answer(of_outputs):
 
 
 sides = ("stride8", "stride4", "stride2", "stride1")
-answers = {f"side {4 - i}": with_answer(lambda o, s=s: o.raised[s]) for i, s in enumerate(reversed(sides))}
+answers = {f"side {4 - i}": with_answer(lambda o, s=s: o.upsampled[s]) for i, s in enumerate(reversed(sides))}
 answers = dict(reversed(answers.items())) | {
-    "soft fusion": with_answer(lambda o: system.network.heads["global"].fuse(o.raised)),
+    "soft fusion": with_answer(lambda o: system.network.heads["global"].fuse(o.upsampled)),
     "average": system,
 }
 said = {name: [dsnotes.predict(one, case, patch=window) for case in test] for name, one in answers.items()}

@@ -42,7 +42,7 @@ from dsnotes.data.preprocess import Preprocess, foreground_statistics
 from dsnotes.inference import keep_kidneys
 from dsnotes.losses import exponential_log
 from dsnotes.papers import mss_unet
-from dsnotes.supervision import reduce
+from dsnotes.supervision import downsample_target
 from dsnotes.viewers import Table, boxes, curves, maps, progress
 
 names = {1: "kidney", 2: "tumour"}
@@ -137,7 +137,7 @@ assert answer.grad.isfinite().all()
 lonely = torch.from_numpy((test[0].label == 2).astype(np.int64) * 2)[None]  # the tumour alone, no kidney anywhere
 size = tuple(n // 2 for n in lonely.shape[1:])
 middle = int(np.argwhere(test[0].label == 2)[:, 0].mean()) // 2
-ways = {how: reduce(lonely, size, channels=3, how=how)[0, 1] for how in ("nearest", "area", "official_code")}
+ways = {how: downsample_target(lonely, size, channels=3, how=how)[0, 1] for how in ("nearest", "area", "official_code")}
 maps({f"kidney, {how}": kidney[middle] for how, kidney in ways.items()}, title="Kidney in a label that has none")
 
 # %%
@@ -190,7 +190,7 @@ history = dsnotes.fit(system, train, iterations=steps // epochs, on_epoch=curves
 # %%
 case = test[0]
 with torch.no_grad():
-    sides = system.network.eval()(torch.from_numpy(case.image)[None, None]).sides
+    sides = system.network.eval()(torch.from_numpy(case.image)[None, None]).side_outputs
 cut = int(np.argwhere(case.label == 2)[:, 0].mean())
 foreground = {name: 1 - side.softmax(1)[0, 0] for name, side in sides.items()}
 maps(

@@ -49,7 +49,7 @@ from dsnotes import runs
 from dsnotes.data import Case, phantoms
 from dsnotes.metrics import holm, linear_cka, paired_t_test
 from dsnotes.papers import mu_net
-from dsnotes.supervision import reduce
+from dsnotes.supervision import downsample_target
 from dsnotes.supervision.pseudo_labels import PseudoLabels, as_image, two_passes
 from dsnotes.training.schedules import twice_best
 from dsnotes.viewers import Table, boxes, curves, features, maps, progress
@@ -199,7 +199,7 @@ def passes(system):
 
 on_image, on_mask = passes(system)
 level, i = "stride4", 2
-small = {name: reduce(label, m.shape[2:], channels=1, how="area") for name, m in on_image.features.items()}
+small = {name: downsample_target(label, m.shape[2:], channels=1, how="area") for name, m in on_image.features.items()}
 channel = int(on_image.features[level][i].flatten(1).std(1).argmax())
 maps(
     {"the image's features": on_image.features[level][i, channel]}

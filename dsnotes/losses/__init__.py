@@ -1,6 +1,6 @@
 """Losses: pure functions of (prediction, target); everything here is to be made small."""
 
-from dsnotes.losses.adversarial import critic_loss, deceive
+from dsnotes.losses.adversarial import critic_loss, generator_loss
 from dsnotes.losses.cross_entropy import bce_dice, binary_cross_entropy, cross_entropy
 from dsnotes.losses.exponential_log import exponential_log
 from dsnotes.losses.full_scale import focal, full_scale, ms_ssim, soft_iou
@@ -13,11 +13,11 @@ __all__ = [
     "binary_entropy",
     "critic_loss",
     "cross_entropy",
-    "deceive",
     "dice_coefficient",
     "exponential_log",
     "focal",
     "full_scale",
+    "generator_loss",
     "min_max",
     "ms_ssim",
     "restoration_bce",

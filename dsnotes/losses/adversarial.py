@@ -12,6 +12,6 @@ def critic_loss(real: Logits, fake: Logits) -> Scalar:
     return functional.softplus(-real).mean() + functional.softplus(fake).mean()
 
 
-def deceive(fake: Logits, *, saturating: bool = False) -> Scalar:
+def generator_loss(fake: Logits, *, saturating: bool = False) -> Scalar:
     r"""$-\overline{\ln D(x, S(x))}$, or literally $\overline{\ln(1 - D(x, S(x)))}$, whose gradient dies when D wins."""
     return -functional.softplus(fake).mean() if saturating else functional.softplus(-fake).mean()

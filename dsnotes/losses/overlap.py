@@ -21,10 +21,8 @@ def require_alike(p: Tensor, t: Tensor) -> None:
         cure = "Take the same classes of both: p[:, 1:] and t[:, 1:] leave out the background, one_hot(label, channels)"
         cure += " of dsnotes.supervision.targets gives a label as many channels as the prediction has"
     elif p.ndim == t.ndim:
-        cure = (
-            f"Bring the label to the prediction's size: dsnotes.supervision.targets.reduce(label, {tuple(p.shape[2:])}"
-        )
-        cure += f", channels={p.shape[1]})"
+        cure = f"downsample_target(label, {tuple(p.shape[2:])}, channels={p.shape[1]})"
+        cure = f"Bring the label to the prediction's size: dsnotes.supervision.targets.{cure}"
     else:
         cure = f"Give a label its channels: dsnotes.supervision.targets.one_hot(label, {p.shape[1]})"
     raise ValueError(f"{came}; a loss needs two of one shape (batch, channel, *space). {cure}.")

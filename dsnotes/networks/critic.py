@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dsnotes.networks.outputs import Features, Head
+from dsnotes.networks.base import Features, Head
 from dsnotes.shapes import Image
 
 

@@ -14,8 +14,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import conv_norm_relu
-from dsnotes.networks.outputs import Backbone, Features, Level
 from dsnotes.networks.srgan import Generator, enlarged
 from dsnotes.networks.teacher import Teacher
 from dsnotes.shapes import Image, n_logits

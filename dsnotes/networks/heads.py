@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dsnotes.networks.base import Backbone, Features, Head, Level
 from dsnotes.networks.blocks import CONV, LINEAR, UP_CONV, conv_norm_relu, linear_up_sampling, norm_of
-from dsnotes.networks.outputs import Backbone, Features, Head, Level
 from dsnotes.shapes import Image, n_logits
 
 
@@ -29,7 +29,7 @@ class PerLevel(Head):
     With `bottleneck`, the bottleneck is one more level, the coarsest.
     """
 
-    field = "sides"
+    field = "side_outputs"
 
     def __init__(self, backbone: Backbone, *, levels: tuple[str, ...] | None = None, bottleneck: bool = False) -> None:
         super().__init__()
@@ -81,10 +81,10 @@ class LocalHeads(PerLevel):
         )
 
 
-class RaisedHeads(PerLevel):
+class UpsampledHeads(PerLevel):
     """A 1x1 convolution, then a learned up-sampling to full size that starts as linear interpolation."""
 
-    field = "raised"
+    field = "upsampled"
     deployed = True
 
     def branch(self, backbone: Backbone, level: Level) -> nn.Module:
@@ -94,10 +94,10 @@ class RaisedHeads(PerLevel):
         )
 
 
-class UpSampledHeads(PerLevel):
+class InterpolatedHeads(PerLevel):
     """A convolution to scores, then up-sampling that learns nothing, to full size: "nearest" or "linear"."""
 
-    field = "raised"
+    field = "upsampled"
 
     def __init__(self, backbone: Backbone, *, kernel: int = 1, mode: str = "nearest", **which) -> None:
         self.kernel, self.mode = kernel, mode

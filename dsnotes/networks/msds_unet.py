@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dsnotes.networks.heads import RaisedHeads
-from dsnotes.networks.outputs import Backbone
+from dsnotes.networks.base import Backbone
+from dsnotes.networks.heads import UpsampledHeads
 from dsnotes.networks.unet import UNet
 
 
@@ -32,7 +32,7 @@ def msds_backbone(
     )
 
 
-class GlobalHeads(RaisedHeads):
+class GlobalHeads(UpsampledHeads):
     """Raised sides and their weights α, which deployment needs too: they are saved with the network."""
 
     alpha: Tensor

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dsnotes.networks.base import Backbone, Features, Head
 from dsnotes.networks.blocks import CONV, norm_of, normalise
-from dsnotes.networks.outputs import Backbone, Features, Head
 from dsnotes.networks.unet import UNet
 from dsnotes.shapes import Image
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dsnotes.networks.outputs import Backbone, Features, Level
+from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.shapes import Image
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, MAX_POOL, UP_CONV, DoubleConv, ResidualBlock
-from dsnotes.networks.outputs import Backbone, Features, Level
 from dsnotes.shapes import Image, n_logits
 
 
-class Contracting(Backbone):
+class UNetEncoder(Backbone):
     """The U-Net's way down: `width` channels at full size, doubled at each of `depth - 1` halvings by max-pooling.
 
     What comes after `encode` is a subclass's own, which adds the levels of its decoder.
@@ -60,7 +60,7 @@ class Contracting(Backbone):
         return Features(encoder, self.bottleneck(self.pool(x)), {}, None)
 
 
-class UNet(Contracting):
+class UNet(UNetEncoder):
     """The way up again: transposed convolutions, and at each level the encoder's map beside what comes from below.
 
     `skips` is one module a level, the identity here: what a paper puts between encoder and decoder goes there.

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dsnotes.networks.base import Backbone, Features, Head
 from dsnotes.networks.blocks import CONV, LINEAR, DoubleConv, norm_of, normalise
 from dsnotes.networks.mu_net import require_channels
-from dsnotes.networks.outputs import Backbone, Features, Head
 from dsnotes.shapes import Image
 
 LATENT = 128

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.folding import folded
-from dsnotes.networks.outputs import Backbone, Features, Level
 from dsnotes.shapes import Image, Integer, Logits, n_logits
 
 Where = Integer[Tensor, "voxels axes"]  # (image in the batch, *voxel)

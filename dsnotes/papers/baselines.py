@@ -18,7 +18,7 @@ from dsnotes.networks.baselines.res_unet_plus_plus import ResUNetPlusPlus
 from dsnotes.networks.baselines.unet3_plus import UNet3Plus
 from dsnotes.networks.baselines.unet_plus_plus import NestedHeads, UNetPlusPlus, mean_of_depths
 from dsnotes.networks.baselines.v_net import VNet
-from dsnotes.networks.heads import UpSampledHeads
+from dsnotes.networks.heads import InterpolatedHeads
 from dsnotes.networks.unet import UNet
 from dsnotes.papers.recipe import Recipe
 from dsnotes.shapes import Logits, Scalar, SoftMask
@@ -117,7 +117,7 @@ def unet3_plus(name: str, *, in_channels: int, classes: int, width: int, dims: i
     """UNet3+ with its full-scale supervision: focal + MS-SSIM + IoU of five answers, each raised linearly."""
     backbone = UNet3Plus(in_channels=in_channels, classes=classes, width=width, dims=dims, norm=norm)
     levels = [*backbone.sides(), f"stride{backbone.stride[0]}"]
-    heads = partial(UpSampledHeads, kernel=3, mode="linear", bottleneck=True)
+    heads = partial(InterpolatedHeads, kernel=3, mode="linear", bottleneck=True)
     objective = FullSize(heads, dict.fromkeys(levels, 1 / len(levels)), full_scale)
     return System(name, supervise(backbone, objective), objective)
 

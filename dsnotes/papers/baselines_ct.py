@@ -20,7 +20,7 @@ from dsnotes.supervision.boundary import Boundary
 from dsnotes.supervision.detection import Detection
 from dsnotes.supervision.multi_scale import FullSize
 from dsnotes.supervision.pixelwise import Pixelwise, balanced, hardest
-from dsnotes.supervision.two_stage import InTurn
+from dsnotes.supervision.two_stage import TwoStageLoss
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -89,7 +89,7 @@ def vb_net(
     """Two VB-Nets, the coarse one for foreground of any class, each on its own Dice."""
     shape = {"in_channels": in_channels, "dims": dims, "width": width}
     backbone = TwoStage(VBNet(classes=2, **shape), VBNet(classes=classes, **shape), shrink=shrink, margin=margin)
-    goal = InTurn()
+    goal = TwoStageLoss()
     return System(name, supervise(backbone, goal), goal)
 
 

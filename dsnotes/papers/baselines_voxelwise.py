@@ -10,7 +10,7 @@ from dsnotes.networks.baselines.mcroi_cnn import MCROICNN
 from dsnotes.networks.baselines.mv_dcnn import MVDCNN
 from dsnotes.papers.recipe import Recipe
 from dsnotes.supervision import supervise
-from dsnotes.supervision.voxels import Voxels
+from dsnotes.supervision.voxel_sampling import Voxels
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 

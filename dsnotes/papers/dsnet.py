@@ -27,9 +27,9 @@ from dsnotes.supervision.soft_adversarial import SoftAdversarial
 from dsnotes.supervision.super_resolution import SuperResolution
 from dsnotes.training import checkpoints
 from dsnotes.training.adversarial_step import AdversarialStep
+from dsnotes.training.cached_teacher import CachedTeacherAdversarialStep, CachedTeacherStep
 from dsnotes.training.fit import fit
 from dsnotes.training.history import History
-from dsnotes.training.remembering import TaughtAdversarialStep, TaughtStep
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -79,7 +79,7 @@ def dsnet(
     system = System(name, supervise(backbone, goal), goal, settings=SETTINGS)
     if not taught:
         return system
-    step = partial(TaughtAdversarialStep, critic_lr=critic_lr) if adversarial else TaughtStep
+    step = partial(CachedTeacherAdversarialStep, critic_lr=critic_lr) if adversarial else CachedTeacherStep
     return replace(system, make_step=partial(step, memory=memory))
 
 

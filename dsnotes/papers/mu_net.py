@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from dsnotes.networks.baselines.unet_plus_plus import UNetPlusPlus
-from dsnotes.networks.heads import SideHeads, UpSampledHeads
+from dsnotes.networks.heads import InterpolatedHeads, SideHeads
 from dsnotes.networks.unet import UNet
 from dsnotes.papers.protocol import protocol
 from dsnotes.papers.recipe import Recipe, tables_of
@@ -79,7 +79,7 @@ def resized(name: str, *, in_channels: int, classes: int, width: int, dims: int,
     """
     backbone = UNet(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
     if RAISE[name]:
-        goal = FullSize(UpSampledHeads, dict.fromkeys(backbone.sides(), 1 / len(backbone.sides())), segmentation)
+        goal = FullSize(InterpolatedHeads, dict.fromkeys(backbone.sides(), 1 / len(backbone.sides())), segmentation)
     else:
         deep = tuple(level for level in backbone.sides() if level != "stride1")
         goal = MultiLabel(partial(SideHeads, levels=deep), loss=segmentation)

@@ -1,11 +1,23 @@
 """Supervision: where a network is told what it should have said, and with which weight."""
 
+import warnings
+
+from dsnotes.supervision.base import Batch, Objective, supervise
 from dsnotes.supervision.multi_scale import MultiScale, halving
-from dsnotes.supervision.objective import Batch, Objective, supervise
 from dsnotes.supervision.plain import Plain
 from dsnotes.supervision.restoration import Restoration
-from dsnotes.supervision.targets import one_hot, probabilities, reduce
+from dsnotes.supervision.targets import downsample_target, one_hot, probabilities
 from dsnotes.supervision.two_pathway import TwoPathway
+
+RENAMED = {"reduce": "downsample_target"}  # old public names: they warn, and go with the next release
+
+
+def __getattr__(name: str) -> object:
+    if name not in RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"dsnotes.supervision.{name} is now {RENAMED[name]}. Import that.", DeprecationWarning, stacklevel=2)
+    return globals()[RENAMED[name]]
+
 
 __all__ = [
     "Batch",
@@ -14,9 +26,9 @@ __all__ = [
     "Plain",
     "Restoration",
     "TwoPathway",
+    "downsample_target",
     "halving",
     "one_hot",
     "probabilities",
-    "reduce",
     "supervise",
 ]

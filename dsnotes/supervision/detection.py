@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dsnotes.networks.base import Backbone, Head, Network, require_divisible
 from dsnotes.networks.baselines.covid_ct_mask_net import CovidCTMaskNet
-from dsnotes.networks.outputs import Backbone, Head, Network, require_divisible
 from dsnotes.networks.regions import Boxes, align, encode, overlaps
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 
 SAMPLED, POSITIVE = 256, 0.75  # anchors and regions that count, an image; the largest share of objects among them
 ANCHOR, ELSEWHERE = 0.7, 0.3  # an anchor is an object's from this overlap on, background's below that

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsnotes.losses import binary_cross_entropy
-from dsnotes.networks.outputs import Backbone, Head, Network
+from dsnotes.networks.base import Backbone, Head, Network
 from dsnotes.shapes import Logits, Probs, Scalar
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.plain import foreground
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dsnotes.losses import binary_cross_entropy, cross_entropy, exponential_log, soft_dice
+from dsnotes.networks.base import Backbone, Head, Network
 from dsnotes.networks.heads import SideHeads, choose_levels
-from dsnotes.networks.outputs import Backbone, Head, Network
 from dsnotes.shapes import Logits, Scalar, SoftMask
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.plain import foreground
-from dsnotes.supervision.targets import class_indices, one_hot, probabilities, reduce
+from dsnotes.supervision.targets import class_indices, downsample_target, one_hot, probabilities
 
 
 def entropy_and_dice(logits: Logits, t: SoftMask) -> Scalar:
@@ -76,9 +76,9 @@ class MultiScale:
         outputs = network(batch["image"])
         label = class_indices(batch["label"], outputs.logits)
         terms = {}
-        for name, weight in self.level_weights(tuple(outputs.sides)).items():
-            logits = outputs.sides[name]
-            t = reduce(label, tuple(logits.shape[2:]), channels=logits.shape[1], how=self.reduction)
+        for name, weight in self.level_weights(tuple(outputs.side_outputs)).items():
+            logits = outputs.side_outputs[name]
+            t = downsample_target(label, tuple(logits.shape[2:]), channels=logits.shape[1], how=self.reduction)
             terms[name] = weight * self.loss(logits, t)
         return terms
 
@@ -102,8 +102,8 @@ class MultiLabel:
         outputs = network(batch["image"])
         label = class_indices(batch["label"], outputs.logits)
         terms = {"output": self.loss(outputs.logits, one_hot(label, outputs.logits.shape[1]))}
-        for name, side in outputs.sides.items():
-            held = reduce(label, tuple(side.shape[2:]), channels=side.shape[1], how="max")
+        for name, side in outputs.side_outputs.items():
+            held = downsample_target(label, tuple(side.shape[2:]), channels=side.shape[1], how="max")
             terms[name] = self.weight * binary_cross_entropy(side, held)
         return terms
 
@@ -117,11 +117,13 @@ class FullSize:
     loss: Callable[[Logits, SoftMask], Scalar] = cross_entropy
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:
-        return {"raised": self.head(backbone)}
+        return {"upsampled": self.head(backbone)}
 
     def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
         outputs = network(batch["image"])
         t = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
-        if unknown := sorted(set(self.weights) - set(outputs.raised)):
-            raise KeyError(f"weights name {unknown}, but the network raises {list(outputs.raised)}. Use those names.")
-        return {name: weight * self.loss(outputs.raised[name], t) for name, weight in self.weights.items()}
+        if unknown := sorted(set(self.weights) - set(outputs.upsampled)):
+            raise KeyError(
+                f"weights name {unknown}, but the network raises {list(outputs.upsampled)}. Use those names."
+            )
+        return {name: weight * self.loss(outputs.upsampled[name], t) for name, weight in self.weights.items()}

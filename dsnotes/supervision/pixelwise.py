@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dsnotes.networks.outputs import Backbone, Head, Network
+from dsnotes.networks.base import Backbone, Head, Network
 from dsnotes.shapes import Logits, Probs, Scalar
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.targets import class_indices, one_hot
 
 HARDEST, SHARE = 512 * 64, 1 / 4  # pixels; and the share of a smaller image that is theirs in the authors' crops

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dsnotes.losses import cross_entropy, soft_dice
-from dsnotes.networks.outputs import Backbone, Head, Network
-from dsnotes.supervision.objective import Batch
+from dsnotes.networks.base import Backbone, Head, Network
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities
 
 

@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dsnotes.losses import bce_dice, binary_cross_entropy, cross_entropy, min_max, restoration_mse, soft_dice
+from dsnotes.networks.base import Backbone, Head, Network
 from dsnotes.networks.mu_net import AutoEncoder, TiedDecoder
-from dsnotes.networks.outputs import Backbone, Head, Network
 from dsnotes.networks.variational_decoder import VariationalDecoder
 from dsnotes.shapes import Image, Label, Logits, Outputs, Scalar, SoftMask
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities
 
 RESTORER = {"auto": "autoencoder", "seg": "tied", "rec": "tied", "vae": "variational", "hyb": "tied"}

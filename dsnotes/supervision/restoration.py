@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dsnotes.losses import cross_entropy, min_max, restoration_bce, restoration_l1, restoration_mse
+from dsnotes.networks.base import Backbone, Head, Network
 from dsnotes.networks.heads import RestorationDecoder
-from dsnotes.networks.outputs import Backbone, Head, Network
 from dsnotes.shapes import Scalar
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.targets import class_indices, one_hot
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Scalar]] = {

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dsnotes.losses import deceive, soft_dice
+from dsnotes.losses import generator_loss, soft_dice
+from dsnotes.networks.base import Backbone, Head, Network
 from dsnotes.networks.critic import Critic
 from dsnotes.networks.dsnet import PixelCritic
-from dsnotes.networks.outputs import Backbone, Head, Network
 from dsnotes.networks.srgan import enlarged
 from dsnotes.shapes import Outputs, Probs, SoftMask, n_logits
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.plain import foreground
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities
 
@@ -61,7 +61,7 @@ class SoftAdversarial:
             terms["soft"] = self.soft * (y - true_soft_mask(outputs, batch)).abs().mean()
         if self.adversarial:
             _, fake = self.pairs(outputs, batch)
-            terms["deceive"] = self.adversarial * deceive(judge_of(network)(fake), saturating=self.saturating)
+            terms["deceive"] = self.adversarial * generator_loss(judge_of(network)(fake), saturating=self.saturating)
         return terms
 
     def pairs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:

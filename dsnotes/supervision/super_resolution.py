@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dsnotes.losses import deceive
+from dsnotes.losses import generator_loss
+from dsnotes.networks.base import Backbone, Head, Network
 from dsnotes.networks.critic import Critic
-from dsnotes.networks.outputs import Backbone, Head, Network
 from dsnotes.networks.srgan import ImageCritic
 from dsnotes.shapes import Outputs
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.soft_adversarial import judge_of
 
 
@@ -37,7 +37,7 @@ class SuperResolution:
         real, fake = self.pairs(outputs, batch)
         terms = {"squares": (fake - real).square().mean()}
         if self.adversarial:
-            terms["deceive"] = self.adversarial * deceive(judge_of(network)(fake))
+            terms["deceive"] = self.adversarial * generator_loss(judge_of(network)(fake))
         return terms
 
     def pairs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -67,7 +67,7 @@ def class_indices(label: Tensor, logits: Tensor) -> Label:
 REDUCTIONS = ("nearest", "area", "max", "corner", "official_code")
 
 
-def reduce(label: Label, size: tuple[int, ...], *, channels: int, how: str = "nearest") -> CoarseMask:
+def downsample_target(label: Label, size: tuple[int, ...], *, channels: int, how: str = "nearest") -> CoarseMask:
     """The label as a target of `size`: (B, channels, *size) in [0, 1].
 
     nearest        the voxel nearest the middle of each cell: a small tumour may vanish, no new label appears;

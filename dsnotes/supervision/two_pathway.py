@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from dsnotes.losses import dice_coefficient
+from dsnotes.networks.base import Backbone, Head, Network
 from dsnotes.networks.heads import LocalHeads
 from dsnotes.networks.msds_unet import GlobalHeads
-from dsnotes.networks.outputs import Backbone, Head, Network
 from dsnotes.shapes import CoarseMask, Logits, Outputs, Probs, Scalar
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.plain import foreground
-from dsnotes.supervision.targets import class_indices, one_hot, probabilities, reduce
+from dsnotes.supervision.targets import class_indices, downsample_target, one_hot, probabilities
 
 OBJECTIVES = ("none", "hard", "soft", "side", "hard+soft", "all")
 EMPTY = ("background", "printed")
@@ -155,14 +155,16 @@ class TwoPathway:
         losses: dict[str, dict[str, Scalar]] = {}
         if "hard" in self.parts:
             y = one_hot(label, channels)
-            losses["hard"] = {name: distance(z, y, empty=self.empty) for name, z in outputs.raised.items()}
+            losses["hard"] = {name: distance(z, y, empty=self.empty) for name, z in outputs.upsampled.items()}
         if "side" in self.parts:
             losses["side"] = {
                 name: self.local_weight
                 * distance(
-                    z, reduce(label, tuple(z.shape[2:]), channels=channels, how=self.reduction), empty=self.empty
+                    z,
+                    downsample_target(label, tuple(z.shape[2:]), channels=channels, how=self.reduction),
+                    empty=self.empty,
                 )
-                for name, z in outputs.sides.items()
+                for name, z in outputs.side_outputs.items()
             }
         return losses
 
@@ -170,10 +172,10 @@ class TwoPathway:
         """The soft fusion, which does not split; and the output's own loss where no other term reaches the output."""
         y = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
         if "soft" in self.parts:
-            fused = network.heads["global"].fuse(outputs.raised)
+            fused = network.heads["global"].fuse(outputs.upsampled)
             return {"soft": self.soft_weight * distance(fused, y, empty=self.empty)}
         finest = next(iter(network.backbone.sides()))
-        reached = "hard" in self.parts or ("side" in self.parts and finest in outputs.sides)
+        reached = "hard" in self.parts or ("side" in self.parts and finest in outputs.side_outputs)
         return {} if reached else {"output": distance(outputs.logits, y, empty=self.empty)}
 
 
@@ -185,7 +187,7 @@ def average(network: Network, outputs: Outputs, *, parts: tuple[str, ...] = ("ha
     """
     if "global" not in network.heads:
         return probabilities(outputs.logits)
-    maps = list(outputs.raised.values()) if "hard" in parts else []
+    maps = list(outputs.upsampled.values()) if "hard" in parts else []
     if "soft" in parts:
-        maps.append(network.heads["global"].fuse(outputs.raised))
+        maps.append(network.heads["global"].fuse(outputs.upsampled))
     return torch.stack([probabilities(z) for z in maps]).mean(0)

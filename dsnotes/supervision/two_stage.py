@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsnotes.losses import soft_dice
-from dsnotes.networks.outputs import Backbone, Head, Network, require_divisible
+from dsnotes.networks.base import Backbone, Head, Network, require_divisible
 from dsnotes.networks.two_stage import TwoStage
 from dsnotes.shapes import Logits, Probs, Scalar
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.plain import foreground
 from dsnotes.supervision.targets import one_hot, probabilities
 
@@ -29,7 +29,7 @@ def dice(logits: Logits, t: Probs) -> Scalar:
 
 
 @dataclass(frozen=True)
-class InTurn:
+class TwoStageLoss:
     loss: Callable[[Logits, Probs], Scalar] = dice
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from dsnotes.losses import critic_loss
-from dsnotes.networks.outputs import Network
-from dsnotes.supervision.objective import Batch
+from dsnotes.networks.base import Network
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.soft_adversarial import judge_of
 from dsnotes.training import distributed
 from dsnotes.training.history import History

@@ -19,7 +19,7 @@ from dsnotes.data.augment import Augmentation, Drawn
 from dsnotes.data.case import Case
 from dsnotes.data.patches import Place, draw_batch, gather, tiles, validation_batches
 from dsnotes.data.sampling import Unit, place_of, shuffled, units
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.targets import unknown_classes
 from dsnotes.training.distributed import ALONE, World
 from dsnotes.training.settings import Settings

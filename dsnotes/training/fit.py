@@ -14,12 +14,12 @@ import torch
 
 from dsnotes.data.augment import Augmentation
 from dsnotes.data.case import Case
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.training import checkpoints, devices, distributed, precision, schedules
 from dsnotes.training.asked import refuse_no_cases, refuse_no_system
 from dsnotes.training.batches import Draw, ahead, for_validation, seed_of
 from dsnotes.training.history import History, Record
-from dsnotes.training.ledger import Ledger
+from dsnotes.training.metric_accumulator import MetricAccumulator
 from dsnotes.training.preflight import augmentation, fitting_patch, refuse_unfit
 from dsnotes.training.progress import Progress
 from dsnotes.training.settings import Number, Settings
@@ -124,7 +124,7 @@ def fit(
                     history.stopped = f"stop={settings.stop!r}"
                     break
                 step.set_lr(lr)
-                ledger = Ledger(epoch, look_every=1 if device.type == "cpu" else 16)
+                ledger = MetricAccumulator(epoch, look_every=1 if device.type == "cpu" else 16)
                 for iteration in range(iterations):
                     devices.seed_everything(seed_of(seed, world.rank, epoch, iteration), device)  # dropout, sampling
                     ledger.add(step(draw.ready(next(batches))))

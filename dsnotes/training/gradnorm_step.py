@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from dsnotes.networks.outputs import Network
+from dsnotes.networks.base import Network
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.gradnorm import GradNorm
-from dsnotes.supervision.objective import Batch
 from dsnotes.training import distributed
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep

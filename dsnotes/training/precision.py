@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dsnotes.networks.outputs import Network
-from dsnotes.supervision.objective import Batch, Objective
+from dsnotes.networks.base import Network
+from dsnotes.supervision.base import Batch, Objective
 from dsnotes.training import distributed
-from dsnotes.training.recompute import recomputed, stages
+from dsnotes.training.activation_checkpointing import recomputed, stages
 
 if TYPE_CHECKING:
     from dsnotes.training.system import System

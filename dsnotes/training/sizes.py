@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.training import distributed
 from dsnotes.training.memory import free, metered, out_of_memory
 from dsnotes.training.settings import Number, Settings

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from dsnotes.networks.outputs import Network
+from dsnotes.networks.base import Network
 from dsnotes.shapes import Image, Outputs, Probs
-from dsnotes.supervision.objective import Objective
+from dsnotes.supervision.base import Objective
 from dsnotes.supervision.targets import probabilities
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep, Step

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dsnotes.shapes import Integer, Label, Outputs, Probs
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.targets import class_indices
 from dsnotes.training import distributed
 from dsnotes.training.precision import Terms

@@ -29,8 +29,8 @@ def side_outputs(
     rows = {"own size": answers(outputs, image=image, at=at)}
     if truth is not None:
         rows["own size"]["truth"] = cut(truth > 0, at, truth.shape[0]).astype(np.float32)
-    if outputs.raised:
-        rows["raised"] = {name: _map(logits[image], at, outputs) for name, logits in outputs.raised.items()}
+    if outputs.upsampled:
+        rows["upsampled"] = {name: _map(logits[image], at, outputs) for name, logits in outputs.upsampled.items()}
     return maps(
         rows if len(rows) > 1 else rows["own size"],
         window=(0, 1),
@@ -42,7 +42,7 @@ def side_outputs(
 def answers(outputs: Outputs, *, image: int = 0, at: int = 0) -> dict[str, np.ndarray]:
     """`{name: probability map}` of one image's slice: the output first, then the sides, finest first."""
     found = {"output": _map(outputs.logits[image], at, outputs)}
-    return found | {name: _map(logits[image], at, outputs) for name, logits in outputs.sides.items()}
+    return found | {name: _map(logits[image], at, outputs) for name, logits in outputs.side_outputs.items()}
 
 
 def cut(volume: np.ndarray, at: int, depth: int) -> np.ndarray:

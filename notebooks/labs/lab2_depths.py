@@ -21,8 +21,8 @@
 import torch
 from torch.nn import functional
 
+from dsnotes.networks.base import Network
 from dsnotes.networks.heads import SideHeads
-from dsnotes.networks.outputs import Network
 from dsnotes.networks.unet import UNet
 
 _ = torch.manual_seed(0)
@@ -162,9 +162,9 @@ for levels in (1, 4, 6):
 # %% [markdown]
 # ## 4. The deep loss
 #
-# `sides` are logits, finest first, as `network(image).sides` has them: `{"stride1": …, "stride2": …}`. Each is compared
-# with the mask reduced *by area* to its own size, by binary cross-entropy with logits, and weighed. Return a dict of
-# the already weighted terms under the same names; the loss is their sum. Read the stride off the sizes.
+# `sides` are logits, finest first, as `network(image).side_outputs` has them: `{"stride1": …, "stride2": …}`. Each is
+# compared with the mask reduced *by area* to its own size, by binary cross-entropy with logits, and weighed. Return a
+# dict of the already weighted terms under the same names; the loss is their sum. Read the stride off the sizes.
 
 
 # %% nbgrader={"grade_id": "deep", "solution": true}
@@ -247,7 +247,7 @@ assert isinstance(reach(asked, w), float), "a plain float: a tensor would keep t
 assert abs(reach(asked, w) - 5) < 1e-5, "asked again, the answer is the same: gradients add up in .grad"
 assert w.grad is None, "nothing may be left in .grad"
 network.zero_grad()
-terms = deep_terms(network(image).sides, mask, halving(len(network(image).sides)))
+terms = deep_terms(network(image).side_outputs, mask, halving(len(network(image).side_outputs)))
 alone, deep = reach(terms["stride1"], first_at_the_bottom), reach(sum(terms.values()), first_at_the_bottom)
 assert deep > 1.5 * alone > 0, f"the bottom must hear more of all depths ({deep}) than of the output alone ({alone})"
 assert all(p.grad is None for p in network.parameters()), "the network's own gradients were touched"

@@ -27,7 +27,7 @@ from torch.nn import functional
 from dsnotes.networks.heads import SideHeads
 from dsnotes.networks.unet import UNet
 from dsnotes.supervision import Plain, supervise
-from dsnotes.supervision.targets import class_indices, one_hot, reduce
+from dsnotes.supervision.targets import class_indices, downsample_target, one_hot
 
 # %% [markdown]
 # ## 1. The task and the budget
@@ -122,9 +122,11 @@ class Sixth:
         entropy = functional.binary_cross_entropy_with_logits(outputs.logits, t, weight=weight) / weight.mean()
         overlap = (2 * (weight * p * t).sum() + 1e-5) / ((weight * p * p).sum() + (weight * t * t).sum() + 1e-5)
         terms = {"entropy": entropy, "overlap": 1 - overlap}
-        for name, side in outputs.sides.items():
-            held = reduce(label, tuple(side.shape[2:]), channels=1, how="max")
-            terms[name] = self.sides / len(outputs.sides) * functional.binary_cross_entropy_with_logits(side, held)
+        for name, side in outputs.side_outputs.items():
+            held = downsample_target(label, tuple(side.shape[2:]), channels=1, how="max")
+            terms[name] = (
+                self.sides / len(outputs.side_outputs) * functional.binary_cross_entropy_with_logits(side, held)
+            )
         return terms
 
     ### END SOLUTION

@@ -9,7 +9,7 @@ from torch import nn
 
 from dsnotes.data.case import Case
 from dsnotes.inference import predict, sliding_window, to_label
-from dsnotes.networks.outputs import Backbone, Features, Level, Network
+from dsnotes.networks.base import Backbone, Features, Level, Network
 from dsnotes.shapes import n_logits
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System

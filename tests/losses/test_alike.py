@@ -53,7 +53,10 @@ def test_a_loss_says_which_shapes_came_and_what_to_do(told, name):
 @pytest.mark.parametrize(
     ("t", "cure"),
     [
-        ((2, 3, 8, 8), r"Bring the label to the prediction's size: .*targets.reduce\(label, \(4, 4\), channels=3\)\."),
+        (
+            (2, 3, 8, 8),
+            r"to the prediction's size: .*downsample_target\(label, \(4, 4\), channels=3\)\.",
+        ),
         ((2, 1, 8, 8), r"Take the same classes of both"),
         ((1, 3, 4, 4), r"Take both from one batch\."),
         ((2, 4, 4), r"one_hot\(label, 3\)\."),

@@ -208,5 +208,5 @@ def test_the_game_is_binary_cross_entropy_on_both_sides():
     real, fake = torch.randn(2, 1, 4, 4), torch.randn(2, 1, 4, 4)
     d_real, d_fake = real.sigmoid(), fake.sigmoid()
     torch.testing.assert_close(losses.critic_loss(real, fake), -(d_real.log().mean() + (1 - d_fake).log().mean()))
-    torch.testing.assert_close(losses.deceive(fake), -d_fake.log().mean())
-    torch.testing.assert_close(losses.deceive(fake, saturating=True), (1 - d_fake).log().mean())
+    torch.testing.assert_close(losses.generator_loss(fake), -d_fake.log().mean())
+    torch.testing.assert_close(losses.generator_loss(fake, saturating=True), (1 - d_fake).log().mean())

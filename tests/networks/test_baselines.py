@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from dsnotes.networks import baselines
+from dsnotes.networks.base import Network
 from dsnotes.networks.baselines.dsn_3d import DSN3D, AuxiliaryClassifiers
 from dsnotes.networks.baselines.fcn import FCN
 from dsnotes.networks.baselines.rd_unet import ConvLSTM, DenseUnit, RDUNet, hard_sigmoid
 from dsnotes.networks.baselines.v_net import VNet
-from dsnotes.networks.outputs import Network
 
 FILES = sorted(path for path in Path(baselines.__file__).parent.glob("*.py") if path.stem != "__init__")
 BACKBONES = [
@@ -81,7 +81,7 @@ def test_3d_dsn_counts(aux_bias, published):
 
 def test_3d_dsn_answers_three_times_at_full_size_and_has_no_skips():
     backbone = DSN3D(width=4)
-    raised = Network(backbone, {"aux": AuxiliaryClassifiers(backbone)})(torch.randn(2, 1, 16, 16, 16)).raised
+    raised = Network(backbone, {"aux": AuxiliaryClassifiers(backbone)})(torch.randn(2, 1, 16, 16, 16)).upsampled
     assert list(raised) == ["stride1", "stride2", "stride4"]
     assert {tuple(z.shape) for z in raised.values()} == {(2, 1, 16, 16, 16)}
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from dsnotes.networks.base import Network
 from dsnotes.networks.baselines.anam_net import AnamNet
 from dsnotes.networks.baselines.boundary_aware import BoundaryAware
 from dsnotes.networks.baselines.fcn_ppm_3d import FCNPPM, PyramidPooling
@@ -12,7 +13,6 @@ from dsnotes.networks.baselines.in_mrrn import InMRRN
 from dsnotes.networks.baselines.pspnet_2d import AuxiliaryScore, PSPNet
 from dsnotes.networks.baselines.res_unet_kits import ResUNetKiTS
 from dsnotes.networks.baselines.vb_net import VBNet
-from dsnotes.networks.outputs import Network
 from dsnotes.networks.two_stage import NOTHING, TwoStage, pasted
 
 
@@ -97,7 +97,7 @@ def test_pspnets_second_opinion_is_counted_and_given():
         backbone = PSPNet(in_channels=3)
         assert parameters(Network(backbone, {"aux": AuxiliaryScore(backbone)})) == 49_066_178
     backbone = PSPNet(width=4)
-    raised = Network(backbone, {"aux": AuxiliaryScore(backbone)})(torch.randn(2, 1, 32, 24)).raised
+    raised = Network(backbone, {"aux": AuxiliaryScore(backbone)})(torch.randn(2, 1, 32, 24)).upsampled
     assert {name: tuple(z.shape) for name, z in raised.items()} == dict.fromkeys(["stride1", "stride8"], (2, 1, 32, 24))
 
 

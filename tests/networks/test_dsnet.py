@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from dsnotes.networks.base import Network
 from dsnotes.networks.dsnet import CBAM, EDRFM, FUSIONS, SDRFM, DSNet, PixelCritic, mean_logits
 from dsnotes.networks.heads import SideHeads
-from dsnotes.networks.outputs import Network
 from dsnotes.networks.srgan import Generator
 from dsnotes.networks.teacher import Memory, Teacher
 
@@ -62,7 +62,7 @@ def test_at_scale_1_the_backbone_is_a_plain_one():
 
 def test_side_heads_fit_it_as_any_backbone():
     net = DSNet(width=2)
-    sides = Network(net, {"sides": SideHeads(net)})(torch.randn(2, 1, 16, 16)).sides
+    sides = Network(net, {"sides": SideHeads(net)})(torch.randn(2, 1, 16, 16)).side_outputs
     assert {name: side.shape[-1] for name, side in sides.items()} == {"stride1": 16, "stride2": 8}
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from dsnotes.networks.base import Network
 from dsnotes.networks.blocks import linear_up_sampling
-from dsnotes.networks.heads import LocalHeads, RaisedHeads, RestorationDecoder, SideHeads
-from dsnotes.networks.outputs import Network
+from dsnotes.networks.heads import LocalHeads, RestorationDecoder, SideHeads, UpsampledHeads
 from dsnotes.networks.unet import UNet
 
 
@@ -23,22 +23,22 @@ def test_a_raised_side_starts_as_pytorchs_linear_interpolation(stride):
 @pytest.mark.parametrize(("dims", "size"), [(2, (32, 48)), (3, (16, 16, 32))])
 def test_sides_at_their_own_size_and_raised_to_full_size(dims, size):
     backbone = UNet(dims=dims, classes=3, width=2)
-    outputs = Network(backbone, {"sides": LocalHeads(backbone), "raised": RaisedHeads(backbone)})(
+    outputs = Network(backbone, {"sides": LocalHeads(backbone), "upsampled": UpsampledHeads(backbone)})(
         torch.randn(2, 1, *size)
     )
-    assert list(outputs.sides) == list(outputs.raised) == ["stride1", "stride2", "stride4", "stride8"]
-    for level, (side, raised) in enumerate(zip(outputs.sides.values(), outputs.raised.values(), strict=True)):
+    assert list(outputs.side_outputs) == list(outputs.upsampled) == ["stride1", "stride2", "stride4", "stride8"]
+    for level, (side, raised) in enumerate(zip(outputs.side_outputs.values(), outputs.upsampled.values(), strict=True)):
         assert side.shape == (2, 3, *(n // 2**level for n in size))
         assert raised.shape == (2, 3, *size)
-    assert outputs.sides["stride1"] is outputs.raised["stride1"] is outputs.logits
+    assert outputs.side_outputs["stride1"] is outputs.upsampled["stride1"] is outputs.logits
 
 
 def test_every_head_gets_a_gradient_and_a_subset_of_levels_may_be_asked_for():
     backbone = UNet(width=2)
     net = Network(backbone, {"sides": SideHeads(backbone, levels=("stride4", "stride8"))})
     outputs = net(torch.randn(1, 1, 32, 32))
-    assert list(outputs.sides) == ["stride4", "stride8"]
-    sum(side.sum() for side in outputs.sides.values()).backward()
+    assert list(outputs.side_outputs) == ["stride4", "stride8"]
+    sum(side.sum() for side in outputs.side_outputs.values()).backward()
     assert all(p.grad is not None for p in net.heads.parameters())
 
 
@@ -56,12 +56,12 @@ def test_the_restoration_decoder_has_no_skips():
 
 def test_deployment_drops_what_only_training_needs_and_predicts_the_same():
     backbone = UNet(width=2)
-    heads = {"sides": SideHeads(backbone), "raised": RaisedHeads(backbone), "image": RestorationDecoder(backbone)}
+    heads = {"sides": SideHeads(backbone), "upsampled": UpsampledHeads(backbone), "image": RestorationDecoder(backbone)}
     net, image = Network(backbone, heads).eval(), torch.randn(1, 1, 32, 32)
     deployed = net.deployed()
-    assert list(deployed.heads) == ["raised"]
+    assert list(deployed.heads) == ["upsampled"]
     assert torch.equal(net(image).logits, deployed(image).logits)
-    assert torch.equal(net(image).raised["stride8"], deployed(image).raised["stride8"])
+    assert torch.equal(net(image).upsampled["stride8"], deployed(image).upsampled["stride8"])
 
 
 def test_a_level_that_is_not_there_is_named():

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from dsnotes.networks.base import Network
 from dsnotes.networks.heads import SideHeads
 from dsnotes.networks.mss_unet import PAPER, MSSUNet, Plan, plan
-from dsnotes.networks.outputs import Network
 
 
 def parameters(module):
@@ -32,7 +32,7 @@ def test_side_shapes_of_the_paper():
     """192,192,48 halves to 12,12,12 at the coarsest side; here depth comes first."""
     with torch.device("meta"):
         backbone = MSSUNet(width=2)
-        sides = Network(backbone, {"sides": SideHeads(backbone)})(torch.zeros(1, 1, 48, 192, 192)).sides
+        sides = Network(backbone, {"sides": SideHeads(backbone)})(torch.zeros(1, 1, 48, 192, 192)).side_outputs
     assert {name: tuple(side.shape) for name, side in sides.items()} == {
         "stride1": (1, 3, 48, 192, 192),
         "stride2": (1, 3, 48, 96, 96),

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch.nn import functional
 
+from dsnotes.networks.base import Network
 from dsnotes.networks.baselines.attention_unet import AttentionUNet, Gate
 from dsnotes.networks.baselines.m_net import MNet, MNetSides, logits_of_the_mean
 from dsnotes.networks.baselines.mlds_net import MLDSNet, ProjectionHeads
 from dsnotes.networks.baselines.res_unet_plus_plus import Attention, ResUNetPlusPlus, SqueezeExcite
 from dsnotes.networks.baselines.unet3_plus import UNet3Plus
 from dsnotes.networks.baselines.unet_plus_plus import NestedHeads, UNetPlusPlus, pruned
-from dsnotes.networks.heads import UpSampledHeads
-from dsnotes.networks.outputs import Network
+from dsnotes.networks.heads import InterpolatedHeads
 from dsnotes.networks.unet import UNet
 
 FAMILY = (AttentionUNet, ResUNetPlusPlus, UNetPlusPlus, UNet3Plus, MNet, MLDSNet)
@@ -22,7 +22,7 @@ def parameters(module):
 
 
 def full_scale(backbone):
-    return UpSampledHeads(backbone, kernel=3, mode="linear", bottleneck=True)
+    return InterpolatedHeads(backbone, kernel=3, mode="linear", bottleneck=True)
 
 
 COUNTS = [
@@ -137,7 +137,7 @@ def test_pruning_keeps_the_answer_of_that_depth_bit_for_bit(depth, published):
     image = torch.randn(1, 1, 32, 32)
     small = pruned(net.eval(), depth)
     assert small.backbone.stride == (2**depth,) * 2
-    assert torch.equal(small(image).logits, net(image).raised[f"depth{depth}"])
+    assert torch.equal(small(image).logits, net(image).upsampled[f"depth{depth}"])
 
 
 def test_pruning_wants_a_depth_and_its_head():
@@ -154,7 +154,7 @@ def test_unet3_plus_hears_encoders_from_above_and_decoders_from_below():
     backbone = UNet3Plus(width=2)
     assert [branch[0].in_channels for branch in backbone.branches[1]] == [2, 4, 10, 10, 32]
     assert [branch[0].in_channels for branch in backbone.branches[3]] == [2, 4, 8, 16, 32]
-    answers = Network(backbone, {"sides": full_scale(backbone)})(torch.randn(2, 1, 32, 32)).raised
+    answers = Network(backbone, {"sides": full_scale(backbone)})(torch.randn(2, 1, 32, 32)).upsampled
     assert list(answers) == ["stride1", "stride2", "stride4", "stride8", "stride16"]
     assert {tuple(z.shape) for z in answers.values()} == {(2, 1, 32, 32)}
 
@@ -190,13 +190,13 @@ def test_m_nets_score_and_then_raise_is_raise_and_then_score():
     features = backbone(image)
     branch = sides.branches["stride4"]
     theirs = branch[0](functional.interpolate(features.decoder["stride4"], scale_factor=4, mode="nearest"))
-    torch.testing.assert_close(sides(features, image)["raised"]["stride4"], theirs)
+    torch.testing.assert_close(sides(features, image)["upsampled"]["stride4"], theirs)
 
 
 def test_mlds_net_answers_at_five_levels_besides_its_output():
     backbone = MLDSNet(width=2, classes=3)
     outputs = Network(backbone, {"sides": ProjectionHeads(backbone)})(torch.randn(2, 1, 32, 32))
-    assert {name: tuple(side.shape[1:]) for name, side in outputs.sides.items()} == {
+    assert {name: tuple(side.shape[1:]) for name, side in outputs.side_outputs.items()} == {
         f"stride{s}": (3, 32 // s, 32 // s) for s in (1, 2, 4, 8, 16)
     }
-    assert not torch.equal(outputs.sides["stride1"], outputs.logits)
+    assert not torch.equal(outputs.side_outputs["stride1"], outputs.logits)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dsnotes.networks.outputs import Network
+from dsnotes.networks.base import Network
 from dsnotes.networks.srgan import SRGAN, Generator, ImageCritic, generator_of, reduced
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dsnotes.networks.outputs import Network, require_input
+from dsnotes.networks.base import Network, require_input
 from dsnotes.networks.unet import UNet
 
 
@@ -47,7 +47,7 @@ def test_the_same_outputs_in_training_and_evaluation(training):
     outputs = Network(UNet(width=2)).train(training)(torch.randn(2, 1, 32, 32))
     assert outputs.logits.shape == (2, 1, 32, 32)
     assert list(outputs.features) == ["stride1", "stride2", "stride4", "stride8", "stride16"]
-    assert (outputs.sides, outputs.raised, outputs.restored) == ({}, {}, None)
+    assert (outputs.side_outputs, outputs.upsampled, outputs.restored) == ({}, {}, None)
 
 
 def test_every_parameter_gets_a_gradient():
@@ -113,7 +113,7 @@ def test_an_image_of_another_type_is_answered_with_the_one_of_the_weights():
 def test_the_checks_of_an_image_break_no_compiled_graph():
     program = (  # in a process of its own, since the checked annotations of a test cannot be traced
         "import torch\n"
-        "from dsnotes.networks.outputs import Network\n"
+        "from dsnotes.networks.base import Network\n"
         "from dsnotes.networks.unet import UNet\n"
         "network, image = Network(UNet(width=2)).eval(), torch.rand(1, 1, 16, 16)\n"
         "compiled = torch.compile(network.forward, backend='eager', fullgraph=True)\n"

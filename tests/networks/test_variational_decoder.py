@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dsnotes.networks.outputs import Network
+from dsnotes.networks.base import Network
 from dsnotes.networks.unet import UNet
 from dsnotes.networks.variational_decoder import VariationalDecoder
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from dsnotes.networks.base import Head, Network
 from dsnotes.networks.baselines.fcn import FCN
 from dsnotes.networks.baselines.v_net import VNet
 from dsnotes.networks.dsms_unet import KERNELS, DSMSUNet, ParallelConvs, factor_like
-from dsnotes.networks.outputs import Head, Network
 from dsnotes.networks.unet import UNet
 from dsnotes.papers import build, dsms_unet
 from dsnotes.supervision import Restoration, supervise

@@ -11,7 +11,7 @@ from dsnotes.data.preprocess import hu_window
 from dsnotes.networks.srgan import reduced
 from dsnotes.papers import build, dsnet, systems
 from dsnotes.softmask import soft_mask, trimap_from_mask
-from dsnotes.training.remembering import TaughtAdversarialStep, TaughtStep
+from dsnotes.training.cached_teacher import CachedTeacherAdversarialStep, CachedTeacherStep
 from dsnotes.training.step import PlainStep
 
 QUIET = {"progress": False, "device": "cpu", "amp": False}
@@ -121,7 +121,7 @@ def test_the_chain_of_table_3(teacher):
     terms = [list(system.objective(system.network, b)) for system in rows.values()]
     assert terms == [["dice"]] * 4 + [["dice", "soft"], ["dice", "soft", "deceive"]]
     kinds = [type(system.make_step(system, system.settings)) for system in rows.values()]
-    assert kinds == [PlainStep, *[TaughtStep] * 4, TaughtAdversarialStep]
+    assert kinds == [PlainStep, *[CachedTeacherStep] * 4, CachedTeacherAdversarialStep]
 
 
 def test_options_reach_what_they_name(teacher):

@@ -83,7 +83,7 @@ def test_the_pull_of_each_side_is_the_gradient_norm_at_the_shared_layer():
     system.network.train()
     outputs = system.network(batch()["image"])
     sides = system.objective.side_losses(outputs, batch())
-    for m, name in enumerate(outputs.raised):
+    for m, name in enumerate(outputs.upsampled):
         loss = sides["hard"][name] + sides["side"][name]
         (grad,) = torch.autograd.grad(loss, step.shared, retain_graph=True)
         torch.testing.assert_close(seen["losses"][m], loss.detach())

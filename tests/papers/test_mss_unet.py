@@ -32,7 +32,7 @@ def test_a_side_costs_equation_8():
         dice = 2 * (p[:, c] * t[:, c]).sum() / ((p[:, c] ** 2).sum() + (t[:, c] ** 2).sum())
         expected += w * (-math.log(dice.item())) ** 0.3
     first = system.objective(system.network, b)["stride1"].item()
-    weights = mss_unet.level_weights(len(outputs.sides))
+    weights = mss_unet.level_weights(len(outputs.side_outputs))
     assert first == pytest.approx(weights[0] * expected, rel=1e-4)
 
 
@@ -86,7 +86,7 @@ def test_each_side_heads_gradient_scales_with_its_weight():
     system, b = small(), batch()
     head = system.network.heads["sides"].branches["stride4"].weight
     (whole,) = torch.autograd.grad(sum(system.objective(system.network, b).values()), head)
-    logits = system.network(b["image"]).sides["stride4"]
+    logits = system.network(b["image"]).side_outputs["stride4"]
     coarse = functional.interpolate(b["label"][:, None].float(), logits.shape[2:], mode="nearest-exact")[:, 0].long()
     alone = system.objective.loss(logits, functional.one_hot(coarse, 3).movedim(-1, 1).float())
     (one,) = torch.autograd.grad(alone, head)

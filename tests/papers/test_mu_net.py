@@ -8,13 +8,13 @@ import torch
 from torch.nn import functional
 
 from dsnotes.losses import bce_dice, full_scale, soft_dice
+from dsnotes.networks.base import Network
 from dsnotes.networks.baselines.attention_unet import AttentionUNet
 from dsnotes.networks.baselines.m_net import MNet
 from dsnotes.networks.baselines.mlds_net import MLDSNet
 from dsnotes.networks.baselines.res_unet_plus_plus import ResUNetPlusPlus
 from dsnotes.networks.baselines.unet3_plus import UNet3Plus
 from dsnotes.networks.baselines.unet_plus_plus import UNetPlusPlus
-from dsnotes.networks.outputs import Network
 from dsnotes.papers import build, mu_net, systems
 from dsnotes.supervision import supervise
 from dsnotes.supervision.pseudo_labels import PseudoLabels
@@ -119,7 +119,7 @@ def test_every_baseline_carries_the_pseudo_labels_its_features_allow(network, ca
 
 def test_unet_plus_plus_teaches_its_four_answers_alike_and_answers_with_the_last_or_their_mean():
     b, system = batch(), build("unet++", width=4)
-    raised = system.network(b["image"]).raised
+    raised = system.network(b["image"]).upsampled
     terms, t = system.objective(system.network, b), b["label"][:, None].float()
     assert list(terms) == ["depth4", "depth3", "depth2", "depth1"]
     for name, term in terms.items():
@@ -127,10 +127,10 @@ def test_unet_plus_plus_teaches_its_four_answers_alike_and_answers_with_the_last
     last = system.probabilities(b["image"])
     mean = build("unet++", width=4, answer="mean")
     mean.network.load_state_dict(system.network.state_dict())
-    answers = mean.network.eval()(b["image"]).raised.values()
+    answers = mean.network.eval()(b["image"]).upsampled.values()
     torch.testing.assert_close(mean.probabilities(b["image"]), sum(z.sigmoid() for z in answers) / 4)
     assert torch.equal(last, next(iter(answers)).sigmoid())
-    assert list(mean.network.deployed().heads) == ["raised"]
+    assert list(mean.network.deployed().heads) == ["upsampled"]
     with pytest.raises(ValueError, match=r"answer='best' is unknown. Choose one of \['last', 'mean'\]"):
         build("unet++", answer="best")
 
@@ -139,11 +139,11 @@ def test_unet3_plus_and_m_net_weigh_what_they_raise():
     b = batch()
     t = b["label"][:, None].float()
     system = build("unet3+", width=2)
-    raised = system.network(b["image"]).raised
+    raised = system.network(b["image"]).upsampled
     for name, term in system.objective(system.network, b).items():
         torch.testing.assert_close(term, full_scale(raised[name], t) / 5)
     system = build("m-net", width=2)
-    raised, terms = system.network(b["image"]).raised, system.objective(system.network, b)
+    raised, terms = system.network(b["image"]).upsampled, system.objective(system.network, b)
     assert terms.keys() == raised.keys() == {"stride1", "stride2", "stride4", "stride8", "mean"}
     p = sum(raised[f"stride{s}"].sigmoid() for s in (1, 2, 4, 8)) / 4
     torch.testing.assert_close(terms["mean"], 0.6 * soft_dice(p, t, squared=False, over_batch=True, eps=1.0))
@@ -160,7 +160,7 @@ def test_mlds_net_and_unet_down_ask_each_cell_for_every_class_it_holds():
     held[:, 2, 0, 0] = 1
     system = build("mlds-net", classes=3, width=2)
     outputs, terms = system.network(b["image"]), system.objective(system.network, b)
-    expected = functional.binary_cross_entropy_with_logits(outputs.sides["stride16"], held)
+    expected = functional.binary_cross_entropy_with_logits(outputs.side_outputs["stride16"], held)
     torch.testing.assert_close(terms["stride16"], expected)
     torch.testing.assert_close(terms["output"], functional.cross_entropy(outputs.logits, label))
     down = build("unet-down", classes=3, width=2)
@@ -169,7 +169,7 @@ def test_mlds_net_and_unet_down_ask_each_cell_for_every_class_it_holds():
 
 def test_unet_up_compares_every_raised_side_with_the_whole_mask():
     b, system = batch(), build("unet-up", width=2)
-    raised, t = system.network(b["image"]).raised, b["label"][:, None].float()
+    raised, t = system.network(b["image"]).upsampled, b["label"][:, None].float()
     for name, term in system.objective(system.network, b).items():
         assert raised[name].shape == t.shape
         torch.testing.assert_close(term, bce_dice(raised[name], t) / 4)

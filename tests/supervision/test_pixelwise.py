@@ -5,15 +5,15 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
+from dsnotes.networks.base import Network
 from dsnotes.networks.baselines.vb_net import VBNet
-from dsnotes.networks.outputs import Network
 from dsnotes.networks.two_stage import TwoStage
 from dsnotes.networks.unet import UNet
 from dsnotes.supervision import supervise
 from dsnotes.supervision.boundary import Boundary, balanced_entropy, border
 from dsnotes.supervision.pixelwise import Pixelwise, balanced, cost, hardest
 from dsnotes.supervision.targets import one_hot
-from dsnotes.supervision.two_stage import InTurn
+from dsnotes.supervision.two_stage import TwoStageLoss
 
 
 def test_the_hardest_pixels_are_each_images_own():
@@ -77,7 +77,7 @@ def test_the_output_alone_is_asked():
 
 def test_the_fine_network_learns_in_the_labels_region_alone():
     backbone = TwoStage(VBNet(classes=2, width=2), VBNet(classes=3, width=2), shrink=2, margin=0)
-    network, goal = Network(backbone), InTurn()
+    network, goal = Network(backbone), TwoStageLoss()
     label = torch.zeros(2, 64, 64, 64, dtype=torch.long)
     label[:, 4:20, 4:20, 4:20] = 2
     batch = {"image": torch.randn(2, 1, 64, 64, 64), "label": label}

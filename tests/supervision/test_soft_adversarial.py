@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dsnotes.losses import deceive
+from dsnotes.losses import generator_loss
 from dsnotes.networks.dsnet import DSNet
 from dsnotes.networks.srgan import SRGAN, enlarged
 from dsnotes.networks.unet import UNet
@@ -139,5 +139,5 @@ def test_super_resolution_is_squares_in_units_of_the_images_variance():
     in_hu = objective(net, {"image": 1000 * image - 500})
     torch.testing.assert_close(in_hu["squares"], terms["squares"], rtol=1e-3, atol=0)
     _, fake = objective.pairs(net(image), {"image": image})
-    torch.testing.assert_close(terms["deceive"], 1e-3 * deceive(net.heads["critic"].judge(fake)))
+    torch.testing.assert_close(terms["deceive"], 1e-3 * generator_loss(net.heads["critic"].judge(fake)))
     assert list(SuperResolution(adversarial=0)(net, {"image": image})) == ["squares"]

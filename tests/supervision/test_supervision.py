@@ -101,7 +101,7 @@ def test_full_size_weighs_each_raised_prediction_against_the_whole_mask():
 
     objective = FullSize(AuxiliaryClassifiers, {"stride1": 5.0, "stride2": 1.0, "stride4": 2.0})
     net, b = supervise(DSN3D(width=2), objective), batch(dims=3, size=16)
-    terms, raised = objective(net, b), net(b["image"]).raised
+    terms, raised = objective(net, b), net(b["image"]).upsampled
     y = b["label"][:, None].float()
     for name, weight in objective.weights.items():
         torch.testing.assert_close(terms[name], weight * functional.binary_cross_entropy_with_logits(raised[name], y))

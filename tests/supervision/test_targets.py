@@ -4,17 +4,17 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dsnotes.networks.outputs import Network
+from dsnotes.networks.base import Network
 from dsnotes.networks.unet import UNet
 from dsnotes.supervision.plain import Plain
-from dsnotes.supervision.targets import REDUCTIONS, class_indices, one_hot, reduce
+from dsnotes.supervision.targets import REDUCTIONS, class_indices, downsample_target, one_hot
 
 
 @pytest.mark.parametrize("how", REDUCTIONS)
 @pytest.mark.parametrize(("size", "dims"), [((8, 8), 2), ((4, 8, 8), 3)])
 def test_targets_match_their_side_and_lie_between_0_and_1(how, size, dims):
     label = torch.randint(0, 3, (2, *(16,) * dims))
-    t = reduce(label, size, channels=3, how=how)
+    t = downsample_target(label, size, channels=3, how=how)
     assert t.shape == (2, 3, *size)
     assert t.min() >= 0
     assert t.max() <= 1
@@ -23,7 +23,7 @@ def test_targets_match_their_side_and_lie_between_0_and_1(how, size, dims):
 @pytest.mark.parametrize("how", REDUCTIONS)
 def test_at_full_size_every_way_is_the_label_itself(how):
     label = torch.randint(0, 3, (2, 8, 8))
-    assert torch.equal(reduce(label, (8, 8), channels=3, how=how), one_hot(label, 3))
+    assert torch.equal(downsample_target(label, (8, 8), channels=3, how=how), one_hot(label, 3))
 
 
 def test_one_hot_is_pytorchs():
@@ -35,13 +35,15 @@ def test_one_hot_is_pytorchs():
 def test_area_is_the_share_of_the_cell():
     label = torch.zeros(1, 4, 4, dtype=torch.long)
     label[0, :2, :2] = torch.tensor([[1, 1], [1, 0]])
-    assert reduce(label, (2, 2), channels=1, how="area")[0, 0].tolist() == [[0.75, 0], [0, 0]]
+    assert downsample_target(label, (2, 2), channels=1, how="area")[0, 0].tolist() == [[0.75, 0], [0, 0]]
 
 
 def test_a_small_tumour_vanishes_by_nearest_and_survives_by_area_and_max():
     label = torch.zeros(1, 16, 16, dtype=torch.long)
     label[0, 1:3, 1:3] = 1
-    kept = {how: reduce(label, (2, 2), channels=1, how=how).sum().item() for how in ("nearest", "area", "max")}
+    kept = {
+        how: downsample_target(label, (2, 2), channels=1, how=how).sum().item() for how in ("nearest", "area", "max")
+    }
     assert kept == {"nearest": 0, "area": 4 / 64, "max": 1}
 
 
@@ -55,7 +57,7 @@ def test_every_aligned_way_keeps_the_middle_and_the_corner_moves_it(stride, shif
     at = torch.arange(n).float()
     middle = {}
     for how in ("nearest", "area", "max", "corner"):
-        up = functional.interpolate(reduce(label, (8, 8), channels=1, how=how), (n, n), mode="nearest")
+        up = functional.interpolate(downsample_target(label, (8, 8), channels=1, how=how), (n, n), mode="nearest")
         middle[how] = ((up[0, 0].sum(1) * at).sum() / up.sum() - (n - 1) / 2).item()
     assert middle == pytest.approx({"nearest": 0, "area": 0, "max": 0, "corner": shift}, abs=1e-3)
 
@@ -63,14 +65,14 @@ def test_every_aligned_way_keeps_the_middle_and_the_corner_moves_it(stride, shif
 def test_only_the_official_code_invents_a_rim():
     label = torch.zeros(1, 32, 32, dtype=torch.long)
     label[0, 9:23, 9:23] = 2  # tumour in background: no kidney anywhere
-    rim = {how: reduce(label, (16, 16), channels=3, how=how)[:, 1].sum().item() for how in REDUCTIONS}
+    rim = {how: downsample_target(label, (16, 16), channels=3, how=how)[:, 1].sum().item() for how in REDUCTIONS}
     assert rim.pop("official_code") > 0
     assert set(rim.values()) == {0}
 
 
 def test_an_unknown_way_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match="how='mean' is no way to reduce a label. Choose one of"):
-        reduce(torch.zeros(1, 4, 4, dtype=torch.long), (2, 2), channels=1, how="mean")
+        downsample_target(torch.zeros(1, 4, 4, dtype=torch.long), (2, 2), channels=1, how="mean")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_a_class_that_the_system_does_not_know_is_refused(value, channels, told)
         one_hot(label, channels)
     for how in REDUCTIONS:
         with pytest.raises(ValueError, match=told):
-            reduce(label, (2, 2), channels=channels, how=how)
+            downsample_target(label, (2, 2), channels=channels, how=how)
 
 
 def test_a_whole_system_refuses_classes_it_does_not_know():

@@ -48,12 +48,12 @@ def test_terms_are_equations_2_to_5():
     b = batch()
     outputs, terms = net(b["image"]), objective(net, b)
     y, alpha = b["label"][:, None].float(), {"stride1": 0.4, "stride2": 0.2, "stride4": 0.2, "stride8": 0.2}
-    fused = sum(a * outputs.raised[name] for name, a in alpha.items())
+    fused = sum(a * outputs.upsampled[name] for name, a in alpha.items())
     expected = {"soft": distance(fused, y)}
     for name, a in alpha.items():
-        coarse = functional.interpolate(y, outputs.sides[name].shape[2:], mode="nearest-exact")
-        expected[f"hard {name}"] = a * distance(outputs.raised[name], y)
-        expected[f"side {name}"] = a * distance(outputs.sides[name], coarse)
+        coarse = functional.interpolate(y, outputs.side_outputs[name].shape[2:], mode="nearest-exact")
+        expected[f"hard {name}"] = a * distance(outputs.upsampled[name], y)
+        expected[f"side {name}"] = a * distance(outputs.side_outputs[name], coarse)
     assert terms.keys() == expected.keys()
     for name in terms:
         torch.testing.assert_close(terms[name], expected[name])
@@ -104,8 +104,8 @@ def test_the_side_subsets_of_tables_4_and_5(sides):
     net, objective = small(sides=f"({sides})")
     levels = [f"stride{2 ** (4 - int(number))}" for number in reversed(sides)]
     outputs = net(batch()["image"])
-    assert list(outputs.raised) == list(outputs.sides) == levels
-    assert all(side.shape == (2, 1, 32, 32) for side in outputs.raised.values())
+    assert list(outputs.upsampled) == list(outputs.side_outputs) == levels
+    assert all(side.shape == (2, 1, 32, 32) for side in outputs.upsampled.values())
     assert list(objective.weights(net.backbone)) == levels
     assert sum(objective.weights(net.backbone).values()) == pytest.approx(1)
 
@@ -133,8 +133,8 @@ def test_deployment_is_the_mean_of_the_raised_maps_and_their_fusion():
     image = batch()["image"]
     net.eval()
     outputs = net(image)
-    maps = [z.sigmoid() for z in outputs.raised.values()]
-    fused = sum(a * z for a, z in zip((0.4, 0.2, 0.2, 0.2), outputs.raised.values(), strict=True)).sigmoid()
+    maps = [z.sigmoid() for z in outputs.upsampled.values()]
+    fused = sum(a * z for a, z in zip((0.4, 0.2, 0.2, 0.2), outputs.upsampled.values(), strict=True)).sigmoid()
     torch.testing.assert_close(average(net, outputs), sum([*maps, fused]) / 5)
     deployed = net.deployed()
     assert list(deployed.heads) == ["global"]  # the local branch is dropped
@@ -147,7 +147,7 @@ def test_deployment_averages_what_was_taught_and_nothing_else(objective, maps):
     net, goal = small(objective=objective)
     outputs = net(batch()["image"])
     deployed = average(net, outputs, parts=goal.parts)
-    z = torch.stack(list(outputs.raised.values())) if maps else None
+    z = torch.stack(list(outputs.upsampled.values())) if maps else None
     alpha = torch.tensor([0.4, 0.2, 0.2, 0.2]).view(4, 1, 1, 1, 1)
     expected = {
         4: lambda: z.sigmoid().mean(0),
@@ -190,7 +190,7 @@ def test_the_loss_without_tumour_is_the_dice_of_the_background():
 def test_the_other_reading_of_the_numbers_turns_the_sides_round():
     net, objective = small(numbering="1 is the output", sides="(34)")
     assert objective.weights(net.backbone) == {"stride4": 0.2, "stride8": 0.8}
-    assert list(net(batch()["image"]).raised) == ["stride4", "stride8"]
+    assert list(net(batch()["image"]).upsampled) == ["stride4", "stride8"]
     _, all_sides = small(numbering="1 is the output")
     assert list(all_sides.weights(net.backbone).values()) == [0.2, 0.2, 0.2, 0.4]
     local, sides = small(numbering="1 is the output", sides="(34)", objective="side")

@@ -6,7 +6,7 @@ import torch
 
 from dsnotes.data.case import Case
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision.objective import supervise
+from dsnotes.supervision.base import supervise
 from dsnotes.supervision.plain import Plain
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System

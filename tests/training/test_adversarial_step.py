@@ -11,14 +11,14 @@ from torch import nn
 from dsnotes.losses import critic_loss
 from dsnotes.networks.dsnet import DSNet
 from dsnotes.networks.srgan import Generator
-from dsnotes.supervision.objective import supervise
+from dsnotes.supervision.base import supervise
 from dsnotes.supervision.plain import Plain
 from dsnotes.supervision.soft_adversarial import SoftAdversarial
 from dsnotes.training.adversarial_step import AdversarialStep, collapse
 from dsnotes.training.batches import Draw
+from dsnotes.training.cached_teacher import CachedTeacherAdversarialStep, CachedTeacherStep
 from dsnotes.training.fit import fit
 from dsnotes.training.history import History
-from dsnotes.training.remembering import TaughtAdversarialStep, TaughtStep
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -215,9 +215,9 @@ def taught(step, objective=GAME, **settings):
     return System("taught", network, objective, settings, make_step=step)
 
 
-@pytest.mark.parametrize("step", [TaughtAdversarialStep, TaughtStep])
+@pytest.mark.parametrize("step", [CachedTeacherAdversarialStep, CachedTeacherStep])
 def test_the_teacher_is_asked_once_an_image_and_nothing_else_changes(step, soft_discs):
-    objective = GAME if step is TaughtAdversarialStep else SoftAdversarial(adversarial=0)
+    objective = GAME if step is CachedTeacherAdversarialStep else SoftAdversarial(adversarial=0)
     found = {}
     for memory in (0, 2**20):
         system = taught(partial(step, memory=memory), objective, batch=1, epochs=6)
@@ -230,7 +230,7 @@ def test_the_teacher_is_asked_once_an_image_and_nothing_else_changes(step, soft_
 
 
 def test_augmented_images_are_not_remembered_but_those_of_validation_are(soft_discs):
-    system = taught(TaughtStep, SoftAdversarial(adversarial=0), batch=1, epochs=4, augment=True)
+    system = taught(CachedTeacherStep, SoftAdversarial(adversarial=0), batch=1, epochs=4, augment=True)
     asked = listen(system)
     fit(system, soft_discs(5), soft_discs(3, seed=1), **QUIET)
     assert sum(asked) == 4 * 5 + 3
@@ -238,7 +238,7 @@ def test_augmented_images_are_not_remembered_but_those_of_validation_are(soft_di
 
 def test_dsnet_that_was_stopped_goes_on_without_a_changed_bit(soft_discs, tmp_path):
     """Teacher, memory, fusion, critic and both optimisers together."""
-    straight, first, again = (taught(TaughtAdversarialStep, epochs=4, schedule="poly") for _ in range(3))
+    straight, first, again = (taught(CachedTeacherAdversarialStep, epochs=4, schedule="poly") for _ in range(3))
     nn.init.ones_(again.network.backbone.output.weight)  # other weights to begin with: the checkpoint's count
     nn.init.ones_(again.network.heads["critic"].judge[0].weight)
     whole = fit(straight, soft_discs(5), **QUIET)
@@ -256,7 +256,7 @@ def listen(system) -> list[int]:
 
 
 def test_an_error_does_not_leave_the_memory_lent(soft_discs):
-    system = taught(TaughtStep, SoftAdversarial(adversarial=0))
+    system = taught(CachedTeacherStep, SoftAdversarial(adversarial=0))
     step = system.make_step(system, system.settings)
     with pytest.raises(ValueError, match="the cases have none"):
         step({"image": torch.zeros(2, 1, 16, 16), "label": torch.zeros(2, 16, 16, dtype=torch.long)})

@@ -8,8 +8,8 @@ import torch
 
 from dsnotes.training.batches import pinned
 from dsnotes.training.fit import fit
-from dsnotes.training.ledger import Ledger
 from dsnotes.training.memory import Meter, allowed_share
+from dsnotes.training.metric_accumulator import MetricAccumulator
 from dsnotes.training.sizes import TooLargeError
 
 pytestmark = pytest.mark.gpu
@@ -26,7 +26,7 @@ def test_stopping_changes_no_bit_on_a_gpu_either(tiny, discs, tmp_path):
 
 
 def test_a_nan_is_named_although_no_step_waits():
-    ledger = Ledger(2, look_every=4)
+    ledger = MetricAccumulator(2, look_every=4)
     values = torch.ones(40, device="cuda")
     values[16:] = math.nan
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision.objective import supervise
+from dsnotes.supervision.base import supervise
 from dsnotes.supervision.plain import Plain
 from dsnotes.training.batches import Draw
 from dsnotes.training.precision import Terms, choose, dry, flops, in_float32, safely, speedup

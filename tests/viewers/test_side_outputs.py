@@ -20,7 +20,7 @@ def outputs_of_a_volume() -> Outputs:
     logits[:, 0] = 3.0
     coarse = torch.zeros(1, 2, 2, 4, 4)
     coarse[:, 1, 1] = 2.0  # in the upper half the deep side sees something
-    return Outputs(logits=logits, sides={"stride2": coarse})
+    return Outputs(logits=logits, side_outputs={"stride2": coarse})
 
 
 def test_a_slice_of_a_coarse_side_is_the_one_that_holds_the_slice():

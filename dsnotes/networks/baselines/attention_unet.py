@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dsnotes.networks.base import Features
 from dsnotes.networks.blocks import CONV, DoubleConv, conv_norm_relu, normalise
-from dsnotes.networks.outputs import Features
-from dsnotes.networks.unet import Contracting
+from dsnotes.networks.unet import UNetEncoder
 from dsnotes.shapes import Image, n_logits
 
 
@@ -34,7 +34,7 @@ class Gate(nn.Module):
         return skip * self.psi(asked).sigmoid()
 
 
-class AttentionUNet(Contracting):
+class AttentionUNet(UNetEncoder):
     """34,877,421 parameters at the default width; its levels are the U-Net's, so any supervision of that fits."""
 
     def __init__(

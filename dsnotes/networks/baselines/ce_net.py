@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.encoders import load_pretrained, require_slices, resnet34
-from dsnotes.networks.outputs import Backbone, Features, Level
 from dsnotes.shapes import Image, n_logits
 
 POOLS = (2, 3, 5, 6)

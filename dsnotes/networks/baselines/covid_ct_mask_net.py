@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.encoders import require_slices, resnet50
-from dsnotes.networks.outputs import Backbone, Features, Level
 from dsnotes.networks.regions import Boxes, align, anchors, decode, not_suppressed, paste
 from dsnotes.shapes import Image, n_logits
 

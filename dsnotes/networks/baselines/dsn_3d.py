@@ -11,8 +11,8 @@ from itertools import pairwise
 
 from torch import nn
 
+from dsnotes.networks.base import Backbone, Features, Head, Level
 from dsnotes.networks.blocks import CONV, MAX_POOL, UP_CONV, DoubleConv
-from dsnotes.networks.outputs import Backbone, Features, Head, Level
 from dsnotes.shapes import Image, n_logits
 
 CONVS = (1, 2, 2, 2)  # of the four encoder levels
@@ -74,4 +74,4 @@ class AuxiliaryClassifiers(Head):
 
     def forward(self, features: Features, image: Image) -> dict:
         raised = {name: branch(features.encoder[name]) for name, branch in self.branches.items()}
-        return {"raised": {"stride1": features.logits, **raised}}
+        return {"upsampled": {"stride1": features.logits, **raised}}

@@ -12,8 +12,8 @@ from itertools import pairwise
 
 from torch import nn
 
+from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, MAX_POOL, linear_up_sampling
-from dsnotes.networks.outputs import Backbone, Features, Level
 from dsnotes.shapes import Image, n_logits
 
 VGG16 = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))  # a stage's width in units of `width`, and its convolutions

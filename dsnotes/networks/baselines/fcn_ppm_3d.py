@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, LINEAR, UP_CONV, conv_norm_relu, normalise
-from dsnotes.networks.outputs import Backbone, Features, Level
 from dsnotes.shapes import Image, n_logits
 
 BINS = (1, 2, 3, 6)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, LINEAR, MAX_POOL, normalise
-from dsnotes.networks.outputs import Backbone, Features, Level
 from dsnotes.shapes import Image, n_logits
 
 # (stride, channels in widths, units): channels stop at 8 widths and are halved early on the way up, as released.

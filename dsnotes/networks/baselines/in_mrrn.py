@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, LINEAR, MAX_POOL, conv_norm_relu
-from dsnotes.networks.outputs import Backbone, Features, Level
 from dsnotes.shapes import Image, n_logits
 
 # Which streams (1 is full size, 5 the deepest) each stage reads and rewrites, one unit after the other.

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.encoders import load_pretrained, require_slices, res2net50
-from dsnotes.networks.outputs import Backbone, Features, Level
 from dsnotes.shapes import Image, n_logits
 
 

@@ -12,9 +12,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import AVG_POOL, CONV, MAX_POOL, UP_CONV
-from dsnotes.networks.heads import UpSampledHeads
-from dsnotes.networks.outputs import Backbone, Features, Level
+from dsnotes.networks.heads import InterpolatedHeads
 from dsnotes.shapes import Image, Logits, Outputs, Probs, n_logits
 
 
@@ -77,14 +77,14 @@ class MNet(Backbone):
         return Features(encoder, bottleneck, dict(reversed(decoder.items())), self.output(x))
 
 
-class MNetSides(UpSampledHeads):
+class MNetSides(InterpolatedHeads):
     """A score a level, raised by nearest neighbours, and "mean": the logits of their mean probability."""
 
     deployed = True
 
     def forward(self, features: Features, image: Image) -> dict:
         (raised,) = super().forward(features, image).values()
-        return {"raised": {**raised, "mean": logits_of_the_mean(list(raised.values()))}}
+        return {"upsampled": {**raised, "mean": logits_of_the_mean(list(raised.values()))}}
 
 
 def logits_of_the_mean(answers: list[Logits]) -> Logits:
@@ -98,5 +98,5 @@ def logits_of_the_mean(answers: list[Logits]) -> Logits:
 
 def mean_answer(outputs: Outputs) -> Probs:
     """Deployment: the mean of the sides; without them the output."""
-    z = outputs.raised.get("mean", outputs.logits)
+    z = outputs.upsampled.get("mean", outputs.logits)
     return z.sigmoid() if z.shape[1] == 1 else z.softmax(1)

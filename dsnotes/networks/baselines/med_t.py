@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dsnotes.networks.axial_attention import Axial, along
+from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.encoders import conv_norm, require_slices
-from dsnotes.networks.outputs import Backbone, Features, Level
 from dsnotes.shapes import Image, n_logits
 
 BLOCKS = (1, 2, 4, 1)

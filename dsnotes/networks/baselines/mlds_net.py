@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from dsnotes.networks.base import Backbone, Features, Head
 from dsnotes.networks.blocks import CONV, conv_norm_relu
-from dsnotes.networks.outputs import Backbone, Features, Head
 from dsnotes.networks.unet import UNet
 from dsnotes.shapes import Image, n_logits
 
@@ -51,7 +51,7 @@ class ProjectionHeads(Head):
 
     def forward(self, features: Features, image: Image) -> dict:
         return {
-            "sides": {
+            "side_outputs": {
                 name: branch(features.decoder.get(name, features.bottleneck)) for name, branch in self.branches.items()
             }
         }

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dsnotes.networks.base import Backbone, Features, Head, Level
 from dsnotes.networks.encoders import STAGES, Bottleneck, conv_norm, require_slices
-from dsnotes.networks.outputs import Backbone, Features, Head, Level
 from dsnotes.shapes import Image, n_logits
 
 BINS = (1, 2, 3, 6)
@@ -96,5 +96,5 @@ class AuxiliaryScore(Head):
 
     def forward(self, features: Features, image: Image) -> dict:
         return {
-            "raised": {"stride1": features.logits, "stride8": raised(self.score(features.encoder["stride8"]), image)}
+            "upsampled": {"stride1": features.logits, "stride8": raised(self.score(features.encoder["stride8"]), image)}
         }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dsnotes.networks.outputs import Backbone, Features, Level
+from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.shapes import Image, n_logits
 
 IN_PLANE = (1, 2, 2)

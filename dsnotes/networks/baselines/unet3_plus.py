@@ -10,13 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dsnotes.networks.base import Features
 from dsnotes.networks.blocks import CONV, LINEAR, MAX_POOL, conv_norm_relu
-from dsnotes.networks.outputs import Features
-from dsnotes.networks.unet import Contracting
+from dsnotes.networks.unet import UNetEncoder
 from dsnotes.shapes import Image, n_logits
 
 
-class UNet3Plus(Contracting):
+class UNet3Plus(UNetEncoder):
     """26,970,625 parameters; 26,988,485 with the full-scale supervision's heads.
 
     All decoder levels are 5·width wide, unlike the encoder's: the mask's own pass (µ-Net's `deep`) fits, a second

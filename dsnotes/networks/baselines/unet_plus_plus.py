@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from dsnotes.networks.base import Backbone, Features, Head, Level, Network
 from dsnotes.networks.blocks import CONV, LINEAR, DoubleConv, norm_of
-from dsnotes.networks.outputs import Backbone, Features, Head, Level, Network
-from dsnotes.networks.unet import Contracting
+from dsnotes.networks.unet import UNetEncoder
 from dsnotes.shapes import Image, Outputs, Probs, n_logits
 
 
@@ -24,7 +24,7 @@ class NestedFeatures(Features):
     nested: dict[str, Tensor] = field(default_factory=dict)
 
 
-class UNetPlusPlus(Contracting):
+class UNetPlusPlus(UNetEncoder):
     """9,162,753 parameters at the paper's width 32, 36,628,481 at the 64 that µ-Net's rule of widths gives.
 
     X(i, j) = block[X(i, 0), …, X(i, j-1), up X(i+1, j-1)]. The column X(i, 0) is the encoder, the outermost diagonal
@@ -99,12 +99,12 @@ class NestedHeads(Head):
 
     def forward(self, features: NestedFeatures, image: Image) -> dict:
         shallow = {name: branch(features.nested[name]) for name, branch in self.branches.items()}
-        return {"raised": {self.last: features.logits, **dict(reversed(shallow.items()))}}
+        return {"upsampled": {self.last: features.logits, **dict(reversed(shallow.items()))}}
 
 
 def mean_of_depths(outputs: Outputs) -> Probs:
     """The paper's accurate mode: the mean of the answers of all depths."""
-    answers = [z.sigmoid() if z.shape[1] == 1 else z.softmax(1) for z in outputs.raised.values()]
+    answers = [z.sigmoid() if z.shape[1] == 1 else z.softmax(1) for z in outputs.upsampled.values()]
     return torch.stack(answers).mean(0)
 
 

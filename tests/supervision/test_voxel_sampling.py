@@ -4,11 +4,11 @@ import pytest
 import torch
 from scipy import ndimage
 
+from dsnotes.networks.base import Network
 from dsnotes.networks.baselines.mcroi_cnn import MCROICNN
-from dsnotes.networks.outputs import Network
 from dsnotes.networks.unet import UNet
 from dsnotes.supervision import supervise
-from dsnotes.supervision.voxels import REACH, Voxels, draw, steps, weights
+from dsnotes.supervision.voxel_sampling import REACH, Voxels, draw, steps, weights
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from dsnotes.training.ledger import Ledger
+from dsnotes.training.metric_accumulator import MetricAccumulator
 
 
 def rows(n: int) -> list[dict]:
@@ -12,14 +12,14 @@ def rows(n: int) -> list[dict]:
 
 @pytest.mark.parametrize("look_every", [1, 3, 16])
 def test_means_are_those_of_all_steps(look_every):
-    ledger = Ledger(1, look_every=look_every)
+    ledger = MetricAccumulator(1, look_every=look_every)
     for row in rows(10):
         ledger.add(row)
     assert ledger.means() == {"dice": 5.5, "loss": 11.0}
 
 
 def test_a_term_that_only_some_steps_have_is_averaged_over_those():
-    ledger = Ledger(1, look_every=4)
+    ledger = MetricAccumulator(1, look_every=4)
     for row in [*rows(3), {"critic": torch.tensor(7.0), "loss": torch.tensor(0.0)}]:
         ledger.add(row)
     assert ledger.means() == {"dice": 2.0, "loss": 3.0, "critic": 7.0}
@@ -29,7 +29,7 @@ def test_a_term_that_only_some_steps_have_is_averaged_over_those():
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_the_first_broken_step_is_named_however_late_one_looks(look_every, value):
     """After a NaN everything is NaN: the epoch, step and term are those where it first appeared."""
-    ledger = Ledger(3, look_every=look_every)
+    ledger = MetricAccumulator(3, look_every=look_every)
 
     def train() -> None:
         for step in range(1, 41):
@@ -45,6 +45,6 @@ def test_the_first_broken_step_is_named_however_late_one_looks(look_every, value
 
 
 def test_a_broken_gradient_under_finite_terms_is_named_as_such():
-    ledger = Ledger(1, look_every=1)
+    ledger = MetricAccumulator(1, look_every=1)
     with pytest.raises(FloatingPointError, match=r"step 1: the norm of the gradient \(grad_norm\) became nan"):
         ledger.add({"loss": torch.tensor(1.0), "dice": torch.tensor(1.0), "grad_norm": torch.tensor(math.nan)})

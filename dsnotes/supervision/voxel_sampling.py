@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsnotes.losses import cross_entropy
-from dsnotes.networks.outputs import Backbone, Head, Network
+from dsnotes.networks.base import Backbone, Head, Network
 from dsnotes.networks.voxelwise import Voxelwise, Where
 from dsnotes.shapes import Image, Label
-from dsnotes.supervision.objective import Batch
+from dsnotes.supervision.base import Batch
 from dsnotes.supervision.targets import one_hot
 
 REACH = 8

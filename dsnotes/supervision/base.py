@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from dsnotes.networks.outputs import Backbone, Head, Network
+from dsnotes.networks.base import Backbone, Head, Network
 from dsnotes.shapes import Scalar
 
 Batch = dict[str, Tensor]  # "image", "label" and, where asked for, "soft"

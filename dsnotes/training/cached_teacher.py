@@ -21,7 +21,7 @@ UNTRAINED = (
 )
 
 
-class Remembering:
+class CachedTeacher:
     """Before a kind of step: no weight of the teacher moves, so its answers to images that come again stay right.
 
     These are the validation images, and without augmentation those of training. `memory` is the most bytes the answers
@@ -50,9 +50,9 @@ class Remembering:
         return UNTRAINED.format(name=self.system.name)
 
 
-class TaughtStep(Remembering, PlainStep):
+class CachedTeacherStep(CachedTeacher, PlainStep):
     pass
 
 
-class TaughtAdversarialStep(Remembering, AdversarialStep):
+class CachedTeacherAdversarialStep(CachedTeacher, AdversarialStep):
     pass

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Ledger:
+class MetricAccumulator:
     """Collects what every step returns; looks for NaN and infinity `look_every` steps at a time.
 
     On a GPU the values travel in the background and are read one block later, when they have long arrived; so a

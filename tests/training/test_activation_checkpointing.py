@@ -8,10 +8,10 @@ from torch import nn
 
 from dsnotes.networks.unet import UNet
 from dsnotes.papers import build
+from dsnotes.training.activation_checkpointing import stages
 from dsnotes.training.fit import fit
 from dsnotes.training.memory import Meter
 from dsnotes.training.precision import Terms
-from dsnotes.training.recompute import stages
 
 SYSTEMS = {
     "msds-unet": {},  # two pathways, batch norm
