@@ -29,8 +29,13 @@ def resolved(values: Mapping[str, Any]) -> dict[str, str]:
         return {name: str(value) for name, value in values.items() if name not in ("fold", "seed")}
     system = _built(json.dumps({k: v for k, v in values.items() if k not in ("fold", "seed")}, sort_keys=True))
     found = {name: str(value) for name, value in asdict(system.settings).items()}
-    found |= {name: str(value) for name, value in values.items() if name not in SHOWN}
+    found |= {_outside(name): str(value) for name, value in values.items() if name not in SHOWN}
     return found | {"supervision": supervision(system)}
+
+
+def _outside(name: str) -> str:
+    """`clip` is the gradient's in the settings and that of grey values in the notebook."""
+    return f"{name} of the notebook" if name in SETTINGS else name
 
 
 def supervision(system: System) -> str:
@@ -93,7 +98,7 @@ def _of_slices(one: str, other: str) -> bool:
 
 def _named(row: Row) -> set[str]:
     of_the_loss = {"supervision"} if "loss" in row.changes else set()
-    return set(row.changes) | set(row.changes.get("settings", {})) | of_the_loss
+    return {_outside(name) for name in row.changes} | set(row.changes.get("settings", {})) | of_the_loss
 
 
 @cache

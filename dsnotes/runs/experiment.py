@@ -20,7 +20,7 @@ from dsnotes.metrics.tumours import SCALES
 from dsnotes.papers import build, systems
 from dsnotes.papers.protocol import OWN, protocol, under
 from dsnotes.runs.results_io import path
-from dsnotes.softmask import soft_mask, trimap_from_annotators, trimap_from_mask
+from dsnotes.softmask import soft_mask, trimap_from_readers, trimap_from_mask
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -102,7 +102,7 @@ def with_soft_masks(cases: Sequence[Case], *, eps: float | int = 1e-2) -> list[C
         if "soft" not in case.extras:
             drawn = case.extras.get("annotators")
             radius = max(1, min(3, min(case.space[-2:]) // 16))
-            trimap = trimap_from_mask(case.label, radius) if drawn is None else trimap_from_annotators(drawn)
+            trimap = trimap_from_mask(case.label, radius) if drawn is None else trimap_from_readers(drawn)
             case = replace(case, extras={**case.extras, "soft": soft_mask(case.image, trimap, eps=eps)})
         found.append(case)
     return found
