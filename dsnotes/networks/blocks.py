@@ -21,15 +21,22 @@ NORM = {
 
 
 def normalise(norm: str, dims: int, channels: int) -> nn.Module:
-    """Batch or instance normalisation with a learned scale and shift."""
+    """Batch or instance normalisation with a learned scale and shift, or with norm="none" the identity."""
+    if norm == "none":
+        return nn.Identity()
     if (norm, dims) not in NORM:
-        raise ValueError(f"norm={norm!r} in {dims}-D is unknown. Choose 'batch' or 'instance', and dims=2 or 3.")
+        raise ValueError(
+            f"norm={norm!r} in {dims}-D is unknown. Choose 'batch', 'instance' or 'none', and dims=2 or 3."
+        )
     return NORM[norm, dims](channels, affine=True)
 
 
 def norm_of(network: nn.Module) -> str:
     """The normalisation that a new part beside `network` takes over from it."""
-    return "batch" if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules()) else "instance"
+    modules = list(network.modules())
+    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in modules):
+        return "batch"
+    return "instance" if any(isinstance(m, nn.modules.instancenorm._InstanceNorm) for m in modules) else "none"
 
 
 def conv_norm_relu(n_in: int, n_out: int, *, dims: int, kernel: int = 3, norm: str = "batch") -> nn.Sequential:

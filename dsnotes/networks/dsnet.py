@@ -20,17 +20,18 @@ from dsnotes.networks.srgan import Generator, enlarged
 from dsnotes.networks.teacher import Teacher
 from dsnotes.shapes import Image, n_logits
 
+GATE_MOMENTUM = 0.01  # of the batch norm in CBAM's spatial gate, as in CBAM's release
 FUSIONS = ("interpolated", "super-resolved", "edrfm", "sdrfm")
 
 
 class CBAM(nn.Module):
     """Which channels matter, then which pixels. Woo et al. 2018, https://arxiv.org/abs/1807.06521"""
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int, reduction: int = 16, momentum: float = GATE_MOMENTUM) -> None:
         super().__init__()
         hidden = max(channels // reduction, 1)
         self.channel = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
-        self.space = nn.Sequential(nn.Conv2d(2, 1, 7, padding=3, bias=False), nn.BatchNorm2d(1, momentum=0.01))
+        self.space = nn.Sequential(nn.Conv2d(2, 1, 7, padding=3, bias=False), nn.BatchNorm2d(1, momentum=momentum))
 
     def gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, 1, 1) and (B, 1, H, W), both in (0, 1)."""
@@ -46,13 +47,13 @@ class CBAM(nn.Module):
 class Block(nn.Module):
     """3x3, norm, ReLU, 3x3, norm, CBAM, and a shortcut round them, a 1x1 one where the channels change."""
 
-    def __init__(self, n_in: int, n_out: int) -> None:
+    def __init__(self, n_in: int, n_out: int, momentum: float = GATE_MOMENTUM) -> None:
         super().__init__()
         self.body = nn.Sequential(
             conv_norm_relu(n_in, n_out, dims=2),
             nn.Conv2d(n_out, n_out, 3, padding=1),
             nn.BatchNorm2d(n_out),
-            CBAM(n_out),
+            CBAM(n_out, momentum=momentum),
         )
         self.shortcut = (
             nn.Identity() if n_in == n_out else nn.Sequential(nn.Conv2d(n_in, n_out, 1), nn.BatchNorm2d(n_out))
@@ -122,6 +123,7 @@ class DSNet(Backbone):
         scale: int = 4,
         fused: int | None = None,
         factors: tuple[int, ...] = (1, 2, 4, 8, 16),
+        gate_momentum: float = GATE_MOMENTUM,
     ) -> None:
         super().__init__()
         if fusion not in FUSIONS:
@@ -153,14 +155,16 @@ class DSNet(Backbone):
             n_in = fused or width
             module = EDRFM if fusion == "edrfm" else SDRFM
             self.fuse = module(in_channels, self.teacher.generator.width, n_in)
-        self.encoder = nn.ModuleList(Block(a, b) for a, b in zip([n_in, *widths[1:]], widths, strict=True))
+        self.encoder = nn.ModuleList(
+            Block(a, b, gate_momentum) for a, b in zip([n_in, *widths[1:]], widths, strict=True)
+        )
         self.down = nn.ModuleList(
             nn.Sequential(nn.Conv2d(a, b, 4, 2, 1), nn.ReLU(inplace=True)) for a, b in pairwise(widths)
         )
         self.up = nn.ModuleList(
             nn.Sequential(nn.ConvTranspose2d(b, a, 4, 2, 1), nn.ReLU(inplace=True)) for a, b in pairwise(widths)
         )
-        self.decoder = nn.ModuleList(Block(2 * n, n) for n in widths[:-1])
+        self.decoder = nn.ModuleList(Block(2 * n, n, gate_momentum) for n in widths[:-1])
         self.output = nn.Conv2d(width, n_logits(classes), 1)
 
     def see(self, image: Image) -> Tensor:

@@ -144,7 +144,7 @@ def mlds_net(name: str, *, in_channels: int, classes: int, width: int, dims: int
 ANSWERS = ("last", "mean")
 MU_NET = tuple(f"mu-net-{number}" for number in (2, 3))
 DSNET = ("dsnet-1", "dsnet-2", "dsnet-3", "dsnet-5")
-NORM = {"norm": "'batch' or 'instance'"}
+NORM = {"norm": "'batch', 'instance' or 'none'"}
 DICE = {"dice": "weight of the Dice term beside cross-entropy; 0.0 for cross-entropy alone"}
 SYSTEMS = {
     "unet-2d": Recipe(

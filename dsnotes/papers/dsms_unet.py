@@ -58,7 +58,7 @@ OPTIONS = {
     "ratio": "weight of the segmentation against 1 of the restoration",
     "loss": f"how images are compared, one of {list(LOSSES)}; 'bce' is reported less the entropy of the grey values",
     "like": "'msc' or 'kcm': the module on the skips is given as many weights as that one has",
-    "norm": "'batch' or 'instance'",
+    "norm": "'batch', 'instance' or 'none'",
 }
 PRINTED = {"drs-unet", "kcmdrs-unet", "dsmsc-unet"}
 SYSTEMS = {

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from dsnotes.data.case import Case
-from dsnotes.networks.dsnet import DSNet
+from dsnotes.networks.dsnet import GATE_MOMENTUM, DSNet
 from dsnotes.networks.srgan import SRGAN, Generator, generator_of
 from dsnotes.papers.protocol import protocol
 from dsnotes.papers.recipe import Recipe, tables_of
@@ -57,6 +57,7 @@ def dsnet(
     teacher: System | str | Path | None = None,
     scale: int = 4,
     fused: int | None = None,
+    gate_momentum: float = GATE_MOMENTUM,
     critic_lr: float | int | None = None,
     critic_width: int = 64,
     saturating: bool = False,
@@ -74,6 +75,7 @@ def dsnet(
         generator=frozen(teacher) if taught else None,
         scale=scale,
         fused=fused,
+        gate_momentum=gate_momentum,
     )
     goal = SoftAdversarial(soft=soft, adversarial=adversarial, saturating=saturating, critic_width=critic_width)
     system = System(name, supervise(backbone, goal), goal, settings=SETTINGS)
@@ -148,7 +150,8 @@ def unlabelled(cases: Sequence[Case]) -> list[Case]:
 
 
 SCALE = {
-    "scale": "how many times finer than the image the mask is found, 4 in the paper; a trained teacher has its own"
+    "scale": "how many times finer than the image the mask is found, 4 in the paper; a trained teacher has its own",
+    "gate_momentum": "of the batch norm in CBAM's spatial gate: .01 as in its release, .1 is torch's default",
 }
 TEACHER = {
     "teacher": "a system of train_teacher, or its checkpoint; without one it is untrained",

@@ -74,7 +74,7 @@ OPTIONS = {
     "soft_weight": "λ1",
     "local_weight": "λ2",
     "reduction": "how the mask reaches a local side: 'nearest', 'area', 'max' or 'corner'",
-    "norm": "'batch' or 'instance'",
+    "norm": "'batch', 'instance' or 'none'",
 }
 GRADNORM = {"asymmetry": "GradNorm's exponent", "shared": "name of the parameter where gradients are compared"}
 TABLED = ("msds-1", "msds-2", "msds-10", "msds-11", "msds-14")

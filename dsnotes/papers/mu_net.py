@@ -86,7 +86,7 @@ def resized(name: str, *, in_channels: int, classes: int, width: int, dims: int,
     return System(name, supervise(backbone, goal), goal, settings=SETTINGS)
 
 
-NORM = {"norm": "'batch' or 'instance'"}
+NORM = {"norm": "'batch', 'instance' or 'none'"}
 OPTIONS = {
     "preset": f"the loss weights found for one of {list(PRESETS)}, with its batch and size of image",
     "weights": f"some of {list(WEIGHTS)} instead of the preset's, such as {{'features': 0.9}}",

@@ -24,6 +24,7 @@ from dsnotes.training.preflight import augmentation, fitting_patch, refuse_unfit
 from dsnotes.training.progress import Progress
 from dsnotes.training.settings import Number, Settings
 from dsnotes.training.sizes import refuse_too_large
+from dsnotes.training.statistics import reestimate_statistics
 from dsnotes.training.step import Step
 from dsnotes.training.system import System
 from dsnotes.training.validate import validate
@@ -131,6 +132,9 @@ def fit(
                     shown.step()
                 record: Record = {"epoch": epoch, **distributed.average(ledger.means(), device), "lr": lr}
                 record["samples_per_second"] = iterations * samples / (time.perf_counter() - started)
+                if settings.reestimate:
+                    again = (draw.ready(draw(epoch, i))["image"] for i in range(min(settings.reestimate, iterations)))
+                    reestimate_statistics(system.network, again)
                 if val is not None:
                     seen = for_validation(val, settings, seed=seed, world=world, workers=workers)
                     record |= validate(step.terms, system.deploy, seen, classes=system.classes, device=device)

@@ -68,6 +68,7 @@ class Settings:
     clip: Number | None = 12.0  # the gradient's largest norm; None: as it is
     foreground: Number = 1 / 3  # share of a batch's patches forced to hold foreground, rounded up: at batch 1, each
     augment: bool | Augmentation = False  # True: the default augmentation
+    reestimate: int = 0  # batches over which an epoch ends by counting batch norm's statistics anew; 0: as they ran
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -98,6 +99,11 @@ class Settings:
             raise ValueError(f"lr={self.lr} moves no weight. Pass a positive rate, for instance lr=1e-3.")
         if math.isinf(self.lr):
             raise ValueError(f"lr={self.lr} throws every weight away. Pass a finite rate, for instance lr=1e-3.")
+        if self.reestimate < 0:
+            raise ValueError(
+                f"reestimate={self.reestimate!r} is a number of batches. Pass 0 to keep the statistics that ran along "
+                f"in training, or for instance reestimate=20 to count them anew."
+            )
         if not 0 <= self.foreground <= 1:
             raise ValueError(f"foreground={self.foreground} is a share of the patches. Pass a number from 0 to 1.")
 

@@ -92,6 +92,15 @@ def test_untaught_cbam_halves_twice():
     torch.testing.assert_close(block(x), x / 4)
 
 
+def test_only_the_spatial_gates_have_the_momentum_of_the_gates():
+    def momenta(net):
+        norms = [(n, m) for n, m in net.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        return {m.momentum for n, m in norms if ".space." in n}, {m.momentum for n, m in norms if ".space." not in n}
+
+    assert momenta(DSNet(width=4, fusion="interpolated")) == ({0.01}, {0.1})  # as in CBAM's release
+    assert momenta(DSNet(width=4, fusion="interpolated", gate_momentum=0.3)) == ({0.3}, {0.1})
+
+
 def test_cbam_gates_lie_between_0_and_1_and_the_spatial_one_sees_the_gated_map():
     block, x = CBAM(8).eval(), torch.randn(2, 8, 9, 9)
     channel, space = block.gates(x)

@@ -137,7 +137,9 @@ def test_impossible_sizes_are_answered(wrong, answer):
 
 
 def test_an_unknown_option_is_answered_with_the_offered_ones():
-    with pytest.raises(TypeError, match=r"unet-2d has no option norms. Its options: norm \('batch' or 'instance'\)"):
+    with pytest.raises(
+        TypeError, match=r"unet-2d has no option norms. Its options: norm \('batch', 'instance' or 'none'\)"
+    ):
         build("unet-2d", norms="batch")
 
 

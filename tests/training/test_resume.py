@@ -35,7 +35,7 @@ def without_times(history) -> list[dict]:
 
 @pytest.mark.parametrize(
     ("stop_after", "more"),
-    [(1, {}), (2, {"optimiser": "sgd"}), (3, {}), (2, {"epoch": "slices", "patch": (8, 8)}),
+    [(1, {}), (1, {"reestimate": 2}), (2, {"optimiser": "sgd"}), (3, {}), (2, {"epoch": "slices", "patch": (8, 8)}),
      (1, {"epoch": "grid", "patch": (8, 8), "positive_only": True})],
 )  # fmt: skip
 def test_stopping_after_any_epoch_changes_no_bit(tiny, discs, tmp_path, stop_after, more):

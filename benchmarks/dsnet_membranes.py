@@ -1,0 +1,180 @@
+"""DSNet's ablation chain on real membranes, and which statistics of batch norm it is deployed with.
+
+    python benchmarks/dsnet_membranes.py FOLDER --work WORK [--seeds 0 1 2] [--steps 240] [--only dsnet …] [--write]
+
+FOLDER is `em_membrane` in the Decathlon's layout: 20 slices of one stack, of which the last 6 are held out. All rows
+have DSNet's own optimiser and one budget; the U-Net is trained by Dice, as the paper's is, and has twice the width on a
+grid half as fine. The teacher, trained once on the training slices, and all finished runs are kept in WORK, and the
+same command goes on from there. Dice is that of a square of 256² in the middle of each held-out slice.
+
+Every trained network is scored several times, with other statistics in its batch norms: those that ran along in
+training; the same counted anew over 40 training batches once the weights stand still; and the image's own. Where a
+fusion feeds the network, the image's own are also given to one part alone: to CBAM's gates, to the fusion, to the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from timing import keep, machine, table
+from torch import nn
+
+import dsnotes
+from dsnotes.data.patches import draw_batch
+from dsnotes.metrics import dice
+from dsnotes.papers import dsnet
+from dsnotes.softmask import softened
+from dsnotes.training.statistics import reestimate_statistics
+from dsnotes.training.system import System
+
+PATCH, SIDE, WIDTH, SCALE = (48, 48), 256, 8, 2
+SETTINGS = replace(dsnet.SETTINGS, patch=PATCH, batch=2, lr=3e-3, stop="never")
+BY_DICE = {"cross_entropy": 0.0, "squared": False, "over_batch": False}
+ROWS = {  # row -> system and options
+    "unet-2d": ("unet-2d", {"width": 2 * WIDTH}),
+    "dsnet-backbone": ("dsnet-backbone", {"scale": SCALE}),
+    "dsnet-sr": ("dsnet-sr", {}),
+    "dsnet-edrfm": ("dsnet-edrfm", {}),
+    "dsnet-sdrfm": ("dsnet-sdrfm", {}),
+    "dsnet-soft": ("dsnet-soft", {}),
+    "dsnet": ("dsnet", {"critic_width": 16}),
+    "dsnet-sdrfm, gate_momentum 0.1": ("dsnet-sdrfm", {"gate_momentum": 0.1}),
+}
+WAYS = ("running", "re-estimated", "the image's own", "own in CBAM's gates", "own in the fusion", "own in the rest")
+
+
+def build(row: str, seed: int, teacher: System) -> System:
+    name, options = ROWS[row]
+    if "teacher" in dsnotes.systems()[name]["options"]:
+        options = {"teacher": teacher} | options
+    torch.manual_seed(seed)
+    system = dsnotes.build(name, **{"width": WIDTH} | options)
+    return replace(system, objective=replace(system.objective, **BY_DICE)) if name == "unet-2d" else system
+
+
+def centre(case) -> torch.Tensor:
+    at = [(n - SIDE) // 2 for n in case.space[-2:]]
+    image = case.image[..., at[0] : at[0] + SIDE, at[1] : at[1] + SIDE]
+    return torch.from_numpy(np.ascontiguousarray(image, np.float32).reshape(1, 1, SIDE, SIDE))
+
+
+def part_of(name: str) -> str:
+    if ".space." in name:
+        return "own in CBAM's gates"
+    return "own in the fusion" if ".fuse." in name else "own in the rest"
+
+
+@torch.no_grad()
+def scored(system: System, cases, own: Callable[[str], bool]) -> float:
+    """Mean Dice, the batch norms for which `own(name)` holds using the image's statistics and keeping nothing."""
+    network = system.network.eval()
+    taken = [
+        (name, norm)
+        for name, norm in network.named_modules()
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and ".generator." not in name and own(name)
+    ]
+    kept = {name: {k: v.clone() for k, v in norm.state_dict().items()} for name, norm in taken}
+    for _, norm in taken:
+        norm.train()
+    found = []
+    for case in cases:
+        label = dsnotes.to_label(system.deploy(network(centre(case)))[0].numpy())
+        truth = centre(replace(case, image=case.label[None].astype(np.float32)))[0, 0].numpy() == 1
+        found.append(dice(label.reshape(SIDE, SIDE) == 1, truth))
+    for name, norm in taken:
+        norm.load_state_dict(kept[name])
+    network.eval()
+    return statistics.mean(found)
+
+
+def run(row: str, seed: int, steps: int, train, test, teacher: System) -> dict:
+    system = build(row, seed, teacher)
+    spent = time.process_time()
+    settings = replace(SETTINGS, epochs=10, iterations=steps // 10)
+    dsnotes.fit(system, train, settings=settings, seed=seed, amp=False, progress=False)
+    spent = time.process_time() - spent
+    ways = {"running": scored(system, test, lambda name: False), "the image's own": scored(system, test, bool)}
+    if ".fuse." in " ".join(name for name, _ in system.network.named_modules()):
+        for part in WAYS[3:]:
+            ways[part] = scored(system, test, lambda name, part=part: part_of(name) == part)
+    generator = torch.Generator().manual_seed(seed)
+    draws = (
+        draw_batch(train, patch=PATCH, batch=SETTINGS.batch, foreground=SETTINGS.foreground, generator=generator)
+        for _ in range(40)
+    )
+    reestimate_statistics(system.network, (batch["image"] for batch in draws))
+    ways["re-estimated"] = scored(system, test, lambda name: False)
+    return {"row": row, "seed": seed, "steps": steps, "ways": ways, "cpu": spent}
+
+
+def written(runs: list[dict], seeds, steps: int) -> list[list[str]]:
+    rows = []
+    for row in ROWS:
+        own = sorted(
+            (r for r in runs if r["row"] == row and r["steps"] == steps and r["seed"] in seeds), key=lambda r: r["seed"]
+        )
+        if own:
+            each = [[r["ways"].get(way) for r in own] for way in WAYS]
+            cells = [
+                "–" if None in dices else f"{statistics.mean(dices):.3f} ({' '.join(f'{d:.3f}'[1:] for d in dices)})"
+                for dices in each
+            ]
+            rows.append([f"`{row}`", *cells, f"{statistics.mean(r['cpu'] for r in own):.0f}"])
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--work", type=Path, required=True, help="a folder for the teacher and the finished runs")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--only", nargs="+", default=list(ROWS), help="names of rows, all by default")
+    parser.add_argument("--write", action="store_true", help="keep the table as results/dsnet_membranes.md")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cases = list(dsnotes.open_dataset(options.folder, normalise="image"))
+    train, test = softened(cases[:-6], radius=1, eps=1e-3), cases[-6:]
+    torch.manual_seed(0)
+    how = {"width": 8, "blocks": 2, "scale": SCALE, "patch": PATCH, "batch": 8, "iterations": 20, "lr": 1e-3}
+    teacher, _ = dsnet.train_teacher(
+        train, epochs=(6, 0), out=options.work / "teacher", amp=False, progress=False, **how
+    )
+    log = options.work / "runs.jsonl"
+    runs = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {(r["row"], r["seed"], r["steps"]) for r in runs}
+    for row in options.only:
+        for seed in options.seeds:
+            if (row, seed, options.steps) not in done:
+                runs.append(run(row, seed, options.steps, train, test, teacher))
+                print(json.dumps(runs[-1]), flush=True)
+                with log.open("a") as file:
+                    file.write(json.dumps(runs[-1]) + "\n")
+    text = "\n".join(
+        [
+            "## dsnet_membranes",
+            "",
+            f"`python benchmarks/dsnet_membranes.py FOLDER --work WORK` on `{options.folder.name}`: {len(train)} "
+            f"slices train, {len(test)} test; crops {PATCH}, width {WIDTH} on a grid {SCALE} times finer, the U-Net "
+            f"{2 * WIDTH}; {options.steps} steps of {SETTINGS.batch}, Adam {SETTINGS.lr}, poly; a teacher of {how} and "
+            f"6 epochs; on a {machine()}. Dice with each kind of statistics: the mean over the seeds, then each seed "
+            f"({' '.join(map(str, options.seeds))}).",
+            "",
+            table(["row", *WAYS, "training, CPU s"], written(runs, options.seeds, options.steps)),
+        ]
+    )
+    print(text)
+    if options.write:
+        keep("dsnet_membranes", text)
+
+
+if __name__ == "__main__":
+    main()
