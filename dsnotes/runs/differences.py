@@ -35,7 +35,7 @@ def resolved(values: Mapping[str, Any]) -> dict[str, str]:
 
 def _outside(name: str) -> str:
     """`clip` is the gradient's in the settings and that of grey values in the notebook."""
-    return f"{name} of the notebook" if name in SETTINGS else name
+    return f"{name} of the notebook" if name in SETTINGS and name not in SHOWN else name
 
 
 def supervision(system: System) -> str:

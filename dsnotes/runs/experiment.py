@@ -20,7 +20,7 @@ from dsnotes.metrics.tumours import SCALES
 from dsnotes.papers import build, systems
 from dsnotes.papers.protocol import OWN, protocol, under
 from dsnotes.runs.results_io import path
-from dsnotes.softmask import soft_mask, trimap_from_readers, trimap_from_mask
+from dsnotes.softmask import soft_mask, trimap_from_mask, trimap_from_readers
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
