@@ -86,7 +86,8 @@ from dsnotes.data.preprocess import Preprocess, foreground_statistics
 from dsnotes.data.splits import k_fold, printed_folds
 from dsnotes.data.splits import split as shares
 from dsnotes.papers import dsnet
-from dsnotes.runs.experiment import cases_of, figures, system_of, with_soft_masks
+from dsnotes.runs.experiment import cases_of, figures, system_of
+from dsnotes.softmask import softened
 from dsnotes.viewers import Table, boxes, curves
 
 if smoke:
@@ -185,7 +186,8 @@ Table(
 
 # %%
 if getattr(built.objective, "soft", 0):
-    train, val = map(with_soft_masks, (train, val))
+    radius = max(1, min(3, min(train[0].space[-2:]) // 16))
+    train, val = (softened(list(part), classes=classes, radius=radius) for part in (train, val))
 
 # %% [markdown]
 # ## 3. Training

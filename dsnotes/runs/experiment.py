@@ -20,7 +20,6 @@ from dsnotes.metrics.tumours import SCALES
 from dsnotes.papers import build, systems
 from dsnotes.papers.protocol import OWN, protocol, under
 from dsnotes.runs.results_io import path
-from dsnotes.softmask import soft_mask, trimap_from_mask, trimap_from_readers
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -92,22 +91,6 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def with_soft_masks(cases: Sequence[Case], *, eps: float | int = 1e-2) -> list[Case]:
-    """The cases with extras["soft"]: their own, or by matting within what annotators or the border leave open.
-
-    `eps` is for CT with some 30 HU of noise.
-    """
-    found = []
-    for case in cases:
-        if "soft" not in case.extras:
-            drawn = case.extras.get("annotators")
-            radius = max(1, min(3, min(case.space[-2:]) // 16))
-            trimap = trimap_from_mask(case.label, radius) if drawn is None else trimap_from_readers(drawn)
-            case = replace(case, extras={**case.extras, "soft": soft_mask(case.image, trimap, eps=eps)})
-        found.append(case)
-    return found
-
-
 def cleaned(label: np.ndarray, how: str) -> np.ndarray:
     """ "kidneys": at most two, with their tumours; "small": opened, no piece below 64 voxels; "": as it is."""
     if how not in POSTPROCESS:
@@ -138,7 +121,7 @@ def figures(
     named = {0: "background", **names} if names else None
     found = score(label, case.label, spacing=case.spacing, labels=named, eps=eps)
     found |= of_readers(label, case.extras["readers"], eps=eps) if "readers" in case.extras else {}
-    found |= of_regions(label, case, regions, eps=eps) if regions else {}
+    found |= score(label, case.label, spacing=case.spacing, regions=regions, eps=eps) if regions else {}
     counts = confusion(label > 0, case.label > 0)
     found |= {"tp": counts.tp, "fp": counts.fp, "fn": counts.fn}
     if len(p) > 1 or label.ndim < 3:
@@ -162,18 +145,6 @@ def of_readers(label: np.ndarray, readers: np.ndarray, *, eps: float | int = 0) 
     """The Dice with each reader alone: "dice_reader_1" …"""
     counts = [confusion(label > 0, drawn > 0) for drawn in readers]
     return {f"dice_reader_{number}": dice_of(each, eps=eps) for number, each in enumerate(counts, start=1)}
-
-
-def of_regions(
-    label: np.ndarray, case: Case, regions: Mapping[str, Sequence[int]], *, eps: float | int = 0
-) -> dict[str, float | int]:
-    """Each region's figures by its name, and their means by no name."""
-    rows = {
-        name: score(np.isin(label, values), np.isin(case.label, values), spacing=case.spacing, eps=eps)
-        for name, values in regions.items()
-    }
-    means = {key: float(np.mean([row[key] for row in rows.values()])) for key in next(iter(rows.values()))}
-    return means | {f"{key}_{name}": value for name, row in rows.items() for key, value in row.items()}
 
 
 def without_threshold(p: np.ndarray, case: Case) -> dict[str, float | int]:
