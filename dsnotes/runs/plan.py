@@ -108,7 +108,7 @@ def open_plan(path: str | os.PathLike, given: Mapping[str, str] | None = None) -
     )
 
 
-def _over(shared: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+def _over(shared: Mapping, entry: Mapping) -> dict:
     """What the entry says over what all share; of two sets of settings or options the entry's values go before."""
     both = {key for key in entry if isinstance(entry[key], dict) and isinstance(shared.get(key), dict)}
     return {**shared, **entry, **{key: {**shared[key], **entry[key]} for key in both}}
