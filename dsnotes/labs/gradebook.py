@@ -20,6 +20,7 @@ from dsnotes.labs.intake import Student
 from dsnotes.labs.source import Lab, id_of, is_locked, points_of
 from dsnotes.labs.submission import Submission, is_empty
 from dsnotes.runs.source import RefusedError
+from dsnotes.safety.atomic import atomic
 
 GRADES, REFLECTIONS, LEADERBOARD = "dsnotes-grades.csv", "reflections.csv", "leaderboard.csv"
 MARKS = ("student", "lab", "cell", "most", "points", "comment", "answer")
@@ -76,7 +77,8 @@ class Course:
     def _write(self, kind: str, student: str, lab: str, suffix: str, content: bytes) -> None:
         place = self.root / kind / student / f"{lab}.{suffix}"
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
+        with atomic(place) as stream:
+            stream.write(content)
 
     def attempts(self) -> list[dict]:
         return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.root.glob("attempts/*/*.json"))]
@@ -181,12 +183,10 @@ def _moodle(rows: list[Row], roster: Sequence[Student], lab: Lab) -> Iterator[di
 
 def table(file: Path, lines: list[dict], columns: Sequence[str] = ()) -> Path:
     """Whole or not at all. A text that a spreadsheet would take for a formula is led by an apostrophe."""
-    part = file.with_suffix(".part")
-    with part.open("w", newline="", encoding="utf-8-sig") as stream:
+    with atomic(file, "w", newline="", encoding="utf-8-sig") as stream:
         writer = csv.DictWriter(stream, columns or tuple(lines[0] if lines else ()), extrasaction="ignore")
         writer.writeheader()
         writer.writerows({name: _tamed(value) for name, value in line.items()} for line in lines)
-    part.replace(file)
     return file
 
 

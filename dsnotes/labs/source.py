@@ -13,7 +13,6 @@ from this file; it carries nbgrader's full marks, so nbgrader's own tools can re
 from __future__ import annotations
 
 import ast
-import difflib
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dsnotes.runs.source import RefusedError
+from dsnotes.safety.nearest import nearest
 
 HIDDEN = re.compile(r"^[ \t]*### BEGIN HIDDEN TESTS.*?^[ \t]*### END HIDDEN TESTS[^\n]*\n?", re.S | re.M)
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION.*?^[ \t]*### END SOLUTION[^\n]*$", re.S | re.M)
@@ -133,7 +133,7 @@ def full_name(name: str, known: list[str]) -> str:
     found = [each for each in known if each == name] or [each for each in known if each.startswith(name)]
     if len(found) == 1:
         return found[0]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
+    near = nearest(name, known, 1)
     hint = f"; did you mean {near[0]}?" if near and not found else ""
     raise RefusedError(f"{name!r} names {len(found) or 'none'} of the labs {', '.join(known)}{hint}")
 

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from numbers import Integral
 from pkgutil import iter_modules
 
 from dsnotes.papers.recipe import Recipe
+from dsnotes.safety.markup import escape
+from dsnotes.safety.nearest import nearest
 from dsnotes.training.system import System
 
 
@@ -38,8 +40,8 @@ class Systems(dict):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td><code>{name}</code></td><td>{row['dims']}-D</td><td>{row['width']}</td>"
-            f"<td>{', '.join(row['papers'])}</td><td>{', '.join(row['tables'])}</td></tr>"
+            f"<tr><td><code>{escape(name)}</code></td><td>{row['dims']}-D</td><td>{row['width']}</td>"
+            f"<td>{escape(', '.join(row['papers']))}</td><td>{escape(', '.join(row['tables']))}</td></tr>"
             for name, row in self.items()
         )
         head = "".join(f"<th>{title}</th>" for title in ("system", "", "width", "papers", "tables"))
@@ -83,14 +85,8 @@ def build(
             raise ValueError(f"{key}={value}, but a network needs at least {least}. Try {key}={max(least, 8)}.")
     if dims not in (None, 2, 3):
         raise ValueError(f"dims={dims}, but images are 2-D or 3-D. Pass dims=2 or dims=3.")
-    return recipe.make(
-        name,
-        in_channels=in_channels,
-        classes=classes,
-        width=recipe.width if width is None else width,
-        dims=recipe.dims if dims is None else dims,
-        **options,
-    )
+    sizes |= {"width": recipe.width if width is None else width, "dims": recipe.dims if dims is None else dims}
+    return replace(recipe.make(name, **sizes, **options), arguments={"name": name, **sizes, **options})
 
 
 EXAMPLES = {"in_channels": 1, "classes": 2, "width": 8, "dims": 2}
@@ -100,6 +96,5 @@ def unknown_name(name: object) -> str:
     """The names nearest to it, however it writes capitals, µ and spaces: what begins so first, and some always."""
     meant = str(name).lower().replace("µ", "mu").replace("μ", "mu").replace("_", "-").replace(" ", "-")
     begins = [known for known in recipes() if meant and known.startswith(meant)]
-    near = dict.fromkeys(get_close_matches(meant, begins, n=3, cutoff=0.0))
-    near |= dict.fromkeys(get_close_matches(meant, recipes(), n=3, cutoff=0.0))
+    near = dict.fromkeys([*nearest(meant, begins, cutoff=0.0), *nearest(meant, recipes(), cutoff=0.0)])
     return f"no system is called {name!r}. The nearest are {', '.join([*near][:3])}. dsnotes.systems() lists them all."

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from dsnotes.data.any_dataset import as_cases
 from dsnotes.data.augment import Augmentation
-from dsnotes.data.case import Case
+from dsnotes.data.dataset import Dataset
+from dsnotes.data.task import read_task, task_of
 from dsnotes.supervision.base import Batch
 from dsnotes.training import checkpoints, devices, distributed, precision, schedules
-from dsnotes.training.asked import refuse_no_cases, refuse_no_system
+from dsnotes.training.arguments import check_arguments
+from dsnotes.training.asked import refuse_no_system
 from dsnotes.training.batches import Draw, ahead, for_validation, seed_of
 from dsnotes.training.history import History, Record
 from dsnotes.training.metric_accumulator import MetricAccumulator
 from dsnotes.training.preflight import augmentation, fitting_patch, refuse_unfit
 from dsnotes.training.progress import Progress
+from dsnotes.training.run_identity import describe_run
 from dsnotes.training.settings import Number, Settings
 from dsnotes.training.sizes import refuse_too_large
 from dsnotes.training.statistics import reestimate_statistics
@@ -32,8 +35,8 @@ from dsnotes.training.validate import validate
 
 def fit(
     system: System,
-    train: Sequence[Case],
-    val: Sequence[Case] | None = None,
+    train: Sequence,
+    val: Sequence | None = None,
     *,
     patch: Sequence[int] | None = None,
     epochs: int | None = None,
@@ -59,6 +62,7 @@ def fit(
 ) -> History:
     """Train `system.network` in place and return one record an epoch.
 
+    `train` and `val` are lists or map-style datasets of cases, of {"image", "label"} dicts or of (image, label) pairs.
     What is not given comes from `settings`, or else from the system's own. With `out`, that folder holds a checkpoint
     after every epoch and the same command goes on from it, on a CPU bit for bit as if it had never been stopped.
     `on_epoch` gets the history after every epoch and may end the run by returning True. `seed` decides the batches,
@@ -69,8 +73,10 @@ def fit(
     graphs, for small networks.
     """
     refuse_no_system(system)
-    refuse_no_cases("train", train)
-    refuse_no_cases("val", [] if val is None else val)
+    shape = {"dims": system.dims, "channels": system.network.backbone.in_channels}
+    train = as_cases("train", train, **shape)
+    val = None if val is None else as_cases("val", val, **shape)
+    check_arguments(seed=seed, workers=workers, prefetch=prefetch, on_epoch=on_epoch, memory=memory)
     patch = tuple(patch) if isinstance(patch, Iterable) else patch
     given = {"patch": patch, "epochs": epochs, "batch": batch, "lr": lr, "iterations": iterations,
              "accumulate": accumulate, "augment": augment}  # fmt: skip
@@ -80,9 +86,13 @@ def fit(
     world = distributed.here()
     device = devices.pick(device, local=world.local)
     folder = None if out is None else checkpoints.prepare(out)
+    task = system.task or (task_of(train) if isinstance(train, Dataset) else None)
+    if task is not None and folder is not None and world.first and read_task(folder) is None:
+        task.save(folder)
     samples = settings.batch * settings.accumulate * world.size
 
     with ExitStack() as stack:
+        stack.enter_context(checkpoints.alone(folder if world.first else None))
         stack.enter_context(distributed.joined(world, device))
         stack.enter_context(devices.reproducible(device, deterministic=deterministic))
         stack.enter_context(devices.explained_memory(settings, system.network.backbone.stride, device))
@@ -91,14 +101,7 @@ def fit(
         augment = augmentation(settings.augment)
         draw = Draw(train, settings, system.classes, augment, seed, world.rank, device, world.size)
         iterations = draw.iterations
-        run = {
-            "system": system.name,
-            "settings": json.loads(json.dumps(asdict(settings))),
-            "seed": seed,
-            "processes": world.size,
-            "training cases": len(train),
-            "validation cases": len(val or ()),
-        }
+        run = describe_run(system, settings, train, val, seed=seed, processes=world.size)
         room = refuse_too_large(
             system,
             settings,
@@ -178,8 +181,8 @@ def begin(
     dtype, sentence = precision.choose(amp, draw.device, lambda: precision.speedup(system, first_batch(draw)))
     run["amp"] = "float32" if dtype is None else "bfloat16"
     if found is not None:
-        checkpoints.refuse_other_run(found["run"], run, folder / checkpoints.CHECKPOINT)
         checkpoints.refuse_other_network(found["network"], system.network, folder / checkpoints.CHECKPOINT)
+        checkpoints.refuse_other_run(found["run"], run, folder / checkpoints.CHECKPOINT)
     step = system.make_step(system, settings, amp=dtype, **how)
     if found is not None:
         history = checkpoints.restore(found, network=system.network, step=step)
