@@ -75,11 +75,12 @@ def main() -> int:
         }
         for key, (promise, tries) in promises.items():
             if asked.only in (None, key):
-                told = list(tries())
-                failed = [f"{what}: {said}" for what, said in told if said]
-                rows.append((promise, len(told), len(told) - len(failed)))
-                for line in failed:
-                    print(line, file=sys.stderr)
+                tried = failed = 0
+                for what, said in tries():
+                    tried, failed = tried + 1, failed + bool(said)
+                    if said:
+                        print(f"{what}: {said}", file=sys.stderr, flush=True)
+                rows.append((promise, tried, tried - failed))
     print("| promise | tried | survived |\n|---|---|---|")
     for promise, tried, survived in rows:
         print(f"| {promise} | {tried} | {survived} |")

@@ -11,7 +11,21 @@ from typing import Any
 import numpy as np
 
 ODD = ("many", None, [], {}, float("nan"), float("inf"), -1, 1j, object())
-REMEDIES = ("pass", "choose", "give", "save", "write", "use", "needed", "bring", "build", "make", "look", "correct")
+REMEDIES = (
+    "pass",
+    "choose",
+    "give",
+    "save",
+    "write",
+    "use",
+    "needed",
+    "bring",
+    "build",
+    "make",
+    "look",
+    "correct",
+    "replace",
+)
 REMEDIES += ("copy", "take", "tell", "put", "name", "set", "delete", "type", "raise", "such as", "fetch", "nearest")
 REFUSALS = (ValueError, TypeError, KeyError, OSError, IndexError, AttributeError)
 
