@@ -11,22 +11,9 @@ from typing import Any
 import numpy as np
 
 ODD = ("many", None, [], {}, float("nan"), float("inf"), -1, 1j, object())
-REMEDIES = (
-    "pass",
-    "choose",
-    "give",
-    "save",
-    "write",
-    "use",
-    "needed",
-    "bring",
-    "build",
-    "make",
-    "look",
-    "correct",
-    "replace",
-)
+REMEDIES = ("pass", "choose", "give", "save", "write", "use", "needed", "bring", "build", "make", "look", "correct")
 REMEDIES += ("copy", "take", "tell", "put", "name", "set", "delete", "type", "raise", "such as", "fetch", "nearest")
+REMEDIES += ("replace",)
 REFUSALS = (ValueError, TypeError, KeyError, OSError, IndexError, AttributeError)
 
 
