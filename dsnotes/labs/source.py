@@ -155,6 +155,10 @@ def open_lab(path: Path) -> Lab:
             raise RefusedError(f"{path}: cell {at} has no grade_id of its own ({given}); give it one")
         seen.add(given["grade_id"])
         cell["metadata"]["nbgrader"] = _complete(given, cell, path)
+    if "kernelspec" not in notebook["metadata"]:
+        raise RefusedError(
+            f"{path} names no kernel; copy the '# ---' header of another lab's .py, or save it in Jupyter"
+        )
     notebook["metadata"] = {"kernelspec": notebook["metadata"]["kernelspec"]}
     return Lab(path.stem, path, notebook)
 
