@@ -41,7 +41,7 @@ from dsnotes.data import phantoms
 from dsnotes.data.deeplesion import read_lesions, write_deeplesion
 from dsnotes.losses import soft_dice
 from dsnotes.metrics import agreement, dice
-from dsnotes.softmask import mask_from_recist, soft_mask, soft_masks, trimap_from_mask, trimap_from_readers
+from dsnotes.softmask import mask_from_recist, soft_mask, soft_masks, trimap_from_annotators, trimap_from_mask
 from dsnotes.softmask.nodule_set import make_set
 from dsnotes.viewers import Table, accepted, boxes, contact_sheet, curves, maps
 
@@ -129,7 +129,7 @@ axes = case.extras["recist"]
 grown = mask_from_recist(case.image, axes["long_axis"], axes["short_axis"])
 trimaps = {
     "one mask": trimap_from_mask(case.label, radius=3),
-    "four readers": trimap_from_readers(case.extras["readers"]),
+    "four readers": trimap_from_annotators(case.extras["readers"]),
     "two diameters": trimap_from_mask(grown, radius=3),
 }
 noise_eps = 9 * 0.033**2  # nine times the variance of the noise, 33 of 1000 HU: ε/9 stands beside a window's variance

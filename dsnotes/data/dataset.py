@@ -170,8 +170,9 @@ def open_dataset(
 ) -> Dataset:
     """Open a folder in the Decathlon's layout or nnU-Net's raw one (version 2).
 
-    `spacing`, `clip`, `normalise` are short for `.preprocess(…)`. `split` is "training" (with labels) or "test". Statistics of the foreground belong to the training side alone, so
-    they come after the split: train.preprocess(Preprocess(clip=foreground_statistics(train).percentiles, …)).
+    `spacing`, `clip`, `normalise` are short for `.preprocess(…)`. `split` is "training" (with labels) or "test".
+    Statistics of the foreground belong to the training side alone, so they come after the split:
+    train.preprocess(Preprocess(clip=foreground_statistics(train).percentiles, …)).
     """
     layout = read_layout(Path(folder), split)
     data = Dataset(

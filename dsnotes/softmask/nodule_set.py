@@ -25,6 +25,7 @@ from dsnotes.softmask.matting import soft_mask
 from dsnotes.softmask.recist import MARGIN, mask_from_recist
 from dsnotes.softmask.trimap import trimap_from_mask
 
+BINARY = ("soft mask", "GrabCut")
 LEAST_SHARE = 1 / 3  # of the ellipse through the ends of the axes; over 24 phantom nodules the least was 0.52
 SOURCE = "DeepLesion: Yan et al. 2018, J Med Imaging 5:036501, https://nihcc.app.box.com/v/DeepLesion"
 LICENCE = "terms of the NIH Clinical Center, see the readme beside the images; do not redistribute"
@@ -52,17 +53,21 @@ def make_set(
     size: int = 64,
     radius: int = 3,
     eps: float | int = 1e-2,
+    binary: str = "soft mask",
     source: str = SOURCE,
     licence: str = LICENCE,
 ) -> Report:
     """Cut `size` × `size` round each lesion, label it twice and file it as `dsnotes.open_dataset(out)` reads it.
 
-    imagesTr/ holds HU, labelsTr/ GrabCut's mask, softTr/ its matting, recistTr.json the axes in the crop's pixels.
+    imagesTr/ holds HU, softTr/ the matting of GrabCut's mask, recistTr.json the axes in the crop's pixels. labelsTr/ is
+    the soft mask from one half on, as the paper binarises it (its Fig. 2d), or with `binary="GrabCut"` GrabCut's own.
     A lesion that cannot be labelled is reported and passed over. Each file appears whole or not at all, and cases
     that are there are kept: the same call goes on after an interruption. `eps` is for CT with some 30 HU of noise
-    (`soft_mask`). A case's name begins with the patient's six digits: split(…, patient=lambda name: name[:6]).
+    (`soft_mask`). A case's name begins with the patient's six digits, which `split` and `k_fold` know.
     """
-    settings = {"size": size, "radius": radius, "eps": float(eps)}
+    settings = {"size": size, "radius": radius, "eps": float(eps), "binary": binary}
+    if binary not in BINARY:
+        raise ValueError(f"binary={binary!r} is unknown. Choose one of {list(BINARY)}.")
     if size < 16 or radius < 1 or not eps >= 1e-12:
         raise ValueError(
             f"{settings} came; needed are a size from 16, a radius from 1 and a positive eps such as 1e-2."
@@ -73,7 +78,7 @@ def make_set(
     recists = _earlier(folder, settings)
     about = {
         "name": folder.name,
-        "description": "lesions between their two diameters: binary masks by GrabCut, soft masks by matting",
+        "description": "lesions between their two diameters: soft masks by GrabCut and matting, binary masks from them",
         "reference": source,
         "licence": licence,
         "made_with": settings,
@@ -117,7 +122,9 @@ def _recist(lesion: Lesion, corner: np.ndarray) -> dict:
     return moved | {"long_mm": lengths["long_axis"], "short_mm": lengths["short_axis"]}
 
 
-def _case(lesion: Lesion, images: str | os.PathLike, corner: np.ndarray, *, size: int, radius: int, eps: float) -> Case:
+def _case(
+    lesion: Lesion, images: str | os.PathLike, corner: np.ndarray, *, size: int, radius: int, eps: float, binary: str
+) -> Case:
     recist = _recist(lesion, corner)
     axes = recist["long_axis"], recist["short_axis"]
     plane = read_slice(images, lesion.file)
@@ -145,7 +152,8 @@ def _case(lesion: Lesion, images: str | os.PathLike, corner: np.ndarray, *, size
             f"stand out from what is round it. Outline this one by hand, or leave it out."
         )
     soft = soft_mask(image, trimap_from_mask(mask, radius), eps=eps)
-    return Case(lesion.name, image, mask, lesion.spacing, {"soft": soft, "recist": recist})
+    label = (soft >= 0.5).astype(np.uint8) if binary == "soft mask" else mask
+    return Case(lesion.name, image, label, lesion.spacing, {"soft": soft, "recist": recist})
 
 
 def _crop(plane: np.ndarray, corner: np.ndarray, size: int) -> np.ndarray:
@@ -166,7 +174,7 @@ def _earlier(folder: Path, settings: dict) -> dict[str, dict]:
     path = folder / "dataset.json"
     if not path.is_file():
         return {}
-    before = json.loads(path.read_text(encoding="utf-8")).get("made_with")
+    before = {"binary": "GrabCut"} | (json.loads(path.read_text(encoding="utf-8")).get("made_with") or {})
     if before != settings:
         raise ValueError(
             f"{folder} was made with {before}, now {settings} came, and one set has one way of labelling. Pass another "

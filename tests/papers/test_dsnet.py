@@ -183,3 +183,14 @@ def test_the_tables_are_whole_and_hold_the_slips_they_name():
     assert [d for d in nearest if ours[names.index(d)] > nearest[d]] == ["D1", "D3"]
     for row, (one, two) in {"unet-2d": (1, 2), "dsnet": (1, 2)}.items():  # tables 1 and 2 come back in table 3
         assert dsnet.TABLES[3].rows[row][::2] == (dsnet.TABLES[one].rows[row][0], dsnet.TABLES[two].rows[row][0])
+
+
+def test_the_backbone_alone_sees_the_image_as_it_is():
+    """Table 3's "+ Improve Backbone" stands before "+ SR Input": nothing is enlarged yet. scale=4 interpolates."""
+    image, seen = torch.randn(1, 1, 16, 16), []
+    for options, size in (({}, 16), ({"scale": 4}, 64)):
+        system = build("dsnet-backbone", width=2, **options)
+        system.network.backbone.encoder[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        assert system.network.eval()(image).logits.shape == image.shape
+        assert seen[-1].shape == (1, 1, size, size)
+    assert torch.equal(seen[0], image)
