@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from dsnotes.data.case import Case, checked_spacing
-from dsnotes.data.conversion import Spacing
+from dsnotes.data.case import Case
+from dsnotes.data.conversion import Spacing, checked_spacing
 from dsnotes.data.foreground import require_label
 from dsnotes.data.lungs import within_lungs
 from dsnotes.data.resample import resample, restore
@@ -45,6 +45,13 @@ class Preprocess:
                 f"normalise={self.normalise!r}: pass 'image', 'nonzero', 'minmax', 'window' or (mean, standard "
                 f"deviation), such as foreground_statistics(train).z_score."
             )
+        if self.clip is not None:
+            for pair in self.clip if isinstance(self.clip[0], tuple | list) else (self.clip,):
+                if len(pair) != 2 or not pair[0] < pair[1]:
+                    raise ValueError(
+                        f"clip={self.clip}: {tuple(pair)} leaves no range of grey values. Pass the lower value first, "
+                        f"such as clip=(-1000, 400)."
+                    )
         if self.normalise == "window" and self.clip is None:
             raise ValueError("normalise='window' scales the clipped range to 0…1: pass clip=(low, high) with it.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -18,6 +17,7 @@ from dsnotes.metrics import confusion, score, slice_errors, tumour_scores
 from dsnotes.metrics.overlap import dice_of, ppv_of, sensitivity_of
 from dsnotes.metrics.tumours import SCALES
 from dsnotes.runs.results_io import path
+from dsnotes.safety.nearest import nearest, suggest
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -37,7 +37,7 @@ def cases_of(data: str, *, phantom_cases: int = 20, size: Sequence[int] = ()) ->
         return make(phantom_cases, seed=0, **({"size": tuple(size)} if size else {})), names
     folder = path(data)
     if not folder.is_dir():
-        near = difflib.get_close_matches(data, PHANTOMS, n=1)
+        near = nearest(data, PHANTOMS, 1)
         hint = f"Did you mean the phantoms {near[0]!r}? " if near else ""
         raise ValueError(
             f"data={data!r} is neither a folder (looked at {folder}) nor one of the phantoms {', '.join(PHANTOMS)}. "
@@ -52,9 +52,7 @@ def settings_of(system: System, more: Mapping[str, Any], **given: Any) -> Settin
     known = {field.name for field in fields(Settings)}
     for name in more:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"The nearest is {near[0]!r}." if near else f"There are {', '.join(sorted(known))}."
-            raise ValueError(f"settings has no {name!r}. {hint}")
+            raise ValueError(f"settings has no {name!r}; {suggest(name, sorted(known))}.")
     asked = {name: value for name, value in given.items() if value} | dict(more)
     return replace(system.settings, **{k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()})
 

@@ -12,7 +12,6 @@ timeout: 86400                           # seconds a run
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import os
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnotes.runs.source import RefusedError, Source, open_source
+from dsnotes.safety.nearest import nearest
 
 KEYS = {"notebook": str, "table": str, "parameters": dict, "list": list, "grid": dict, "timeout": (int, float)}
 
@@ -80,7 +80,7 @@ def _content(path: Path) -> dict:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         beside = [p.name for p in path.parent.glob("*.yml")] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, beside, n=1)
+        near = nearest(path.name, beside, 1)
         hint = f"did you mean {path.parent / near[0]}?" if near else "give the path of a .yml, such as sweeps/mss-2.yml"
         raise RefusedError(f"the sweep {path} cannot be read ({error.strerror}); {hint}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -89,7 +89,7 @@ def _content(path: Path) -> dict:
         raise RefusedError(f"{path} holds no keys; it needs at least notebook: … and parameters: … or list: …")
     for key, value in content.items():
         if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, n=1)
+            near = nearest(key, KEYS, 1)
             hint = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(KEYS)}"
             raise RefusedError(f"{path}: there is no key {key!r}; {hint}")
         if not isinstance(value, KEYS[key]) or isinstance(value, bool):

@@ -21,6 +21,7 @@ import numpy as np
 from dsnotes.data.case import Case
 from dsnotes.data.deeplesion import Lesion, read_slice
 from dsnotes.data.files import save_label, save_volume
+from dsnotes.safety.atomic import atomic
 from dsnotes.softmask.matting import soft_mask
 from dsnotes.softmask.recist import MARGIN, mask_from_recist
 from dsnotes.softmask.trimap import trimap_from_mask
@@ -199,11 +200,10 @@ def _table(failed: dict[str, str]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_name(f"part-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8", newline="")
-        os.replace(part, path)
+        with atomic(path, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
     except OSError as error:
         raise OSError(
             f"{path} cannot be written ({error.strerror or error}). Pass a folder that is yours to write to and has "

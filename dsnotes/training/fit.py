@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,12 +15,14 @@ from dsnotes.data.augment import Augmentation
 from dsnotes.data.case import Case
 from dsnotes.supervision.base import Batch
 from dsnotes.training import checkpoints, devices, distributed, precision, schedules
+from dsnotes.training.arguments import check_arguments
 from dsnotes.training.asked import refuse_no_cases, refuse_no_system
 from dsnotes.training.batches import Draw, ahead, for_validation, seed_of
 from dsnotes.training.history import History, Record
 from dsnotes.training.metric_accumulator import MetricAccumulator
 from dsnotes.training.preflight import augmentation, fitting_patch, refuse_unfit
 from dsnotes.training.progress import Progress
+from dsnotes.training.run_identity import describe_run
 from dsnotes.training.settings import Number, Settings
 from dsnotes.training.sizes import refuse_too_large
 from dsnotes.training.statistics import reestimate_statistics
@@ -71,6 +72,7 @@ def fit(
     refuse_no_system(system)
     refuse_no_cases("train", train)
     refuse_no_cases("val", [] if val is None else val)
+    check_arguments(seed=seed, workers=workers, prefetch=prefetch, on_epoch=on_epoch, memory=memory)
     patch = tuple(patch) if isinstance(patch, Iterable) else patch
     given = {"patch": patch, "epochs": epochs, "batch": batch, "lr": lr, "iterations": iterations,
              "accumulate": accumulate, "augment": augment}  # fmt: skip
@@ -83,6 +85,7 @@ def fit(
     samples = settings.batch * settings.accumulate * world.size
 
     with ExitStack() as stack:
+        stack.enter_context(checkpoints.alone(folder if world.first else None))
         stack.enter_context(distributed.joined(world, device))
         stack.enter_context(devices.reproducible(device, deterministic=deterministic))
         stack.enter_context(devices.explained_memory(settings, system.network.backbone.stride, device))
@@ -91,14 +94,7 @@ def fit(
         augment = augmentation(settings.augment)
         draw = Draw(train, settings, system.classes, augment, seed, world.rank, device, world.size)
         iterations = draw.iterations
-        run = {
-            "system": system.name,
-            "settings": json.loads(json.dumps(asdict(settings))),
-            "seed": seed,
-            "processes": world.size,
-            "training cases": len(train),
-            "validation cases": len(val or ()),
-        }
+        run = describe_run(system, settings, train, val, seed=seed, processes=world.size)
         room = refuse_too_large(
             system,
             settings,
@@ -178,8 +174,8 @@ def begin(
     dtype, sentence = precision.choose(amp, draw.device, lambda: precision.speedup(system, first_batch(draw)))
     run["amp"] = "float32" if dtype is None else "bfloat16"
     if found is not None:
-        checkpoints.refuse_other_run(found["run"], run, folder / checkpoints.CHECKPOINT)
         checkpoints.refuse_other_network(found["network"], system.network, folder / checkpoints.CHECKPOINT)
+        checkpoints.refuse_other_run(found["run"], run, folder / checkpoints.CHECKPOINT)
     step = system.make_step(system, settings, amp=dtype, **how)
     if found is not None:
         history = checkpoints.restore(found, network=system.network, step=step)

@@ -95,6 +95,11 @@ class Settings:
                 raise ValueError(f"{name}={getattr(self, name)!r} is no whole number. Pass one, such as {name}=2.")
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} leaves nothing to do. Pass {name}=1 or more.")
+        if not isinstance(self.augment, bool | Augmentation):
+            raise TypeError(
+                f"augment={self.augment!r} is of type {type(self.augment).__name__}. Pass True for the default "
+                f"augmentation, False for none, or one of your own: dsnotes.data.augment.Augmentation(rotation=15)."
+            )
         if self.lr <= 0:
             raise ValueError(f"lr={self.lr} moves no weight. Pass a positive rate, for instance lr=1e-3.")
         if math.isinf(self.lr):
