@@ -457,7 +457,10 @@ Table(looks, caption="At stride 8; distances as a share of the other's mean squa
 curves.lines(marked, x="step", y="Dice in validation", title="Three runs")
 
 # %% [markdown]
-# TEXT7
+# A network that stands still marks next to nothing, and its deep features are as like those of noise as those of the
+# mask: features that ignore their input make the squared error vanish, and that is what a large $\lambda$ rewards. It
+# is a plateau, not an end, and how long it lasts depends on the seed: a training that stops inside it measures the
+# plateau, whatever its table says of the method.
 
 # %% [markdown]
 # ## 8. Tables 4 and 5
