@@ -6,31 +6,21 @@ supervision".
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
 
 from dsnotes.networks.baselines.unet_plus_plus import UNetPlusPlus
 from dsnotes.networks.heads import InterpolatedHeads, SideHeads
 from dsnotes.networks.unet import UNet
+from dsnotes.papers.protocol import protocol
 from dsnotes.papers.recipe import Recipe, tables_of
 from dsnotes.supervision import supervise
 from dsnotes.supervision.multi_scale import FullSize, MultiLabel
 from dsnotes.supervision.pseudo_labels import PseudoLabels, segmentation
-from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
-# The largest number of epochs is not printed; training ends at twice the best epoch.
-SETTINGS = Settings(
-    patch=(240, 240),  # and the batch: BraTS's; a preset brings its own
-    batch=4,
-    epochs=200,
-    optimiser="adam",
-    lr=3e-4,
-    schedule="exponential",
-    step_every=3,
-    factor=0.9,
-    stop="twice_best",
-)
+# BraTS's; a preset brings its own batch and size of image. The two of CT were resized to 480 × 480.
+SETTINGS = protocol("mu-net-brats").settings
 
 # (output, mask, restored_mask, restored_image, features, restored_features) as chosen for each dataset; the list in
 # print has the spleen twice, the second is the liver.
@@ -46,10 +36,9 @@ PRESETS = {
 # with batch norm stay behind the plain U-Net for hundreds of steps. These presets divide λ and η by ten.
 BATCH_NORM = "-batch-norm"
 PRESETS_OF_ALL = PRESETS | {f"{name}{BATCH_NORM}": (*w[:4], w[4] / 10, w[5] / 10) for name, w in PRESETS.items()}
-# The liver's batch is not printed. The two of CT were resized to 480 × 480; here that is the size of a patch.
-BATCH = {"brats": 4, "cardiac": 2, "spleen": 1, "liver": 1}
-PATCH = {"brats": (240, 240), "cardiac": (320, 320), "spleen": (480, 480), "liver": (480, 480)}
-
+# α, β, a, b, λ, η of the paper, and γ, ξ, which it leaves at 1.
+WEIGHTS = ("output", "mask", "restored_mask", "restored_image", "features", "restored_features")
+WEIGHTS += ("agree", "agree_restored")
 VARIANT = {
     "unet-deep": "deep",
     "unet-auto": "auto",
@@ -73,6 +62,7 @@ def mu_net(
     norm: str = "batch",
     patch: tuple[int, ...] | None = None,
     squared: bool = True,
+    weights: Mapping[str, float | int] | None = None,
 ) -> System:
     """A row of Tables 4 and 5: on the U-Net, or with "++" on U-Net++ at the U-Net's widths; and Fig. 4's rival."""
     if preset not in PRESETS_OF_ALL:
@@ -83,9 +73,11 @@ def mu_net(
     network = UNetPlusPlus if name.endswith("++") else UNet
     backbone = network(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
     chosen = {"detach_targets": detach_targets, "patch": patch, "squared": squared}
-    goal = PseudoLabels(VARIANT[name.removesuffix("++")], *PRESETS_OF_ALL[preset], **chosen)
-    dataset = preset.removesuffix(BATCH_NORM)
-    settings = replace(SETTINGS, batch=BATCH[dataset], patch=PATCH[dataset])
+    if unknown := sorted(set(weights or {}) - set(WEIGHTS)):
+        raise ValueError(f"weights names {', '.join(unknown)}. The paper weighs {', '.join(WEIGHTS)}.")
+    found = dict(zip(WEIGHTS, PRESETS_OF_ALL[preset], strict=False)) | dict(weights or {})
+    goal = PseudoLabels(VARIANT[name.removesuffix("++")], **found, **chosen)
+    settings = protocol(f"mu-net-{preset.removesuffix(BATCH_NORM)}").settings
     return System(name, supervise(backbone, goal), goal, settings=settings)
 
 
@@ -108,6 +100,7 @@ NORM = {"norm": "'batch', 'instance' or 'none'"}
 OPTIONS = {
     "preset": f"the loss weights found for one of {list(PRESETS)}, with its batch and size of image; with "
     f"{BATCH_NORM!r} behind the name λ and η are divided by ten, so that networks with batch norm learn",
+    "weights": f"some of {list(WEIGHTS)} instead of the preset's, such as {{'features': 0.9}}",
     "detach_targets": "False lets gradients into the pseudo-labels",
 } | NORM
 VARIATIONAL = {
