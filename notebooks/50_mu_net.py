@@ -457,12 +457,12 @@ Table(looks, caption="At stride 8; distances as a share of the other's mean squa
 curves.lines(marked, x="step", y="Dice in validation", title="Three runs")
 
 # %% [markdown]
-# The U-Net reads .96 at the first look. Both others have .79 there, and their features at stride 8 are as like those of
-# *noise* (CKA .99) as those of the mask (1.00): features that ignore their input make the squared error vanish, and that
-# is what a feature term rewards. In the same runs, twice as many steps later, Dice is .93 and .95. It is a plateau, not
-# an end, and a training that stops inside it measures the plateau, whatever its table says of the method. How long it
-# lasts depends on the seed and on $\lambda$: on real hearts, with three seeds, it still holds the printed weights back
-# when a tenth of them has come level with the plain U-Net (`benchmarks/results/mu_net_weights.md`).
+# The U-Net reads .96 at the first look. Both others have .79 there, and their features at stride 8 are as like those
+# of *noise* (CKA .99) as those of the mask (1.00): features that ignore their input make the squared error vanish, and
+# that is what a feature term rewards. In the same runs, twice as many steps later, Dice is .93 and .95. It is a
+# plateau, not an end, and a training that stops inside it measures the plateau, whatever its table says of the method.
+# How long it lasts depends on the seed and on $\lambda$: on real hearts, with three seeds, it still holds the printed
+# weights back when a tenth of them has come level with the plain U-Net (`benchmarks/results/mu_net_weights.md`).
 
 # %% [markdown]
 # ## 8. Tables 4 and 5
