@@ -123,10 +123,9 @@ def run(row: str, seed: int, steps: int, train, test, teacher: System) -> dict:
 def written(runs: list[dict], seeds, steps: int) -> list[list[str]]:
     rows = []
     for row in ROWS:
-        own = sorted(
-            (r for r in runs if r["row"] == row and r["steps"] == steps and r["seed"] in seeds), key=lambda r: r["seed"]
-        )
-        if own:
+        found = {r["seed"]: r for r in runs if r["row"] == row and r["steps"] == steps and r["seed"] in seeds}
+        own = [found[seed] for seed in sorted(found)]
+        if len(own) == len(seeds):
             each = [[r["ways"].get(way) for r in own] for way in WAYS]
             cells = [
                 "–" if None in dices else f"{statistics.mean(dices):.3f} ({' '.join(f'{d:.3f}'[1:] for d in dices)})"
