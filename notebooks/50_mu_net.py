@@ -658,8 +658,8 @@ print("avg.m:", ", ".join(f"{name} {x:.3f}" for name, x in average.items()))
 #   .04 in the hybrid without feature terms and .23 in a U-Net that never saw a mask. And the equal number of
 #   convolutions did not bring it about: with first weights hardly anything was alike.
 # - **A plateau:** in one run the printed weights had .79, .93 and .88 after 300, 600 and 900 steps, while the U-Net had
-#   .96 at once. On real hearts and three seeds the printed weights are behind by .25 after 600 steps; with
-#   $\lambda$ and $\eta$ divided by ten, the hybrid is behind by .02.
+#   .96 at once. On real hearts and three seeds, U-Net-Deep as printed is .25 behind the U-Net after 600 steps; the
+#   hybrid, with $\lambda$ and $\eta$ divided by ten, is .02 behind (`benchmarks/results/mu_net_weights.md`).
 # - **Not shown, with three seeds of 15 epochs on phantoms:** that pseudo-labels help. Of the rows of Table 4, plain
 #   U-Net had the best mean Dice (.85; the hybrid .82). The hybrid's difference to every other row of that table changes
 #   its sign from seed to seed. Without its feature terms ($\lambda = \eta = 0$) the hybrid was .05 *better* than with
