@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,8 +36,8 @@ from dsnotes.training.validate import validate
 
 def fit(
     system: System,
-    train: Sequence,
-    val: Sequence | None = None,
+    train: Any,
+    val: Any = None,
     *,
     patch: Sequence[int] | None = None,
     epochs: int | None = None,
