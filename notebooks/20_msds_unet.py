@@ -223,7 +223,7 @@ def with_answer(of_outputs):
 sides = ("stride8", "stride4", "stride2", "stride1")
 answers = {f"side {4 - i}": with_answer(lambda o, s=s: o.upsampled[s]) for i, s in enumerate(reversed(sides))}
 answers = dict(reversed(answers.items())) | {
-    "soft fusion": with_answer(lambda o: system.network.heads["global"].fuse(o.upsampled)),
+    "soft fusion": with_answer(lambda o: o.fused),
     "average": system,
 }
 said = {name: [dsnotes.predict(one, case, patch=window) for case in test] for name, one in answers.items()}

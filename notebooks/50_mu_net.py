@@ -50,7 +50,7 @@ from dsnotes.data import Case, phantoms
 from dsnotes.metrics import holm, linear_cka, paired_t_test
 from dsnotes.papers import mu_net
 from dsnotes.supervision import downsample_target, loss_terms
-from dsnotes.supervision.pseudo_labels import PseudoLabels, as_image, two_passes
+from dsnotes.supervision.pseudo_labels import MaskPass, as_image, two_passes
 from dsnotes.training.schedules import twice_best
 from dsnotes.viewers import Table, boxes, curves, features, maps, progress
 
@@ -157,7 +157,7 @@ def trained(name, seed, **other):
     """A row of Table 4 after training: the system, its history, and the processor seconds that it took."""
     torch.manual_seed(seed)
     system = dsnotes.build(name, width=8)
-    if isinstance(system.objective, PseudoLabels):
+    if isinstance(system.objective, MaskPass):
         system = replace(system, objective=replace(system.objective, **(chosen | other)))
     began = time.process_time()
     history = dsnotes.fit(system, train, val, settings=budget, seed=seed, on_epoch=over, **quiet)

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-
 LARGE = 5e9  # floating-point operations of a forward pass; below, a step is mostly overhead
 MEMORY_FORMAT = {2: torch.channels_last, 3: torch.channels_last_3d}
 

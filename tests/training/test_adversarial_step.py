@@ -171,9 +171,7 @@ def test_both_optimisers_are_in_the_checkpoint(player, soft_discs, tmp_path):
 
 def test_without_a_critic_there_is_no_game(tiny):
     system = tiny(Plain())
-    with pytest.raises(
-        TypeError, match=r"and Plain brings none. Use an objective such as SoftAdversarial"
-    ):
+    with pytest.raises(TypeError, match=r"and Plain brings none. Use an objective such as SoftAdversarial"):
         AdversarialStep(system, system.settings)
 
 
