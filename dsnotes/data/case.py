@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
 
-from dsnotes.data.conversion import Array, Spacing, as_array, as_millimetres
+from dsnotes.data.conversion import Array, Spacing, as_array, checked_spacing
 
 
 @dataclass(frozen=True, eq=False)  # a case equals itself alone: arrays have no single truth, and caches key on identity
@@ -93,18 +92,6 @@ def require_case(case: object) -> None:
             f"case is of type {type(case).__name__}; needed is a case, which knows its millimetres. Pass "
             f"dsnotes.data.Case('mine', image, None, (1.0, 1.0)) of an image, dsnotes.open_case(file) of a file."
         )
-
-
-def checked_spacing(spacing: object, of: str) -> tuple[float, ...]:
-    """Two or three positive millimetres as plain floats."""
-    example = "two or three, such as (5.0, 0.8, 0.8), or ones where the size of a voxel is unknown"
-    spacing = tuple(map(float, as_millimetres(spacing, f"{of}: spacing", example=example)))
-    if len(spacing) not in (2, 3) or not all(math.isfinite(mm) and mm > 0 for mm in spacing):
-        raise ValueError(
-            f"{of}: spacing {spacing} came. Needed are two or three positive millimetres in the order of the array's "
-            f"axes, such as (5.0, 0.8, 0.8); where the size of a voxel is unknown, pass ones."
-        )
-    return spacing
 
 
 def require_finite(image: np.ndarray, of: str) -> None:

@@ -68,10 +68,20 @@ def predict(
 def to_label(p: Probabilities, *, threshold: float | int = 0.5) -> LabelMap:
     """The most probable class of every voxel, or of a single channel whether it exceeds the threshold."""
     p = as_array(p, "p", example="the probabilities of one case, dsnotes.predict(system, case)")
+    if not p.size or p.ndim < 2:
+        raise ValueError(
+            f"an array of shape {p.shape} came; needed are the probabilities (classes, *space) of one case. Pass "
+            f"dsnotes.predict(system, case)."
+        )
     if not np.isfinite(p.sum(dtype=np.float64)):
         raise ValueError(
             f"the probabilities {p.shape} hold NaN or infinite values, which belong to no class. "
             f"Look for NaN in the network's weights: [n for n, w in network.named_parameters() if w.isnan().any()]."
+        )
+    if p.min() < 0 or p.max() > 1:
+        raise ValueError(
+            f"values from {p.min():.4g} to {p.max():.4g} came; probabilities lie from 0 to 1. Of logits pass "
+            f"logits.sigmoid() (one channel) or logits.softmax(0), or the case's dsnotes.predict(system, case)."
         )
     if len(p) == 1:
         return (p[0] > threshold).astype(np.uint8)

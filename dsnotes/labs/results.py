@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from dsnotes.labs.examine import Sitting
 from dsnotes.labs.source import Lab, is_locked, points_of
 from dsnotes.labs.submission import is_empty
 from dsnotes.runs.source import RefusedError
+from dsnotes.safety.atomic import atomic
 
 GRADES, REFLECTIONS, LEADERBOARD = "grades.csv", "reflections.csv", "leaderboard.csv"
 TO_MARK = ("student", "lab", "cell", "most", "points", "comment", "answer")
@@ -157,12 +157,10 @@ def write_leaderboard(course: Course, sittings: list[Sitting]) -> list[tuple[str
 
 def _write(file: Path, lines: list[dict], columns: tuple[str, ...]) -> Path:
     """Whole or not at all. A text that a spreadsheet would take for a formula is led by an apostrophe."""
-    part = file.with_suffix(".part")
-    with part.open("w", newline="", encoding="utf-8-sig") as stream:
+    with atomic(file, "w", newline="", encoding="utf-8-sig") as stream:
         writer = csv.DictWriter(stream, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows({name: _tame(value) for name, value in line.items()} for line in lines)
-    os.replace(part, file)
     return file
 
 

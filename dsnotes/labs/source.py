@@ -9,7 +9,6 @@ What nbgrader wants besides is filled in here. Nothing else is kept: the student
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsnotes.runs.source import RefusedError
+from dsnotes.safety.nearest import nearest
 
 HIDDEN = re.compile(r"^[ \t]*### BEGIN HIDDEN TESTS.*?^[ \t]*### END HIDDEN TESTS[^\n]*\n?", re.S | re.M)
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION.*?^[ \t]*### END SOLUTION[^\n]*$", re.S | re.M)
@@ -94,7 +94,7 @@ def full_name(name: str, known: list[str]) -> str:
     found = [each for each in known if each == name] or [each for each in known if each.startswith(name)]
     if len(found) == 1:
         return found[0]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
+    near = nearest(name, known, 1)
     hint = f"; did you mean {near[0]}?" if near and not found else ""
     raise RefusedError(f"{name!r} names {len(found) or 'none'} of the labs {', '.join(known)}{hint}")
 

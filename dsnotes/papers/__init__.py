@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from numbers import Integral
 from pkgutil import iter_modules
 
 from dsnotes.papers.recipe import Recipe
+from dsnotes.safety.markup import escape
+from dsnotes.safety.nearest import nearest
 from dsnotes.training.system import System
 
 
@@ -38,8 +39,8 @@ class Systems(dict):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td><code>{name}</code></td><td>{row['dims']}-D</td><td>{row['width']}</td>"
-            f"<td>{', '.join(row['papers'])}</td><td>{', '.join(row['tables'])}</td></tr>"
+            f"<tr><td><code>{escape(name)}</code></td><td>{row['dims']}-D</td><td>{row['width']}</td>"
+            f"<td>{escape(', '.join(row['papers']))}</td><td>{escape(', '.join(row['tables']))}</td></tr>"
             for name, row in self.items()
         )
         head = "".join(f"<th>{title}</th>" for title in ("system", "", "width", "papers", "tables"))
@@ -100,6 +101,5 @@ def unknown_name(name: object) -> str:
     """The names nearest to it, however it writes capitals, µ and spaces: what begins so first, and some always."""
     meant = str(name).lower().replace("µ", "mu").replace("μ", "mu").replace("_", "-").replace(" ", "-")
     begins = [known for known in recipes() if meant and known.startswith(meant)]
-    near = dict.fromkeys(get_close_matches(meant, begins, n=3, cutoff=0.0))
-    near |= dict.fromkeys(get_close_matches(meant, recipes(), n=3, cutoff=0.0))
+    near = dict.fromkeys([*nearest(meant, begins, cutoff=0.0), *nearest(meant, recipes(), cutoff=0.0)])
     return f"no system is called {name!r}. The nearest are {', '.join([*near][:3])}. dsnotes.systems() lists them all."

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,12 +18,20 @@ from dsnotes.training.batches import Draw, for_validation, prefetched, seed_of
 from dsnotes.training.history import History, Record
 from dsnotes.training.metric_accumulator import MetricAccumulator
 from dsnotes.training.progress import Progress
+from dsnotes.training.run_identity import describe_run
 from dsnotes.training.settings import Settings
 from dsnotes.training.statistics import reestimate_statistics
 from dsnotes.training.step import Step
 from dsnotes.training.system import System
 from dsnotes.training.validate import validate
-from dsnotes.training.validation import check_cases, check_run, check_system, fitting_patch, settings_with
+from dsnotes.training.validation import (
+    check_arguments,
+    check_cases,
+    check_run,
+    check_system,
+    fitting_patch,
+    settings_with,
+)
 
 
 def fit(
@@ -61,6 +68,7 @@ def fit(
     check_system(system)
     check_cases("train", train)
     check_cases("val", [] if val is None else val)
+    check_arguments(seed=seed, workers=workers, prefetch=prefetch, on_epoch=on_epoch)
     settings = settings_with(settings or system.settings, overrides)
     settings = replace(settings, patch=fitting_patch(system, settings, train))
     check_run(system, settings, train, val, seed)
@@ -69,20 +77,14 @@ def fit(
     folder = None if out is None else checkpoints.prepare(out)
 
     with ExitStack() as stack:
+        stack.enter_context(checkpoints.alone(folder if world.first else None))
         stack.enter_context(distributed.joined(world, device))
         stack.enter_context(devices.reproducible(device, deterministic=deterministic))
         stack.enter_context(devices.explained_memory(settings, system.network.backbone.stride, device))
         system.network.to(device)
         augment = Augmentation() if settings.augment is True else settings.augment or None
         draw = Draw(train, settings, system.classes, augment, seed, world.rank, device, world.size)
-        run = {
-            "system": system.name,
-            "settings": json.loads(json.dumps(asdict(settings))),
-            "seed": seed,
-            "processes": world.size,
-            "training cases": len(train),
-            "validation cases": len(val or ()),
-        }
+        run = describe_run(system, settings, train, val, seed=seed, processes=world.size)
         how = {"channels_last": channels_last, "compile": compile, "checkpointing": checkpointing}
         step, history = resume_or_start(system, settings, run, folder, device, world=world, amp=amp, **how)
         iterations, samples = draw.iterations, settings.batch * settings.accumulate * world.size
@@ -158,8 +160,8 @@ def resume_or_start(
     precision.to_channels_last(system.network, system.dims, channels_last, amp=dtype)
     run["amp"] = "float32" if dtype is None else "bfloat16"
     if found is not None:
-        checkpoints.refuse_other_run(found["run"], run, folder / checkpoints.CHECKPOINT)
         checkpoints.refuse_other_network(found["network"], system.network, folder / checkpoints.CHECKPOINT)
+        checkpoints.refuse_other_run(found["run"], run, folder / checkpoints.CHECKPOINT)
     how = {"compile": compile} | ({"checkpointing": True} if checkpointing else {})  # a step may know no others
     step = system.make_step(system, settings, amp=dtype, **how)
     if found is not None:

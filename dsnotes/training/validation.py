@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import fields, replace
 from difflib import get_close_matches
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -55,6 +56,22 @@ def check_cases(name: str, cases: object) -> None:
                 f"{name}[{place}] is a {type(case).__name__}, not a case. Make each of them one: "
                 f"dsnotes.data.case.Case(name, image, label, spacing), or read them by dsnotes.open_case."
             )
+
+
+def check_arguments(*, seed: object, workers: object, prefetch: object, on_epoch: object) -> None:
+    for name, value, least, example in (("seed", seed, 0, 0), ("workers", workers, 0, 1), ("prefetch", prefetch, 0, 2)):
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise TypeError(
+                f"{name}={value!r} is of type {type(value).__name__}. Pass a whole number: {name}={example}."
+            )
+        if value < least:
+            raise ValueError(
+                f"{name}={value} is too small. Pass a whole number from {least} on, such as {name}={example}."
+            )
+    if on_epoch is not None and not callable(on_epoch):
+        raise TypeError(
+            f"on_epoch={on_epoch!r} cannot be called. Pass a function of the history, such as on_epoch=print, or None."
+        )
 
 
 def fitting_patch(system: System, settings: Settings, train: Sequence[Case]) -> tuple[int, ...]:
