@@ -59,7 +59,9 @@ def predict(
             augmented = len(views) or noise
             predictor = mirrored(system.probabilities, views, noise=noise) if augmented else system.probabilities
             p = sliding_window(predictor, images, **window, progress=True)
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not (isinstance(error, MemoryError) or devices.out_of_memory(error)):
+            raise
         raise RuntimeError(_smaller(system, patch, batch)) from error
     p = p[(..., *inside)].transpose(0, 1).cpu().numpy()  # (K, slices, ...) or (K, 1, ...)
     return p.reshape(-1, *case.space)
@@ -189,6 +191,6 @@ def _smaller(system: System, patch: tuple[int, ...], batch: int | str) -> str:
     stride = system.network.backbone.stride
     half = tuple(max(n // 2 // s, 1) * s for n, s in zip(patch, stride, strict=True))
     return (
-        f"the GPU's memory does not hold batch={batch!r} of windows {patch}. "
-        f"Predict with batch=1, with a smaller window such as patch={half}, or with device='cpu'."
+        f"the memory does not hold batch={batch!r} of windows {patch}. Predict with batch=1, with a smaller window "
+        f"such as patch={half}, or, where it was a GPU's, with device='cpu'."
     )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from numbers import Integral
@@ -84,14 +85,8 @@ def build(
             raise ValueError(f"{key}={value}, but a network needs at least {least}. Try {key}={max(least, 8)}.")
     if dims not in (None, 2, 3):
         raise ValueError(f"dims={dims}, but images are 2-D or 3-D. Pass dims=2 or dims=3.")
-    return recipe.make(
-        name,
-        in_channels=in_channels,
-        classes=classes,
-        width=recipe.width if width is None else width,
-        dims=recipe.dims if dims is None else dims,
-        **options,
-    )
+    sizes |= {"width": recipe.width if width is None else width, "dims": recipe.dims if dims is None else dims}
+    return replace(recipe.make(name, **sizes, **options), arguments={"name": name, **sizes, **options})
 
 
 EXAMPLES = {"in_channels": 1, "classes": 2, "width": 8, "dims": 2}

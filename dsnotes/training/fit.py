@@ -11,8 +11,10 @@ from pathlib import Path
 
 import torch
 
+from dsnotes.data.any_dataset import as_cases
 from dsnotes.data.augment import Augmentation
-from dsnotes.data.case import Case
+from dsnotes.data.dataset import Dataset
+from dsnotes.data.task import read_task, task_of
 from dsnotes.training import checkpoints, devices, distributed, precision, schedules
 from dsnotes.training.batches import Draw, for_validation, prefetched, seed_of
 from dsnotes.training.history import History, Record
@@ -26,7 +28,6 @@ from dsnotes.training.system import System
 from dsnotes.training.validate import validate
 from dsnotes.training.validation import (
     check_arguments,
-    check_cases,
     check_run,
     check_system,
     fitting_patch,
@@ -36,8 +37,8 @@ from dsnotes.training.validation import (
 
 def fit(
     system: System,
-    train: Sequence[Case],
-    val: Sequence[Case] | None = None,
+    train: Sequence,
+    val: Sequence | None = None,
     *,
     settings: Settings | None = None,
     out: str | Path | None = None,
@@ -56,6 +57,7 @@ def fit(
 ) -> History:
     """Train `system.network` in place and return one record an epoch.
 
+    `train` and `val` are lists or map-style datasets of cases, of {"image", "label"} dicts or of (image, label) pairs.
     `settings` are the system's own by default, and every field of `Settings` can be given by name instead: patch=,
     epochs=, batch=, lr=, iterations=, … With `out`, that folder holds a checkpoint after every epoch and the same
     command goes on from it, on a CPU bit for bit as if it had never been stopped. `on_epoch` gets the history after
@@ -66,8 +68,9 @@ def fit(
     "reduce-overhead" is CUDA graphs, for small networks.
     """
     check_system(system)
-    check_cases("train", train)
-    check_cases("val", [] if val is None else val)
+    shape = {"dims": system.dims, "channels": system.network.backbone.in_channels}
+    train = as_cases("train", train, **shape)
+    val = None if val is None else as_cases("val", val, **shape)
     check_arguments(seed=seed, workers=workers, prefetch=prefetch, on_epoch=on_epoch)
     settings = settings_with(settings or system.settings, overrides)
     settings = replace(settings, patch=fitting_patch(system, settings, train))
@@ -75,6 +78,9 @@ def fit(
     world = distributed.world_from_env()
     device = devices.pick(device, local=world.local)
     folder = None if out is None else checkpoints.prepare(out)
+    task = system.task or (task_of(train) if isinstance(train, Dataset) else None)
+    if task is not None and folder is not None and world.first and read_task(folder) is None:
+        task.save(folder)
 
     with ExitStack() as stack:
         stack.enter_context(checkpoints.alone(folder if world.first else None))

@@ -7,7 +7,6 @@ from copy import deepcopy
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from numbers import Integral
-from pathlib import Path
 
 import torch
 
@@ -35,27 +34,8 @@ def check_system(system: object) -> None:
     if not isinstance(system, System):
         raise TypeError(
             f"fit trains a System, and a {type(system).__name__} came. Pass one that was built, such as "
-            f"dsnotes.build('unet-2d'), or dsnotes.training.system.System(name, network, objective)."
+            f"dsnotes.build('unet-2d'), or dsnotes.system(name, backbone, objective)."
         )
-
-
-def check_cases(name: str, cases: object) -> None:
-    """Epochs come back to the cases, so they have a length and a place each."""
-    if isinstance(cases, Case):
-        raise TypeError(f"{name} is a single case, {cases.name!r}. Pass a list: {name}=[case].")
-    if isinstance(cases, str | Path):
-        raise TypeError(f"{name}={str(cases)!r} is a path. Pass what is there: dsnotes.open_dataset({str(cases)!r}).")
-    if isinstance(cases, dict) or not (hasattr(cases, "__len__") and hasattr(cases, "__getitem__")):
-        raise TypeError(
-            f"{name} is a {type(cases).__name__}, but every epoch comes back to the cases. Pass them as a list: "
-            f"{name}=list(cases{'.values()' if isinstance(cases, dict) else ''})."
-        )
-    for place, case in enumerate(cases if isinstance(cases, list | tuple) else ()):
-        if not isinstance(case, Case):
-            raise TypeError(
-                f"{name}[{place}] is a {type(case).__name__}, not a case. Make each of them one: "
-                f"dsnotes.data.case.Case(name, image, label, spacing), or read them by dsnotes.open_case."
-            )
 
 
 def check_arguments(*, seed: object, workers: object, prefetch: object, on_epoch: object) -> None:
@@ -144,7 +124,8 @@ def _check_deepest_map(system: System, settings: Settings) -> None:
 
     A copy is asked, and the random stream put back, so that the training to come is the same.
     """
-    deepest = system.network.backbone.levels["bottleneck"].stride
+    bottleneck = system.network.backbone.levels.get("bottleneck")
+    deepest = system.network.backbone.stride if bottleneck is None else bottleneck.stride
     if any(n > s for n, s in zip(settings.patch, deepest, strict=True)):
         return
     network = deepcopy(system.network).train()
