@@ -91,7 +91,8 @@ def fit(
         augment = Augmentation() if settings.augment is True else settings.augment or None
         draw = Draw(train, settings, system.classes, augment, seed, world.rank, device, world.size)
         run = describe_run(system, settings, train, val, seed=seed, processes=world.size)
-        stack.callback(system.network.to, memory_format=torch.contiguous_format)  # weights as they came
+        if channels_last == "auto":
+            stack.callback(system.network.to, memory_format=torch.contiguous_format)  # weights as they came
         how = {"channels_last": channels_last, "compile": compile, "checkpointing": checkpointing}
         step, history = resume_or_start(system, settings, run, folder, device, world=world, amp=amp, **how)
         iterations, samples = draw.iterations, settings.batch * settings.accumulate * world.size
