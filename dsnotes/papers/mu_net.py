@@ -65,6 +65,8 @@ def mu_net(
     patch: tuple[int, ...] | None = None,
     squared: bool = True,
     weights: Mapping[str, float | int] | None = None,
+    levels: Mapping[str, float | int] | None = None,
+    restored_levels: Mapping[str, float | int] | None = None,
 ) -> System:
     """A row of Tables 4 and 5: on the U-Net, or with "++" on U-Net++ at the U-Net's widths; and Fig. 4's rival."""
     if preset not in PRESETS_OF_ALL:
@@ -74,10 +76,12 @@ def mu_net(
         )
     network = UNetPlusPlus if name.endswith("++") else UNet
     backbone = network(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
+    given = {"levels": levels, "restored_levels": restored_levels}
+    chosen = {option: dict(by_level) for option, by_level in given.items() if by_level is not None}
     if unknown := sorted(set(weights or {}) - set(WEIGHTS)):
         raise ValueError(f"weights names {', '.join(unknown)}. The paper weighs {', '.join(WEIGHTS)}.")
     found = dict(zip(WEIGHTS, PRESETS_OF_ALL[preset], strict=False)) | dict(weights or {})
-    goal = VARIANTS[VARIANT[name.removesuffix("++")]](**found, detach_targets=detach_targets)
+    goal = VARIANTS[VARIANT[name.removesuffix("++")]](**found, **chosen, detach_targets=detach_targets)
     if isinstance(goal, Vae):
         goal = replace(goal, patch=patch, squared=squared)
     settings = protocol(f"mu-net-{preset.removesuffix(BATCH_NORM)}").settings
@@ -104,6 +108,8 @@ OPTIONS = {
     "preset": f"the loss weights found for one of {list(PRESETS)}, with its batch and size of image; with "
     f"{BATCH_NORM!r} behind the name λ and η are divided by ten, so that networks with batch norm learn",
     "weights": f"some of {list(WEIGHTS)} instead of the preset's, such as {{'features': 0.9}}",
+    "levels": "ω of the levels whose features are compared, such as {'stride16': 1.0}; by default 1 each",
+    "restored_levels": "σ, the same for the features of the second decoder",
     "detach_targets": "False lets gradients into the pseudo-labels",
 } | NORM
 VARIATIONAL = {

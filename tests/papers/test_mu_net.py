@@ -283,3 +283,10 @@ def test_the_norm_decides_what_lambda_means():
         terms[norm] = loss_terms(system.objective, system.network.train(), batch(size=48))
     assert terms["batch"]["features"] > 2 * terms["batch"]["output"]
     assert terms["none"]["features"] < terms["none"]["output"] / 100
+
+
+def test_the_weights_of_the_levels_are_options():
+    given = {"levels": {"stride16": 1.0}, "restored_levels": {"stride1": 2.0}}
+    objective = build("mu-net-hyb", width=2, **given).objective
+    assert (objective.levels, objective.restored_levels) == tuple(given.values())
+    assert build("mu-net-hyb", width=2).objective.levels is None

@@ -63,7 +63,7 @@ def test_systems_name_their_tables_and_can_be_asked_for_one():
     assert "unet-3d" in systems("msds-1")
     assert "unet-2d" in repr(systems())
     assert "<code>unet-2d</code>" in systems()._repr_html_()
-    with pytest.raises(ValueError, match="no system is a row of table 'msds-99'. Tables are"):
+    with pytest.raises(ValueError, match=r"table 'msds-99'; the nearest are msds-\d"):
         systems("msds-99")
 
 
