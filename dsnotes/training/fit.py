@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -37,8 +38,8 @@ from dsnotes.training.validation import (
 
 def fit(
     system: System,
-    train: Sequence,
-    val: Sequence | None = None,
+    train: Any,
+    val: Any = None,
     *,
     settings: Settings | None = None,
     out: str | Path | None = None,
