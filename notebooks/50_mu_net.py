@@ -51,7 +51,7 @@ from dsnotes import runs
 from dsnotes.data import Case, phantoms
 from dsnotes.metrics import holm, linear_cka, paired_t_test
 from dsnotes.papers import mu_net
-from dsnotes.supervision import downsample_target
+from dsnotes.supervision import downsample_target, loss_terms
 from dsnotes.supervision.pseudo_labels import as_image, two_passes
 from dsnotes.training.schedules import twice_best
 from dsnotes.viewers import Table, boxes, curves, features, maps, progress
@@ -155,7 +155,7 @@ Table(
 def heard(system, x, y, weight=None):
     """Length of each term's gradient at one weight, by default that of the encoder's first convolution."""
     net = copy.deepcopy(system.network).train()
-    terms = system.objective(net, {"image": x, "label": y})
+    terms = loss_terms(system.objective, net, {"image": x, "label": y})
     weight = net.backbone.encoder[0][0][0].weight if weight is None else net.get_parameter(weight)
     return {name: torch.autograd.grad(t, weight, retain_graph=True)[0].norm().item() for name, t in terms.items()}
 
