@@ -283,7 +283,7 @@ Table({"statistics": name, "Dice with the truth": x} for name, x in deployed.ite
 # %% [markdown]
 # It matters a little: the mean Dice of the held-out nodules with the truth rises from .747 to .776, in one run.
 # `Settings(reestimate=20)` counts them anew after every epoch of `fit`. On real membranes, with three seeds, both kinds
-# agreed within .01 on average; `benchmarks/results/dsnet_membranes.md` also looks at each part of the network by itself.
+# agreed within .01 on average; `benchmarks/results/dsnet_membranes.md` also looks at each part of the network alone.
 
 # %% [markdown]
 # How strong is each of the three terms? Their *values* do not say; their gradients at the last layer do.
