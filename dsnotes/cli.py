@@ -20,8 +20,8 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsnotes.labs.command import add_labs
 from dsnotes.runs.adopt_command import add_adopt
@@ -29,6 +29,10 @@ from dsnotes.runs.card import add_card
 from dsnotes.runs.new_paper.command import add_new_paper
 from dsnotes.runs.predict_command import add_predict
 from dsnotes.runs.terminal import Terminal
+from dsnotes.safety.nearest import nearest
+
+if TYPE_CHECKING:
+    from dsnotes.runs.plan import Plan
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,11 +57,9 @@ class Parser(argparse.ArgumentParser):
         if self.commands and not words:
             self.exit(2, self.format_help())
         if self.commands and not words[0].startswith("-") and words[0] not in self.commands.choices:
-            near = get_close_matches(words[0], self.commands.choices, n=1, cutoff=0.4)
-            nearest = f"the nearest is: {self.prog} {near[0]}; " if near else ""
-            self.exit(
-                2, f"{self.prog}: no command is called {words[0]!r}; {nearest}for all of them: {self.prog} --help\n"
-            )
+            near = nearest(words[0], self.commands.choices, 1)
+            hint = f"the nearest is: {self.prog} {near[0]}; " if near else ""
+            self.exit(2, f"{self.prog}: no command is called {words[0]!r}; {hint}for all of them: {self.prog} --help\n")
         return super().parse_known_args(words, namespace)
 
 
@@ -93,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         return asked.do(asked)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - Python empties it once more as it ends
+        return 141
     except (RefusedError, BusyError) as error:
         print(f"dsnotes {asked.command}: {error}", file=sys.stderr)
         return 2
@@ -101,12 +106,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(error.traceback, file=sys.stderr)
         print(f"dsnotes {asked.command}: {error} (kept in {error.folder})", file=sys.stderr)
         return 1
+    except (OSError, ValueError) as error:  # a file that cannot be read or written, or holds something else
+        print(f"dsnotes {asked.command}: {_one_line(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"\ndsnotes {asked.command}: stopped; the same command goes on from what is kept", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - Python empties it once more as it ends
-        return 141
+
+
+def _one_line(error: OSError | ValueError) -> str:
+    """What a system's error says of a file, with what to look at; a message of our own as it is."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}; give a path that is there and yours to read and write"
+    return str(error)
 
 
 def add_run(commands: argparse._SubParsersAction) -> None:
@@ -124,6 +136,7 @@ def add_run(commands: argparse._SubParsersAction) -> None:
 
 
 def do_run(asked: argparse.Namespace) -> int:
+    from dsnotes.runs.experiment_names import check_names
     from dsnotes.runs.notebook import run
     from dsnotes.runs.source import open_source
 
@@ -132,6 +145,7 @@ def do_run(asked: argparse.Namespace) -> int:
         print("\n".join(map(str, source.parameters.values())))
         return 0
     values = source.read(_typed(asked.parameter))
+    check_names(source, source.check(values))
     started, terminal = time.monotonic(), Terminal()
     done = run(asked.notebook, values, out=asked.out, timeout=asked.timeout, tell=terminal.line)
     terminal.close()
@@ -157,19 +171,42 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(do=do_sweep)
 
 
-def do_sweep(asked: argparse.Namespace) -> int:
+def _listed(plan: Plan, out: Path) -> int:
+    """Of each row how many runs are done, and how it differs from the first row."""
+    from dsnotes.runs.differences import differences, labelled
     from dsnotes.runs.notebook import finished, folder_of
+
+    for line in plan.missing():
+        print(line, file=sys.stderr)
+    rows, found = labelled(plan), differences(plan)
+    first = next(iter(rows))
+    for name, row in rows.items():
+        folders = [folder_of(plan.source, values, out) for values in row.runs]
+        done = sum(finished(folder) is not None for folder in folders)
+        changed = [f"{key} {own}, not {theirs}" for key, (theirs, own) in found[name].items()]
+        print(
+            f"{done} of {len(folders)} done  {name}",
+            *([] if name == first else changed or ["as the first"]),
+            sep="\n    ",
+        )
+    return 0
+
+
+def do_sweep(asked: argparse.Namespace) -> int:
+    from dsnotes.runs.experiment_names import check_names
     from dsnotes.runs.plan import open_plan
+    from dsnotes.runs.source import RefusedError
     from dsnotes.runs.sweep import sweep
 
     plan = open_plan(asked.sweep, _typed(asked.parameter))
     if asked.dry_run:
-        defaults = {name: one.default for name, one in plan.source.parameters.items()}
         for values in plan.runs:
-            folder = folder_of(plan.source, values, asked.out)
-            changed = " ".join(f"{k}={v}" for k, v in values.items() if v != defaults[k])
-            print(f"{'done   ' if finished(folder) else 'to do  '} {folder.name}  {changed}")
-        return 0
+            check_names(plan.source, {name: value for name, value in values.items() if name != "data"})
+        return _listed(plan, asked.out)
+    if missing := plan.missing():
+        raise RefusedError(missing[0])
+    for values in plan.runs:
+        check_names(plan.source, values)
     terminal = Terminal()
     state = sweep(plan, out=asked.out, workers=asked.workers, scheduler=asked.scheduler, look=terminal.sweep)
     terminal.close()

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "dsnotes"
 FLOORS = (
-    *("shapes", "data", "softmask", "networks", "losses", "supervision", "training"),
+    *("shapes", "safety", "data", "softmask", "networks", "losses", "supervision", "training"),
     *("inference", "metrics", "viewers", "papers", "runs", "labs", "cli", "__main__"),
 )
 BARE = ("networks", "losses", "supervision", "training")  # run on a machine that has torch and numpy alone

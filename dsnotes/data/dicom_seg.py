@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from dsnotes import __version__
 from dsnotes.data import dicom
 from dsnotes.data.case import Case
 from dsnotes.data.geometry import Geometry
@@ -70,7 +70,7 @@ def save_dicom_seg(
                 segmented_property_type=kind,
                 algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
                 algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-                    name=model, version=__version__, family=codes.DCM.ArtificialIntelligence
+                    name=model, version=version("dsnotes"), family=codes.DCM.ArtificialIntelligence
                 ),
                 display_color=highdicom.color.CIELabColor.from_rgb(*colour(value)),
             )
@@ -87,7 +87,7 @@ def save_dicom_seg(
         instance_number=1,
         manufacturer="dsnotes",
         manufacturer_model_name=model,
-        software_versions=__version__,
+        software_versions=version("dsnotes"),
         device_serial_number="0",
         series_description=f"segmentation by {model}"[:64],
         omit_empty_frames=False,  # so that a reader that stacks frames, as ITK does, puts each at its place

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dsnotes.data.case import Case, checked_spacing
+from dsnotes.data.case import Case
+from dsnotes.data.conversion import checked_spacing
 from dsnotes.shapes import LabelMap
 
 AIR = -400.0  # HU: half-way between lung tissue, about -850, and soft tissue

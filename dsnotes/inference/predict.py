@@ -59,7 +59,9 @@ def predict(
             augmented = len(views) or noise
             predictor = mirrored(system.probabilities, views, noise=noise) if augmented else system.probabilities
             p = sliding_window(predictor, images, **window, progress=True)
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not (isinstance(error, MemoryError) or devices.out_of_memory(error)):
+            raise
         raise RuntimeError(_smaller(system, patch, batch)) from error
     p = p[(..., *inside)].transpose(0, 1).cpu().numpy()  # (K, slices, ...) or (K, 1, ...)
     return p.reshape(-1, *case.space)
@@ -68,10 +70,20 @@ def predict(
 def to_label(p: Probabilities, *, threshold: float | int = 0.5) -> LabelMap:
     """The most probable class of every voxel, or of a single channel whether it exceeds the threshold."""
     p = as_array(p, "p", example="the probabilities of one case, dsnotes.predict(system, case)")
+    if not p.size or p.ndim < 2:
+        raise ValueError(
+            f"an array of shape {p.shape} came; needed are the probabilities (classes, *space) of one case. Pass "
+            f"dsnotes.predict(system, case)."
+        )
     if not np.isfinite(p.sum(dtype=np.float64)):
         raise ValueError(
             f"the probabilities {p.shape} hold NaN or infinite values, which belong to no class. "
             f"Look for NaN in the network's weights: [n for n, w in network.named_parameters() if w.isnan().any()]."
+        )
+    if p.min() < 0 or p.max() > 1:
+        raise ValueError(
+            f"values from {p.min():.4g} to {p.max():.4g} came; probabilities lie from 0 to 1. Of logits pass "
+            f"logits.sigmoid() (one channel) or logits.softmax(0), or the case's dsnotes.predict(system, case)."
         )
     if len(p) == 1:
         return (p[0] > threshold).astype(np.uint8)
@@ -179,6 +191,6 @@ def _smaller(system: System, patch: tuple[int, ...], batch: int | str) -> str:
     stride = system.network.backbone.stride
     half = tuple(max(n // 2 // s, 1) * s for n, s in zip(patch, stride, strict=True))
     return (
-        f"the GPU's memory does not hold batch={batch!r} of windows {patch}. "
-        f"Predict with batch=1, with a smaller window such as patch={half}, or with device='cpu'."
+        f"the memory does not hold batch={batch!r} of windows {patch}. Predict with batch=1, with a smaller window "
+        f"such as patch={half}, or, where it was a GPU's, with device='cpu'."
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dsnotes.data.conversion import Array, Spacing
+from dsnotes.data.conversion import Array, Spacing, checked_spacing
 from dsnotes.metrics.overlap import (
     accuracy_of,
     both_arrays,
@@ -19,7 +19,7 @@ from dsnotes.metrics.overlap import (
     require_whole,
     sensitivity_of,
 )
-from dsnotes.metrics.surface import checked_spacing, mean_of, percentile_of, surface_distances, union_box
+from dsnotes.metrics.surface import mean_of, percentile_of, surface_distances, union_box
 
 OVERLAPS = {"dice": dice_of, "iou": iou_of, "ppv": ppv_of, "sensitivity": sensitivity_of, "accuracy": accuracy_of}
 
@@ -52,7 +52,7 @@ def score(
         )
     for name, x in (("label", label), ("truth", truth)):
         require_whole(x, name)
-    spacing = checked_spacing(spacing, truth)
+    spacing = checked_spacing(spacing, "the masks", axes=truth.ndim, example="spacing=case.spacing")
     names = _names(label, truth, None if labels is None else _named(labels))
     wanted = {name: (value,) for value, name in names.items()} if regions is None else _checked(regions)
     label, truth, outside = _cropped(label, truth)

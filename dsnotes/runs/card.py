@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dsnotes.runs.predict_command import load_run, require_finished, weights_hash
 from dsnotes.runs.results_io import read_json
 from dsnotes.runs.source import RefusedError
 
@@ -53,14 +54,11 @@ def do_card(asked: argparse.Namespace) -> int:
 
 def card(run: Path, *, data: str | None = None) -> Path:
     """Write the card of a run of 80_experiment; pictures are drawn where its dataset can be opened."""
-    import dsnotes
-    from dsnotes.runs.predict_command import require_finished, weights_hash
-
     require_finished(str(run))
     if not (run / "result.json").is_file():
         raise RefusedError(f"{run} is not the folder of a finished run: it holds no result.json")
     result = read_json(run / "result.json")
-    system = dsnotes.load(run)
+    system = load_run(str(run))
     if system.task is None:
         raise RefusedError(f"{run} does not say what it was trained on (it has no task.json); run it again")
     pictures, why = _pictures(run, result, system, data)
@@ -189,9 +187,9 @@ def _pictures(run: Path, result: dict, system, data: str | None) -> tuple[str, s
     """The worst cases with the truth and the prediction; and why there are none, where there are none."""
     import matplotlib.pyplot as plt
 
-    import dsnotes
     from dsnotes.inference.scan import predict_scan
     from dsnotes.runs.experiment import cases_of, cleaned
+    from dsnotes.viewers import show
 
     parameters, names = result["parameters"], worst(result["cases"])
     how = {"phantom_cases": parameters.get("phantom_cases", 20), "size": parameters.get("phantom_size", ())}
@@ -207,7 +205,7 @@ def _pictures(run: Path, result: dict, system, data: str | None) -> tuple[str, s
         case = cases[place[name]]
         label, _ = predict_scan([(system, system.task)], case, progress=False)
         title = f"{name}, Dice {float(result['cases'][name]['dice']):.3f}"
-        view = dsnotes.show(case, prediction=cleaned(label, system.task.postprocess), title=title, viewer="still")
+        view = show(case, prediction=cleaned(label, system.task.postprocess), title=title, viewer="still")
         file = view.save(run / PICTURES / f"worst-{number}.png")
         plt.close(view.figure)
         lines.append(f"![{title}: the truth solid, the prediction dashed]({PICTURES}/{file.name})\n\n{title}")

@@ -208,12 +208,9 @@ def prepare_output(folder: Path, used: list[dict], how: dict, labels: dict[int, 
 
 def load_models(runs: list[str]) -> tuple[list, list[dict]]:
     """The systems with their tasks, and for each what predictions.json says of it; refused where they do not agree."""
-    import dsnotes
-
     models, used = [], []
     for run in runs:
-        require_finished(run)
-        system = dsnotes.load(run)
+        system = load_run(run)
         if system.task is None:
             raise RefusedError(
                 f"{run} does not say how its images were prepared (it has no task.json). Train it again by dsnotes "
@@ -234,6 +231,15 @@ def load_models(runs: list[str]) -> tuple[list, list[dict]]:
                 f"{list(task.labels.values())}. Predict with runs of one task"
             )
     return models, used
+
+
+def load_run(run: str):
+    """`dsnotes.load` of what a notebook's run keeps in training/: the weights that it scored, which are the last."""
+    from dsnotes.papers.load import load
+
+    require_finished(run)
+    training = Path(run) / "training"
+    return load(training, weights="checkpoint.pt") if training.is_dir() else load(run)
 
 
 def require_finished(run: str) -> None:

@@ -66,6 +66,8 @@ class MaskPass(Supervision):
     agree: float | int = 1.0  # γ
     agree_restored: float | int = 1.0  # ξ
     detach_targets: bool = True
+    levels: dict[str, float | int] | None = None  # ω_i by level, such as {"stride16": 1.0}; None: all, 1 each
+    restored_levels: dict[str, float | int] | None = None  # σ_i
 
     def run(self, network: Network, batch: Batch) -> MuNetOutputs:
         label = class_indices(batch["label"], batch["image"])
@@ -94,17 +96,22 @@ class MaskPass(Supervision):
         return {
             "mask": (self.mask, lambda: segmentation(y_g, t)),
             "agree": (self.agree, lambda: segmentation(o.logits, self.label(probabilities(y_g)))),
-            "features": (self.features, lambda: feature_distance(o.features, o.on_mask.features, self.label)),
+            "features": (
+                self.features,
+                lambda: feature_distance(o.features, o.on_mask.features, self.label, self.levels),
+            ),
         }
 
-    def compared_with_r(self, o: MuNetOutputs, *, mask, agree, features, restored=binary_cross_entropy) -> Weighted:
+    def compared_with_r(
+        self, o: MuNetOutputs, *, mask, agree, features, levels, restored=binary_cross_entropy
+    ) -> Weighted:
         r_g = o.on_mask.restored
         return {
             "restored mask": (mask, lambda: restored(r_g, o.mask_image)),
             "agree restored": (agree, lambda: as_grey(o.logits, self.label(r_g.sigmoid()))),
             "restored features": (
                 features,
-                lambda: feature_distance(o.features, o.on_mask.restored_features, self.label),
+                lambda: feature_distance(o.features, o.on_mask.restored_features, self.label, levels),
             ),
         }
 
@@ -161,7 +168,12 @@ class Rec(MaskPass):
             return on_image, compared(decoder(network.backbone.encode(grey), grey))
 
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
-        weights = {"mask": self.restored_mask, "agree": self.agree_restored, "features": self.restored_features}
+        weights = {
+            "mask": self.restored_mask,
+            "agree": self.agree_restored,
+            "features": self.restored_features,
+            "levels": self.restored_levels,
+        }
         return (
             self.supervised(o, batch)
             | self.compared_with_r(o, **weights)
@@ -181,7 +193,12 @@ class Hyb(MaskPass):
         return on_image, compared(vars(on_mask))
 
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
-        weights = {"mask": self.restored_mask, "agree": self.agree_restored, "features": self.restored_features}
+        weights = {
+            "mask": self.restored_mask,
+            "agree": self.agree_restored,
+            "features": self.restored_features,
+            "levels": self.restored_levels,
+        }
         return (
             self.supervised(o, batch)
             | self.compared_with_s(o, batch)
@@ -203,7 +220,7 @@ class Auto(MaskPass):
             return on_image, compared(network.heads["autoencoder"](None, grey))
 
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
-        weights = {"mask": self.restored_mask, "agree": self.agree, "features": self.features}
+        weights = {"mask": self.restored_mask, "agree": self.agree, "features": self.features, "levels": self.levels}
         return (
             self.supervised(o, batch)
             | self.compared_with_r(o, **weights)
@@ -229,7 +246,12 @@ class Vae(Rec):
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
         mask, image = (self.variational,) * 2 if self.squared else (self.restored_mask, self.restored_image)
         restored = restoration_mse if self.squared else binary_cross_entropy
-        weights = {"mask": mask, "agree": self.agree_restored, "features": self.restored_features}
+        weights = {
+            "mask": mask,
+            "agree": self.agree_restored,
+            "features": self.restored_features,
+            "levels": self.restored_levels,
+        }
         return (
             self.supervised(o, batch)
             | self.compared_with_r(o, **weights, restored=restored)
@@ -288,9 +310,17 @@ def as_grey(logits: Logits, restored: Image) -> Scalar:
     return bce_dice(p.logit(), restored)
 
 
-def feature_distance(ours: dict[str, Tensor], labels: dict[str, Tensor], frozen) -> Scalar:
-    """Σ_i MSE(y_i, label_i) over the levels, the bottleneck included."""
-    return sum(functional.mse_loss(ours[name], frozen(labels[name])) for name in ours)
+def feature_distance(
+    ours: dict[str, Tensor], labels: dict[str, Tensor], frozen, levels: dict[str, float | int] | None = None
+) -> Scalar:
+    """Σ_i ω_i MSE(y_i, label_i) over the levels, the bottleneck included; ω is 1, or 0 of those `levels` leaves out."""
+    levels = dict.fromkeys(ours, 1.0) if levels is None else levels
+    if not levels or not levels.keys() <= ours.keys():
+        raise ValueError(
+            f"levels={levels} weighs levels by name, and this network compares {list(ours)}. Name some of them, such "
+            f"as levels={{{next(reversed(ours))!r}: 1.0}}; for none, give the features' weight as 0."
+        )
+    return sum(weight * functional.mse_loss(ours[name], frozen(labels[name])) for name, weight in levels.items())
 
 
 def two_passes(network: Network, image: Image, mask: Image) -> tuple[Outputs, Outputs]:

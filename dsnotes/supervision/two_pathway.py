@@ -133,7 +133,7 @@ class TwoPathway(Supervision):
 
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
         alpha = outputs.side_weights  # GradNorm moves them
-        if not alpha:
+        if not alpha and outputs.side_outputs:
             alpha = dict(zip(outputs.side_outputs, self.by_level().values(), strict=True))
         terms = {
             f"{part} {name}": alpha[name] * value

@@ -16,9 +16,9 @@ from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep, Trainable
 
 UNTRAINED = (
-    "this system's teacher is not trained: the super-resolved image is the interpolated one and the features are "
-    "random. Train one on any CT, teacher, _ = dsnotes.papers.dsnet.train_teacher(cases), and build again: "
-    "dsnotes.build('dsnet', teacher=teacher)."
+    "{name} is trained with a teacher that is not: the super-resolved image is the interpolated one and the features "
+    "are random. Train one on any CT, teacher, _ = dsnotes.papers.dsnet.train_teacher(cases), and build again: "
+    "dsnotes.build('{name}', teacher=teacher)."
 )
 
 
@@ -32,7 +32,7 @@ class CachedTeacher:
 
     def __init__(self, system: Trainable, settings: Settings, *, memory: int = 2**30, **how) -> None:
         super().__init__(system, settings, **how)
-        self.teacher, self.memory = system.network.backbone.teacher, Memory(memory)
+        self.name, self.teacher, self.memory = system.name, system.network.backbone.teacher, Memory(memory)
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         with self.lent(not self.settings.augment):
@@ -55,7 +55,7 @@ class CachedTeacher:
         """Of a teacher as it came from its constructor, when training begins: building and loading need none."""
         if len(history) or self.teacher.generator.output.weight.any():
             return super().diagnose(history)
-        return UNTRAINED
+        return UNTRAINED.format(name=self.name)
 
 
 class CachedTeacherStep(CachedTeacher, PlainStep):

@@ -65,13 +65,18 @@ def explained_memory(settings: Settings, stride: tuple[int, ...], device: torch.
     """Inside, running out of memory is answered with the sizes to try."""
     try:
         yield
-    except RuntimeError as error:  # CUDA has a class for it, the CPU's allocator only a sentence
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except RuntimeError as error:
+        if not out_of_memory(error):
             raise
         came = f"patch={settings.patch} × batch={settings.batch} × accumulate={settings.accumulate}"
         raise torch.OutOfMemoryError(
             f"{device} has too little memory for {came}. Try {smaller(settings, stride)}; or checkpointing=True."
         ) from error
+
+
+def out_of_memory(error: Exception) -> bool:
+    """CUDA has a class for it, the CPU's allocator only a sentence."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def smaller(settings: Settings, stride: tuple[int, ...]) -> str:

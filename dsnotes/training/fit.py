@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from dsnotes.data.any_dataset import as_cases
 from dsnotes.data.augment import Augmentation
-from dsnotes.data.case import Case
+from dsnotes.data.dataset import Dataset
+from dsnotes.data.task import read_task, task_of
 from dsnotes.supervision.regions import label_values, regions_of
 from dsnotes.training import checkpoints, devices, distributed, precision, schedules
 from dsnotes.training.batches import Draw, for_validation, prefetched, seed_of
 from dsnotes.training.history import History, Record
 from dsnotes.training.metric_accumulator import MetricAccumulator
 from dsnotes.training.progress import Progress
+from dsnotes.training.run_identity import describe_run
 from dsnotes.training.settings import Settings
 from dsnotes.training.statistics import reestimate_statistics
 from dsnotes.training.step import Step
 from dsnotes.training.system import System
 from dsnotes.training.validate import validate
-from dsnotes.training.validation import check_cases, check_run, check_system, fitting_patch, settings_with
+from dsnotes.training.validation import (
+    check_arguments,
+    check_run,
+    check_system,
+    fitting_patch,
+    settings_with,
+)
 
 
 def fit(
     system: System,
-    train: Sequence[Case],
-    val: Sequence[Case] | None = None,
+    train: Any,
+    val: Any = None,
     *,
     settings: Settings | None = None,
     out: str | Path | None = None,
@@ -50,6 +59,7 @@ def fit(
 ) -> History:
     """Train `system.network` in place and return one record an epoch.
 
+    `train` and `val` are lists or map-style datasets of cases, of {"image", "label"} dicts or of (image, label) pairs.
     `settings` are the system's own by default, and every field of `Settings` can be given by name instead: patch=,
     epochs=, batch=, lr=, iterations=, … With `out`, that folder holds a checkpoint after every epoch and the same
     command goes on from it, on a CPU bit for bit as if it had never been stopped. `on_epoch` gets the history after
@@ -60,39 +70,32 @@ def fit(
     "reduce-overhead" is CUDA graphs, for small networks.
     """
     check_system(system)
-    check_cases("train", train)
-    check_cases("val", [] if val is None else val)
+    shape = {"dims": system.dims, "channels": system.network.backbone.in_channels}
+    train = as_cases("train", train, **shape)
+    val = None if val is None else as_cases("val", val, **shape)
+    check_arguments(seed=seed, workers=workers, prefetch=prefetch, on_epoch=on_epoch)
     settings = settings_with(settings or system.settings, overrides)
     settings = replace(settings, patch=fitting_patch(system, settings, train))
     check_run(system, settings, train, val, seed)
     world = distributed.world_from_env()
     device = devices.pick(device, local=world.local)
     folder = None if out is None else checkpoints.prepare(out)
+    task = system.task or (task_of(train) if isinstance(train, Dataset) else None)
+    if task is not None and folder is not None and world.first and read_task(folder) is None:
+        task.save(folder)
 
     with ExitStack() as stack:
+        stack.enter_context(checkpoints.alone(folder if world.first else None))
         stack.enter_context(distributed.joined(world, device))
         stack.enter_context(devices.reproducible(device, deterministic=deterministic))
         stack.enter_context(devices.explained_memory(settings, system.network.backbone.stride, device))
         system.network.to(device)
         augment = Augmentation() if settings.augment is True else settings.augment or None
-        draw = Draw(
-            train,
-            settings,
-            label_values(system.objective, system.classes),
-            augment,
-            seed,
-            world.rank,
-            device,
-            world.size,
-        )
-        run = {
-            "system": system.name,
-            "settings": json.loads(json.dumps(asdict(settings))),
-            "seed": seed,
-            "processes": world.size,
-            "training cases": len(train),
-            "validation cases": len(val or ()),
-        }
+        values = label_values(system.objective, system.classes)
+        draw = Draw(train, settings, values, augment, seed, world.rank, device, world.size)
+        run = describe_run(system, settings, train, val, seed=seed, processes=world.size)
+        if channels_last == "auto":
+            stack.callback(system.network.to, memory_format=torch.contiguous_format)  # weights as they came
         how = {"channels_last": channels_last, "compile": compile, "checkpointing": checkpointing}
         step, history = resume_or_start(system, settings, run, folder, device, world=world, amp=amp, **how)
         iterations, samples = draw.iterations, settings.batch * settings.accumulate * world.size
@@ -169,8 +172,8 @@ def resume_or_start(
     precision.to_channels_last(system.network, system.dims, channels_last, amp=dtype)
     run["amp"] = "float32" if dtype is None else "bfloat16"
     if found is not None:
-        checkpoints.refuse_other_run(found["run"], run, folder / checkpoints.CHECKPOINT)
         checkpoints.refuse_other_network(found["network"], system.network, folder / checkpoints.CHECKPOINT)
+        checkpoints.refuse_other_run(found["run"], run, folder / checkpoints.CHECKPOINT)
     how = {"compile": compile} | ({"checkpointing": True} if checkpointing else {})  # a step may know no others
     step = system.make_step(system, settings, amp=dtype, **how)
     if found is not None:

@@ -67,14 +67,12 @@ def flops(network: nn.Module, shape: tuple[int, ...]) -> int:
     return counter.get_total_flops()
 
 
-def channels_last_pays(dims: int, amp: torch.dtype | None) -> bool:
-    """2-D gains in either precision, 3-D in bfloat16 alone."""
-    return dims == 2 or amp is not None
-
-
 def to_channels_last(network: nn.Module, dims: int, channels_last: bool | str, *, amp: torch.dtype | None) -> None:
-    """Channels beside each other in memory where that is faster ("auto") or wanted."""
+    """Channels beside each other in memory, where that is wanted or, with "auto", where it pays: in bfloat16.
+
+    2-D networks gain by it in float32 too, but there a run keeps its bits instead.
+    """
     if channels_last not in (True, False, "auto"):
         raise ValueError(f"channels_last={channels_last!r} is unknown. Pass 'auto', True or False.")
-    if channels_last is True or (channels_last == "auto" and channels_last_pays(dims, amp)):
+    if channels_last is True or (channels_last == "auto" and amp is not None):
         network.to(memory_format=MEMORY_FORMAT[dims])

@@ -23,6 +23,7 @@ from dsnotes.training.settings import Settings
 class Trainable(Protocol):
     """What a step needs of a system."""
 
+    name: str
     network: Network
     objective: Supervision
 

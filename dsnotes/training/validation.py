@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from pathlib import Path
+from numbers import Integral
 
 import torch
 
@@ -34,27 +34,24 @@ def check_system(system: object) -> None:
     if not isinstance(system, System):
         raise TypeError(
             f"fit trains a System, and a {type(system).__name__} came. Pass one that was built, such as "
-            f"dsnotes.build('unet-2d'), or dsnotes.training.system.System(name, network, objective)."
+            f"dsnotes.build('unet-2d'), or dsnotes.system(name, backbone, objective)."
         )
 
 
-def check_cases(name: str, cases: object) -> None:
-    """Epochs come back to the cases, so they have a length and a place each."""
-    if isinstance(cases, Case):
-        raise TypeError(f"{name} is a single case, {cases.name!r}. Pass a list: {name}=[case].")
-    if isinstance(cases, str | Path):
-        raise TypeError(f"{name}={str(cases)!r} is a path. Pass what is there: dsnotes.open_dataset({str(cases)!r}).")
-    if isinstance(cases, dict) or not (hasattr(cases, "__len__") and hasattr(cases, "__getitem__")):
-        raise TypeError(
-            f"{name} is a {type(cases).__name__}, but every epoch comes back to the cases. Pass them as a list: "
-            f"{name}=list(cases{'.values()' if isinstance(cases, dict) else ''})."
-        )
-    for place, case in enumerate(cases if isinstance(cases, list | tuple) else ()):
-        if not isinstance(case, Case):
+def check_arguments(*, seed: object, workers: object, prefetch: object, on_epoch: object) -> None:
+    for name, value, least, example in (("seed", seed, 0, 0), ("workers", workers, 0, 1), ("prefetch", prefetch, 0, 2)):
+        if isinstance(value, bool) or not isinstance(value, Integral):
             raise TypeError(
-                f"{name}[{place}] is a {type(case).__name__}, not a case. Make each of them one: "
-                f"dsnotes.data.case.Case(name, image, label, spacing), or read them by dsnotes.open_case."
+                f"{name}={value!r} is of type {type(value).__name__}. Pass a whole number: {name}={example}."
             )
+        if value < least:
+            raise ValueError(
+                f"{name}={value} is too small. Pass a whole number from {least} on, such as {name}={example}."
+            )
+    if on_epoch is not None and not callable(on_epoch):
+        raise TypeError(
+            f"on_epoch={on_epoch!r} cannot be called. Pass a function of the history, such as on_epoch=print, or None."
+        )
 
 
 def fitting_patch(system: System, settings: Settings, train: Sequence[Case]) -> tuple[int, ...]:
@@ -111,7 +108,7 @@ def check_run(system: System, settings: Settings, train: Sequence[Case], val: Se
             if "valid" in case.extras and not getattr(system.objective, "voxelwise", False):
                 raise ValueError(
                     f"case {case.name!r} of {name} has voxels labelled 'ignore', which {system.name!r} cannot leave "
-                    f"out: its supervision does more than compare voxel with voxel. Train a system with the supervision "
+                    f"out: its supervision does more than compare voxel with voxel. Train one with the supervision "
                     f"Plain, MultiScale or TwoPathway, such as dsnotes.build('unet-3d'), or label those voxels."
                 )
             needed = system.network.backbone.in_channels
@@ -133,7 +130,8 @@ def _check_deepest_map(system: System, settings: Settings) -> None:
 
     A copy is asked, and the random stream put back, so that the training to come is the same.
     """
-    deepest = system.network.backbone.levels["bottleneck"].stride
+    bottleneck = system.network.backbone.levels.get("bottleneck")
+    deepest = system.network.backbone.stride if bottleneck is None else bottleneck.stride
     if any(n > s for n, s in zip(settings.patch, deepest, strict=True)):
         return
     network = deepcopy(system.network).train()

@@ -91,7 +91,7 @@ def test_wrong_input_is_answered_with_the_remedy():
         score((label > 0) * np.uint8(255), truth, spacing=SPACING)
     with pytest.raises(ValueError, match=r"values from -1 to 2"):
         score(label.astype(int) - 1, truth, spacing=SPACING)
-    with pytest.raises(ValueError, match=r"spacing=\(1,\) does not fit a mask of 3 axes"):
+    with pytest.raises(ValueError, match=r"spacing \(1\.0,\) came; needed are 3 positive.*spacing=case\.spacing"):
         score(label, truth, spacing=(1,))
 
 

@@ -18,6 +18,7 @@ from dsnotes.data.dicom_labels import read_masks
 from dsnotes.data.files import open_case
 from dsnotes.data.preprocess import Preprocess
 from dsnotes.data.task import Task
+from dsnotes.runs.predict_command import load_run
 
 STEPS = (Preprocess(clip=(-100.0, 300.0), normalise="window"),)
 NAMES = {0: "background", 1: "kidney", 2: "big tumour"}
@@ -36,13 +37,25 @@ def run(tmp_path):
         channels = changes.pop("in_channels", 1)
         torch.manual_seed(seed)
         system = dsnotes.build("unet-3d", in_channels=channels, classes=3, width=4)
-        for weight in system.network.parameters():  # so that it answers with every class
-            torch.nn.init.normal_(weight, 0, 0.3)
+        for norm in system.network.modules():
+            if hasattr(norm, "momentum"):
+                norm.momentum = 0.0  # one step of training changes nothing that the next lines prepare
+        with torch.no_grad():  # every class is the likeliest somewhere
+            logits = system.network.eval()(torch.rand(1, channels, 16, 32, 32)).logits
+            system.network.backbone.output.bias -= logits.flatten(2).median(2).values[0]
         folder = tmp_path / "runs" / (name or f"80_experiment-{seed}")
         cases = phantoms.kidneys(1, seed=0, size=(16, 32, 32))
         if channels > 1:
             cases = [replace(case, image=np.stack([case.image] * channels)) for case in cases]
-        how = {"patch": (16, 32, 32), "epochs": 1, "iterations": 1, "batch": 1, "device": "cpu", "progress": False}
+        how = {
+            "patch": (16, 32, 32),
+            "epochs": 1,
+            "iterations": 1,
+            "batch": 1,
+            "lr": 1e-9,
+            "device": "cpu",
+            "progress": False,
+        }
         task = Task(**changes)
         dsnotes.fit(replace(system, task=task), cases, out=folder / "training", **how)
         if result:
@@ -80,7 +93,7 @@ def test_back_on_the_scans_own_grid(run, scan, tmp_path, axes):
     image, label = sitk.ReadImage(str(path)), sitk.ReadImage(str(out / "new.nii.gz"))
     for of in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
         np.testing.assert_allclose(getattr(label, of)(), getattr(image, of)(), atol=1e-5)
-    system = dsnotes.load(model)
+    system = load_run(str(model))
     case = open_case(path)
     expected = dsnotes.to_label(dsnotes.predict(system, STEPS[0](case), patch=(16, 16, 16), overlap=0.25, device="cpu"))
     np.testing.assert_array_equal(open_case(path, out / "new.nii.gz").label, expected)
@@ -121,8 +134,10 @@ def test_several_runs_are_averaged(run, scan, tmp_path):
     assert predict(*models, path, "--output", out, "--probabilities") == 0
     case = STEPS[0](open_case(path))
     how = {"patch": (16, 16, 16), "overlap": 0.25, "device": "cpu"}
-    mean = np.mean([dsnotes.predict(dsnotes.load(model), case, **how) for model in models], 0)
-    np.testing.assert_array_equal(open_case(path, out / "new.nii.gz").label, mean.argmax(0))
+    mean = np.mean([dsnotes.predict(load_run(str(model)), case, **how) for model in models], 0)
+    sure = np.ptp(np.sort(mean, 0)[1:], 0) > 1e-5  # elsewhere the last digit decides
+    np.testing.assert_array_equal(open_case(path, out / "new.nii.gz").label[sure], mean.argmax(0)[sure])
+    assert sure.mean() > 0.1
 
 
 def test_the_runs_own_clean_up(run, scan, tmp_path, monkeypatch):
@@ -150,7 +165,7 @@ def test_dicom_in_and_dicom_seg_out_read_by_pydicom_and_itk(run, tmp_path, axes)
     case = open_case(tmp_path / "study")
     geometry = case.extras["geometry"]
     how = {"patch": (16, 16, 16), "overlap": 0.25, "device": "cpu"}
-    expected = geometry.as_filed(dsnotes.to_label(dsnotes.predict(dsnotes.load(model), STEPS[0](case), **how)))
+    expected = geometry.as_filed(dsnotes.to_label(dsnotes.predict(load_run(str(model)), STEPS[0](case), **how)))
     found = pydicom.dcmread(out / "study.dcm")
     names = {one.SegmentLabel: one for one in found.SegmentSequence}
     assert set(names) <= {"kidney", "big tumour"}
