@@ -179,7 +179,9 @@ assert max(gain, key=gain.get) in ("↓8", "↓16", "↓32")
 #
 # At stride 8 one pixel stands for 64. The mask has to be reduced to that size, and there is more than one way:
 #
-# - **nearest**: one of the 64 speaks for all. It is quick and crisp, and many codes do it without saying so;
+# - **nearest**: the pixel in the middle speaks for all 64. It is quick and crisp. Many codes take the first pixel
+#   instead, which PyTorch's `interpolate(mode="nearest")` does: that also moves the target by half a cell, 4 pixels at
+#   stride 8 (here its name is `corner`; [11_what_each_depth_sees](11_what_each_depth_sees.ipynb) measures the cost);
 # - **area**: the share of the 64 that is tumour, a soft target between 0 and 1;
 # - **max**: 1 as soon as any of the 64 is tumour.
 #

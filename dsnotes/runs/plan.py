@@ -160,7 +160,7 @@ def _content(path: Path) -> dict:
         near = nearest(path.name, beside, 1)
         hint = f"did you mean {path.parent / near[0]}?" if near else "give the path of a .yml, such as sweeps/mss-2.yml"
         raise RefusedError(f"the sweep {path} cannot be read ({error.strerror}); {hint}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise RefusedError(f"{path} holds no keys; it needs at least notebook: … and parameters: … or list: …")

@@ -193,6 +193,11 @@ def _case(
         )
     soft = soft_mask(image, trimap_from_mask(mask, radius), eps=eps)
     label = (soft >= 0.5).astype(np.uint8) if binary == "soft mask" else mask
+    if label.sum() < LEAST_SHARE * ellipse:
+        raise ValueError(
+            f"matting leaves {int(label.sum())} of the some {ellipse:.0f} pixels between the axes at one half or more: "
+            f"the lesion is too faint for that. Outline this one by hand, leave it out, or pass binary='GrabCut'."
+        )
     return Case(lesion.name, image, label, lesion.spacing, {"soft": soft, "recist": recist})
 
 

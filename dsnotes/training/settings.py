@@ -98,7 +98,7 @@ class Settings:
         if not isinstance(self.augment, bool | Augmentation):
             raise TypeError(
                 f"augment={self.augment!r} is of type {type(self.augment).__name__}. Pass True for the default "
-                f"augmentation, False for none, or one of your own: dsnotes.data.augment.Augmentation(rotation=15)."
+                f"augmentation, False for none, or one of your own: dsnotes.data.augment.Augmentation(p_scale=0)."
             )
         if self.lr <= 0:
             raise ValueError(f"lr={self.lr} moves no weight. Pass a positive rate, for instance lr=1e-3.")
