@@ -39,7 +39,7 @@ from dsnotes.data import phantoms
 from dsnotes.data.patches import draw_batch
 from dsnotes.data.preprocess import hu_window
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision import MultiScale, downsample_target, supervise
+from dsnotes.supervision import MultiScale, downsample_target, loss_terms, supervise
 from dsnotes.viewers import Table, curves, maps
 
 if smoke:
@@ -149,7 +149,9 @@ def trained(how):
     optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
     for _ in range(steps):
         optimiser.zero_grad()
-        sum(goal(net, draw_batch(train, patch=(64, 64), batch=16, foreground=1.0, generator=g)).values()).backward()
+        sum(
+            loss_terms(goal, net, draw_batch(train, patch=(64, 64), batch=16, foreground=1.0, generator=g)).values()
+        ).backward()
         optimiser.step()
     return net.eval()
 

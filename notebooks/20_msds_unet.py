@@ -45,6 +45,7 @@ from dsnotes.data.preprocess import hu_window
 from dsnotes.inference import at_thresholds
 from dsnotes.metrics import holm, paired_t_test, slice_dice, slice_scores, tumour_scores
 from dsnotes.papers import msds_unet
+from dsnotes.supervision import loss_terms
 from dsnotes.supervision.targets import probabilities
 from dsnotes.viewers import Table, boxes, curves, maps, progress
 
@@ -233,7 +234,7 @@ def with_answer(of_outputs):
 sides = ("stride8", "stride4", "stride2", "stride1")
 answers = {f"side {4 - i}": with_answer(lambda o, s=s: o.upsampled[s]) for i, s in enumerate(reversed(sides))}
 answers = dict(reversed(answers.items())) | {
-    "soft fusion": with_answer(lambda o: system.network.heads["global"].fuse(o.upsampled)),
+    "soft fusion": with_answer(lambda o: o.fused),
     "average": system,
 }
 said = {name: [dsnotes.predict(one, case, patch=window) for case in test] for name, one in answers.items()}
@@ -381,7 +382,7 @@ totals = []
 for options in ({"objective": "none"}, {"sides": "(4)"}):
     torch.manual_seed(0)
     one = dsnotes.build("msds-unet", width=4, **options)
-    totals.append(sum(one.objective(one.network, pair).values()).item())
+    totals.append(sum(loss_terms(one.objective, one.network, pair).values()).item())
 print(f"loss of 'none' {totals[0]:.4f}, of 'all, (4)' {totals[1]:.4f}")
 assert np.isclose(totals[1], 3 * totals[0])
 if {"none, (1234)", "all, (4)"} <= set(dices):
