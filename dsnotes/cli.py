@@ -20,12 +20,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsnotes.labs.command import add_labs
 from dsnotes.runs.adopt_command import add_adopt
 from dsnotes.runs.new_paper.command import add_new_paper
 from dsnotes.runs.terminal import Terminal
 from dsnotes.safety.nearest import nearest
+
+if TYPE_CHECKING:
+    from dsnotes.runs.plan import Plan
 
 
 class Parser(argparse.ArgumentParser):
@@ -164,22 +168,42 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(do=do_sweep)
 
 
+def _listed(plan: Plan, out: Path) -> int:
+    """Of each row how many runs are done, and how it differs from the first row."""
+    from dsnotes.runs.differences import differences, labelled
+    from dsnotes.runs.notebook import finished, folder_of
+
+    for line in plan.missing():
+        print(line, file=sys.stderr)
+    rows, found = labelled(plan), differences(plan)
+    first = next(iter(rows))
+    for name, row in rows.items():
+        folders = [folder_of(plan.source, values, out) for values in row.runs]
+        done = sum(finished(folder) is not None for folder in folders)
+        changed = [f"{key} {own}, not {theirs}" for key, (theirs, own) in found[name].items()]
+        print(
+            f"{done} of {len(folders)} done  {name}",
+            *([] if name == first else changed or ["as the first"]),
+            sep="\n    ",
+        )
+    return 0
+
+
 def do_sweep(asked: argparse.Namespace) -> int:
     from dsnotes.runs.experiment_names import check_names
-    from dsnotes.runs.notebook import finished, folder_of
     from dsnotes.runs.plan import open_plan
+    from dsnotes.runs.source import RefusedError
     from dsnotes.runs.sweep import sweep
 
     plan = open_plan(asked.sweep, _typed(asked.parameter))
+    if asked.dry_run:
+        for values in plan.runs:
+            check_names(plan.source, {name: value for name, value in values.items() if name != "data"})
+        return _listed(plan, asked.out)
+    if missing := plan.missing():
+        raise RefusedError(missing[0])
     for values in plan.runs:
         check_names(plan.source, values)
-    if asked.dry_run:
-        defaults = {name: one.default for name, one in plan.source.parameters.items()}
-        for values in plan.runs:
-            folder = folder_of(plan.source, values, asked.out)
-            changed = " ".join(f"{k}={v}" for k, v in values.items() if v != defaults[k])
-            print(f"{'done   ' if finished(folder) else 'to do  '} {folder.name}  {changed}")
-        return 0
     terminal = Terminal()
     state = sweep(plan, out=asked.out, workers=asked.workers, scheduler=asked.scheduler, look=terminal.sweep)
     terminal.close()

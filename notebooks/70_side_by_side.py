@@ -85,7 +85,9 @@ losses = {
 
 # %% [markdown]
 # A **supervision** says where the network is compared, and with what. Two of them leave the loss open; the other three,
-# taken from papers, come with their own. **Before running:** which of these will not fit on every backbone?
+# taken from papers, come with their own. "Its own features" has a tenth of the printed weight λ = 9: with batch norm,
+# at the printed one, a training as short as ours would measure how long that network stands still
+# ([50_mu_net](50_mu_net.ipynb), section 7). **Before running:** which of these will not fit on every backbone?
 
 # %%
 supervisions = {
@@ -93,7 +95,7 @@ supervisions = {
     "every level": lambda loss: MultiScale(loss=loss),
     "two pathways": partial(TwoPathway),
     "the image too": partial(Restoration),
-    "its own features": partial(PseudoLabels, "seg"),
+    "its own features": partial(PseudoLabels, "seg", features=0.9),
 }
 own = {
     "two pathways": ("Dice", "its weights α share out Dice losses"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -58,6 +59,27 @@ class Case:
             elif isinstance(extra, list | tuple):  # one array a reader
                 for number, one in enumerate(extra):
                     self._require_same_grid(f"{name}[{number}]", tuple(np.shape(one)))
+
+    @classmethod
+    def from_arrays(
+        cls,
+        image: Array,
+        label: Array | None = None,
+        *,
+        spacing: Spacing | None = None,
+        name: str = "case",
+        **extras: Any,
+    ) -> Case:
+        """A case of arrays or tensors; a label with one channel, as networks have it, loses that axis."""
+        if spacing is None:
+            axes = np.ndim(image)
+            raise ValueError(
+                f"case {name}: spacing is missing. Pass the millimetres of each axis of the image, such as "
+                f"spacing={(5.0, 0.8, 0.8)[-min(max(axes, 2), 3) :]}; where the size of a voxel is unknown, ones."
+            )
+        if label is not None and np.ndim(label) == len(tuple(spacing)) + 1 and len(label) == 1:
+            label = label[0]
+        return cls(name, image, label, spacing, extras)
 
     def _require_same_grid(self, what: str, shape: tuple[int, ...]) -> None:
         if shape != self.space:

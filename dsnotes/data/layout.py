@@ -132,6 +132,12 @@ def read_about(folder: Path) -> dict:
     about = _json(path)
     if not isinstance(about, dict):
         raise ValueError(f"{path} holds a {type(about).__name__}; needed are keys: labels, modality, training.")
+    for split in ("training", "test"):
+        if not isinstance(about.get(split, []), list):
+            raise ValueError(
+                f"{path} has {about[split]!r} under {split!r}; needed is a list of cases, such as "
+                f'[{{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}}].'
+            )
     return about
 
 

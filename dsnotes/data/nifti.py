@@ -60,8 +60,8 @@ def _require_spacing(path: Path, opener: Callable) -> None:
     if any(sizes[axis] > 1 and not 0 < abs(spacing[axis]) < np.inf for axis in axes):
         raise ValueError(
             f"{path}: its header gives {[spacing[axis] for axis in axes]} as the millimetres between voxels; needed "
-            f"are positive numbers. Find out the true ones, and write them: nibabel.load(path).header.set_zooms(…), then "
-            f"save."
+            f"are positive numbers. Find out the true ones, and write them: nibabel.load(path).header.set_zooms(…), "
+            f"then save."
         )
 
 

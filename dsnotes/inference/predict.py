@@ -13,6 +13,7 @@ from dsnotes.data.conversion import as_array
 from dsnotes.inference.mirror import mirror as mirrored
 from dsnotes.inference.sliding_window import sizes, sliding_window
 from dsnotes.shapes import Float, LabelMap, ProbabilityMap, n_logits
+from dsnotes.training.memory import out_of_memory
 from dsnotes.training.precision import Terms
 from dsnotes.training.system import System
 
@@ -58,7 +59,9 @@ def predict(
             augmented = len(views) or noise
             predictor = mirrored(system.probabilities, views, noise=noise) if augmented else system.probabilities
             p = sliding_window(predictor, images, **window, progress=True)
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not (isinstance(error, MemoryError) or out_of_memory(error)):
+            raise
         raise RuntimeError(_smaller(system, patch, batch)) from error
     p = p[(..., *inside)].transpose(0, 1).cpu().numpy()  # (K, slices, ...) or (K, 1, ...)
     return p.reshape(-1, *case.space)
@@ -200,6 +203,6 @@ def _smaller(system: System, patch: tuple[int, ...], batch: int | str) -> str:
     stride = system.network.backbone.stride
     half = tuple(max(n // 2 // s, 1) * s for n, s in zip(patch, stride, strict=True))
     return (
-        f"the GPU's memory does not hold batch={batch!r} of windows {patch}. "
-        f"Predict with batch=1, with a smaller window such as patch={half}, or with device='cpu'."
+        f"the memory does not hold batch={batch!r} of windows {patch}. Predict with batch=1, with a smaller window "
+        f"such as patch={half}, or, where it was a GPU's, with device='cpu'."
     )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from numbers import Integral
@@ -12,7 +13,7 @@ from pkgutil import iter_modules
 
 from dsnotes.papers.recipe import Recipe
 from dsnotes.safety.markup import escape
-from dsnotes.safety.nearest import nearest
+from dsnotes.safety.nearest import nearest, suggest
 from dsnotes.training.system import System
 
 
@@ -51,7 +52,7 @@ def systems(table: str | None = None) -> Systems:
     """Every name that `build` knows, with its papers (modules here) and tables; `table="mss-2"` keeps its rows."""
     known = {at for recipe in recipes().values() for at in recipe.tables}
     if table is not None and table not in known:
-        raise ValueError(f"no system is a row of table {table!r}. Tables are {', '.join(sorted(known))}.")
+        raise ValueError(f"no system is a row of table {table!r}; {suggest(table, sorted(known))}.")
     return Systems(
         (name, {key: getattr(recipe, key) for key in ("papers", "tables", "dims", "width", "options")})
         for name, recipe in recipes().items()
@@ -84,14 +85,8 @@ def build(
             raise ValueError(f"{key}={value}, but a network needs at least {least}. Try {key}={max(least, 8)}.")
     if dims not in (None, 2, 3):
         raise ValueError(f"dims={dims}, but images are 2-D or 3-D. Pass dims=2 or dims=3.")
-    return recipe.make(
-        name,
-        in_channels=in_channels,
-        classes=classes,
-        width=recipe.width if width is None else width,
-        dims=recipe.dims if dims is None else dims,
-        **options,
-    )
+    sizes |= {"width": recipe.width if width is None else width, "dims": recipe.dims if dims is None else dims}
+    return replace(recipe.make(name, **sizes, **options), arguments={"name": name, **sizes, **options})
 
 
 EXAMPLES = {"in_channels": 1, "classes": 2, "width": 8, "dims": 2}

@@ -20,6 +20,7 @@ import numpy as np
 from dsnotes.data.case import Case
 from dsnotes.networks.dsnet import GATE_MOMENTUM, DSNet
 from dsnotes.networks.srgan import SRGAN, Generator, generator_of
+from dsnotes.papers.protocol import protocol
 from dsnotes.papers.recipe import Recipe, tables_of
 from dsnotes.supervision import supervise
 from dsnotes.supervision.soft_adversarial import SoftAdversarial
@@ -32,18 +33,7 @@ from dsnotes.training.history import History
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
-# Print has the rate, its decay, the batch and the epochs; β1 and the power are pix2pix's and DeepLab's.
-SETTINGS = Settings(
-    patch=(64, 64),
-    batch=1,
-    epochs=60,
-    optimiser="adam",
-    lr=2e-4,
-    betas=(0.5, 0.999),
-    schedule="poly",
-    power=0.9,
-    clip=None,
-)
+SETTINGS = protocol("dsnet").settings
 # SRGAN's own: crops of 96², 16 of them, 1e-4; where a case shows foreground is of no interest here.
 TEACHER_SETTINGS = Settings(patch=(96, 96), batch=16, epochs=100, lr=1e-4, foreground=0, clip=None)
 

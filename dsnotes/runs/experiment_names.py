@@ -17,7 +17,9 @@ def check_names(source: Source, values: Mapping[str, Any]) -> None:
     code = "\n".join(cell["source"] for cell in source.notebook["cells"] if cell["cell_type"] == "code")
     if re.search(r"\bbuild\(system\b", code) and isinstance(values.get("system"), str):
         _check_system(values["system"], values.get("options") or {})
-    if re.search(r"\bsettings_of\(\w+, settings\b", code) and isinstance(values.get("settings"), dict):
+    if re.search(r"\bsystem_of\(", code):
+        _check_recipe(str(values.get("recipe") or ""), str(values.get("loss") or ""))
+    if re.search(r"\bsettings_of\(\w+, settings\b|\bsystem_of\(", code) and isinstance(values.get("settings"), dict):
         _check_settings(values["settings"])
     if re.search(r"\bcases_of\(data\b", code) and isinstance(values.get("data"), str):
         _check_data(values["data"])
@@ -45,6 +47,14 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
         replace(Settings(), **{name: tuple(x) if isinstance(x, list) else x for name, x in settings.items()})
     except (TypeError, ValueError) as error:
         raise RefusedError(f"settings={dict(settings)}: {error}") from None
+
+
+def _check_recipe(recipe: str, loss: str) -> None:
+    from dsnotes.papers.protocol import LOSSES, OWN, protocols
+
+    for name, value, known in (("recipe", recipe, [OWN, *protocols()]), ("loss", loss, list(LOSSES))):
+        if value and value not in known:
+            raise RefusedError(f"{name}={value}: there is no such {name}; {suggest(value, known)}")
 
 
 def _check_data(data: str) -> None:

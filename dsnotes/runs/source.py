@@ -136,7 +136,7 @@ def open_source(path: str | os.PathLike) -> Source:
         try:
             notebook = json.loads(_text(path))
             cells, metadata = notebook["cells"], notebook["metadata"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RefusedError(
                 f"{path} is no notebook ({error}); open it in JupyterLab, or give the .py beside it"
             ) from None

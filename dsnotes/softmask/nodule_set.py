@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from dsnotes.data.case import Case
-from dsnotes.data.deeplesion import Lesion, read_slice
+from dsnotes.data.dataset import Dataset, open_dataset
+from dsnotes.data.deeplesion import Axis, Lesion, read_slice
 from dsnotes.data.files import save_label, save_volume
 from dsnotes.safety.atomic import atomic
 from dsnotes.softmask.matting import soft_mask
@@ -47,8 +49,8 @@ class Report:
 
 
 def make_set(
-    lesions: Sequence[Lesion],
-    images: str | os.PathLike,
+    lesions: Sequence[Lesion] | Sequence[FiledLesion],
+    images: str | os.PathLike | Dataset,
     out: str | os.PathLike,
     *,
     size: int = 64,
@@ -109,13 +111,13 @@ def make_set(
     return Report(folder, tuple(made), tuple(kept), failed)
 
 
-def _corner(lesion: Lesion, size: int) -> np.ndarray:
+def _corner(lesion: Lesion | FiledLesion, size: int) -> np.ndarray:
     """(row, column) of the slice at which the crop's first pixel lies, outside it where the lesion is at the border."""
     ends = np.array([*lesion.long_axis, *lesion.short_axis])
     return np.floor((ends.min(0) + ends.max(0) + 1) / 2).astype(int) - size // 2
 
 
-def _recist(lesion: Lesion, corner: np.ndarray) -> dict:
+def _recist(lesion: Lesion | FiledLesion, corner: np.ndarray) -> dict:
     """The axes in the crop's pixels, and their lengths in mm."""
     axes = {"long_axis": np.array(lesion.long_axis), "short_axis": np.array(lesion.short_axis)}
     lengths = {name: float(np.linalg.norm((ends[1] - ends[0]) * lesion.spacing)) for name, ends in axes.items()}
@@ -123,12 +125,49 @@ def _recist(lesion: Lesion, corner: np.ndarray) -> dict:
     return moved | {"long_mm": lengths["long_axis"], "short_mm": lengths["short_axis"]}
 
 
+@dataclass(frozen=True)
+class FiledLesion:
+    """A lesion of a dataset that data_scripts/deeplesion.py made."""
+
+    name: str
+    line: int
+    long_axis: Axis
+    short_axis: Axis
+    spacing: tuple[float, ...]
+
+
+def lesions_of(data: Dataset) -> list[FiledLesion]:
+    """The lesions of a dataset of slices with both diameters, for make_set(lesions_of(data), data, out)."""
+    found = []
+    for line, case in enumerate(data, start=1):
+        axes = case.extras.get("recist")
+        if axes is None:
+            raise ValueError(f"case {case.name} has no diameters in recistTr.json. Pass what deeplesion.py made.")
+        long, short = (tuple(map(tuple, axes[which])) for which in ("long_axis", "short_axis"))
+        found.append(FiledLesion(case.name, line, long, short, case.spacing[-2:]))
+    return found
+
+
+def _plane(lesion: Lesion | FiledLesion, images: str | os.PathLike | Dataset) -> np.ndarray:
+    if isinstance(images, Dataset):
+        case = images[lesion.name]
+        return case.image.reshape(case.space[-2:])
+    return read_slice(images, lesion.file)
+
+
 def _case(
-    lesion: Lesion, images: str | os.PathLike, corner: np.ndarray, *, size: int, radius: int, eps: float, binary: str
+    lesion: Lesion | FiledLesion,
+    images: str | os.PathLike | Dataset,
+    corner: np.ndarray,
+    *,
+    size: int,
+    radius: int,
+    eps: float,
+    binary: str,
 ) -> Case:
     recist = _recist(lesion, corner)
     axes = recist["long_axis"], recist["short_axis"]
-    plane = read_slice(images, lesion.file)
+    plane = _plane(lesion, images)
     ends = np.array(axes) + corner
     if (ends < -0.5).any() or (ends > np.array(plane.shape) - 0.5).any():
         raise ValueError(
@@ -214,3 +253,18 @@ def _write(path: Path, text: str) -> None:
             f"{path} cannot be written ({error.strerror or error}). Pass a folder that is yours to write to and has "
             f"space left."
         ) from error
+
+
+def main() -> None:
+    """python -m dsnotes.softmask.nodule_set --from data/deeplesion --output data/lnsm"""
+    parser = ArgumentParser(description="A set like LNSM from what data_scripts/deeplesion.py made.")
+    parser.add_argument("--from", dest="source", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--cases", type=int, default=1500, help="at most so many (1500)")
+    asked = parser.parse_args()
+    data = open_dataset(asked.source)[: asked.cases]
+    print(make_set(lesions_of(data), data, asked.output))
+
+
+if __name__ == "__main__":
+    main()

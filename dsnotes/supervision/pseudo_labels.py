@@ -61,6 +61,8 @@ class PseudoLabels:
     variational: float | int = 0.1
     squared: bool = True
     patch: tuple[int, ...] | None = None
+    levels: dict[str, float | int] | None = None  # ω_i by level, such as {"stride16": 1.0}; None: all, 1 each
+    restored_levels: dict[str, float | int] | None = None  # σ_i
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
@@ -102,7 +104,7 @@ class PseudoLabels:
                 ),
                 "features": (
                     self.features,
-                    lambda: feature_distance(on_image.features, labels["features"], frozen),
+                    lambda: feature_distance(on_image.features, labels["features"], frozen, self.levels),
                 ),
             }
         if self.variant in RESTORED:
@@ -111,7 +113,12 @@ class PseudoLabels:
                 "agree restored": (agree, lambda: as_grey(on_image.logits, frozen(labels["restored"].sigmoid()))),
                 "restored features": (
                     features,
-                    lambda: feature_distance(on_image.features, labels["restored_features"], frozen),
+                    lambda: feature_distance(
+                        on_image.features,
+                        labels["restored_features"],
+                        frozen,
+                        self.levels if self.variant == "auto" else self.restored_levels,  # Eq. 7 has ω for both
+                    ),
                 ),
             }
         if self.variant != "deep":
@@ -168,9 +175,17 @@ def as_grey(logits: Logits, restored: Image) -> Scalar:
     return bce_dice(p.logit(), restored)
 
 
-def feature_distance(ours: dict[str, Tensor], labels: dict[str, Tensor], frozen) -> Scalar:
-    """Σ_i MSE(y_i, label_i) over the levels, the bottleneck included."""
-    return sum(functional.mse_loss(ours[name], frozen(labels[name])) for name in ours)
+def feature_distance(
+    ours: dict[str, Tensor], labels: dict[str, Tensor], frozen, levels: dict[str, float | int] | None = None
+) -> Scalar:
+    """Σ_i ω_i MSE(y_i, label_i) over the levels, the bottleneck included; ω is 1, or 0 of those `levels` leaves out."""
+    levels = dict.fromkeys(ours, 1.0) if levels is None else levels
+    if not levels or not levels.keys() <= ours.keys():
+        raise ValueError(
+            f"levels={levels} weighs levels by name, and this network compares {list(ours)}. Name some of them, such "
+            f"as levels={{{next(reversed(ours))!r}: 1.0}}; for none, give the features' weight as 0."
+        )
+    return sum(weight * functional.mse_loss(ours[name], frozen(labels[name])) for name, weight in levels.items())
 
 
 def two_passes(network: Network, image: Image, mask: Image) -> tuple[Outputs, Outputs]:

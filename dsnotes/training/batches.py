@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +71,12 @@ class Draw:
                 order = torch.Generator().manual_seed(seed_of(self.seed, epoch))  # of all processes together
                 orders[at] = shuffled(n, at, order)
             chosen.append(self.units[orders[at][turn % n]])
-        return [place_of(self.cases, unit, patch=self.settings.patch, generator=generator) for unit in chosen]
+        forced = math.ceil(self.settings.foreground * samples - 1e-9) if self.settings.epoch == "every_case" else 0
+        patch = self.settings.patch
+        return [
+            place_of(self.cases, unit, patch=patch, forced=at < forced, generator=generator)
+            for at, unit in enumerate(chosen)
+        ]
 
     def read(self, epoch: int, iteration: int, generator: torch.Generator) -> Batch:
         settings = self.settings

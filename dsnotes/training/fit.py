@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from dsnotes.data.any_dataset import as_cases
 from dsnotes.data.augment import Augmentation
-from dsnotes.data.case import Case
+from dsnotes.data.dataset import Dataset
+from dsnotes.data.task import read_task, task_of
 from dsnotes.supervision.base import Batch
 from dsnotes.training import checkpoints, devices, distributed, precision, schedules
 from dsnotes.training.arguments import check_arguments
-from dsnotes.training.asked import refuse_no_cases, refuse_no_system
+from dsnotes.training.asked import refuse_no_system
 from dsnotes.training.batches import Draw, ahead, for_validation, seed_of
 from dsnotes.training.history import History, Record
 from dsnotes.training.metric_accumulator import MetricAccumulator
@@ -33,8 +36,8 @@ from dsnotes.training.validate import validate
 
 def fit(
     system: System,
-    train: Sequence[Case],
-    val: Sequence[Case] | None = None,
+    train: Any,
+    val: Any = None,
     *,
     patch: Sequence[int] | None = None,
     epochs: int | None = None,
@@ -60,6 +63,7 @@ def fit(
 ) -> History:
     """Train `system.network` in place and return one record an epoch.
 
+    `train` and `val` are lists or map-style datasets of cases, of {"image", "label"} dicts or of (image, label) pairs.
     What is not given comes from `settings`, or else from the system's own. With `out`, that folder holds a checkpoint
     after every epoch and the same command goes on from it, on a CPU bit for bit as if it had never been stopped.
     `on_epoch` gets the history after every epoch and may end the run by returning True. `seed` decides the batches,
@@ -70,8 +74,9 @@ def fit(
     graphs, for small networks.
     """
     refuse_no_system(system)
-    refuse_no_cases("train", train)
-    refuse_no_cases("val", [] if val is None else val)
+    shape = {"dims": system.dims, "channels": system.network.backbone.in_channels}
+    train = as_cases("train", train, **shape)
+    val = None if val is None else as_cases("val", val, **shape)
     check_arguments(seed=seed, workers=workers, prefetch=prefetch, on_epoch=on_epoch, memory=memory)
     patch = tuple(patch) if isinstance(patch, Iterable) else patch
     given = {"patch": patch, "epochs": epochs, "batch": batch, "lr": lr, "iterations": iterations,
@@ -82,6 +87,9 @@ def fit(
     world = distributed.here()
     device = devices.pick(device, local=world.local)
     folder = None if out is None else checkpoints.prepare(out)
+    task = system.task or (task_of(train) if isinstance(train, Dataset) else None)
+    if task is not None and folder is not None and world.first and read_task(folder) is None:
+        task.save(folder)
     samples = settings.batch * settings.accumulate * world.size
 
     with ExitStack() as stack:

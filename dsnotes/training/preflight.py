@@ -85,7 +85,8 @@ def _refuse_single_voxel(system: System, settings: Settings) -> None:
 
     A copy is asked, and the random stream put back, so that the training to come is the same.
     """
-    deepest = system.network.backbone.levels["bottleneck"].stride
+    bottleneck = system.network.backbone.levels.get("bottleneck")
+    deepest = system.network.backbone.stride if bottleneck is None else bottleneck.stride
     if any(n > s for n, s in zip(settings.patch, deepest, strict=True)):
         return
     network = deepcopy(system.network).train()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from functools import partial
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -32,6 +33,7 @@ def describe_run(
     """JSON-like; `checkpoints.refuse_other_run` compares two of them field by field."""
     return {
         "system": system.name,
+        "build": writable(system.arguments),
         "objective": {"is": type(system.objective).__qualname__, **fields_of(system.objective)},
         "network": layers(system.network),
         "step": plain(system.make_step),
@@ -41,6 +43,21 @@ def describe_run(
         "training data": data(train),
         "validation data": data(val or ()),
     }
+
+
+def writable(arguments: Mapping[str, object] | None) -> dict | None:
+    """What a system was built with, as JSON gives it back; what is no value leaves its type, as "<System>"."""
+    if arguments is None:
+        return None
+    return json.loads(json.dumps(dict(arguments), default=lambda x: str(x) if isinstance(x, Path) else _unwritten(x)))
+
+
+def is_unwritten(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("<") and value.endswith(">")
+
+
+def _unwritten(value: object) -> str:
+    return f"<{type(value).__name__}>"
 
 
 def fields_of(thing: object) -> dict[str, Any]:

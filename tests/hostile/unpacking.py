@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.hostile.names import archive
+from hostile.names import archive
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "data_scripts"))
 

@@ -173,9 +173,17 @@ def test_a_gpu_that_is_not_there():
         predict(system_of(dims=2), case_of(8, 8), device="cuda")
 
 
-def test_out_of_memory_is_answered_with_what_to_try():
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_is_answered_with_what_to_try(error):
     def fails(outputs):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     system = replace(system_of(dims=2), deploy=fails)
     with pytest.raises(RuntimeError, match=r"does not hold batch='auto' of windows \(16, 24\).* patch=\(8, 12\)"):

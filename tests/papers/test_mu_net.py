@@ -254,3 +254,39 @@ def test_res_unet_plus_plus_smooths_its_dice_by_one():
     p, t = system.network.eval()(b["image"]).logits.sigmoid(), b["label"][:, None].float()
     (dice,) = system.objective(system.network, b).values()
     torch.testing.assert_close(dice, 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1))
+
+
+def test_without_norm_the_tied_decoder_has_none_either():
+    """2,945 biases of its own beside the 31,030,593 of a U-Net that is convolutions alone."""
+    with torch.device("meta"):
+        network = build("mu-net-hyb", norm="none").network
+    assert parameters(network) == 31_030_593 + 2_945
+    assert not any(isinstance(m, torch.nn.BatchNorm2d | torch.nn.InstanceNorm2d) for m in network.modules())
+
+
+@pytest.mark.parametrize("dataset", ["brats", "cardiac", "spleen", "liver"])
+def test_a_preset_for_batch_norm_divides_lambda_and_eta_by_ten_and_nothing_else(dataset):
+    printed, learning = (build("mu-net-hyb", width=2, preset=p) for p in (dataset, f"{dataset}-batch-norm"))
+    assert printed.objective.features in (8, 9)
+    assert printed.objective.restored_features == 6
+    tenth = {"features": printed.objective.features / 10, "restored_features": 0.6}
+    assert learning.objective == replace(printed.objective, **tenth)
+    assert learning.settings == printed.settings
+
+
+def test_the_norm_decides_what_lambda_means():
+    """At first weights, as printed: the feature term outweighs the output's with batch norm, and is nothing without."""
+    terms = {}
+    for norm in ("batch", "none"):
+        torch.manual_seed(0)
+        system = build("unet-deep", width=8, norm=norm)
+        terms[norm] = system.objective(system.network.train(), batch(size=48))
+    assert terms["batch"]["features"] > 2 * terms["batch"]["output"]
+    assert terms["none"]["features"] < terms["none"]["output"] / 100
+
+
+def test_the_weights_of_the_levels_are_options():
+    given = {"levels": {"stride16": 1.0}, "restored_levels": {"stride1": 2.0}}
+    objective = build("mu-net-hyb", width=2, **given).objective
+    assert (objective.levels, objective.restored_levels) == tuple(given.values())
+    assert build("mu-net-hyb", width=2).objective.levels is None

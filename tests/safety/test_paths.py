@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hostile.names import KINDS, PIECES
+from hostile.unpacking import Target, unpack
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dsnotes.safety import paths
-from tests.hostile.names import KINDS, PIECES
-from tests.hostile.unpacking import Target, unpack
 
 NAMES = st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join)
 

@@ -138,6 +138,31 @@ def test_terms_of_the_hybrid_are_equation_13():
         torch.testing.assert_close(terms[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
+def test_levels_are_weighed_by_omega_and_sigma_and_those_left_out_not_at_all():
+    omega, sigma = {"stride16": 2.0, "stride1": 0.5}, {"stride4": 3.0}
+    net, objective = small(features=9.0, restored_features=6.0, levels=omega, restored_levels=sigma)
+    b = batch()
+    terms, x, m = objective(net, b), net(b["image"]), net(b["label"][:, None].float())
+    by_hand = 9 * sum(w * functional.mse_loss(x.features[k], m.features[k]) for k, w in omega.items())
+    restored = 6 * 3 * functional.mse_loss(x.features["stride4"], m.restored_features["stride4"])
+    torch.testing.assert_close(terms["features"], by_hand, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(terms["restored features"], restored, rtol=1e-4, atol=1e-5)
+
+
+def test_the_autoencoders_features_are_weighed_by_omega():
+    every = small("auto", features=9.0)[1](*(pair := (small("auto")[0], batch())))["restored features"]
+    omega = dict.fromkeys(("stride1", "stride2", "stride4", "stride8", "stride16"), 2.0)
+    doubled = small("auto", features=9.0, levels=omega)[1](*pair)["restored features"]
+    torch.testing.assert_close(doubled, 2 * every)
+
+
+@pytest.mark.parametrize("levels", [{}, {"stride3": 1.0}])
+def test_a_level_that_is_not_compared_is_answered_with_those_that_are(levels):
+    net, objective = small("deep", levels=levels)
+    with pytest.raises(ValueError, match=r"levels=.*compares \['stride1'.*levels=\{'stride16': 1.0\}"):
+        objective(net, batch())
+
+
 def test_the_hybrid_without_one_half_is_the_other():
     b = batch()
     net, hyb = small()
