@@ -129,7 +129,7 @@ class TwoPathway(Supervision):
 
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
         alpha = outputs.side_weights  # GradNorm moves them
-        if not alpha:
+        if not alpha and outputs.side_outputs:
             alpha = dict(zip(outputs.side_outputs, self.by_level().values(), strict=True))
         terms = {
             f"{part} {name}": alpha[name] * value
@@ -173,10 +173,15 @@ class TwoPathway(Supervision):
         """The soft fusion, which does not split; and the output's own loss where no other term reaches the output."""
         y = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
         if "soft" in self.parts:
-            return {"soft": self.soft_weight * distance(outputs.fused, y, empty=self.empty)}
+            return {"soft": self.soft_weight * distance(fuse(outputs), y, empty=self.empty)}
         finest = next(iter(outputs.features))
         reached = "hard" in self.parts or ("side" in self.parts and finest in outputs.side_outputs)
         return {} if reached else {"output": distance(outputs.logits, y, empty=self.empty)}
+
+
+def fuse(outputs: Outputs) -> Logits:
+    r"""$\sum_m \alpha_m z_m$, of logits: of probabilities, a sigmoid on top could not say background."""
+    return sum(alpha * outputs.upsampled[name] for name, alpha in outputs.side_weights.items())
 
 
 def average(outputs: Outputs, *, parts: tuple[str, ...] = ("hard", "soft")) -> Probs:
@@ -186,6 +191,6 @@ def average(outputs: Outputs, *, parts: tuple[str, ...] = ("hard", "soft")) -> P
     averaged: maps that no loss has seen would spoil the one that was taught. Without either it is the output.
     """
     maps = list(outputs.upsampled.values()) if "hard" in parts else []
-    if "soft" in parts and outputs.fused is not None:
-        maps.append(outputs.fused)
+    if "soft" in parts and outputs.upsampled:
+        maps.append(fuse(outputs))
     return torch.stack([probabilities(z) for z in maps]).mean(0) if maps else probabilities(outputs.logits)

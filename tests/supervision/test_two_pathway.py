@@ -64,8 +64,8 @@ def test_lambdas_scale_their_terms_alone():
     b = batch()
     other = TwoPathway(soft_weight=3.0, local_weight=5.0)
     factors = {"soft": 3.0, "side": 5.0, "hard": 1.0}
-    for name, term in other(net, b).items():
-        torch.testing.assert_close(term, factors[name.split()[0]] * one(net, b)[name])
+    for name, term in loss_terms(other, net, b).items():
+        torch.testing.assert_close(term, factors[name.split()[0]] * loss_terms(one, net, b)[name])
 
 
 def test_soft_fusion_of_one_side_is_that_sides_loss():
@@ -87,7 +87,7 @@ def test_soft_fusion_of_one_side_is_that_sides_loss():
 )
 def test_the_objectives_of_table_3(objective, parts):
     net, two_pathway = small(objective=objective)
-    terms = two_pathway(net, batch())
+    terms = loss_terms(two_pathway, net, batch())
     assert {name.split()[0] for name in terms} == parts
     sum(terms.values()).backward()
     assert all(p.grad is not None for p in net.parameters())  # no head is built that is not trained
