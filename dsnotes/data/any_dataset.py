@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dsnotes.data.case import Case
 from dsnotes.data.conversion import as_array
@@ -70,7 +71,7 @@ def as_case(item: object, what: str, *, dims: int, channels: int) -> Case:
 class Converted(Sequence[Case]):
     """A dataset whose items become cases when they are looked at."""
 
-    items: Sequence
+    items: Any  # whatever has a length and an index
     name: str
     dims: int
     channels: int

@@ -13,7 +13,7 @@ from pkgutil import iter_modules
 
 from dsnotes.papers.recipe import Recipe
 from dsnotes.safety.markup import escape
-from dsnotes.safety.nearest import nearest
+from dsnotes.safety.nearest import nearest, suggest
 from dsnotes.training.system import System
 
 
@@ -52,7 +52,7 @@ def systems(table: str | None = None) -> Systems:
     """Every name that `build` knows, with its papers (modules here) and tables; `table="mss-2"` keeps its rows."""
     known = {at for recipe in recipes().values() for at in recipe.tables}
     if table is not None and table not in known:
-        raise ValueError(f"no system is a row of table {table!r}. Tables are {', '.join(sorted(known))}.")
+        raise ValueError(f"no system is a row of table {table!r}; {suggest(table, sorted(known))}.")
     return Systems(
         (name, {key: getattr(recipe, key) for key in ("papers", "tables", "dims", "width", "options")})
         for name, recipe in recipes().items()

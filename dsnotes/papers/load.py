@@ -57,6 +57,7 @@ def load(
             found = {name: value for name, value in found.items() if name.startswith("backbone.")}
         checkpoints.refuse_other_network(found, system.network, path)
         system.network.load_state_dict(found)
+        system.network.eval()
         known = {each.name for each in fields(Settings)}
         settings = {key: _tuples(value) for key, value in written["settings"].items() if key in known}
         if isinstance(settings.get("augment"), dict):  # of training alone

@@ -13,7 +13,7 @@ import numpy as np
 ODD = ("many", None, [], {}, float("nan"), float("inf"), -1, 1j, object())
 REMEDIES = ("pass", "choose", "give", "save", "write", "use", "needed", "bring", "build", "make", "look", "correct")
 REMEDIES += ("copy", "take", "tell", "put", "name", "set", "delete", "type", "raise", "such as", "fetch", "nearest")
-REMEDIES += ("replace",)
+REMEDIES += ("replace", "undo", "try")
 REFUSALS = (ValueError, TypeError, KeyError, OSError, IndexError, AttributeError)
 
 
@@ -139,7 +139,7 @@ def _trainings(folder: Path) -> Iterator:
         "batch": ("two", -1, 0),
         "lr": (-1.0, "fast", float("nan"), 0.0),
         "augment": ("strong", 3),
-        "patch": (7, (7, 7), ("a", "b"), (16,), (16, 16, 16), (4096, 4096)),
+        "patch": (7, (7, 7), ("a", "b"), (16,), (16, 16, 16)),
         "out": ("", " "),
         "device": ("nope",),
         "amp": ("half",),

@@ -16,7 +16,7 @@ def checked_count(n: int, seed: int, kind: str) -> None:
     if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
         raise ValueError(f"n={n!r} cases were asked for, but it takes at least 1: phantoms.{kind}(4, seed=0).")
     if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
-        raise ValueError(f"seed={seed!r}, but a seed is a whole number from 0 on: phantoms.{kind}({n}, seed=0).")
+        raise ValueError(f"seed={seed!r}, but a seed is a whole number from 0 on. Pass phantoms.{kind}({n}, seed=0).")
 
 
 def checked_size(size: object, dims: int, kind: str) -> tuple[int, ...]:

@@ -42,7 +42,7 @@ def nodules(
     if dims is None:
         dims = 2 if isinstance(size, int) else len(size)
     if dims not in (2, 3):
-        raise ValueError(f"dims={dims!r}, but a crop is a slice (dims=2) or a block (dims=3).")
+        raise ValueError(f"dims={dims!r}, but a crop is a slice (dims=2) or a block (dims=3). Pass one of these.")
     size = checked_size((size,) * dims if isinstance(size, int) else size, dims, "nodules")
     spacing = (spacing,) * dims if isinstance(spacing, int | float) else spacing
     example = f"phantoms.nodules(1, spacing={(0.7,) * dims})"
