@@ -551,8 +551,9 @@ assert agree == {"Dice": ["res-unet-3d", "msds-unet", "msds-unet-gm"], "sensitiv
 #   probabilities, as printed, could not say background; and two rows of the paper's tables are, as we read them, one
 #   system.
 # - **Not shown:** that deep supervision helps, that (124) is the best choice of sides, or that small tumours need four
-#   of them. The best and the worst row lie 0.26 apart, the two rows that are one system 0.22, and two seeds of one
-#   system up to 0.36. "All four sides" is ahead in some epochs of section 7, and level in the last.
+#   of them. In a run with the printed loss and `corner` targets, the best and the worst row lay 0.26 apart, the two
+#   rows that are one system 0.22, and two seeds of one system up to 0.36. "All four sides" is ahead in some epochs of
+#   section 7, and level in the last.
 # - **Open:** all of this at the paper's size; `msds_unet.PREPROCESS` and `msds_unet.SETTINGS` hold what it takes.
 #
 # [21_gradnorm](21_gradnorm.ipynb) lets the network find α by itself;
