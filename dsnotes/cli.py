@@ -171,7 +171,7 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(do=do_sweep)
 
 
-def _listed(plan: Plan, out: Path) -> int:
+def _listed(plan: Plan, out: str | os.PathLike) -> int:
     """Of each row how many runs are done, and how it differs from the first row."""
     from dsnotes.runs.differences import differences, labelled
     from dsnotes.runs.notebook import finished, folder_of
@@ -224,7 +224,7 @@ def add_table(commands: argparse._SubParsersAction) -> None:
         description="A published table beside what runs here gave: two spreads, paired tests, and what is missing.",
         epilog="For instance: dsnotes table mss-2 --filter data=kidneys --output mss-2.tex",
     )
-    command.add_argument("table", help="such as mu-net-2; `dsnotes systems` names them")
+    command.add_argument("table", help="such as mu-net-2; `dsnotes systems` names them; or a sweep's file")
     command.add_argument("--runs", default="runs", metavar="FOLDER", help="where the runs lie (default runs)")
     command.add_argument(
         "--filter", action="append", default=[], metavar="NAME=VALUE", help="only runs with this value; may be repeated"
@@ -249,6 +249,12 @@ def do_table(asked: argparse.Namespace) -> int:
     from dsnotes.runs.export import save, text
     from dsnotes.runs.tables import compare
 
+    if asked.table.endswith((".yml", ".yaml")):
+        from dsnotes.runs.plan import open_plan
+        from dsnotes.runs.sweep_table import sweep_table
+
+        print(sweep_table(open_plan(asked.table), asked.runs))
+        return 0
     report = compare(asked.table, asked.runs, where=_typed(asked.filter))
     for file in asked.output:
         save(report, file)

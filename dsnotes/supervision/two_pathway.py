@@ -175,13 +175,18 @@ class TwoPathway(Supervision):
         """The soft fusion, which does not split; and the output's own loss where no other term reaches the output."""
         y = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
         if "soft" in self.parts:
-            return {"soft": self.soft_weight * self._distance(outputs.fused, y, batch)}
+            return {"soft": self.soft_weight * self._distance(fuse(outputs), y, batch)}
         finest = next(iter(outputs.features))
         reached = "hard" in self.parts or ("side" in self.parts and finest in outputs.side_outputs)
         return {} if reached else {"output": self._distance(outputs.logits, y, batch)}
 
     def _distance(self, logits: Logits, t: CoarseMask, batch: Batch) -> Scalar:
         return on_valid(partial(distance, empty=self.empty), logits, t, batch.get("valid"), per_image=True)
+
+
+def fuse(outputs: Outputs) -> Logits:
+    r"""$\sum_m \alpha_m z_m$, of logits: of probabilities, a sigmoid on top could not say background."""
+    return sum(alpha * outputs.upsampled[name] for name, alpha in outputs.side_weights.items())
 
 
 def average(outputs: Outputs, *, parts: tuple[str, ...] = ("hard", "soft")) -> Probs:
@@ -191,6 +196,6 @@ def average(outputs: Outputs, *, parts: tuple[str, ...] = ("hard", "soft")) -> P
     averaged: maps that no loss has seen would spoil the one that was taught. Without either it is the output.
     """
     maps = list(outputs.upsampled.values()) if "hard" in parts else []
-    if "soft" in parts and outputs.fused is not None:
-        maps.append(outputs.fused)
+    if "soft" in parts and outputs.upsampled:
+        maps.append(fuse(outputs))
     return torch.stack([probabilities(z) for z in maps]).mean(0) if maps else probabilities(outputs.logits)
