@@ -127,7 +127,7 @@ def test_a_wrong_case_can_be_left_out(scans):
     found = understand(scans, labels=NAMES, leave_out=["p1"])
     assert not found.wrong
     assert [case.candidate.name for case in found.cases] == ["p0", "p2"]
-    with pytest.raises(ValueError, match=r"no case is called p9\. There are p0, p1"):
+    with pytest.raises(ValueError, match=r"there is no case p9\. The cases are p0, p1"):
         understand(scans, labels=NAMES, leave_out=["p9"])
 
 
@@ -143,7 +143,7 @@ def test_an_empty_label_and_a_name_for_nothing_are_noted(scans):
 def test_an_output_that_holds_something_is_refused(scans, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").write_text("")
-    with pytest.raises(ValueError, match="is not empty. Give another --output"):
+    with pytest.raises(ValueError, match="is not empty. Pass another --output"):
         write(understand(scans, labels=NAMES), tmp_path / "mine")
 
 
@@ -203,7 +203,7 @@ def test_nnunets_raw_folder_is_adopted_and_reads_the_same(tmp_path):
         ({"labels": {"background": 0, "a": 1, "c": 3}, "regions_class_order": []}, r"label values \[0, 1, 3\]"),
         ({"labels": {"background": 0, "ignore": 1, "a": 2}}, r"names 1 'ignore', but the highest label is 2"),
         ({"regions_class_order": [1, 2]}, r"3 regions and regions_class_order \[1, 2\]"),
-        ({"labels": {"0": "background"}}, r"gives each name its number"),
+        ({"labels": {"0": "background"}}, r"maps names to numbers"),
         ({"channel_names": {"0": "T1", "1": "T2", "2": "FLAIR"}}, r"case a .*2 of the 3 channels"),
         ({"file_ending": ".nii.gz"}, r"holds no file that ends in \.nii\.gz"),
     ],
@@ -241,7 +241,7 @@ def test_a_series_with_outlines(tmp_path, axes):
     write_outlines(tmp_path / "study" / "rt.dcm", drawn, series=uid)
     found = understand(tmp_path / "study", labels={"GTV": "tumour"})
     assert not found.wrong
-    assert "regions body are not named" in str(found)
+    assert "regions body are left out" in str(found)
     data = open_dataset(write(found, tmp_path / "mine"))
     assert data.labels == {0: "background", 1: "tumour"}
     assert data.names == ("p1",)

@@ -20,12 +20,12 @@ WRONG = {
     "one case to validate": ("fit(tiny, [case], case)", "val is a single case, 'square'. Pass a list: val=[case]."),
     "a name": ("fit('unet-2d', [case])", "'unet-2d' is a name, fit trains what was built. Pass dsnotes.build('unet-2"),
     "a network": ("fit(tiny.network, [case])", "fit trains a System, and a Network came. Pass one that was built"),
-    "a generator": ("fit(tiny, (c for c in [case]))", "train is a generator, but every epoch comes back to the cases. "
+    "a generator": ("fit(tiny, (c for c in [case]))", "train is a generator, but every epoch reads the cases again. "
                     "Pass them as a list: train=list(cases)."),
-    "a dict": ("fit(tiny, {'a': case})", "train is a dict, but every epoch comes back to the cases. Pass them as a "
+    "a dict": ("fit(tiny, {'a': case})", "train is a dict, but every epoch reads the cases again. Pass them as a "
                "list: train=list(cases.values())."),
-    "a folder": ("fit(tiny, 'here')", "train='here' is a path. Pass what is there: dsnotes.open_dataset('here')."),
-    "arrays": ("fit(tiny, [case, case.image])", "train[1] is a ndarray, not a case. Make each of them one: dsnotes"),
+    "a folder": ("fit(tiny, 'here')", "train='here' is a path. Open it first: dsnotes.open_dataset('here')."),
+    "arrays": ("fit(tiny, [case, case.image])", "train[1] is a ndarray, not a case. Convert each item: dsnotes"),
     "half an epoch": ("fit(tiny, [case], epochs=1.5)", "epochs=1.5 is no whole number. Pass one, such as epochs=2."),
     "a text": ("fit(tiny, [case], batch='2')", "batch='2' is no whole number. Pass one, such as batch=2."),
     "nan": ("fit(tiny, [case], lr=float('nan'))", "lr=nan is no number. Pass one, for instance lr=0.001."),
