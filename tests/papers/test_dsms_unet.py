@@ -257,7 +257,7 @@ def test_table_1_does_not_bear_out_the_claim_of_best_in_all_three():
         (lambda: DSMSUNet(like="ppm"), r"module='ppm' is unknown. Choose one of"),
         (
             lambda: build("drs-unet", like="msc"),
-            r"module='none' cannot be given the weights of like='msc'.*both of \['kcm', 'msc'\]",
+            r"module='none' .*like='msc'.*choose both from \['kcm', 'msc'\]",
         ),
         (
             lambda: loss_terms(Restoration(), supervise(UNet(width=2), Restoration(restoration=0.0)), batch()),
