@@ -7,17 +7,21 @@ import math
 import statistics
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
 from gpu_systems import SUBJECTS, Scale, Subject, at_scale, batch_for, noise_cases
 from gpu_worker import DEAD
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from dsnotes.training import devices
 from dsnotes.training.fit import fit
-from dsnotes.training.memory import Meter
+from dsnotes.training.precision import to_channels_last
 from dsnotes.training.system import System
 
 # bfloat16 products a second with float32 sums, dense, from the vendors' data sheets; the longest name that fits counts.
@@ -112,7 +116,7 @@ def one_way(
 
 def one_system(system: System, device: torch.device, scale: Scale, *, channels_last: bool, **how) -> dict:
     system.network.to(device)
-    devices.arrange(system.network, system.dims, channels_last, device)
+    to_channels_last(system.network, system.dims, channels_last, amp=how.get("amp"))
     batch = {name: value.to(device) for name, value in batch_for(system.settings).items()}
     step = system.make_step(system, system.settings, **how)
     losses = [step(batch)["loss"] for _ in range(3)]  # to warm up; the third is compared between the ways
@@ -129,6 +133,40 @@ def counted(subject: Subject, device: torch.device, scale: Scale) -> int:
     with FlopCounterMode(display=False) as counter:
         system.make_step(system, system.settings, amp=torch.bfloat16)(batch)
     return counter.get_total_flops()
+
+
+class Meter(TorchDispatchMode):
+    """Counts the bytes of the tensors that are made inside while they live: a CPU has no allocator that says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, self.highest = 0, 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        given = {id(storage) for storage in storages((args, kwargs))}
+        made = function(*args, **(kwargs or {}))
+        for storage in storages(made):
+            if id(storage) not in given:  # a view of what was there before takes nothing
+                self.count(storage)
+        return made
+
+    def count(self, storage: torch.UntypedStorage) -> None:
+        if id(storage) in self.known:
+            return
+        size = storage.nbytes()
+        self.known.add(id(storage))
+        weakref.finalize(storage, self.forget, id(storage), size).atexit = False
+        self.now += size
+        self.highest = max(self.highest, self.now)
+
+    def forget(self, name: int, size: int) -> None:
+        self.known.discard(name)
+        self.now -= size
+
+
+def storages(values: object) -> list[torch.UntypedStorage]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def held(step: Callable, device: torch.device) -> int:
@@ -182,7 +220,7 @@ def waiting(key: str, device: str, scale: Scale) -> Iterator[list]:
     subject, place = SUBJECTS[key], torch.device(device)
     system = at_scale(subject, scale)
     system.network.to(place)
-    devices.arrange(system.network, system.dims, "auto", place)
+    to_channels_last(system.network, system.dims, "auto", amp=torch.bfloat16)
     settings = replace(system.settings, accumulate=1, stop="never", epochs=2)
     batch = {name: value.to(place) for name, value in batch_for(settings).items()}
     step = system.make_step(system, settings, amp=torch.bfloat16)

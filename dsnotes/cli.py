@@ -2,6 +2,7 @@
 
     dsnotes adopt scans/ --label 1=kidney --output data/mine
     dsnotes run notebooks/80_experiment.py -p system=mss-unet -p epochs=20
+    dsnotes predict runs/80_experiment-3f2a… scans/new/*.nii.gz --output predictions/
     dsnotes sweep sweeps/mss-2-phantom.yml --workers 2
     dsnotes table mss-2 --runs runs
     dsnotes systems
@@ -19,13 +20,19 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsnotes.labs.command import add_labs
 from dsnotes.runs.adopt_command import add_adopt
+from dsnotes.runs.card import add_card
 from dsnotes.runs.new_paper.command import add_new_paper
+from dsnotes.runs.predict_command import add_predict
 from dsnotes.runs.terminal import Terminal
+from dsnotes.safety.nearest import nearest
+
+if TYPE_CHECKING:
+    from dsnotes.runs.plan import Plan
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,11 +57,9 @@ class Parser(argparse.ArgumentParser):
         if self.commands and not words:
             self.exit(2, self.format_help())
         if self.commands and not words[0].startswith("-") and words[0] not in self.commands.choices:
-            near = get_close_matches(words[0], self.commands.choices, n=1, cutoff=0.4)
-            nearest = f"the nearest is: {self.prog} {near[0]}; " if near else ""
-            self.exit(
-                2, f"{self.prog}: no command is called {words[0]!r}; {nearest}for all of them: {self.prog} --help\n"
-            )
+            near = nearest(words[0], self.commands.choices, 1)
+            hint = f"the nearest is: {self.prog} {near[0]}; " if near else ""
+            self.exit(2, f"{self.prog}: no command is called {words[0]!r}; {hint}for all of them: {self.prog} --help\n")
         return super().parse_known_args(words, namespace)
 
 
@@ -90,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         return asked.do(asked)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - Python empties it once more as it ends
+        return 141
     except (RefusedError, BusyError) as error:
         print(f"dsnotes {asked.command}: {error}", file=sys.stderr)
         return 2
@@ -98,12 +106,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(error.traceback, file=sys.stderr)
         print(f"dsnotes {asked.command}: {error} (kept in {error.folder})", file=sys.stderr)
         return 1
+    except (OSError, ValueError) as error:  # a file that cannot be read or written, or holds something else
+        print(f"dsnotes {asked.command}: {_one_line(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"\ndsnotes {asked.command}: stopped; the same command goes on from what is kept", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - Python empties it once more as it ends
-        return 141
+
+
+def _one_line(error: OSError | ValueError) -> str:
+    """What a system's error says of a file, with what to look at; a message of our own as it is."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}; give a path that is there and yours to read and write"
+    return str(error)
 
 
 def add_run(commands: argparse._SubParsersAction) -> None:
@@ -121,6 +136,7 @@ def add_run(commands: argparse._SubParsersAction) -> None:
 
 
 def do_run(asked: argparse.Namespace) -> int:
+    from dsnotes.runs.experiment_names import check_names
     from dsnotes.runs.notebook import run
     from dsnotes.runs.source import open_source
 
@@ -129,6 +145,7 @@ def do_run(asked: argparse.Namespace) -> int:
         print("\n".join(map(str, source.parameters.values())))
         return 0
     values = source.read(_typed(asked.parameter))
+    check_names(source, source.check(values))
     started, terminal = time.monotonic(), Terminal()
     done = run(asked.notebook, values, out=asked.out, timeout=asked.timeout, tell=terminal.line)
     terminal.close()
@@ -154,19 +171,42 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(do=do_sweep)
 
 
-def do_sweep(asked: argparse.Namespace) -> int:
+def _listed(plan: Plan, out: str | os.PathLike) -> int:
+    """Of each row how many runs are done, and how it differs from the first row."""
+    from dsnotes.runs.differences import differences, labelled
     from dsnotes.runs.notebook import finished, folder_of
+
+    for line in plan.missing():
+        print(line, file=sys.stderr)
+    rows, found = labelled(plan), differences(plan)
+    first = next(iter(rows))
+    for name, row in rows.items():
+        folders = [folder_of(plan.source, values, out) for values in row.runs]
+        done = sum(finished(folder) is not None for folder in folders)
+        changed = [f"{key} {own}, not {theirs}" for key, (theirs, own) in found[name].items()]
+        print(
+            f"{done} of {len(folders)} done  {name}",
+            *([] if name == first else changed or ["as the first"]),
+            sep="\n    ",
+        )
+    return 0
+
+
+def do_sweep(asked: argparse.Namespace) -> int:
+    from dsnotes.runs.experiment_names import check_names
     from dsnotes.runs.plan import open_plan
+    from dsnotes.runs.source import RefusedError
     from dsnotes.runs.sweep import sweep
 
     plan = open_plan(asked.sweep, _typed(asked.parameter))
     if asked.dry_run:
-        defaults = {name: one.default for name, one in plan.source.parameters.items()}
         for values in plan.runs:
-            folder = folder_of(plan.source, values, asked.out)
-            changed = " ".join(f"{k}={v}" for k, v in values.items() if v != defaults[k])
-            print(f"{'done   ' if finished(folder) else 'to do  '} {folder.name}  {changed}")
-        return 0
+            check_names(plan.source, {name: value for name, value in values.items() if name != "data"})
+        return _listed(plan, asked.out)
+    if missing := plan.missing():
+        raise RefusedError(missing[0])
+    for values in plan.runs:
+        check_names(plan.source, values)
     terminal = Terminal()
     state = sweep(plan, out=asked.out, workers=asked.workers, scheduler=asked.scheduler, look=terminal.sweep)
     terminal.close()
@@ -184,7 +224,7 @@ def add_table(commands: argparse._SubParsersAction) -> None:
         description="A published table beside what runs here gave: two spreads, paired tests, and what is missing.",
         epilog="For instance: dsnotes table mss-2 --filter data=kidneys --output mss-2.tex",
     )
-    command.add_argument("table", help="such as mu-net-2; `dsnotes systems` names them")
+    command.add_argument("table", help="such as mu-net-2; `dsnotes systems` names them; or a sweep's file")
     command.add_argument("--runs", default="runs", metavar="FOLDER", help="where the runs lie (default runs)")
     command.add_argument(
         "--filter", action="append", default=[], metavar="NAME=VALUE", help="only runs with this value; may be repeated"
@@ -197,6 +237,9 @@ def add_table(commands: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="write it there too, as .txt .csv .tex .png .svg or .pdf; may be repeated",
     )
+    command.add_argument(
+        "--held-out", metavar="DATA", help="cases no run was trained on: what the folds of each row bring as one model"
+    )
     command.add_argument("--where", action=Renamed, new="--filter", help=argparse.SUPPRESS)
     command.add_argument("--to", action=Renamed, new="--output", type=Path, help=argparse.SUPPRESS)
     command.set_defaults(do=do_table)
@@ -206,10 +249,21 @@ def do_table(asked: argparse.Namespace) -> int:
     from dsnotes.runs.export import save, text
     from dsnotes.runs.tables import compare
 
+    if asked.table.endswith((".yml", ".yaml")):
+        from dsnotes.runs.plan import open_plan
+        from dsnotes.runs.sweep_table import sweep_table
+
+        print(sweep_table(open_plan(asked.table), asked.runs))
+        return 0
     report = compare(asked.table, asked.runs, where=_typed(asked.filter))
     for file in asked.output:
         save(report, file)
     print(text(report))
+    if asked.held_out:
+        from dsnotes.runs.ensemble import gains
+
+        for row, gain in gains(asked.table, asked.runs, asked.held_out, where=_typed(asked.filter)).items():
+            print(f"{row} as one model: {gain}")
     return 0
 
 
@@ -262,7 +316,18 @@ def do_data(asked: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = (add_adopt, add_run, add_sweep, add_table, add_systems, add_data, add_labs, add_new_paper)
+COMMANDS = (
+    add_adopt,
+    add_run,
+    add_predict,
+    add_card,
+    add_sweep,
+    add_table,
+    add_systems,
+    add_data,
+    add_labs,
+    add_new_paper,
+)
 
 
 def means(cases: dict) -> dict[str, str]:

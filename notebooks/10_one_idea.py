@@ -44,7 +44,7 @@ from dsnotes.data.patches import draw_batch
 from dsnotes.data.preprocess import hu_window
 from dsnotes.losses import dice_coefficient
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision import MultiScale, downsample_target, supervise
+from dsnotes.supervision import MultiScale, downsample_target, loss_terms, supervise
 from dsnotes.supervision.multi_scale import entropy_and_dice
 from dsnotes.viewers import curves, maps
 
@@ -179,7 +179,9 @@ assert max(gain, key=gain.get) in ("↓8", "↓16", "↓32")
 #
 # At stride 8 one pixel stands for 64. The mask has to be reduced to that size, and there is more than one way:
 #
-# - **nearest**: one of the 64 speaks for all. It is quick and crisp, and many codes do it without saying so;
+# - **nearest**: the pixel in the middle speaks for all 64. It is quick and crisp. Many codes take the first pixel
+#   instead, which PyTorch's `interpolate(mode="nearest")` does: that also moves the target by half a cell, 4 pixels at
+#   stride 8 (here its name is `corner`; [11_what_each_depth_sees](11_what_each_depth_sees.ipynb) measures the cost);
 # - **area**: the share of the 64 that is tumour, a soft target between 0 and 1;
 # - **max**: 1 as soon as any of the 64 is tumour.
 #
@@ -334,7 +336,7 @@ maps(
 torch.manual_seed(0)
 objective = MultiScale(weights=(1, 1 / 2, 1 / 4, 1 / 8), reduction="area")
 network = supervise(UNet(width=8), objective)
-terms = objective(network, batch)
+terms = loss_terms(objective, network, batch)
 print({name: round(term.item(), 4) for name, term in terms.items()})
 
 # %% [markdown]
@@ -365,8 +367,8 @@ def unet_gradients(loss):
 
 
 # %%
-unet_alone = unet_gradients(objective(network, batch)["stride1"])
-unet_deep = unet_gradients(sum(objective(network, batch).values()))
+unet_alone = unet_gradients(loss_terms(objective, network, batch)["stride1"])
+unet_deep = unet_gradients(sum(loss_terms(objective, network, batch).values()))
 curves.lines(
     {"loss at the output alone": unet_alone, "a loss at every depth": unet_deep},
     x="block of the U-Net",

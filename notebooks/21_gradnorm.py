@@ -38,7 +38,7 @@ import torch
 
 import dsnotes
 from dsnotes.data import phantoms
-from dsnotes.data.lungs import within_lungs
+from dsnotes.data.lungs import uncropped_label, within_lungs
 from dsnotes.data.preprocess import hu_window
 from dsnotes.metrics import paired_t_test
 from dsnotes.papers import msds_unet
@@ -312,6 +312,7 @@ assert smoke or (errors.amax(0) - errors.amin(0)).max() < 0.01
 
 # %%
 chests = [hu_window(-1000, 400)(within_lungs(case)) for case in phantoms.lung(24 if not smoke else 5, seed=0)]
+assert all(uncropped_label(cut).sum() == cut.label.sum() for cut in chests)  # no tumour lies outside a crop
 test, train = (chests[:8], chests[8:]) if not smoke else (chests[:2], chests[2:])
 budget = replace(
     msds_unet.SETTINGS,

@@ -31,6 +31,7 @@ smoke: bool = False  # a few nodules only
 # %%
 import itertools
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ from dsnotes.data import phantoms
 from dsnotes.data.deeplesion import read_lesions, write_deeplesion
 from dsnotes.losses import soft_dice
 from dsnotes.metrics import agreement, dice
-from dsnotes.softmask import mask_from_recist, soft_mask, soft_masks, trimap_from_mask, trimap_from_readers
+from dsnotes.softmask import mask_from_recist, soft_mask, soft_masks, softened, trimap_from_annotators, trimap_from_mask
 from dsnotes.softmask.nodule_set import make_set
 from dsnotes.viewers import Table, accepted, boxes, contact_sheet, curves, maps
 
@@ -129,16 +130,16 @@ axes = case.extras["recist"]
 grown = mask_from_recist(case.image, axes["long_axis"], axes["short_axis"])
 trimaps = {
     "one mask": trimap_from_mask(case.label, radius=3),
-    "four readers": trimap_from_readers(case.extras["readers"]),
+    "four readers": trimap_from_annotators(case.extras["readers"]),
     "two diameters": trimap_from_mask(grown, radius=3),
 }
-noise_eps = 9 * 0.033**2  # nine times the variance of the noise, 33 of 1000 HU: ε/9 stands beside a window's variance
-softened = {name: soft_mask(case.image, trimap, eps=noise_eps) for name, trimap in trimaps.items()}
+eps_of_noise = 9 * 0.033**2  # nine times the variance of the noise, 33 of 1000 HU: it stands beside a window's variance
+soft_by = {name: soft_mask(case.image, trimap, eps=eps_of_noise) for name, trimap in trimaps.items()}
 middle = tuple(slice(int(c) - 14, int(c) + 14) for c in np.argwhere(case.label).mean(0))
 maps(
     {
         "trimap": {name: trimap[middle] for name, trimap in trimaps.items()} | {"image": case.image[middle]},
-        "soft mask": {name: mask[middle] for name, mask in softened.items()} | {"truth": seen[middle]},
+        "soft mask": {name: mask[middle] for name, mask in soft_by.items()} | {"truth": seen[middle]},
     },
     window="each",
 )
@@ -148,7 +149,7 @@ maps(
 # knows how sure the *readers* were, that of the first only how large the brush was.
 
 # %%
-for name, mask in softened.items():
+for name, mask in soft_by.items():
     trimap = trimaps[name]
     assert (mask[trimap == 1] == 1).all()
     assert (mask[trimap == -1] == 0).all()
@@ -172,7 +173,7 @@ labels = {
     "binary": [mask.astype(np.float32) for mask in drawn],
     "dilated": [cv2.dilate(mask, np.ones((3, 3), np.uint8)).astype(np.float32) for mask in drawn],
     "blurred": [cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0) for mask in drawn],
-    "matted": soft_masks([c.image for c in cases], bands, eps=noise_eps),
+    "matted": soft_masks([c.image for c in cases], bands, eps=eps_of_noise),
 }
 in_band = {
     name: np.array([np.abs(m - c.extras["seen"])[b == 0].mean() for m, c, b in zip(made, cases, bands, strict=True)])
@@ -219,7 +220,7 @@ assert all(points["0.01"] < points["1e-07"] for points in of_noise.values())
 # %%
 of_radius = {}
 for radius in (1, 2, 3, 4, 5):
-    made = [soft_mask(cases[i].image, trimap_from_mask(drawn[i], radius=radius), eps=noise_eps) for i in few]
+    made = [soft_mask(cases[i].image, trimap_from_mask(drawn[i], radius=radius), eps=eps_of_noise) for i in few]
     of_radius[radius] = float(
         np.mean([np.abs(m - cases[i].extras["seen"]).sum() for i, m in zip(few, made, strict=True)])
     )
@@ -297,7 +298,8 @@ assert best == {"Σp² + Σt² below": 0.5, "Σp + Σt below": 1.0}
 # ## 7. A set of one's own
 #
 # Radiologists measure two diameters of far more lesions than anybody outlines: DeepLesion has 32,735 of them, in a
-# table `DL_info.csv` beside 16-bit PNG images. The third way above makes labels from such files. Here we store phantom
+# table `DL_info.csv` beside 16-bit PNG images. The third way above makes labels from such files: the soft mask by
+# matting, and from it the binary mask, from one half on, as the paper does. Here we store phantom
 # nodules in that form, and one of them gets marks that belong to another slice. **Before running:** what should happen
 # to it?
 
@@ -311,9 +313,9 @@ report = make_set(lesions, folder / "Images_png", folder / "nodules", source="ph
 print(str(report).replace(desk.name, "…"))
 
 # %%
-assert list(report.failed) == [lesions[1].name]  # reported, and the others are there
+assert lesions[1].name in report.failed  # reported, and the others are there
 nodule_set = dsnotes.open_dataset(folder / "nodules")
-assert len(nodule_set) == len(patients) - 1
+assert len(nodule_set) == len(patients) - len(report.failed)
 again = make_set(lesions, folder / "Images_png", folder / "nodules", source="phantoms", licence="MIT")
 assert again.made == ()  # what is there is kept: an interrupted run goes on with the same line
 
@@ -323,12 +325,16 @@ assert again.made == ()  # what is there is kept: an interrupted run goes on wit
 # than 0.7 or more than 1.3 times that of the ellipse with the same two diameters. **Before running:** which of the four
 # kinds will such a judge throw out?
 
+
 # %%
-filled = {}
-for nodule in nodule_set:
-    axes = nodule.extras["recist"]
-    ellipse = np.pi / 4 * axes["long_mm"] * axes["short_mm"] / np.prod(nodule.spacing)
-    filled[nodule.name] = nodule.label.sum() / ellipse
+def shares(nodules):
+    """The area of each mask over that of the ellipse."""
+    axes = {c.name: c.extras["recist"] for c in nodules}
+    ellipse = {name: np.pi / 4 * one["long_mm"] * one["short_mm"] for name, one in axes.items()}
+    return {c.name: c.label.sum() * np.prod(c.spacing) / ellipse[c.name] for c in nodules}
+
+
+filled = shares(nodule_set)
 
 # %%
 sheet = contact_sheet(nodule_set, folder / "decisions.csv", window="lung", zoom=14)
@@ -341,14 +347,44 @@ kind_of = {lesion.name: patient.extras["kind"] for lesion, patient in zip(lesion
 thrown_out = {kind_of[name] for name in nodule_set.names if name not in mine.names}
 print(f"{len(mine)} of {len(nodule_set)} accepted; rejected were: {', '.join(sorted(thrown_out))}")
 assert len(mine) < len(nodule_set)
-assert thrown_out == {"spiculated"}
+assert "spiculated" in thrown_out
 assert all(nodule.extras["soft"].max() == 1 for nodule in mine)  # each with its core
 
 # %% [markdown]
 # The judge, who likes tidy outlines, has thrown out nodules with spikes, in which radiologists take most interest. A
 # set can be no better than what its makers accept: say by which rule it was made, and count what was lost.
 #
+# Faint nodules are in danger too: where a soft mask stays below one half, its binary mask is empty. GrabCut's own masks
+# can be kept instead. **Before running:** will the judge accept more of those, or fewer?
+
+# %%
+make_set(lesions, folder / "Images_png", folder / "cut", binary="GrabCut", source="phantoms", licence="MIT")
+by_grabcut = shares(dsnotes.open_dataset(folder / "cut"))
+for name, found in {"soft mask from one half on": filled, "GrabCut": by_grabcut}.items():
+    fine = sum(0.7 < share < 1.3 for share in found.values())
+    print(f"{name}: {fine} of {len(found)} accepted, the median mask fills {np.median(list(found.values())):.2f}")
+assert np.median(list(filled.values())) < np.median(list(by_grabcut.values()))
+
+# %% [markdown]
 # `mine` is a dataset like any other, with the soft labels in `extras["soft"]`, ready for training.
+#
+# Where several annotators drew, as in LIDC, the second way is the paper's, and `softened` takes it for every case that
+# has their masks. **Before running:** which cases will it leave alone?
+
+# %%
+given = [replace(c, extras={**c.extras, "annotators": c.extras["readers"]}) for c in cases[:8]]
+by_annotators, by_border = softened(given, eps=eps_of_noise), softened(given, eps=eps_of_noise, annotators=False)
+assert all(one is two for one, two in zip(softened(by_border), by_border, strict=True))  # they have soft masks
+errors = {
+    name: np.mean([np.abs(c.extras["soft"] - c.extras["seen"]).sum() for c in made])
+    for name, made in {"four annotators": by_annotators, "border of the consensus": by_border}.items()
+}
+print({name: f"off by {error:.1f} pixels a nodule" for name, error in errors.items()})
+assert errors["border of the consensus"] < errors["four annotators"]
+
+# %% [markdown]
+# The second way is further from the truth here. Where annotators agree, the band is thinner than the blur of the
+# scanner, and pixels that are partly nodule are held at 1 or at 0.
 #
 # ## Exercises
 #

@@ -36,7 +36,7 @@ import dsnotes
 from dsnotes.data import phantoms
 from dsnotes.data.preprocess import hu_window
 from dsnotes.losses import cross_entropy, soft_dice
-from dsnotes.supervision import MultiScale, Restoration, TwoPathway, supervise
+from dsnotes.supervision import MultiScale, Restoration, TwoPathway, loss_terms, supervise
 from dsnotes.supervision.multi_scale import ExponentialLogAndEntropy, entropy_and_dice
 from dsnotes.supervision.plain import foreground
 from dsnotes.supervision.pseudo_labels import PseudoLabels
@@ -85,7 +85,9 @@ losses = {
 
 # %% [markdown]
 # A **supervision** says where the network is compared, and with what. Two of them leave the loss open; the other three,
-# taken from papers, come with their own. **Before running:** which of these will not fit on every backbone?
+# taken from papers, come with their own. "Its own features" has a tenth of the printed weight λ = 9: with batch norm,
+# at the printed one, a training as short as ours would measure how long that network stands still
+# ([50_mu_net](50_mu_net.ipynb), section 7). **Before running:** which of these will not fit on every backbone?
 
 # %%
 supervisions = {
@@ -93,7 +95,7 @@ supervisions = {
     "every level": lambda loss: MultiScale(loss=loss),
     "two pathways": partial(TwoPathway),
     "the image too": partial(Restoration),
-    "its own features": partial(PseudoLabels, "seg"),
+    "its own features": partial(PseudoLabels, "seg", features=0.9),
 }
 own = {
     "two pathways": ("Dice", "its weights α share out Dice losses"),
@@ -125,7 +127,7 @@ def asked(backbone, supervision, loss):
         network = supervise(dsnotes.build(backbone, width=width, dims=2).network.backbone, goal)
         image = torch.from_numpy(np.stack([case.image for case in train[:2]]))[:, None]
         label = torch.from_numpy(np.stack([case.label for case in train[:2]]).astype(np.int64))
-        return ", ".join(goal(network, {"image": image, "label": label}))
+        return ", ".join(loss_terms(goal, network, {"image": image, "label": label}))
     except (ValueError, KeyError) as error:
         return error
 

@@ -10,7 +10,7 @@
 # # One experiment: one system, one dataset, one fold
 #
 # Everything that the sweeps do is this notebook with other parameters. It opens a dataset, keeps one fold apart, trains
-# one system with its paper's settings, predicts, cleans up, scores every patient and shows the worst and the best. You
+# one system as a paper's tables do, predicts, cleans up, scores every patient and shows the worst and the best. You
 # will see
 #
 # - what must be said before a number means anything: which patients were used for training, for how long, with what
@@ -34,9 +34,14 @@ data: str = "lung"  # a folder in the Decathlon's layout, or phantoms: lung, kid
 system: str = "unet-2d"  # any name of dsnotes.systems()
 options: dict = {}  # of the system, such as {"objective": "hard"}; its errors list them
 preset: str = ""  # what a paper chose for one dataset, where it did: brats, cardiac, spleen, liver of µ-Net
+recipe: str = "own"  # whose settings and loss: its own paper's, or those that a table's rows share, such as mss, msds
+loss: str = ""  # of a system that has a loss on its output alone: ce+dice, dice, bce, bce/2+dice, msds-dice
 fold: int = 0  # the part of the patients that is tested
 folds: int = 5  # into how many parts the patients fall
 validation: float = 0.125  # share of the other patients that is looked at after every epoch
+split: list = []  # instead: cases that train, validate, test, a list a fold, as a paper prints them: [[134, 34, 42]]
+tested: str = ""  # another dataset, or other phantoms, that the test is on instead
+patient: str = ""  # which part of a case's name is its patient, such as "[^_]+"; the public sets' names are known
 seed: int = 0  # of first weights, batches and augmentation; the folds are the same for every seed
 width: int = 0  # channels of the finest level
 patch: list = []  # voxels an axis; a 2-D system takes the last two
@@ -46,7 +51,12 @@ iterations: int = 0  # steps a round
 lr: float = 0.0  # learning rate
 augment: bool = False  # turn, stretch, mirror, blur: also where the paper does not say
 settings: dict = {}  # any other field of training.Settings, such as {"weight_decay": 0.0}
+channels: list = []  # of the image that are kept, such as [1] for a brain's T1ce; empty: all
+slices: list = []  # first and last along the first axis that are kept, such as [30, 125]
+positive: bool = False  # drop slices without foreground, in the test set too
 spacing: list = []  # mm an axis that images are resampled to; empty: as they are
+size: list = []  # pixels that slices are resized to, such as [480, 480]
+roi: list = []  # voxels an axis of the region round all foreground; the network sees nothing else
 clip: list = []  # lowest and highest grey value
 normalise: str = "image"  # image, nonzero, minmax, window, or foreground: clip and scale by the training foreground
 lungs: float = 0.0  # mm that are kept round the lungs of a chest CT, the rest becomes air; 0: the whole image
@@ -54,8 +64,10 @@ relabel: list = []  # the new value of each label, such as [0, 1, 1] to merge tw
 overlap: float = 0.5  # of the windows a prediction is put together from
 mirror: bool = False  # average the prediction over all mirrored views
 postprocess: str = ""  # kidneys (at most two, with their tumours), small (opened, no small pieces), or nothing
-thresholds: list = []  # further ones that are scored, such as [0.5, 0.6]; one foreground class only
-teacher: dict = {}  # of a DSNet: arguments of papers.dsnet.train_teacher
+thresholds: list = []  # further ones that are scored, such as [0.5, 0.6, "none"]; one foreground class only
+regions: dict = {}  # classes that are scored together, such as {"kidney_and_tumour": [1, 2]}
+eps: float = 0.0  # added above and below each ratio; 1 in µ-Net
+teacher: dict = {}  # of a DSNet: arguments of papers.dsnet.train_teacher, or {"checkpoint": "runs/teacher/best.pt"}
 phantom_cases: int = 20  # how many phantoms
 phantom_size: list = []  # voxels an axis of a phantom
 device: str = "auto"  # cpu, cuda, cuda:1
@@ -63,18 +75,21 @@ smoke: bool = False  # a minute at most: few small phantoms, two steps
 
 # %%
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch
 
 import dsnotes
 from dsnotes import runs
+from dsnotes.data import region
 from dsnotes.data.preprocess import Preprocess, foreground_statistics
-from dsnotes.data.splits import k_fold, split
+from dsnotes.data.splits import k_fold, printed_folds
+from dsnotes.data.splits import split as shares
+from dsnotes.data.task import task_of
 from dsnotes.papers import dsnet
-from dsnotes.runs.experiment import cases_of, figures, settings_of
-from dsnotes.softmask import soft_mask, trimap_from_mask
+from dsnotes.runs.experiment import cases_of, figures, system_of
+from dsnotes.runs.provenance import provenance
+from dsnotes.softmask import softened
 from dsnotes.viewers import Table, boxes, curves
 
 if smoke:
@@ -85,22 +100,32 @@ if smoke:
 # ## 1. Who is trained on, who is tested
 #
 # Folds are drawn by a hash of the patients' names: they are the same on every machine, whatever the seed. **Before
-# running:** why must the folds not depend on the seed?
+# running:** why must the folds not depend on the seed? And if a patient has several cases, where do they go?
 
 # %%
 cases, names = cases_of(data, phantom_cases=phantom_cases, size=phantom_size)
-others, test = k_fold(cases, folds, seed=0)[fold]
-train, val = split(others, (1 - validation, validation), seed=0)
-print(f"{data}: {len(train)} patients train, {len(val)} validate, {len(test)} test (fold {fold} of {folds})")
+whose = {"seed": 0, "patient": patient or None}
+if split:
+    train, val, test = printed_folds(cases, split, **whose)[fold]
+else:
+    others, test = k_fold(cases, folds, **whose)[fold]
+    train, val = shares(others, (1 - validation, validation), **whose)
+if tested:
+    test, _ = cases_of(tested, phantom_cases=phantom_cases, size=phantom_size, seed=1)
+print(f"{data}: {len(train)} cases train, {len(val)} validate, {len(test)} test (fold {fold} of {len(split) or folds})")
 
 # %% [markdown]
 # Otherwise a table over seeds would mix two things: the chance in the training and the difference between patients.
+# All cases of a patient go to one part, or the test would ask for what was learned by heart; where names do not tell
+# patients apart, the split refuses.
 #
 # Grey values are clipped and scaled. With `normalise="foreground"` the numbers for this come from the training patients
 # alone: a test patient must not help to choose the window in which it is judged.
 
 # %%
-fixed = Preprocess(spacing=tuple(spacing) or None, relabel=tuple(relabel) or None, lungs=lungs or None)
+planes = {"slices": tuple(slices) or None, "positive_slices": positive, "size": tuple(size) or None}
+planes |= {"channels": tuple(channels) or None, "relabel": tuple(relabel) or None}
+fixed = Preprocess(spacing=tuple(spacing) or None, lungs=lungs or None, **planes)
 train, val, test = (
     part.preprocess(fixed) if hasattr(part, "preprocess") else list(map(fixed, part)) for part in (train, val, test)
 )
@@ -114,6 +139,9 @@ train, val, test = (
     part.preprocess(scale, **cache) if hasattr(part, "preprocess") else list(map(scale, part))
     for part in (train, val, test)
 )
+whole = test
+if roi:
+    train, val, test = (region.regions(list(part), size=tuple(roi)) for part in (train, val, test))
 if relabel:
     merged = {new: [name for old, name in names.items() if relabel[old] == new] for new in sorted(set(relabel))}
     names = {new: "+".join(those) for new, those in merged.items() if new}
@@ -122,52 +150,46 @@ classes = 1 + max(names)
 # %% [markdown]
 # ## 2. The system
 #
-# A system is a network together with what it is trained for. Where a network's strides follow from the voxel size, it
-# is told that size.
+# A system is a network together with what it is trained for, and how. Rows of a table share the last: `recipe` names
+# the paper whose table it is. Where a network's strides follow from the voxel size, they are derived from it.
 
 # %%
 offered = dsnotes.systems()[system]
-dims = offered["dims"]
-patch = list(patch)[-dims:]
-fitting = {"patch": tuple(patch), "spacing": train[0].spacing[-dims:], "preset": preset}
-fitting = {key: value for key, value in fitting.items() if value and key in offered["options"]}
-torch.manual_seed(seed)
+asked = {"system": system, "options": options, "preset": preset, "recipe": recipe, "loss": loss, "width": width}
+asked |= {"patch": patch, "batch": batch, "epochs": epochs, "iterations": iterations, "lr": lr}
+asked |= {"augment": augment, "settings": settings}
+learned = {}
 if "teacher" in offered["options"] and "teacher" not in options:
-    kept = None if runs.folder() is None else runs.folder() / "teacher"
-    how = {"epochs": (1, 0), "width": 4, "blocks": 1, "patch": (32, 32), "iterations": 2} if smoke else {}
-    how |= {key: tuple(value) if isinstance(value, list) else value for key, value in teacher.items()}
-    fitting["teacher"], _ = dsnet.train_teacher(train, seed=seed, device=device, progress=False, out=kept, **how)
-size = {"in_channels": train[0].channels, "classes": classes} | ({"width": width} if width else {})
-built = dsnotes.build(system, **size, **(fitting | options))
+    if "checkpoint" in teacher:
+        learned["teacher"] = str(runs.path(teacher["checkpoint"]))
+    else:
+        kept = None if runs.folder() is None else runs.folder() / "teacher"
+        how = {"epochs": (1, 0), "width": 4, "blocks": 1, "patch": (32, 32), "iterations": 2} if smoke else {}
+        how |= {key: tuple(value) if isinstance(value, list) else value for key, value in teacher.items()}
+        learned["teacher"], _ = dsnet.train_teacher(train, seed=seed, device=device, progress=False, out=kept, **how)
+torch.manual_seed(seed)
+built = system_of(asked, in_channels=train[0].channels, classes=classes, spacing=train[0].spacing, **learned)
 parameters = sum(weight.numel() for weight in built.network.parameters())
 
 # %%
-given = {"patch": patch, "batch": batch, "epochs": epochs, "iterations": iterations, "lr": lr}
-chosen = settings_of(built, settings, **given)
-chosen = replace(chosen, augment=augment or chosen.augment)
+own = dsnotes.build(system, width=4).settings
 Table(
     [
-        {"setting": name, "the paper's": str(getattr(built.settings, name)), "here": str(value)}
-        for name, value in vars(chosen).items()
-        if value != getattr(built.settings, name) or name in given
+        {"setting": name, "its paper's": str(getattr(own, name)), "here": str(value)}
+        for name, value in vars(built.settings).items()
+        if value != getattr(own, name) or name in asked
     ],
-    caption=f"{system}: {parameters:,} parameters; every other setting is the paper's",
+    caption=f"{system}: {parameters:,} parameters; every other setting is its paper's",
 )
 
 # %% [markdown]
-# Some objectives ask for a soft mask, a target between 0 and 1. It is made by matting from the image and the drawn
-# mask.
+# Some objectives ask for a soft mask, a target between 0 and 1. Where the dataset has none it is made by matting: from
+# the outlines of several annotators where there are any, otherwise from the drawn mask.
 
 # %%
 if getattr(built.objective, "soft", 0):
     radius = max(1, min(3, min(train[0].space[-2:]) // 16))
-    train, val = (
-        [
-            replace(case, extras={**case.extras, "soft": soft_mask(case.image, trimap_from_mask(case.label, radius))})
-            for case in part
-        ]
-        for part in (train, val)
-    )
+    train, val = (softened(list(part), classes=classes, radius=radius) for part in (train, val))
 
 # %% [markdown]
 # ## 3. Training
@@ -180,7 +202,6 @@ history = dsnotes.fit(
     built,
     train,
     val,
-    settings=chosen,
     seed=seed,
     device=device,
     out=runs.folder() and runs.folder() / "training",
@@ -193,17 +214,33 @@ print(f"{len(history)} epochs, {history.total_seconds:.0f} s; ended: {history.st
 # The papers keep the last weights unless they say otherwise, and so does this notebook. In the run's folder, `best.pt`
 # has the weights of the best epoch.
 #
+# A prediction of a new scan needs more than weights: how an image is prepared, and what the labels are called. From
+# here on `dsnotes predict` finds it beside them.
+
+# %%
+known = {"labels": {0: "background", **names}, "preprocessing": (fixed, scale), "postprocess": postprocess}
+known["window"] = {"patch": tuple(patch) if patch and offered["dims"] == 3 else None}
+known["window"] |= {"overlap": overlap, "mirror": mirror}
+known["channels"] = tuple(getattr(train, "modality", ())) or ("image",) * train[0].channels
+if runs.folder():
+    parts = {"training": train, "validation": val, "test": test}
+    task_of(train, **known, about=provenance(data, cases, parts)).save(runs.folder() / "training")
+
+# %% [markdown]
 # ## 4. Predicting and scoring
 
 # %%
 where = next(built.network.parameters()).device
-look = {"overlap": overlap, "mirror": mirror, "device": where} | ({"patch": patch} if patch and dims == 3 else {})
+look = {"overlap": overlap, "mirror": mirror, "device": where}
+look |= {"patch": patch} if patch and offered["dims"] == 3 else {}
 scores, labels, seconds = {}, {}, []
-for case in test:
+for case, uncut in zip(test, whole, strict=True):
     clock = time.perf_counter()
     p = dsnotes.predict(built, case, **look)
     seconds.append(time.perf_counter() - clock)
-    scores[case.name] = figures(p, case, names=names, postprocess=postprocess, thresholds=thresholds)
+    p = region.put_back(p, case) if roi else p
+    more = {"postprocess": postprocess, "thresholds": thresholds, "regions": regions, "eps": eps}
+    scores[case.name] = figures(p, uncut, names=names, **more)
     labels[case.name] = dsnotes.to_label(p)
 
 # %%
@@ -233,7 +270,7 @@ boxes(
 )
 
 # %%
-ranked = sorted(test, key=lambda case: scores[case.name]["dice"])
+ranked = sorted(whole, key=lambda case: scores[case.name]["dice"])
 for which, case in {"worst": ranked[0], "best": ranked[-1]}.items():
     title = f"{which}: {case.name}, Dice {scores[case.name]['dice']:.3f}"
     dsnotes.show(case, prediction=labels[case.name], title=title, viewer="still")

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "dsnotes"
 FLOORS = (
-    *("shapes", "data", "softmask", "networks", "losses", "supervision", "training"),
+    *("shapes", "safety", "data", "softmask", "networks", "losses", "supervision", "training"),
     *("inference", "metrics", "viewers", "papers", "runs", "labs", "cli", "__main__"),
 )
 BARE = ("networks", "losses", "supervision", "training")  # run on a machine that has torch and numpy alone
@@ -100,6 +100,17 @@ def test_baselines_never_import_papers():
     assert not wrong, "a baseline leans on a paper:\n" + "\n".join(wrong)
 
 
+def test_supervision_knows_no_network():
+    """It builds heads and critics on what a backbone says of itself, so that it runs on every backbone."""
+    allowed = {f"dsnotes.networks.{name}" for name in ("base", "heads", "critic", "regions")}
+    wrong = [
+        f"{MODULES[module].relative_to(ROOT)}:{line} imports {name}"
+        for module, line, name in inside()
+        if floor(module) == "supervision" and floor(name) == "networks" and name not in allowed
+    ]
+    assert not wrong, "a supervision leans on a network:\n" + "\n".join(wrong)
+
+
 def test_there_is_no_attic():
     attic = {"utils", "util", "helpers", "helper", "common", "misc"}
     rooms = ("dsnotes", "tests", "benchmarks", "data_scripts", "notebooks")
@@ -148,27 +159,9 @@ def test_importing_dsnotes_loads_nothing():
     assert not {"torch", "numpy", *HEAVY} & set(loaded)
 
 
-FLAGS_OF_A_TENSOR = """
-import torch, dsnotes
-kept = torch.ones(2**24)
-inside = False
-for line in open("/proc/self/smaps"):
-    first, _, rest = line.partition(" ")
-    if "-" in first:
-        low, high = (int(end, 16) for end in first.split("-"))
-        inside = low <= kept.data_ptr() < high
-    elif inside and first == "VmFlags:":
-        print(rest)
-"""
-
-
-@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").is_dir(), reason="large pages are Linux's")
-@pytest.mark.parametrize(("wanted", "flagged"), [(None, True), ("0", False)])
-def test_importing_dsnotes_asks_for_large_pages_unless_told_otherwise(wanted, flagged, monkeypatch):
-    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
-    if wanted:
-        monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", wanted)
-    assert ("hg" in fresh(FLAGS_OF_A_TENSOR).split()) == flagged
+def test_importing_dsnotes_changes_nothing_outside_itself():
+    told = "import os, sys; before = dict(os.environ); import dsnotes, torch; print(dict(os.environ) == before)"
+    assert fresh(told).split() == ["True"]
 
 
 def test_every_public_name_is_there_and_loads_nothing_heavy():
@@ -253,13 +246,13 @@ for objective, step in (
 ):
     network = supervise(UNet(width=4, depth=3), objective)
     system = System("bare", network, objective, Settings(epochs=1, batch=1, augment=True), make_step=step)
-    history = fit(system, cases, cases, device="cpu", checkpointing=True, memory=1)
+    history = fit(system, cases, cases, device="cpu", checkpointing=True)
     assert numpy.isfinite(history[-1]["loss"]), history[-1]
     print("trained with", step.__name__)
 """
 
 
 def test_a_bare_machine_trains():
-    """Also augmented, with GradNorm, against a critic, and with its memory looked after."""
+    """Also augmented, with GradNorm, against a critic, and with blocks computed again."""
     said = fresh(BARE_MACHINE + BARE_STEP)
     assert re.findall(r"trained with (\w+)", said) == ["PlainStep", "GradNormStep", "AdversarialStep"]

@@ -33,7 +33,7 @@ from dsnotes.metrics import (
     slice_scores,
     tumour_scores,
 )
-from dsnotes.softmask import mask_from_recist, soft_mask, soft_masks, trimap_from_mask, trimap_from_readers
+from dsnotes.softmask import mask_from_recist, soft_mask, soft_masks, trimap_from_annotators, trimap_from_mask
 
 LABEL = np.zeros((16, 16), np.uint8)
 LABEL[4:10, 5:12] = 1
@@ -101,7 +101,7 @@ def test_a_tensor_is_the_array_it_holds():
     same(dsnotes.to_label(image[None]), LABEL)
     same(trimap_from_mask(label, 2), TRIMAP)
     for readers in ([label, shifted], torch.stack([label, shifted])):
-        same(trimap_from_readers(readers), trimap_from_readers([LABEL, SHIFTED]))
+        same(trimap_from_annotators(readers), trimap_from_annotators([LABEL, SHIFTED]))
     same(soft_mask(image, trimap), soft_mask(IMAGE, TRIMAP))
     same(soft_masks(image[None], trimap[None], workers=1), soft_masks(IMAGE[None], TRIMAP[None], workers=1))
     same(mask_from_recist(image, *AXES), mask_from_recist(IMAGE, *AXES))
@@ -122,7 +122,7 @@ import dsnotes
 from dsnotes.data import Case
 from dsnotes.inference import keep_kidneys, sliding_window
 from dsnotes.metrics import dice, hausdorff
-from dsnotes.softmask import soft_mask, trimap_from_mask, trimap_from_readers
+from dsnotes.softmask import soft_mask, trimap_from_annotators, trimap_from_mask
 
 system = dsnotes.build("unet-2d", width=2)
 image, label = np.zeros((16, 16), np.float32), np.zeros((16, 16), np.uint8)
@@ -159,8 +159,8 @@ ANSWERS = {
     "sliding_window(system.probabilities, image, patch=16)": r"patch=16 came; .*Pass patch=\(16, 16\)\.$",
     "sliding_window(system.probabilities, case, patch=(16, 16))": r"image is of type Case; .*Pass case\.image",
     "trimap_from_mask(case)": r"TypeError: mask is of type Case; .*such as case\.label == 1",
-    "trimap_from_readers(case)": r"TypeError: masks is of type Case; .*\[first, second\]",
-    "trimap_from_readers([label, case])": r"TypeError: masks\[1\] is of type Case",
+    "trimap_from_annotators(case)": r"TypeError: masks is of type Case; .*\[first, second\]",
+    "trimap_from_annotators([label, case])": r"TypeError: masks\[1\] is of type Case",
     "soft_mask(case, label)": r"TypeError: image is of type Case; .*Pass case\.image",
     "soft_mask(image, None)": r"TypeError: trimap is of type NoneType; .*trimap_from_mask\(mask, radius\)",
 }

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
-import os
+import lzma
 import re
-import shutil
 import tarfile
 import zipfile
 import zlib
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.error import HTTPError
 
-from fetch.download import CHUNK, FULL, DownloadError, ask, no_space, persistently, require_space
+from dsnotes.safety import paths
+from fetch.download import (
+    CHUNK,
+    FULL,
+    DownloadError,
+    ask,
+    in_words,
+    no_space,
+    persistently,
+    read_briskly,
+    require_space,
+)
 
 JUNK = re.compile(r"(^|/)(\._[^/]*|\.DS_Store|__MACOSX|Thumbs\.db)(/|$)")  # what macOS and Windows leave in archives
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error)
+DAMAGED = (
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError),
+    *(NotImplementedError, RuntimeError),  # a zip file's: packed in a way not known here, or encrypted
+)
+PACKED = {b"\x1f\x8b": gzip.GzipFile, b"BZh": bz2.BZ2File, b"\xfd7zXZ": lzma.LZMAFile}
 BUFFER = 1 << 16  # of a remote archive: a header or two, and small enough for hundreds of them
+IN_MEMORY = 64 * CHUNK  # the largest member that is read without a file
+HARMLESS, RATIO = 1 << 30, 200  # an archive may announce that many bytes, or so many times its own size
 
 
 class Archive:
@@ -26,27 +44,42 @@ class Archive:
         self.name = name
         self._file = source.open("rb") if isinstance(source, Path) else source
         try:
-            members = self._listed()
-            if odd := next((name for name, (_, plain) in members.items() if not plain or leads_elsewhere(name)), None):
-                raise ValueError(
-                    f"{self.name} holds {odd!r}, a link or a path that leads out of the folder it is unpacked in. "
-                    f"Nothing was taken from it; report it to the source."
-                )
+            self._members = self._checked(self._listed())
         except BaseException:
             self.close()
             raise
-        self._members = {n.removeprefix("./"): info for n, (info, _) in members.items() if not JUNK.search(n)}
 
-    def _listed(self) -> dict:
-        """Name -> (its entry, whether it is a plain file), folders left out."""
+    def _checked(self, members: list[tuple]) -> dict:
+        """Normalised name -> entry; the whole archive is refused for one link, one path that leads out, or a bomb."""
+        found = {}
+        for name, info, plain in members:
+            try:
+                if not plain:
+                    raise paths.UnsafePathError(f"{name!r} is a link or a device.")
+                found[paths.relative(name).as_posix()] = info
+            except paths.UnsafePathError as error:
+                raise ValueError(
+                    f"{self.name} holds a link or a path that leads out of the folder it is unpacked in: {error} "
+                    f"Nothing was taken from it."
+                ) from error
+        announced, packed = sum(_size(info) for _, info, _ in members), self._file.seek(0, io.SEEK_END)
+        if announced > max(HARMLESS, RATIO * packed):
+            raise ValueError(
+                f"{self.name} has {in_words(packed)} and announces {in_words(announced)}, more than {RATIO} times as "
+                f"much: it is damaged or made to fill a disk. Nothing was taken from it; report it to the source."
+            )
+        return {name: info for name, info in found.items() if not JUNK.search(name)}
+
+    def _listed(self) -> list[tuple]:
+        """(Name, entry, whether it is a plain file) of all that is no folder."""
         try:
             if self.name.lower().endswith((".zip", ".whl")):
                 self._open = zipfile.ZipFile(self._file)
-                infos = [info for info in self._open.infolist() if not info.is_dir()]
-                return {info.filename: (info, info.external_attr >> 28 != 0o12) for info in infos}
-            self._open = tarfile.open(fileobj=self._file)  # noqa: SIM115
-            return {info.name: (info, info.isfile()) for info in self._open if not info.isdir()}
-        except DAMAGED as error:
+                infos = [info for info in self._open.infolist() if not info.orig_filename.endswith("/")]
+                return [(info.orig_filename, info, info.external_attr >> 28 in (0, 0o10)) for info in infos]
+            self._open = tarfile.open(fileobj=_Bounded(_unpacked(self._file)), mode="r:")  # noqa: SIM115
+            return [(info.name, info, info.isfile()) for info in self._open if not info.isdir()]
+        except (*DAMAGED, ValueError, UnicodeError, OverflowError) as error:
             raise ValueError(
                 f"{self.name} is no archive or is damaged ({error}). Delete it, and fetch it again."
             ) from error
@@ -61,29 +94,51 @@ class Archive:
         return sorted(found, key=lambda name: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", name)])
 
     def size(self, name: str) -> int:
-        info = self._member(name)
-        return info.file_size if isinstance(info, zipfile.ZipInfo) else info.size
+        return _size(self._member(name))
 
-    def extract(self, name: str, to: Path) -> Path:
-        """The member as the file `to`, whole or not at all."""
-        if to.is_file() and to.stat().st_size == self.size(name):
-            return to
-        require_space(to.parent, self.size(name), name)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        part = to.with_name(to.name + ".part")
+    def extract(self, name: str, folder: Path, to: str | None = None) -> Path:
+        """The member as a file below `folder`, under its own name or that of `to`; whole or not at all."""
+        size, target = self.size(name), paths.inside(folder, to or name)
+        if target.is_file() and target.stat().st_size == size:
+            return target
+        require_space(folder, size, name)
         try:
-            with self._stream(name) as stream, part.open("wb") as out:
-                shutil.copyfileobj(stream, out, 8 * CHUNK)
+            with self._stream(name) as stream, paths.write_inside(folder, to or name) as out:
+                self._copy(stream, out, name, size)
         except DAMAGED as error:
-            raise ValueError(f"{name} in {self.name} is damaged ({error}). Delete the archive, fetch again.") from error
+            raise self._damaged(name, error) from error
         except OSError as error:
-            raise (no_space(error, part) if error.errno in FULL else error) from error
-        os.replace(part, to)
-        return to
+            raise (no_space(error, target) if error.errno in FULL else error) from error
+        return target
 
-    def read(self, name: str) -> bytes:
-        with self._stream(name) as stream:
-            return stream.read()
+    def read(self, name: str, limit: int = IN_MEMORY) -> bytes:
+        """A small member without a file; refused, before a byte of it is unpacked, where it announces more."""
+        if (size := self.size(name)) > limit:
+            raise ValueError(
+                f"{name} in {self.name} announces {in_words(size)}, where at most {in_words(limit)} belong: it is not "
+                f"the file expected. Delete {self.name}, and fetch it again."
+            )
+        held = io.BytesIO()
+        try:
+            with self._stream(name) as stream:
+                self._copy(stream, held, name, size)
+        except DAMAGED as error:
+            raise self._damaged(name, error) from error
+        return held.getvalue()
+
+    def _copy(self, stream, out, name: str, size: int) -> None:
+        """As many bytes as the member announced, no more and no fewer."""
+        came = 0
+        while block := stream.read(min(8 * CHUNK, size + 1 - came)):
+            came += len(block)
+            if came > size:
+                break
+            out.write(block)
+        if came != size:
+            raise self._damaged(name, f"{'more' if came > size else 'fewer'} than its {size} bytes came")
+
+    def _damaged(self, name: str, why: object) -> ValueError:
+        return ValueError(f"{name} in {self.name} is damaged ({why}). Delete the archive, and fetch it again.")
 
     def close(self) -> None:
         self._file.close()
@@ -104,10 +159,28 @@ class Archive:
         return self._open.open(info) if isinstance(self._open, zipfile.ZipFile) else self._open.extractfile(info)
 
 
-def leads_elsewhere(name: str) -> bool:
-    """Whether a member's path is absolute, names a drive or climbs out."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    return path.is_absolute() or ".." in path.parts or bool(re.match("[A-Za-z]:", name))
+class _Bounded:
+    """A stream of which nothing large is read at once: tarfile takes a header into memory however long that is."""
+
+    def __init__(self, stream: io.BufferedIOBase) -> None:
+        self._stream = stream
+        self.seek, self.tell, self.close = stream.seek, stream.tell, stream.close
+
+    def read(self, count: int) -> bytes:
+        if not 0 <= count <= 16 * CHUNK:
+            raise tarfile.ReadError(f"a header of {in_words(count)}")
+        return self._stream.read(count)
+
+
+def _unpacked(file: io.BufferedIOBase) -> io.BufferedIOBase:
+    first = file.read(6)
+    file.seek(0)
+    kind = next((kind for mark, kind in PACKED.items() if first.startswith(mark)), None)
+    return file if kind is None else kind(fileobj=file) if kind is gzip.GzipFile else kind(file)
+
+
+def _size(info: zipfile.ZipInfo | tarfile.TarInfo) -> int:
+    return info.file_size if isinstance(info, zipfile.ZipInfo) else info.size
 
 
 def remote(url: str, name: str) -> Archive | None:
@@ -170,7 +243,7 @@ class RangeFile(io.RawIOBase):
                 if self.length and (length, etag) != (self.length, self.etag):
                     raise DownloadError(f"{self.url} changed while it was read. Start the same command again.")
                 self.length, self.etag = length, etag
-                came = answer.read(count - len(got))
+                came = read_briskly(answer, count - len(got))
             got.extend(came)
             if not came:
                 raise ConnectionError("closed before a byte came")

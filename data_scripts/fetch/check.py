@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from dsnotes.data.case import Case
 from dsnotes.data.dataset import Dataset, open_dataset
+from dsnotes.safety.atomic import replacing
 
 PAGE = 12  # cases on one sheet, as the viewer has it
 COLUMNS = ("case", "shape", "spacing_mm", "orientation", "lowest", "highest", "label_voxels", "trouble")
@@ -104,9 +104,8 @@ def picture(cases: list[Case], path: Path) -> Path:
     sheet.figure.suptitle(f"{cases[0].name} … {cases[-1].name}", x=0.01, ha="left", fontsize=9)
     for case, axes in zip(cases, sheet.figure.axes[::2], strict=True):  # nothing is decided here, so no mark for it
         axes.set_title(case.name, loc="left", pad=3, fontsize=7.5)
-    part = path.with_name(f"part-{path.name}")
-    sheet.save(part)
-    os.replace(part, path)
+    with replacing(path) as part:
+        sheet.save(part)
     return path
 
 

@@ -23,6 +23,8 @@ FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no 
 PATIENCE = 6  # attempts in a row that bring nothing
 LONGEST_WAIT = 300.0
 TIMEOUT = 60.0
+SLOWEST, WINDOW = 1000, 30.0  # a connection that brings fewer bytes a second, over so many seconds, is given up
+HEAD = 512  # bytes that tell what kind of file comes
 AGENT = "dsnotes-data-scripts (python-urllib)"
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that may be another in a minute
 REMEDIES = {
@@ -42,6 +44,10 @@ MAGIC = {
 
 class DownloadError(RuntimeError):
     """A source that cannot be fetched now; what came until then is kept and the same command goes on from it."""
+
+
+class SlowError(ConnectionError):
+    """A connection that is open and brings next to nothing."""
 
 
 class MissingError(DownloadError):
@@ -87,6 +93,30 @@ def ask(url: str, headers: dict[str, str]):
     answer = build_opener(redirects).open(request, timeout=TIMEOUT)
     answer.sha256 = redirects.sha256
     return answer
+
+
+class Pace:
+    """Gives up a connection that trickles: a read alone would wait for its next byte for ever."""
+
+    def __init__(self) -> None:
+        self.since, self.came = time.monotonic(), 0
+
+    def check(self, count: int) -> None:
+        self.came += count
+        spent = time.monotonic() - self.since
+        if spent >= WINDOW:
+            if self.came < SLOWEST * spent:
+                raise SlowError(f"{self.came} bytes in {spent:.0f} s")
+            self.since, self.came = time.monotonic(), 0
+
+
+def read_briskly(answer, count: int) -> bytes:
+    """Up to `count` bytes of an answer, fewer where it ends."""
+    got, pace = bytearray(), Pace()
+    while len(got) < count and (block := answer.read1(count - len(got))):
+        got += block
+        pace.check(len(block))
+    return bytes(got)
 
 
 def pause(seconds: float) -> None:
@@ -221,18 +251,28 @@ class _Fetch:
 
     def _keep(self, answer, start: int, total: int | None) -> None:
         self.progress.total, self.progress.n, self.progress.initial = total, start, start
-        at = start
+        at, pace = start, Pace()
+        kind = answer.headers.get("Content-Type") or ""
         try:
-            with self.part.open("r+b" if start else "wb") as out:
+            with self.part.open("r+b" if start else "w+b") as out:
+                head = out.read(min(start, HEAD))
+                judged = start >= HEAD
                 out.seek(start)
-                while block := answer.read(CHUNK):
-                    if at == 0:
-                        _require_kind(block, self.what, answer.headers.get("Content-Type") or "")
+                while block := answer.read1(CHUNK):
+                    if not judged:
+                        head += block[: HEAD - len(head)]
+                        if judged := len(head) == HEAD:
+                            _require_kind(head, self.what, kind)
                     out.write(block)
                     at += len(block)
                     self.progress.update(len(block))
+                    pace.check(len(block))
+                if not judged and at == (total or at):  # a smaller one that came before a cut tells nothing
+                    _require_kind(head, self.what, kind)
                 out.flush()
                 os.fsync(out.fileno())
+        except SlowError:
+            raise
         except (OSError, HTTPException) as error:
             if getattr(error, "errno", None) in FULL:
                 raise no_space(error, self.part) from error

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from dsnotes.data import nifti
+from dsnotes.safety import paths
+from dsnotes.safety.atomic import write_text
 from fetch.download import Receipt
 from fetch.facts import About, Converted
 from fetch.volume import Volume, read, write
@@ -25,7 +27,7 @@ class Folder:
     def __init__(self, path: Path, about: About, *, made_with: dict | None = None) -> None:
         self.path, self.about = path, about
         self.downloads = path / "downloads"
-        self.log = _json(path / PROVENANCE) or {"downloads": {}, "pieces": {}, "cases": {}, "refused": {}}
+        self.log = {"downloads": {}, "pieces": {}, "cases": {}, "refused": {}} | (_json(path / PROVENANCE) or {})
         self.recists = _json(path / "recistTr.json") or {}
         named = (_json(path / "dataset.json") or {}).get("name", about.name)
         if named != about.name:
@@ -45,7 +47,7 @@ class Folder:
 
     def add(self, name: str, case: Converted, *, piece: str) -> str:
         """Write a case and list it; returns its size in words."""
-        if not re.fullmatch(r"[\w.+-]+", name):
+        if not re.fullmatch(r"[\w.+-]+", paths.file_name(name)):
             raise ValueError(f"case {name!r}: a name is made of letters, digits, dots, hyphens and underscores.")
         image = self.path / "imagesTr" / f"{name}.nii.gz"
         if isinstance(case.image, Path):
@@ -139,14 +141,18 @@ class Folder:
 
 
 def _json(path: Path) -> dict | None:
+    """What a run before this one left, None where there was none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"a {type(found).__name__} where names with values belong")
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}). Delete it, or pass another --out.") from error
+    return found
 
 
 def _dump(path: Path, content: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"part-{path.name}")
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -72,7 +72,7 @@ class Fetched:
 
     def extract(self, archive: Archive, name: str) -> Path:
         """A member as a file, to be read and then forgotten."""
-        path = archive.extract(name, self.folder / "unpacked" / archive.name / name)
+        path = archive.extract(name, self.folder / "unpacked" / archive.name)
         self.unpacked.add(path)
         return path
 

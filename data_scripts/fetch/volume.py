@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from dsnotes.data import nifti
 from dsnotes.data.geometry import Geometry
+from dsnotes.safety.atomic import replacing
 from fetch.download import require_space
 
 SLABS = 16  # slices of a float64 image in memory at a time: a KiTS19 case is 1.7 GB whole
@@ -110,15 +110,12 @@ def write(path: Path, volume: Volume) -> None:
         image.SetDirection(volume.geometry.direction)
     require_space(path.parent, voxels.nbytes, path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"part-{path.name}")
     try:
-        sitk.WriteImage(images[0] if voxels.ndim == n else sitk.JoinSeries(images), str(part), useCompression=True)
-        nifti.require_whole(part)  # ITK may say nothing when the disk fills
-        os.replace(part, path)
+        with replacing(path) as part:
+            sitk.WriteImage(images[0] if voxels.ndim == n else sitk.JoinSeries(images), str(part), useCompression=True)
+            nifti.require_whole(part)  # ITK may say nothing when the disk fills
     except (RuntimeError, ValueError) as error:
         raise OSError(f"{path} cannot be written: is the disk full, the folder writable? ({error})") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def whole_numbers(voxels: np.ndarray) -> np.ndarray:

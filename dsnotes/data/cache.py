@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import uuid
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
@@ -18,16 +19,24 @@ from dsnotes.data.foreground import class_counts, lowest, remember
 from dsnotes.data.geometry import Geometry
 from dsnotes.data.layout import axes
 from dsnotes.data.resample import Grid
+from dsnotes.safety import checksums
 
-FORMAT = 1  # raise it when what is stored, or how it is computed, changes: older folders are then no longer found
+FORMAT = 2  # raise it when what is stored, or how it is computed, changes: older folders are then no longer found
 OPEN = 64  # cases kept open: opening one takes longer than reading a small patch; a map holds a file of the system's
 PLAIN = {"geometry": Geometry, "grid": Grid}
 
 
 def cached(place: Path, make: Callable[[], Case]) -> Case:
-    """The case stored in the folder `place`, made and stored first where it is not yet."""
-    if not place.is_dir():
-        _store(make(), place)
+    """The case stored in the folder `place`, made and stored first where it is not yet, or is damaged."""
+    if place.is_dir():
+        try:
+            return _load(place)
+        except checksums.DamagedError as error:
+            warnings.warn(f"{error} The case is made anew.", RuntimeWarning, stacklevel=2)
+            damaged = place.with_name(f"{place.name}.damaged-{uuid.uuid4().hex[:8]}")
+            place.rename(damaged)
+            shutil.rmtree(damaged, ignore_errors=True)
+    _store(make(), place)
     return _load(place)
 
 
@@ -45,7 +54,9 @@ def _store(case: Case, place: Path) -> None:
         for name in arrays:
             np.save(part / f"extra-{name}.npy", extras.pop(name))
         about = {"name": case.name, "spacing": case.spacing, "extras": extras, "arrays": arrays}
-        (part / "case.json").write_text(json.dumps(about), encoding="utf-8")
+        about["sums"] = {file.name: checksums.of_file(file) for file in sorted(part.iterdir())}
+        plain = json.loads(json.dumps(about))  # as it will be read: keys are texts, tuples lists
+        (part / "case.json").write_text(json.dumps(checksums.stamped(plain)), encoding="utf-8")
         part.rename(place)
     except OSError as error:
         if place.is_dir():  # another process was first with the same case
@@ -58,9 +69,29 @@ def _store(case: Case, place: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def _about(place: Path) -> dict:
+    try:
+        return checksums.require_stamped(json.loads((place / "case.json").read_text(encoding="utf-8")), place)
+    except (OSError, ValueError) as error:
+        raise checksums.DamagedError(f"{place} is damaged ({error}).") from error
+
+
+@lru_cache(None)
+def _verify(place: Path) -> None:
+    """Once a process, so that a patch still costs a patch: every file is the one that was stored."""
+    for name, stored in _about(place)["sums"].items():
+        try:
+            found = checksums.of_file(place / name)
+        except OSError as error:
+            raise checksums.DamagedError(f"{place / name} is damaged ({error.strerror}).") from error
+        if found != stored:
+            raise checksums.DamagedError(f"{place / name} is damaged: its sha256 is not the one it was stored with.")
+
+
 @lru_cache(OPEN)
 def _load(place: Path) -> Case:
-    about = json.loads((place / "case.json").read_text(encoding="utf-8"))
+    _verify(place)
+    about = _about(place)
     extras = about["extras"]
     for name, kind in PLAIN.items():
         if name in extras:

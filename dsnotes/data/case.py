@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from dsnotes.data.conversion import Array, Spacing, as_array, as_millimetres
+from dsnotes.data.conversion import Array, Spacing, as_array, checked_spacing
 
 
 @dataclass(frozen=True, eq=False)  # a case equals itself alone: arrays have no single truth, and caches key on identity
@@ -60,6 +60,27 @@ class Case:
                 for number, one in enumerate(extra):
                     self._require_same_grid(f"{name}[{number}]", tuple(np.shape(one)))
 
+    @classmethod
+    def from_arrays(
+        cls,
+        image: Array,
+        label: Array | None = None,
+        *,
+        spacing: Spacing | None = None,
+        name: str = "case",
+        **extras: Any,
+    ) -> Case:
+        """A case of arrays or tensors; a label with one channel, as networks have it, loses that axis."""
+        if spacing is None:
+            axes = np.ndim(image)
+            raise ValueError(
+                f"case {name}: spacing is missing. Pass the millimetres of each axis of the image, such as "
+                f"spacing={(5.0, 0.8, 0.8)[-min(max(axes, 2), 3) :]}; where the size of a voxel is unknown, ones."
+            )
+        if label is not None and np.ndim(label) == len(tuple(spacing)) + 1 and len(label) == 1:
+            label = label[0]
+        return cls(name, image, label, spacing, extras)
+
     def _require_same_grid(self, what: str, shape: tuple[int, ...]) -> None:
         if shape != self.space:
             raise ValueError(
@@ -93,18 +114,6 @@ def require_case(case: object) -> None:
             f"case is of type {type(case).__name__}; needed is a case, which knows its millimetres. Pass "
             f"dsnotes.data.Case('mine', image, None, (1.0, 1.0)) of an image, dsnotes.open_case(file) of a file."
         )
-
-
-def checked_spacing(spacing: object, of: str) -> tuple[float, ...]:
-    """Two or three positive millimetres as plain floats."""
-    example = "two or three, such as (5.0, 0.8, 0.8), or ones where the size of a voxel is unknown"
-    spacing = tuple(map(float, as_millimetres(spacing, f"{of}: spacing", example=example)))
-    if len(spacing) not in (2, 3) or not all(math.isfinite(mm) and mm > 0 for mm in spacing):
-        raise ValueError(
-            f"{of}: spacing {spacing} came. Needed are two or three positive millimetres in the order of the array's "
-            f"axes, such as (5.0, 0.8, 0.8); where the size of a voxel is unknown, pass ones."
-        )
-    return spacing
 
 
 def require_finite(image: np.ndarray, of: str) -> None:

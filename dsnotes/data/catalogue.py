@@ -40,7 +40,10 @@ def _told(folder: Path) -> OnDisk:
         files = [folder / file for file in _listed(about)]
     except ValueError as error:
         return OnDisk(folder, folder.name, trouble=str(error))
-    there = [path.stat().st_size for path in files if path.is_file()]
+    try:
+        there = [path.stat().st_size for path in files if path.is_file()]
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL in it
+        return OnDisk(folder, folder.name, trouble=f"{folder}/dataset.json lists a file that cannot be ({error})")
     return OnDisk(
         folder=folder,
         name=str(about.get("name", folder.name)),
@@ -58,8 +61,19 @@ def _told(folder: Path) -> OnDisk:
 def _listed(about: dict) -> Iterator[str]:
     """Every file of every list: a name, or names by kind."""
     for split in ("training", "test"):
-        for item in about.get(split) or ():
-            yield from item.values() if isinstance(item, dict) else [item]
+        items = about.get(split) or []
+        for item in items if isinstance(items, list) else [None]:
+            named = [name for one in (item.values() if isinstance(item, dict) else [item]) for name in _flat(one)]
+            if not all(isinstance(name, str) for name in named):
+                raise ValueError(
+                    f"dataset.json has {str(items)[:60]} under {split!r}; needed is a list of cases, such as "
+                    f'[{{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}}].'
+                )
+            yield from named
+
+
+def _flat(name: object) -> list:
+    return name if isinstance(name, list) else [name]  # an image may be several files, one a channel
 
 
 def _texts(named: object) -> Iterator[str]:

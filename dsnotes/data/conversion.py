@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+EXAMPLE = "(5.0, 0.8, 0.8), or ones where the size of a voxel is unknown"
 Array = np.ndarray | Tensor
 Spacing = Sequence[float | int] | Array  # millimetres, in the order of an array's axes
 
@@ -32,3 +34,16 @@ def as_millimetres(spacing: object, what: str, *, example: str) -> tuple[float |
         raise TypeError(
             f"{what} {spacing!r} came; needed is one number of millimetres for each axis of the array. Pass {example}."
         ) from None
+
+
+def checked_spacing(
+    spacing: object, what: str, *, axes: int | None = None, example: str = EXAMPLE
+) -> tuple[float, ...]:
+    """Positive millimetres as plain floats: as many as there are `axes`, or two or three."""
+    found = tuple(map(float, as_millimetres(spacing, f"{what}: spacing", example=example)))
+    if len(found) not in ((2, 3) if axes is None else (axes,)) or not all(0 < mm < math.inf for mm in found):
+        raise ValueError(
+            f"{what}: spacing {found} came; needed are {axes or 'two or three'} positive numbers, the millimetres "
+            f"between voxels in the order of the array's axes. Pass for instance {example}."
+        )
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from dsnotes.data.foreground import class_counts
 from dsnotes.data.geometry import Geometry
 from dsnotes.data.layout import Entry, read_layout
 from dsnotes.data.preprocess import Pairs, Preprocess
+from dsnotes.safety.nearest import nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
         entries = []
         for one in which:
             if isinstance(one, str) and one not in place:
-                near = difflib.get_close_matches(one, place, n=3, cutoff=0.4) or list(place)[:3]
+                near = nearest(one, place) or list(place)[:3]
                 raise KeyError(f"{self.name} has no case {one!r}; the nearest names: {', '.join(near)}.")
             entries.append(place[one] if isinstance(one, str) else self.entries[one])
         return replace(self, entries=tuple(entries))
@@ -125,6 +125,17 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
         }
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
+    def identity(self) -> dict[str, str]:
+        """What a training is told apart by: names, label files byte for byte, sizes of images, preprocessing."""
+        labels = hashlib.sha256()
+        for entry in self.entries:
+            if entry.label is not None:
+                labels.update(entry.label.read_bytes())
+        sizes = [path.stat().st_size for entry in self.entries for path in entry.files()]
+        told = {"names": self.names, "files": sizes, "preprocessing": [*self._settings, list(self.labels.items())]}
+        texts = {name: hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16] for name, value in told.items()}
+        return {name: f"sha256:{text}" for name, text in (texts | {"labels": labels.hexdigest()[:16]}).items()}
+
     def _opened(self, entry: Entry) -> Case:
         case = open_case(entry.image, entry.label, name=entry.name)
         if case.channels != self.filed_channels:
@@ -170,8 +181,9 @@ def open_dataset(
 ) -> Dataset:
     """Open a folder in the Decathlon's layout or nnU-Net's raw one (version 2).
 
-    `spacing`, `clip`, `normalise` are short for `.preprocess(…)`. `split` is "training" (with labels) or "test". Statistics of the foreground belong to the training side alone, so
-    they come after the split: train.preprocess(Preprocess(clip=foreground_statistics(train).percentiles, …)).
+    `spacing`, `clip`, `normalise` are short for `.preprocess(…)`. `split` is "training" (with labels) or "test".
+    Statistics of the foreground belong to the training side alone, so they come after the split:
+    train.preprocess(Preprocess(clip=foreground_statistics(train).percentiles, …)).
     """
     layout = read_layout(Path(folder), split)
     data = Dataset(

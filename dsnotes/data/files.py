@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dsnotes.data import dicom, nifti
+from dsnotes.data import dicom, nifti, whole_files
 from dsnotes.data.case import Case, class_indices, require_finite
 from dsnotes.data.geometry import Geometry
+from dsnotes.safety.atomic import replacing
+from dsnotes.safety.nearest import nearest
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".dcm", ".png", ".tiff", ".tif", ".jpeg", ".jpg", ".bmp")
 WRITTEN = (".nii.gz", ".nii", ".mha", ".nrrd", ".png", ".tiff", ".tif")  # one file each, so that it can be renamed
@@ -93,13 +94,17 @@ def read_volume(path: str | os.PathLike, *, series: str | None = None) -> tuple[
         source: str | list[str] = dicom.series_files(path, series)
     else:
         source = str(path)
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            finite = nifti.require_whole(path)
+        finite = _require_sound(path)
     try:
         image = sitk.ReadImage(source)
     except RuntimeError as error:
         raise ValueError(f"{path}: SimpleITK cannot read it ({_reason(error)}). {_remedy(error)}") from error
     array = sitk.GetArrayViewFromImage(image)
+    if array.dtype.kind == "c":
+        raise ValueError(
+            f"{path}: an image of complex numbers came; needed are real ones. Save the magnitude, numpy.abs(image), or "
+            f"the phase, numpy.angle(image)."
+        )
     n = image.GetDimension()
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.moveaxis(array, -1, 0)
@@ -121,6 +126,24 @@ def read_volume(path: str | os.PathLike, *, series: str | None = None) -> tuple[
     return np.array(geometry.canonical(array), order="C"), geometry  # a copy: the view ends with the image
 
 
+def _require_sound(path: Path) -> bool:
+    """Refuse a file that is cut short, unpacks to gigabytes or reads another one; whether its voxels are finite."""
+    import SimpleITK as sitk
+
+    whole_files.require_own_data(path)
+    whole_files.require_whole(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        reader = None  # said when it is read
+    if reader is not None and path.suffix.lower() not in (".mhd", ".nhdr"):  # whose voxels lie in another file
+        of_a_voxel = 8 * reader.GetNumberOfComponents()
+        whole_files.require_sane_size(path, reader.GetSize(), of_a_voxel)
+    return nifti.require_whole(path) if path.name.lower().endswith((".nii", ".nii.gz")) else True
+
+
 def require_exists(path: Path) -> None:
     """Refuse a path that is not there, with the nearest names that are."""
     if path.exists():
@@ -128,7 +151,7 @@ def require_exists(path: Path) -> None:
     there = next(folder for folder in path.absolute().parents if folder.is_dir())
     wanted = path.absolute().relative_to(there).parts[0]
     names = sorted(entry.name for entry in there.iterdir())
-    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.4) or names[:3]
+    near = nearest(wanted, names) or names[:3]
     raise FileNotFoundError(
         f"there is no {path}. In {there} there is no {wanted!r}; "
         + (f"the nearest names there: {', '.join(near)}." if near else "that folder is empty.")
@@ -180,17 +203,14 @@ def _save(path: Path, array: np.ndarray, case: Case) -> Path:
     if not path.name.lower().endswith(WRITTEN):
         raise ValueError(f"{path}: that format is not written. End the name in one of {', '.join(WRITTEN)}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"part-{os.getpid()}-{path.name}")
     try:
-        sitk.WriteImage(image, str(part), useCompression=True)
-        os.replace(part, path)
+        with replacing(path) as part:
+            sitk.WriteImage(image, str(part), useCompression=True)
     except RuntimeError as error:
         raise ValueError(
             f"{path} cannot be written ({_reason(error)}). Volumes and float values go into .nii.gz, .mha or .nrrd; "
             f"a folder must be writable and have space left."
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

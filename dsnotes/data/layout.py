@@ -10,12 +10,14 @@ label in "regions_class_order". nnU-Net's raw folders (version 2) are read too (
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsnotes.data import nnunet
 from dsnotes.data.files import require_exists, stem
+from dsnotes.safety.paths import UnsafePathError, relative
 
 
 @dataclass(frozen=True)
@@ -127,13 +129,30 @@ def read_about(folder: Path) -> dict:
             f"(data_scripts/ bring public sets into it)."
             + (f" Folders below that have one: {', '.join(below[:5])}." if below else "")
         )
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no valid JSON ({error}). Correct it there, or fetch it again.") from error
+    about = _json(path)
     if not isinstance(about, dict):
         raise ValueError(f"{path} holds a {type(about).__name__}; needed are keys: labels, modality, training.")
+    for split in ("training", "test"):
+        if not isinstance(about.get(split, []), list):
+            raise ValueError(
+                f"{path} has {about[split]!r} under {split!r}; needed is a list of cases, such as "
+                f'[{{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}}].'
+            )
     return about
+
+
+def _json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no valid JSON ({error}). Correct it there, or fetch it again.") from error
+
+
+def _recists(path: Path) -> dict[str, dict]:
+    found = _json(path)
+    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
+        raise ValueError(f'{path} holds no axes. Needed is {{"case": {{"slice": 2, "long_axis": [[1, 2], [3, 4]]}}}}.')
+    return found
 
 
 def _named(about: dict, key: str, folder: Path) -> dict[int, str]:
@@ -153,8 +172,8 @@ def _entries(folder: Path, listed: list, split: str) -> Iterator[Entry]:
     for item in listed:
         files = _files(item, folder, split)
         listed_images = [files["image"]] if isinstance(files["image"], str) else files["image"]
-        images = tuple(folder / path for path in listed_images)
-        label = folder / files["label"] if "label" in files else None
+        images = tuple(_listed_path(folder, path) for path in listed_images)
+        label = _listed_path(folder, files["label"]) if "label" in files else None
         for path in (*images, label):
             if path is not None:
                 _require_listed(path, folder, split)
@@ -165,7 +184,7 @@ def _entries(folder: Path, listed: list, split: str) -> Iterator[Entry]:
         seen.add(name)
         if suffix not in recists:
             path = folder / f"recist{suffix}.json"
-            recists[suffix] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            recists[suffix] = _recists(path) if path.is_file() else {}
         beside = {what: folder / f"{what}{suffix}" / f"{name}.nii.gz" for what in ("readers", "soft")}
         found = {what: path for what, path in beside.items() if path.is_file()}
         yield Entry(
@@ -186,6 +205,14 @@ def _files(item: object, folder: Path, split: str) -> dict:
         f"{folder}/dataset.json lists {json.dumps(item)} under {split!r}, where each entry names one image. Write "
         f'{{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}}, or the path of an image alone.'
     )
+
+
+def _listed_path(folder: Path, name: str) -> Path:
+    """Below the folder by its letters. Links within it are its owner's: large data often lie on another disk."""
+    try:
+        return folder.joinpath(*relative(posixpath.normpath(name)).parts)
+    except UnsafePathError as error:
+        raise ValueError(f"{folder}/dataset.json: {error} To use a file elsewhere, link it into {folder}.") from error
 
 
 def _require_listed(path: Path, folder: Path, split: str) -> None:

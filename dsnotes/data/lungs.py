@@ -7,12 +7,14 @@ mask is closed, and `within_lungs` keeps a margin round it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from dsnotes.data.case import Case, checked_spacing
+from dsnotes.data.case import Case
+from dsnotes.data.conversion import checked_spacing
 from dsnotes.shapes import LabelMap
 
 AIR = -400.0  # HU: half-way between lung tissue, about -850, and soft tissue
@@ -60,8 +62,9 @@ def lung_mask(
 def within_lungs(case: Case, *, margin: Number = 20.0, crop: bool = True, closing: Number = 8.0) -> Case:
     """The case with everything that is further than `margin` mm from the lungs blanked to the image's lowest value.
 
-    `crop=True` also cuts it to the box of what is left; `uncropped` brings a prediction back. The label keeps what the
-    margin cuts off: it stays missed, and a score stays honest.
+    `crop=True` also cuts it to the box of what is left, and remembers the labelled voxels outside: a warning counts
+    them. For an honest score, compare `uncropped(prediction, case)` with `uncropped_label(case)`: what was cut off is
+    missed. With `crop=False` the label stays as it is.
     """
     mask = lung_mask(case.image, spacing=case.spacing, closing=closing)
     if margin < 0:
@@ -89,6 +92,17 @@ def uncropped(array: np.ndarray, case: Case) -> np.ndarray:
     return whole
 
 
+def uncropped_label(case: Case) -> LabelMap:
+    """The label on the grid that the case was cropped from, with all that the crop left out."""
+    if case.label is None:
+        raise ValueError(f"case {case.name} has no label. Pass a labelled case.")
+    whole = uncropped(case.label, case)
+    if "cut_off" in case.extras:
+        voxels, values = case.extras["cut_off"]
+        whole.ravel()[voxels] = values
+    return whole
+
+
 def _cut(case: Case, box: Box) -> Case:
     starts = tuple(part.start for part in box)
 
@@ -106,7 +120,19 @@ def _cut(case: Case, box: Box) -> Case:
         return extra
 
     extras = {name: carried(name, extra) for name, extra in case.extras.items()} | {"cropped": (starts, case.space)}
-    label = None if case.label is None else case.label[box].copy()
+    if case.label is None:
+        return replace(case, image=case.image[box].copy(), extras=extras)
+    label, outside = case.label[box].copy(), case.label.copy()
+    outside[box] = 0
+    voxels = np.flatnonzero(outside)
+    if len(voxels):
+        extras["cut_off"] = (voxels, outside.ravel()[voxels])
+        warnings.warn(
+            f"{len(voxels)} of {np.count_nonzero(case.label)} labelled voxels of case {case.name} lie outside the crop "
+            f"round the lungs, and a score on the crop would forget them. Score uncropped(prediction, case) against "
+            f"uncropped_label(case), of dsnotes.data.lungs, or pass crop=False.",
+            stacklevel=3,
+        )
     return replace(case, image=case.image[box].copy(), label=label, extras=extras)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,13 @@ def require_whole(path: Path) -> bool:
 
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     try:
+        _require_spacing(path, opener)
         proxy = nibabel.load(path).dataobj
+        if proxy.dtype.kind == "c":
+            raise ValueError(
+                f"{path}: an image of complex numbers came; needed are real ones. Save the magnitude, "
+                f"numpy.abs(image), or the phase, numpy.angle(image)."
+            )
         size = proxy.dtype.itemsize
         needed = int(np.prod(proxy.shape, dtype=np.int64)) * size
         found, finite = 0, True
@@ -31,11 +39,30 @@ def require_whole(path: Path) -> bool:
                     finite = bool(np.isfinite(voxels).all())
     except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise _damaged(path, str(error)) from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, struct.error) as error:
         raise _damaged(path, str(error)) from error
     if found < needed:
         raise _damaged(path, f"its header promises {needed} bytes of voxels, it holds {found}")
     return finite
+
+
+def _require_spacing(path: Path, opener: Callable) -> None:
+    """ITK takes 1 mm for a distance that is 0, infinite or no number, and nibabel for one that is 0."""
+    with opener(path, "rb") as stream:
+        head = stream.read(540)
+    order = next((order for order in "<>" if struct.unpack_from(order + "i", head)[0] in (348, 540)), None)
+    if order is None:
+        return  # whatever it is, nibabel says
+    second = struct.unpack_from(order + "i", head)[0] == 540
+    sizes = struct.unpack_from(order + ("8q" if second else "8h"), head, 16 if second else 40)
+    spacing = struct.unpack_from(order + ("8d" if second else "8f"), head, 104 if second else 76)
+    axes = range(1, 1 + min(max(sizes[0], 0), 3))
+    if any(sizes[axis] > 1 and not 0 < abs(spacing[axis]) < np.inf for axis in axes):
+        raise ValueError(
+            f"{path}: its header gives {[spacing[axis] for axis in axes]} as the millimetres between voxels; needed "
+            f"are positive numbers. Find out the true ones, and write them: nibabel.load(path).header.set_zooms(…), "
+            f"then save."
+        )
 
 
 def as_it_is(path: Path) -> np.ndarray:

@@ -7,13 +7,13 @@ that does (`labels/`, `labelsTr/`, `masks/`). Channels end in a number (`_0000`,
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dsnotes.data.files import SUFFIXES, stem
+from dsnotes.safety.nearest import nearest
 
 LABEL_WORDS = {"seg", "segm", "segmentation", "segmentations", "label", "labels", "labelmap", "mask", "masks", "roi"}
 LABEL_WORDS |= {"gt", "truth", "groundtruth", "annotation"}
@@ -175,7 +175,7 @@ def _hint(found: Pairs) -> None:
     alone = dict(found.unpaired.items())
     for path, why in alone.items():
         others = [other.name for other in alone if other != path and alone[other] != why]
-        if near := difflib.get_close_matches(path.name, others, n=1, cutoff=0.6):
+        if near := nearest(path.name, others, 1, cutoff=0.6):
             found.unpaired[path] = f"{why}; the nearest is {near[0]}"
 
 

@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from dsnotes.data.case import Case, checked_spacing
-from dsnotes.data.conversion import Spacing
+from dsnotes.data.case import Case
+from dsnotes.data.conversion import Spacing, checked_spacing
 from dsnotes.data.foreground import require_label
 from dsnotes.data.lungs import within_lungs
+from dsnotes.data.planes import between, positive, resized
 from dsnotes.data.resample import resample, restore
 
 __all__ = ["Preprocess", "Statistics", "foreground_statistics", "hu_window", "resample", "restore"]
@@ -29,10 +30,13 @@ class Preprocess:
     """What is done to every case, in this order; a field left at None does nothing."""
 
     channels: tuple[int, ...] | None = None  # which modalities to keep
+    slices: tuple[int, int] | None = None  # the first and the last that are kept
+    positive_slices: bool = False  # keep those with foreground alone
     relabel: tuple[int, ...] | None = None  # the new value of each old one: (0, 1, 1) merges two classes
     spacing: Spacing | None = None  # mm in the order of the array's axes
     image_order: int = 3  # of the spline that resamples the image: 3, 1 or 0
     label_rule: str = "nearest"  # how labels are resampled: nearest, linear
+    size: tuple[int, int] | None = None  # pixels of every slice
     lungs: float | int | None = None  # mm kept round the lungs of a chest CT in HU; the rest becomes air
     clip: Pairs | None = None  # (low, high)
     normalise: str | Pairs | None = None  # "image", "nonzero", "minmax", "window", or (mean, standard deviation)
@@ -45,16 +49,29 @@ class Preprocess:
                 f"normalise={self.normalise!r}: pass 'image', 'nonzero', 'minmax', 'window' or (mean, standard "
                 f"deviation), such as foreground_statistics(train).z_score."
             )
+        if self.clip is not None:
+            for pair in self.clip if isinstance(self.clip[0], tuple | list) else (self.clip,):
+                if len(pair) != 2 or not pair[0] < pair[1]:
+                    raise ValueError(
+                        f"clip={self.clip}: {tuple(pair)} leaves no range of grey values. Pass the lower value first, "
+                        f"such as clip=(-1000, 400)."
+                    )
         if self.normalise == "window" and self.clip is None:
             raise ValueError("normalise='window' scales the clipped range to 0…1: pass clip=(low, high) with it.")
 
     def __call__(self, case: Case) -> Case:
         if self.channels is not None:
             case = _choose(case, self.channels)
+        if self.slices is not None:
+            case = between(case, *self.slices)
+        if self.positive_slices:
+            case = positive(case)
         if self.relabel is not None:
             case = _relabelled(case, self.relabel)
         if self.spacing is not None:
             case = resample(case, self.spacing, image_order=self.image_order, label_rule=self.label_rule)
+        if self.size is not None:
+            case = resized(case, self.size)
         if self.lungs is not None:
             case = within_lungs(case, margin=self.lungs, crop=False)
         if self.clip is None and self.normalise is None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dsnotes.data.case import Case, checked_spacing
-from dsnotes.data.conversion import Spacing
+from dsnotes.data.case import Case
+from dsnotes.data.conversion import Spacing, checked_spacing
 
+LARGEST = 1 << 32  # voxels that a case may grow to: 16 GB of float32
 INTERPOLATORS = {0: "sitkNearestNeighbor", 1: "sitkLinear", 3: "sitkBSpline"}
 
 
@@ -46,6 +48,11 @@ def resample(case: Case, spacing: Spacing, *, image_order: int = 3, label_rule: 
         tuple(max(1, round(n * mm / new)) for n, mm, new in zip(case.space, case.spacing, spacing, strict=True)),
         spacing,
     )
+    if math.prod(there.space) > max(LARGEST, math.prod(here.space)):
+        raise ValueError(
+            f"spacing {spacing} makes {there.space} voxels of the {here.space} of case {case.name}, more than fit into "
+            f"memory. Pass millimetres of its order, such as {case.spacing}."
+        )
     image = onto(case.image, here, there, order=image_order)
     space = tuple(range(-len(spacing), 0))
     np.clip(image, case.image.min(space, keepdims=True), case.image.max(space, keepdims=True), out=image)

@@ -1,4 +1,4 @@
-"""What an epoch shows where it is more than a draw: every slice once, or every patch of a grid once.
+"""What an epoch shows where it is more than a draw: every case, slice, or patch of a grid once.
 
 "The time needed to train all samples once" (µ-Net), "the images are divided into multiple cubic parts" (MSDS-UNet).
 """
@@ -12,25 +12,27 @@ import torch
 
 from dsnotes.data.case import Case
 from dsnotes.data.foreground import class_counts, draw_below, require_label
-from dsnotes.data.patches import Place, crop, patch_on, tiles
+from dsnotes.data.patches import Place, crop, draw_places, patch_on, tiles
 
 
 class Unit(NamedTuple):
-    """One sample of an epoch: the case's index, and where its patch starts; a slice leaves its own axes open."""
+    """One sample of an epoch: the case's index, and where its patch starts; axes that are not given are drawn."""
 
     case: int
     start: tuple[int, ...]
 
 
 def units(cases: Sequence[Case], *, patch: tuple[int, ...], epoch: str, positive_only: bool = False) -> list[Unit]:
-    """Every slice ("slices") or every patch of the coarsest grid that covers the cases ("grid"), in their order.
+    """Every case ("every_case"), slice ("slices") or patch of the coarsest grid that covers the cases ("grid").
 
     `positive_only` leaves out slices and patches without foreground, as µ-Net does on the heart and the spleen.
     """
     found: list[Unit] = []
     for index, case in enumerate(cases):
         size = patch_on(case, patch)
-        if epoch == "slices":
+        if epoch == "every_case":
+            starts = [()] if not positive_only or require_label(case).any() else []
+        elif epoch == "slices":
             starts = _slices(case, size, patch, positive_only)
         else:
             starts = [place.start for place in tiles(case, patch) if not positive_only or _marked(place, size)]
@@ -43,9 +45,16 @@ def units(cases: Sequence[Case], *, patch: tuple[int, ...], epoch: str, positive
     return found
 
 
-def place_of(cases: Sequence[Case], unit: Unit, *, patch: tuple[int, ...], generator: torch.Generator) -> Place:
-    """Where the unit's patch lies; within a slice that is larger than the patch it is drawn anew in every epoch."""
+def place_of(
+    cases: Sequence[Case], unit: Unit, *, patch: tuple[int, ...], forced: bool = False, generator: torch.Generator
+) -> Place:
+    """Where the unit's patch lies: within a case or a slice that is larger, it is drawn anew in every epoch.
+
+    `forced` centres the patch of a case on its foreground.
+    """
     case = cases[unit.case]
+    if forced and not unit.start:
+        return draw_places([case], patch=patch, batch=1, foreground=1, generator=generator)[0]
     size = patch_on(case, patch)
     within = [
         draw_below(n - p + 1, generator) if n > p else -((p - n) // 2)

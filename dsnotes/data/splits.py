@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 
 from dsnotes.data.case import Case
@@ -51,6 +52,46 @@ def k_fold(
         )
     folds = [set(order[fold::k]) for fold in range(k)]
     return [(_part(cases, whose, set(order) - fold), _part(cases, whose, fold)) for fold in folds]
+
+
+def printed_folds(
+    cases: Sequence[Case] | Sequence[str], counts: Sequence[Sequence[int]], *, seed: int, patient: Patient | None = None
+) -> list[tuple[Sequence, Sequence, Sequence]]:
+    """(train, validation, test) of each fold, with the numbers of cases that a paper prints: [[134, 34, 42]].
+
+    No patient is in two parts, and none is tested in two folds while there are others. Where patients have several
+    cases, a part may miss its number by less than a patient's. With more or fewer cases the numbers are scaled.
+    """
+    names = _names(cases)
+    whose = patients(names, patient)
+    size = Counter(whose)
+    order = _by_lot(whose, seed)
+    for one in counts:
+        if len(one) != 3 or min(one) < 1:
+            raise ValueError(f"counts={list(map(list, counts))}: pass three numbers a fold, such as [[134, 34, 42]].")
+    if len(order) < 3:
+        raise ValueError(f"{len(order)} patients cannot go to 3 parts. Pass more cases, or check `patient`.")
+    found = []
+    for one in counts:
+        train, validation, test = _scaled(one, len(names))
+        left, parts = {"test": test, "validation": validation}, {"test": set(), "validation": set()}
+        for who in order:
+            for part in left:
+                if size[who] <= left[part]:
+                    parts[part].add(who)
+                    left[part] -= size[who]
+                    break
+        order = [who for who in order if who not in parts["test"]] + [who for who in order if who in parts["test"]]
+        rest = set(order) - parts["test"] - parts["validation"]
+        found.append(tuple(_part(cases, whose, members) for members in (rest, parts["validation"], parts["test"])))
+    return found
+
+
+def _scaled(counts: Sequence[int], n: int) -> list[int]:
+    if sum(counts) == n:
+        return list(counts)
+    ends = _ends(n, [count / sum(counts) for count in counts])
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _names(cases: Sequence[Case] | Sequence[str]) -> list[str]:

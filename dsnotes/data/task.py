@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dsnotes.data.case import Case
 from dsnotes.data.preprocess import Preprocess
+from dsnotes.safety.atomic import write_text
 
 TASK = "task.json"
 
@@ -41,9 +42,7 @@ class Task:
     def save(self, folder: Path) -> Path:
         """Write task.json; in one move, so that a kill leaves the old file or the new one."""
         content = asdict(self) | {"labels": {str(value): name for value, name in self.labels.items()}}
-        part = folder / f"{TASK}.part"
-        part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        part.replace(folder / TASK)
+        write_text(folder / TASK, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         return folder / TASK
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from dsnotes.data.conversion import as_array
 from dsnotes.inference.mirror import mirror as mirrored
 from dsnotes.inference.sliding_window import sizes, sliding_window
 from dsnotes.shapes import Float, LabelMap, ProbabilityMap, n_logits
-from dsnotes.training.precision import Terms
+from dsnotes.training import devices
 from dsnotes.training.system import System
 
 Probabilities = Float[np.ndarray, "classes *space"] | Float[Tensor, "classes *space"]  # a map, or a network's own
@@ -21,7 +22,7 @@ Probabilities = Float[np.ndarray, "classes *space"] | Float[Tensor, "classes *sp
 
 def predict(
     system: System,
-    case: Case,
+    case: Case | str | os.PathLike,
     *,
     patch: Sequence[int] | None = None,
     overlap: float | int = 0.5,
@@ -33,6 +34,9 @@ def predict(
 ) -> ProbabilityMap:
     """(K, *space) probabilities of `case`, which is preprocessed as the system's training cases were.
 
+    Of a file, or a folder of DICOM, the preprocessing and the windows are those of the run that `dsnotes.load` gave the
+    system from, and the probabilities lie on the file's own grid.
+
     A 2-D system predicts a volume slice by slice. Without `patch`, a 2-D system sees the whole image and a 3-D one
     windows as large as it was trained on (the whole volume where its settings name none), brought to the network's
     stride. A volume smaller than its window is filled up as in training, by the lowest value of each channel.
@@ -41,24 +45,29 @@ def predict(
     `device="auto"` is a GPU where there is one; the network stays there. With `amp=True` the network computes in
     bfloat16, which "auto" does on a GPU alone: elsewhere a prediction is the same on every machine.
     """
+    if isinstance(case, str | os.PathLike) and isinstance(system, System):
+        return _of_file(system, case, mirror=mirror, device=device)
     _require_kinds(system, case)
     patch = None if patch is None else sizes(patch, system.dims)
     views = _views(mirror, system.dims)
     images = _images(system, case)
     patch = _window(system, images.shape[2:], patch)
     images, inside = _filled_up(images, patch)
-    device = _device(device)
+    device = devices.pick(device)
 
     system.network.to(device)
     if _fits(images, system.classes, device):  # else the result gathers in main memory, a little slower
         images = torch.from_numpy(np.array(images, np.float32)).to(device)
     window = {"patch": patch, "overlap": overlap, "batch": batch, "device": device}
     try:
-        with Terms(system.network, system.objective, amp=_precision(amp, device)).replaced():
+        dtype = _precision(amp, device)
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
             augmented = len(views) or noise
             predictor = mirrored(system.probabilities, views, noise=noise) if augmented else system.probabilities
             p = sliding_window(predictor, images, **window, progress=True)
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not (isinstance(error, MemoryError) or devices.out_of_memory(error)):
+            raise
         raise RuntimeError(_smaller(system, patch, batch)) from error
     p = p[(..., *inside)].transpose(0, 1).cpu().numpy()  # (K, slices, ...) or (K, 1, ...)
     return p.reshape(-1, *case.space)
@@ -67,10 +76,20 @@ def predict(
 def to_label(p: Probabilities, *, threshold: float | int = 0.5) -> LabelMap:
     """The most probable class of every voxel, or of a single channel whether it exceeds the threshold."""
     p = as_array(p, "p", example="the probabilities of one case, dsnotes.predict(system, case)")
+    if not p.size or p.ndim < 2:
+        raise ValueError(
+            f"an array of shape {p.shape} came; needed are the probabilities (classes, *space) of one case. Pass "
+            f"dsnotes.predict(system, case)."
+        )
     if not np.isfinite(p.sum(dtype=np.float64)):
         raise ValueError(
             f"the probabilities {p.shape} hold NaN or infinite values, which belong to no class. "
             f"Look for NaN in the network's weights: [n for n, w in network.named_parameters() if w.isnan().any()]."
+        )
+    if p.min() < 0 or p.max() > 1:
+        raise ValueError(
+            f"values from {p.min():.4g} to {p.max():.4g} came; probabilities lie from 0 to 1. Of logits pass "
+            f"logits.sigmoid() (one channel) or logits.softmax(0), or the case's dsnotes.predict(system, case)."
         )
     if len(p) == 1:
         return (p[0] > threshold).astype(np.uint8)
@@ -78,6 +97,21 @@ def to_label(p: Probabilities, *, threshold: float | int = 0.5) -> LabelMap:
     for row in range(p.shape[1]):  # argmax counts in 8 bytes a voxel: a row of them at a time
         label[row] = p[:, row].argmax(0)
     return label
+
+
+def _of_file(system: System, path: str | os.PathLike, *, mirror: object, device: str | torch.device) -> ProbabilityMap:
+    from dsnotes.data.files import open_case
+    from dsnotes.inference.scan import predict_scan
+
+    if system.task is None:
+        raise ValueError(
+            f"{system.name!r} does not know how its images were prepared, which a file needs. Pass a system from "
+            f"dsnotes.load(run), or a case that was preprocessed as the training cases were."
+        )
+    _, p = predict_scan(
+        [(system, system.task)], open_case(path), mirror=True if mirror else None, probabilities=True, device=device
+    )
+    return p
 
 
 def _require_kinds(system: object, case: object) -> None:
@@ -158,18 +192,6 @@ def _window(system: System, space: Sequence[int], patch: Sequence[int] | None) -
     return nearest
 
 
-def _device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device={device!r} is unknown. Pass 'auto', 'cpu', 'cuda' or 'cuda:1'.") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={str(device)!r} came, but PyTorch sees no GPU here. Pass device='auto' or 'cpu'.")
-    return chosen
-
-
 def _precision(amp: bool | str, device: torch.device) -> torch.dtype | None:
     if amp not in (True, False, "auto"):
         raise ValueError(f"amp={amp!r} is unknown. Pass 'auto', True (bfloat16) or False (float32).")
@@ -190,6 +212,6 @@ def _smaller(system: System, patch: tuple[int, ...], batch: int | str) -> str:
     stride = system.network.backbone.stride
     half = tuple(max(n // 2 // s, 1) * s for n, s in zip(patch, stride, strict=True))
     return (
-        f"the GPU's memory does not hold batch={batch!r} of windows {patch}. "
-        f"Predict with batch=1, with a smaller window such as patch={half}, or with device='cpu'."
+        f"the memory does not hold batch={batch!r} of windows {patch}. Predict with batch=1, with a smaller window "
+        f"such as patch={half}, or, where it was a GPU's, with device='cpu'."
     )

@@ -1,6 +1,6 @@
-"""Coursework: labs built from one source each, and graded behind a wall.
+"""Coursework: labs built from one source each; student code runs in a sandbox, and the tests run outside of it.
 
-`source` reads a lab, `submission` lays a student's answers into it, `examine` runs it (`desk` in a process of its own,
-behind `wall`), `course` keeps nbgrader's folder and gradebook, `results` writes what people read, `command` is
-`dsnotes labs`.
+`source` reads a lab, `intake` finds what was handed in, `submission` lays a student's answers into the lab. `sandbox`
+starts a `worker`, `channel` and `wire` carry questions and answers, `proxy` makes functions of them, `autograder` runs
+the tests. `gradebook` and `feedback` write what people read; `doctor` tries the `escapes`; `command` is `dsnotes labs`.
 """

@@ -1,10 +1,12 @@
-"""`dsnotes labs build | grade | check`."""
+"""`dsnotes labs build | grade | check | doctor`."""
 
 from __future__ import annotations
 
 import argparse
+import datetime
+import json
+import math
 import os
-import shutil
 import sys
 import time
 import zipfile
@@ -13,43 +15,62 @@ from pathlib import Path
 from dsnotes.runs.source import RefusedError
 from dsnotes.runs.terminal import Terminal
 
+RED, PLAIN = "\x1b[1;31m", "\x1b[0m"
+
 
 def add_labs(commands: argparse._SubParsersAction) -> None:
     labs = commands.add_parser(
         "labs",
-        help="coursework: build it, grade it, check one's own",
-        description="Coursework: build the students' versions, grade what they hand in, check a notebook of one's own.",
+        help="coursework: build it, grade it, check your own",
+        description="Coursework: build the students' versions, grade what they hand in, check a notebook of yours.",
         epilog="notebooks/labs/README.md is the instructor's page.",
     )
     what = labs.add_subparsers(dest="labs", required=True, title="commands", metavar="command")
     _add_build(what)
     _add_grade(what)
     _add_check(what)
+    _add_doctor(what)
 
 
 def _add_build(what: argparse._SubParsersAction) -> None:
     command = what.add_parser("build", help="the student versions, and a zip of them")
     _add_source(command)
-    command.add_argument(
-        "--out", type=Path, default=Path("build/labs"), metavar="FOLDER", help="for them (default build/labs)"
-    )
-    command.add_argument("--course", type=Path, metavar="FOLDER", help="release into this nbgrader course too")
+    folder = {"type": Path, "default": Path("build/labs"), "metavar": "FOLDER"}
+    command.add_argument("--output", "--out", dest="output", **folder, help="for them (default build/labs)")
     command.set_defaults(do=do_build)
 
 
 def _add_grade(what: argparse._SubParsersAction) -> None:
-    command = what.add_parser("grade", help="run every submission behind a wall; points and feedback")
-    command.add_argument("submissions", type=Path, nargs="?", help="<student>/<lab>.ipynb; default: the course's own")
+    command = what.add_parser("grade", help="run every submission in a sandbox; points and feedback")
+    command.add_argument(
+        "submissions",
+        type=Path,
+        nargs="?",
+        help="folder or zip, of Canvas, Moodle, GitHub Classroom or "
+        "<student>/<lab>.ipynb; by default what the course has already",
+    )
     _add_source(command)
-    command.add_argument(
-        "--course", type=Path, default=Path("course"), metavar="FOLDER", help="nbgrader's; made if new (default course)"
+    _add_sandbox(command)
+    option = command.add_argument
+    option("--course", type=Path, default=Path("course"), metavar="FOLDER", help="made if new (default course)")
+    option("--roster", type=Path, metavar="CSV", help="who is who in Canvas, Moodle or GitHub; needed for their tables")
+    option("--student", action="append", default=[], metavar="NAME", help="only this one; may be repeated")
+    option("--due", type=_time, metavar="TIME", help="such as 2026-11-30T23:59; later files are late, by whole days")
+    option(
+        "--late",
+        action="append",
+        default=[],
+        metavar="NAME=DAYS",
+        help="days late of one student, whatever the file says",
     )
-    command.add_argument("--workers", type=int, metavar="N", help="submissions at a time; by default one a core")
-    command.add_argument("--seconds", type=float, default=600.0, metavar="S", help="for one submission (default 600)")
-    command.add_argument(
-        "--cell-seconds", type=float, default=60.0, metavar="S", help="of computing, a cell (default 60)"
+    option("--late-percent", type=float, default=0.0, metavar="P", help="of the points, for each day late (default 0)")
+    option("--seed", type=int, metavar="N", help="of the hidden tests' inputs; by default drawn once for the course")
+    option("--workers", type=int, metavar="N", help="submissions at a time; by default one for each core")
+    option("--seconds", type=float, default=600.0, metavar="S", help="for one submission (default 600)")
+    option(
+        "--cell-seconds", type=float, default=60.0, metavar="S", help="of computing, for a cell or a call (default 60)"
     )
-    command.add_argument("--memory", type=int, default=1024, metavar="MB", help="beyond the libraries' (default 1024)")
+    option("--memory", type=int, default=1024, metavar="MB", help="beyond the libraries' (default 1024)")
     command.set_defaults(do=do_grade)
 
 
@@ -60,84 +81,157 @@ def _add_check(what: argparse._SubParsersAction) -> None:
     command.set_defaults(do=do_check)
 
 
+def _add_doctor(what: argparse._SubParsersAction) -> None:
+    command = what.add_parser("doctor", help="does a sandbox start here, and does it hold?")
+    _add_sandbox(command)
+    command.set_defaults(do=do_doctor)
+
+
 def _add_source(command: argparse.ArgumentParser) -> None:
     command.add_argument("--source", metavar="FOLDER", help="of the labs' sources; by default notebooks/labs")
     command.add_argument("--lab", action="append", metavar="NAME", help="only this one, such as lab2; may be repeated")
 
 
-def do_build(asked: argparse.Namespace) -> int:
-    import tempfile
+def _add_sandbox(command: argparse.ArgumentParser) -> None:
+    kinds = ("bubblewrap", "docker", "podman")
+    command.add_argument("--sandbox", choices=kinds, help="where student code runs (default bubblewrap)")
+    command.add_argument(
+        "--image", default="", metavar="NAME", help="for docker or podman, with dsnotes[course] installed"
+    )
+    command.add_argument(
+        "--unsafe-no-sandbox", action="store_true", help="run student code as yourself, with all your files"
+    )
 
-    from dsnotes.labs.course import Course
+
+def _time(text: str) -> datetime.datetime:
+    try:
+        return datetime.datetime.fromisoformat(text).astimezone().replace(tzinfo=None)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write such as 2026-11-30T23:59") from None
+
+
+def do_build(asked: argparse.Namespace) -> int:
     from dsnotes.labs.source import folder_of_labs, open_labs
 
     labs = open_labs(folder_of_labs(asked.source), asked.lab)
-    with tempfile.TemporaryDirectory() as nowhere:
-        made = Course(asked.course or Path(nowhere)).release(labs)
-        asked.out.mkdir(parents=True, exist_ok=True)
-        archive = asked.out / "dsnotes-labs.zip"
+    archive = asked.output / "dsnotes-labs.zip"
+    try:
+        asked.output.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
             for lab in labs:
-                shutil.copy(made[lab.name], asked.out / f"{lab.name}.ipynb")
-                zipped.write(made[lab.name], f"dsnotes-labs/{lab.name}.ipynb")
-                print(f"{asked.out / lab.name}.ipynb  {lab.points:g} points  {lab.title}")
+                text = json.dumps(lab.student, indent=1, ensure_ascii=False)
+                (asked.output / f"{lab.name}.ipynb").write_text(text, encoding="utf-8")
+                zipped.writestr(f"dsnotes-labs/{lab.name}.ipynb", text)
+                print(f"{asked.output / lab.name}.ipynb  {lab.points:g} points  {lab.title}")
+    except OSError as error:
+        raise RefusedError(
+            f"cannot write to {asked.output} ({error.strerror}); name another folder: --output FOLDER"
+        ) from None
     print(archive)
     return 0
 
 
 def do_grade(asked: argparse.Namespace) -> int:
-    from dsnotes.labs.grade import grade
-    from dsnotes.labs.wall import Limits, possible
+    from dsnotes.labs.grade import Lateness, grade
+    from dsnotes.labs.sandbox import Limits, choose
+    from dsnotes.labs.source import folder_of_labs, open_labs
 
-    if not possible():
-        raise RefusedError(
-            "untrusted notebooks are graded behind a wall that only Linux has; use WSL, a container or another machine"
-        )
     workers = asked.workers if asked.workers is not None else os.cpu_count() or 1
-    for name, value in (("--workers", workers), ("--seconds", asked.seconds), ("--memory", asked.memory)):
-        if value <= 0:
-            raise RefusedError(f"{name} {value} leaves nothing to grade with; give 1 or more")
-    limits = Limits(seconds=asked.seconds, cell_seconds=asked.cell_seconds, memory_mb=asked.memory)
+    for name in ("seconds", "cell_seconds", "memory", "workers"):
+        value = workers if name == "workers" else getattr(asked, name)
+        if not (math.isfinite(value) and value > 0):
+            raise RefusedError(f"--{name.replace('_', '-')} must be positive, got {value}; for instance 60")
+    if not 0 <= asked.late_percent <= 100:
+        raise RefusedError(f"--late-percent must be from 0 to 100, got {asked.late_percent:g}; for instance 10")
+    folder = folder_of_labs(asked.source)
+    labs = open_labs(folder, asked.lab)
+    lateness = Lateness(asked.due, dict(map(_days, asked.late)), asked.late_percent)
+    sandbox = choose(asked.sandbox, image=asked.image, unsafe=asked.unsafe_no_sandbox)
+    _warn(sandbox.safe)
+    if sandbox.image:
+        print("sandbox:", " ".join(sandbox.command(Limits(), labs[0].needs)), file=sys.stderr)
+    limits = Limits(
+        seconds=asked.seconds,
+        cell_seconds=asked.cell_seconds,
+        cpu_seconds=math.ceil(asked.seconds),
+        memory_mb=asked.memory,
+    )
     started, terminal = time.monotonic(), Terminal()
-    done = grade(
+    rows, told = grade(
         asked.submissions,
+        folder,
+        labs,
         course=asked.course,
-        source=asked.source,
-        names=asked.lab,
+        sandbox=sandbox,
         limits=limits,
         workers=workers,
+        roster=asked.roster,
+        students=asked.student,
+        lateness=lateness,
+        seed=asked.seed,
         tell=terminal.line,
     )
     terminal.close()
-    for row in done.rows:
-        print(
-            f"{row.student:20} {row.lab:16} {row.points:5g} of {row.most:g}"
-            + ("  (to be marked)" if row.to_mark else "")
-        )
-    for said in done.failed:
-        print(f"dsnotes labs: {said}", file=sys.stderr)
-    for other in done.others:
-        print(f"dsnotes labs: {other} is no <student>/<lab>.ipynb and was left alone", file=sys.stderr)
-    unmarked = sum(row.to_mark for row in done.rows)
-    if unmarked:
-        print(f"{unmarked} answers to mark: fill in `points` in {done.reflections}, then the same command again")
-    print(f"{len(done.rows)} graded in {time.monotonic() - started:.0f} s behind {done.wall}: {done.grades}")
-    return 1 if done.failed else 0
+    for row in rows:
+        marked = "  (to be marked)" if row.to_mark else ""
+        late = f"  ({row.late_days} days late, {row.percent:g} % off)" if row.late_days else ""
+        print(f"{row.student:20} {row.lab:16} {row.points:5g} of {row.most:g}{marked}{late}")
+    for line in told:
+        print(f"dsnotes labs: {line}", file=sys.stderr)
+    if unmarked := sum(row.to_mark for row in rows):
+        print(f"{unmarked} answers to mark: fill in `points` in {asked.course}/reflections.csv, then grade once more")
+    print(
+        f"{len(rows)} graded in {time.monotonic() - started:.0f} s (sandbox: {sandbox.name}), see "
+        f"{asked.course}/dsnotes-grades.csv"
+    )
+    return 0
+
+
+def _warn(safe: bool) -> None:
+    if not safe:
+        said = "WARNING: no sandbox. The students' code runs with your rights, on your files."
+        print(f"{RED}{said}{PLAIN}" if sys.stderr.isatty() else said, file=sys.stderr)
+
+
+def _days(text: str) -> tuple[str, int]:
+    name, _, days = text.rpartition("=")
+    if not name or not days.isdecimal():
+        raise RefusedError(f"--late {text!r} is not NAME=DAYS; write such as --late ada=2")
+    return name, int(days)
 
 
 def do_check(asked: argparse.Namespace) -> int:
-    from dsnotes.labs.check import check, lab_of
+    from dsnotes.labs.check import check
     from dsnotes.labs.source import folder_of_labs, open_labs
-    from dsnotes.labs.wall import Limits
 
-    lab = lab_of(asked.notebook, open_labs(folder_of_labs(asked.source)))
-    found, happened = check(asked.notebook, lab, Limits())
+    lab, found, notes = check(asked.notebook, open_labs(folder_of_labs(asked.source)))
     for each in found:
         print(f"{each.state:8} {each.name}" + (f"  ({each.points:g} points)" if each.points else ""))
         for line in each.hint.splitlines():
             print(f"         {line}")
-    for said in happened:
+    for said in notes:
         print(said)
     passed = sum(each.points for each in found if each.state == "passed")
-    print(f"{passed:g} of {lab.points:g} points pass the tests you see; hidden tests and a reader's eye are not in it")
+    print(f"{passed:g} of {lab.points:g} points pass the tests you see; hidden tests and a reader's eye come on top")
     return 0 if all(each.state in ("passed", "by hand") for each in found) else 1
+
+
+def do_doctor(asked: argparse.Namespace) -> int:
+    from dsnotes.labs.doctor import try_escapes, try_malformed
+    from dsnotes.labs.escapes import MALFORMED
+    from dsnotes.labs.sandbox import Limits, choose
+
+    if asked.unsafe_no_sandbox:
+        raise RefusedError("there is nothing to examine without a sandbox; leave --unsafe-no-sandbox out")
+    sandbox = choose(asked.sandbox, image=asked.image)
+    print(f"{sandbox.name} starts:\n{' '.join(sandbox.command(Limits()))}\n")
+    failed = 0
+    for tried in (*try_escapes(sandbox), *(try_malformed(sandbox, name) for name in MALFORMED)):
+        failed += bool(tried.through)
+        print(f"{'THROUGH' if tried.through else 'stopped'}  {tried.name}")
+        for line in tried.through:
+            print(f"         {line}")
+    if failed:
+        raise RefusedError(f"{failed} attempts got through, so do not grade with {sandbox.name} on this machine")
+    print(f"\nEvery attempt was stopped: dsnotes labs grade can be used here, with {sandbox.name}.")
+    return 0

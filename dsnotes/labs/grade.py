@@ -1,88 +1,75 @@
-"""Everything handed in, graded in one go: read, run, entered, written."""
+"""Everything handed in, graded in one go: read, run, kept, published."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable
+import datetime
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsnotes.labs import results
-from dsnotes.labs.course import Course, CourseError
-from dsnotes.labs.examine import Sitting, examine
-from dsnotes.labs.source import folder_of_labs, open_labs
-from dsnotes.labs.submission import find, paper_of
-from dsnotes.labs.wall import Limits
+from dsnotes.labs import feedback
+from dsnotes.labs.autograder import autograde
+from dsnotes.labs.gradebook import Course, Row
+from dsnotes.labs.intake import Handed, find, read_roster
+from dsnotes.labs.sandbox import Limits, Sandbox
+from dsnotes.labs.source import Lab
+from dsnotes.labs.submission import submission_of
+from dsnotes.runs.source import RefusedError
 
 
 @dataclass(frozen=True)
-class Graded:
-    rows: list[results.Row]
-    sittings: list[Sitting]
-    failed: list[str]  # what nbgrader could not enter
-    others: list[str]  # notebooks that are no submission
-    grades: Path
-    reflections: Path
-    wall: str
+class Lateness:
+    """Days late by the time of the file, or as given for a student; each costs a share of the points."""
+
+    due: datetime.datetime | None = None
+    days: Mapping[str, int] | None = None
+    percent: float | int = 0
+
+    def of(self, student: str, handed: Handed) -> int:
+        if student in (self.days or {}):
+            return self.days[student]
+        if self.due is None or handed.time <= self.due:
+            return 0
+        return -(-(handed.time - self.due) // datetime.timedelta(days=1))
 
 
 def grade(
-    submissions: str | os.PathLike | None,
+    submissions: Path | None,
+    folder: Path,
+    labs: Sequence[Lab],
     *,
-    course: str | os.PathLike = "course",
-    source: str | os.PathLike | None = None,
-    names: list[str] | None = None,
-    limits: Limits | None = None,
+    course: Path,
+    sandbox: Sandbox,
+    limits: Limits,
     workers: int = 1,
-    namespaces: bool = True,
-    tell: Callable[[str], object] | None = None,
-) -> Graded:
-    """Points in the gradebook and in CSV, a page of feedback for everyone.
-
-    Nothing is written into the course while a submission runs: whatever one of them does, the gradebook is not open.
-    """
-    folder = folder_of_labs(source)
-    labs = open_labs(folder, names)
+    roster: Path | None = None,
+    students: Sequence[str] = (),
+    lateness: Lateness | None = None,
+    seed: int | None = None,
+    tell: Callable[[str], object] = lambda line: None,
+) -> tuple[list[Row], list[str]]:
+    """The rows of those graded now, and what there is to tell; tables in the course hold everybody's."""
+    listed = read_roster(roster)
+    room, lateness = Course(course), lateness or Lateness()
+    files, others = find(submissions or room.root / "submitted", labs, listed)
+    told = [f"{other} belongs to no lab or no student and was left alone" for other in others]
+    if unknown := set(students) - {student for student, _ in files}:
+        known = ", ".join(sorted({student for student, _ in files})[:10])
+        raise RefusedError(f"nothing was handed in by {', '.join(sorted(unknown))}; there are {known}")
+    room.marks()  # a wrong one is refused before anything runs
     by_name = {lab.name: lab for lab in labs}
-    taken = Path(submissions) if submissions is not None else Path(course) / "submitted"
-    files, others = find(taken, labs)
-    room = Course(Path(course))
-    marks = results.read_marks(room)
-    room.release(labs)
-    papers = [paper_of(student, by_name[lab], file) for (student, lab), file in files.items()]
-    sittings = []
-    hidden = [folder.resolve(), taken.resolve(), room.root]
-    for sitting in examine(papers, limits=limits, workers=workers, hidden=_apart(hidden), namespaces=namespaces):
-        sittings.append(sitting)
-        if tell is not None:
-            tell(f"{len(sittings)}/{len(papers)} run  {sitting.paper.student}, {sitting.paper.lab}")
-    failed = []
-    for at, sitting in enumerate(sittings, start=1):
-        paper = sitting.paper
-        room.keep_submission(paper.student, paper.lab, files[paper.student, paper.lab])
-        try:
-            room.mark(sitting)
-        except CourseError as error:
-            failed.append(str(error))
-        if tell is not None:
-            tell(f"{at}/{len(papers)} entered  {paper.student}, {paper.lab}")
-    results.enter_marks(room, marks)
-    rows = results.rows(room, labs, {paper.student for paper in papers})
-    results.write_leaderboard(room, sittings)
-    return Graded(
-        rows,
-        sittings,
-        failed,
-        others,
-        results.write_grades(room, rows, sittings),
-        results.write_reflections(room, labs, sittings, marks),
-        ", ".join(sorted({each.wall for each in sittings if each.paper.read})),
-    )
-
-
-def _apart(folders: list[Path]) -> list[Path]:
-    """Without those that lie within another of them, and never the temporary folder that submissions run in."""
-    temporary = Path(tempfile.gettempdir()).resolve()
-    kept = [f for f in folders if not any(f != other and f.is_relative_to(other) for other in folders)]
-    return [f for f in dict.fromkeys(kept) if not temporary.is_relative_to(f)]
+    chosen = {key: handed for key, handed in files.items() if not students or key[0] in students}
+    jobs = [submission_of(student, by_name[lab], handed.content) for (student, lab), handed in chosen.items()]
+    graded = autograde(jobs, folder, sandbox=sandbox, seed=room.seed(seed), limits=limits, workers=workers)
+    for at, (submission, attempt) in enumerate(zip(jobs, graded, strict=True), start=1):
+        key = (submission.student, submission.lab)
+        page = feedback.page(submission, attempt, by_name[submission.lab])
+        days = lateness.of(submission.student, chosen[key])
+        room.keep(submission, attempt, chosen[key].content, page, days)
+        if chosen[key].late and not days:
+            told.append(f"Canvas marks {key[0]}, {key[1]} as late; give --late {key[0]}=DAYS, or --due")
+        tell(f"{at}/{len(jobs)} graded  {key[0]}, {key[1]}")
+    rows = room.publish(labs, listed, lateness.percent)
+    if listed and (strangers := sorted({row.student for row in rows} - {each.student for each in listed})):
+        told.append(f"not in the roster: {', '.join(strangers)}")
+    return [row for row in rows if (row.student, row.lab) in chosen], told

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-SCORE = "application/vnd.dsnotes.score+json"
+RECORDED: dict[str, float] = {}
 
 
 def record(name: str, value: float | int) -> None:
-    """Show a figure and keep it: `record("Dice of small tumours", 0.61)`. Counts in the instructor's cells alone."""
-    from IPython.display import display
-
-    value = float(value)
-    display({SCORE: {name: value}, "text/plain": f"{name}: {value:.4f}"}, raw=True)
+    """Show a figure and keep it: `record("Dice of small tumours", 0.61)`. Counts in the grading process alone."""
+    RECORDED[name] = float(value)
+    print(f"{name}: {RECORDED[name]:.4f}")

@@ -1,22 +1,27 @@
-"""A lab as its instructor wrote it: one py:percent file, with marks of nbgrader's in its cells.
+"""A lab as its instructor wrote it: one py:percent file, with nbgrader's marks in its cells.
 
+    # %% nbgrader={"grade_id": "setup", "needs": ["networks"]}    what of dsnotes the students' code may import
     # %% nbgrader={"grade_id": "dice", "solution": true}          the student's, between BEGIN and END SOLUTION
     # %% nbgrader={"grade_id": "test-dice", "points": 2}          a test; hidden between BEGIN and END HIDDEN TESTS
+    # %% nbgrader={"grade_id": "steps", "sandbox": true}          given, but run beside the student's code alone
     # %% [markdown] nbgrader={"grade_id": "why", "solution": true, "points": 3}     marked by hand
 
-What nbgrader wants besides is filled in here. Nothing else is kept: the student's version is made from this.
+Cells without a mark are given: text for the students, code for them and for the tests. The student's version is made
+from this file; it carries nbgrader's full marks, so nbgrader's own tools can read it.
 """
 
 from __future__ import annotations
 
-import difflib
+import ast
 import json
 import os
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from dsnotes.runs.source import RefusedError
+from dsnotes.safety.nearest import nearest
 
 HIDDEN = re.compile(r"^[ \t]*### BEGIN HIDDEN TESTS.*?^[ \t]*### END HIDDEN TESTS[^\n]*\n?", re.S | re.M)
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION.*?^[ \t]*### END SOLUTION[^\n]*$", re.S | re.M)
@@ -43,6 +48,29 @@ class Lab:
     def points(self) -> float:
         return sum(points_of(cell) for cell in self.notebook["cells"])
 
+    @property
+    def needs(self) -> list[str]:
+        """What of dsnotes student code may import when it is graded."""
+        return [name for cell in self.cells.values() for name in cell["metadata"]["nbgrader"].get("needs", [])]
+
+    @property
+    def tests(self) -> dict[str, float]:
+        """The points of each test."""
+        return {name: points_of(cell) for name, cell in self.cells.items() if points_of(cell) and is_locked(cell)}
+
+    @cached_property
+    def student(self) -> dict:
+        """The notebook as students get it: no solutions, no hidden tests."""
+        notebook = json.loads(json.dumps(self.notebook))
+        for cell in notebook["cells"]:
+            for ours in ("sandbox", "needs"):  # nbgrader refuses marks that it does not know
+                cell["metadata"].get("nbgrader", {}).pop(ours, None)
+            if id_of(cell) and is_locked(cell):
+                cell["source"] = visible(cell["source"])
+            elif id_of(cell):
+                cell["source"] = emptied(cell["source"]) if cell["cell_type"] == "code" else UNANSWERED
+        return notebook
+
 
 def id_of(cell: dict) -> str:
     marks = cell.get("metadata", {}).get("nbgrader")
@@ -57,6 +85,19 @@ def is_locked(cell: dict) -> bool:
 
 def points_of(cell: dict) -> float:
     return float(cell["metadata"].get("nbgrader", {}).get("points", 0))
+
+
+def in_sandbox(cell: dict) -> bool:
+    """Given code that calls the students' objects: it runs beside them, and tests see its functions as theirs."""
+    return bool(cell["metadata"].get("nbgrader", {}).get("sandbox"))
+
+
+def names_in(source: str) -> tuple[list[str], list[str]]:
+    """The functions that a cell of the reference defines, and the values that it assigns."""
+    body = ast.parse(source).body
+    functions = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    values = [t.id for n in body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)]
+    return functions, values
 
 
 def visible(source: str) -> str:
@@ -94,7 +135,7 @@ def full_name(name: str, known: list[str]) -> str:
     found = [each for each in known if each == name] or [each for each in known if each.startswith(name)]
     if len(found) == 1:
         return found[0]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
+    near = nearest(name, known, 1)
     hint = f"; did you mean {near[0]}?" if near and not found else ""
     raise RefusedError(f"{name!r} names {len(found) or 'none'} of the labs {', '.join(known)}{hint}")
 
@@ -116,6 +157,10 @@ def open_lab(path: Path) -> Lab:
             raise RefusedError(f"{path}: cell {at} has no grade_id of its own ({given}); give it one")
         seen.add(given["grade_id"])
         cell["metadata"]["nbgrader"] = _complete(given, cell, path)
+    if "kernelspec" not in notebook["metadata"]:
+        raise RefusedError(
+            f"{path} names no kernel; copy the '# ---' header of another lab's .py, or save it in Jupyter"
+        )
     notebook["metadata"] = {"kernelspec": notebook["metadata"]["kernelspec"]}
     return Lab(path.stem, path, notebook)
 
@@ -124,11 +169,12 @@ def _complete(given: dict, cell: dict, path: Path) -> dict:
     solution = bool(given.get("solution"))
     grade = "points" in given
     name = given["grade_id"]
+    if unknown := given.keys() - {"grade_id", "solution", "points", "sandbox", "needs"}:
+        raise RefusedError(f"{path}: {name} has an unknown mark {sorted(unknown)}; see dsnotes/labs/source.py")
     if solution and cell["cell_type"] == "code" and not SOLUTION.search(cell["source"]):
         raise RefusedError(f"{path}: {name} is a solution without ### BEGIN SOLUTION and ### END SOLUTION; write them")
     if HIDDEN.search(cell["source"]) and not (grade and not solution):
         raise RefusedError(f"{path}: {name} holds hidden tests but no points; give it points, or show the tests")
-    return {"schema_version": 3, "grade_id": name, "solution": solution, "grade": grade, "task": False} | {
-        "locked": not solution,
-        **({"points": float(given["points"])} if grade else {}),
-    }
+    complete = {"schema_version": 3, "grade_id": name, "solution": solution, "grade": grade, "task": False}
+    more = {"points": float(given["points"])} if grade else {}
+    return complete | {"locked": not solution} | more | {k: given[k] for k in ("sandbox", "needs") if k in given}

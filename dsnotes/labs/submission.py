@@ -1,77 +1,63 @@
 """A student's file, laid into the instructor's notebook: theirs are the answers, and cells of their own between them.
 
-So a test that was edited, moved or deleted stands where it stood, and a notebook that is none costs its points only.
+So a test that was edited, moved or deleted stands where it stood, and a file that is not a notebook costs its points.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from dsnotes.labs.examine import Paper, fresh
-from dsnotes.labs.source import STUB, UNANSWERED, Lab, emptied, id_of, is_locked, visible
-from dsnotes.runs.source import RefusedError
+from dsnotes.labs.source import STUB, UNANSWERED, Lab, id_of, is_locked, visible
 
 LARGEST = 20_000_000  # bytes
 LONGEST = 200_000  # characters of a cell
 
 
-def find(folder: Path, labs: list[Lab]) -> tuple[dict[tuple[str, str], bytes], list[str]]:
-    """`{(student, lab): file}` of <student>/<lab>.ipynb and of nbgrader's <student>/<lab>/<lab>.ipynb; and the rest.
+@dataclass
+class Submission:
+    """What one student handed in for one lab, with the instructor's cells back in their places."""
 
-    Everything is read here and now: nothing that a submission does later can change what another one was.
-    """
-    if not folder.is_dir():
-        raise RefusedError(
-            f"there is no folder {folder}; put each student's file into {folder}/<student>/{labs[0].name}.ipynb"
-        )
-    names, found, others = {lab.name for lab in labs}, {}, []
-    for path in sorted(folder.rglob("*.ipynb")):
-        inside = path.relative_to(folder).parts
-        if any(part.startswith(".") for part in inside):
-            continue
-        lab = path.stem
-        if len(inside) not in (2, 3) or lab not in names or (len(inside) == 3 and inside[1] != lab):
-            others.append("/".join(inside))
-        elif path.is_symlink() or path.stat().st_size > LARGEST:
-            found[inside[0], lab] = b"a link, or larger than any notebook"
-        else:
-            found.setdefault((inside[0], lab), path.read_bytes())
-    if not found:
-        beside = f" ({', '.join(others[:3])} …)" if others else ""
-        raise RefusedError(
-            f"{folder} holds no submission{beside}; put each student's file into <student>/{labs[0].name}.ipynb"
-        )
-    return found, others
+    student: str
+    lab: str
+    cells: list[dict]
+    notes: list[str] = field(default_factory=list)  # what the student should be told
+    read: bool = True  # False: there was nothing in it that could be run
 
 
-def paper_of(student: str, lab: Lab, file: bytes) -> Paper:
-    """What is run and graded of it, and what there is to say already."""
-    happened: list[str] = []
+def submission_of(student: str, lab: Lab, file: bytes) -> Submission:
+    notes: list[str] = []
     try:
         cells = read_cells(file)
     except ValueError as error:
         why = f"The file could not be read as a notebook ({error}), so nothing of it was graded. Save it in Jupyter."
-        return Paper(student, lab.name, laid(lab, [], []), [why], read=False)
-    return Paper(student, lab.name, laid(lab, cells, happened), happened)
+        return Submission(student, lab.name, laid(lab, [], []), [why], read=False)
+    return Submission(student, lab.name, laid(lab, cells, notes), notes)
 
 
 def read_cells(file: bytes) -> list[dict]:
-    """The cells of an .ipynb as plain values of the types they should have."""
+    """The cells of an .ipynb, of any nbformat and with a byte order mark too, as plain values of the right types."""
+    import nbformat
+
     try:
-        cells = json.loads(file.decode("utf-8"))["cells"]
+        if len(file) > LARGEST:
+            raise ValueError(f"{len(file)} bytes are more than a notebook has")
+        wide = file.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        notebook = json.loads(file.decode("utf-16" if wide else "utf-8-sig"))
+        if "worksheets" in notebook:  # nbformat 3 and before
+            notebook = nbformat.convert(nbformat.from_dict(notebook), 4)
         return [
             {
                 "cell_type": "code" if cell["cell_type"] == "code" else "markdown",
                 "source": _text(cell["source"]),
                 "metadata": {"nbgrader": {"grade_id": id_of(cell)}} if id_of(cell) else {},
             }
-            for cell in cells
+            for cell in notebook["cells"]
         ]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ValueError(said[:200]) from None
+    except Exception as error:  # whatever a converter makes of a hostile file ends this file alone
+        raise ValueError(f"{type(error).__name__}: {error}".splitlines()[0][:200]) from None
 
 
 def _text(source: str | list[str]) -> str:
@@ -81,9 +67,9 @@ def _text(source: str | list[str]) -> str:
     return re.sub(r"[\ud800-\udfff]", "?", text)
 
 
-def laid(lab: Lab, cells: list[dict], happened: list[str]) -> dict:
-    """The instructor's notebook with the student's answers, and their own cells behind the cell they stood behind."""
-    known, notebook = lab.cells, fresh(lab.notebook)
+def laid(lab: Lab, cells: list[dict], notes: list[str]) -> list[dict]:
+    """The lab's cells with the student's answers, and their own cells behind the cell they stood behind."""
+    known = lab.cells
     answers: dict[str, str] = {}
     own: dict[str, list[dict]] = {"": []}
     last, edited = "", []
@@ -95,27 +81,17 @@ def laid(lab: Lab, cells: list[dict], happened: list[str]) -> dict:
             if is_locked(known[name]) and _plain(cell["source"]) != _plain(visible(known[name]["source"])):
                 edited.append(name)
         elif cell["cell_type"] == "code" and cell["source"].strip():
-            own.setdefault(last, []).append(cell)
+            own.setdefault(last, []).append(cell | {"metadata": {}})  # an id would make a test of it
     if edited:
-        happened.append(f"Changed by you, and replaced by the instructor's: {', '.join(edited)}.")
+        notes.append(f"Changed by you, and replaced by the instructor's: {', '.join(edited)}.")
     if missing := [name for name in known if name not in answers]:
-        happened.append(f"Missing from your file, and put back: {', '.join(missing)}.")
-    together = _own(own[""], "start")
-    for cell in notebook["cells"]:
+        notes.append(f"Missing from your file, and put back: {', '.join(missing)}.")
+    together = list(own[""])
+    for cell, empty in zip(lab.notebook["cells"], lab.student["cells"], strict=True):
         name = id_of(cell)
-        if name and not is_locked(cell):
-            nothing = emptied(cell["source"]) if cell["cell_type"] == "code" else UNANSWERED
-            cell["source"] = answers.get(name, nothing)
-        together += [cell, *_own(own.get(name, []) if name else [], name)]
-    return {**notebook, "cells": together}
-
-
-def _own(cells: list[dict], behind: str) -> list[dict]:
-    return [
-        {"cell_type": "code", "id": f"own-{behind}-{at}"[:64], "metadata": {}, "source": cell["source"]}
-        | {"outputs": [], "execution_count": None}
-        for at, cell in enumerate(cells)
-    ]
+        given = cell if not name or is_locked(cell) else cell | {"source": answers.get(name, empty["source"])}
+        together += [given, *(own.get(name, []) if name else [])]
+    return together
 
 
 def _plain(source: str) -> str:

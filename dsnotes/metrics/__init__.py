@@ -1,5 +1,6 @@
 """Scores of label maps against the truth, on NumPy arrays; distances in mm."""
 
+from dsnotes.metrics.cohort import Cohort, cohort
 from dsnotes.metrics.compare import (
     Agreement,
     PairedTest,
@@ -18,6 +19,7 @@ from dsnotes.metrics.tumours import TumourScore, tumour_scale, tumour_scores
 
 __all__ = [
     "Agreement",
+    "Cohort",
     "Confusion",
     "PairedTest",
     "SliceErrors",
@@ -25,6 +27,7 @@ __all__ = [
     "TumourScore",
     "accuracy",
     "agreement",
+    "cohort",
     "confusion",
     "consensus",
     "dice",

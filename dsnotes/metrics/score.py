@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dsnotes.data.conversion import Array, Spacing
+from dsnotes.data.conversion import Array, Spacing, checked_spacing
 from dsnotes.metrics.overlap import (
     accuracy_of,
     both_arrays,
@@ -19,7 +19,7 @@ from dsnotes.metrics.overlap import (
     require_whole,
     sensitivity_of,
 )
-from dsnotes.metrics.surface import checked_spacing, mean_of, percentile_of, surface_distances, union_box
+from dsnotes.metrics.surface import mean_of, percentile_of, surface_distances, union_box
 
 OVERLAPS = {"dice": dice_of, "iou": iou_of, "ppv": ppv_of, "sensitivity": sensitivity_of, "accuracy": accuracy_of}
 
@@ -30,6 +30,7 @@ def score(
     *,
     spacing: Spacing,
     labels: Mapping[int, str] | Sequence[str] | None = None,
+    regions: Mapping[str, Sequence[int]] | None = None,
     eps: float | int = 0,
 ) -> dict[str, float]:
     """Overlap, and surface distances in mm: "dice", "iou", "ppv", "sensitivity", "accuracy", "hausdorff",
@@ -39,6 +40,9 @@ def score(
     "dice_kidney" where `labels` names it (value -> name as `dataset.labels`, or the names of 0, 1, 2, … in a list).
     Without `labels` the classes are 1 up to the largest value that occurs, so a class that is absent from one case may
     be absent from its dict.
+
+    `regions` scores unions of classes in their place: {"kidney": (1, 2), "tumour": (2,)} is how KiTS19 counts, where a
+    tumour is part of its kidney. `eps` is added above and below each ratio: 1 in µ-Net's Eq. 14.
     """
     label, truth = both_arrays(label, truth, "label")
     if label.shape != truth.shape:
@@ -48,13 +52,14 @@ def score(
         )
     for name, x in (("label", label), ("truth", truth)):
         require_whole(x, name)
-    spacing = checked_spacing(spacing, truth)
+    spacing = checked_spacing(spacing, "the masks", axes=truth.ndim, example="spacing=case.spacing")
     names = _names(label, truth, None if labels is None else _named(labels))
+    wanted = {name: (value,) for value, name in names.items()} if regions is None else _checked(regions)
     label, truth, outside = _cropped(label, truth)
 
     rows = {}
-    for value, name in names.items():
-        p, t = label == value, truth == value
+    for name, values in wanted.items():
+        p, t = ((x == values[0]) if len(values) == 1 else np.isin(x, values) for x in (label, truth))
         counts = confusion(p, t)
         counts = replace(counts, tn=counts.tn + outside)
         distances = surface_distances(p, t, spacing=spacing)
@@ -63,7 +68,7 @@ def score(
             "hausdorff95": percentile_of(distances, 95),
             "mean_surface_distance": mean_of(distances),
         }
-    if len(rows) == 1:
+    if len(rows) == 1 and regions is None:
         return next(iter(rows.values()))
     means = {key: math.fsum(row[key] for row in rows.values()) / len(rows) for key in next(iter(rows.values()))}
     return means | {f"{key}_{name}": x for name, row in rows.items() for key, x in row.items()}
@@ -89,6 +94,16 @@ def _names(label: np.ndarray, truth: np.ndarray, labels: Mapping[int, str] | Non
             f"A mask of 0 and 255 is label > 0; other classes are named by labels={{value: name, …}}."
         )
     return {value: str(value) for value in range(1, max(high, 1) + 1)}
+
+
+def _checked(regions: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
+    """Each region as the values that it joins."""
+    if not regions or not all(len(values) and min(values) > 0 for values in regions.values()):
+        raise ValueError(
+            f"regions={dict(regions)}: give each region a name and the foreground values it joins, such as "
+            f"regions={{'kidney': (1, 2), 'tumour': (2,)}}."
+        )
+    return {name: tuple(values) for name, values in regions.items()}
 
 
 def _named(labels: Mapping[int, str] | Sequence[str]) -> dict[int, str]:

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from dsnotes.data.conversion import Array, Spacing, as_millimetres
+from dsnotes.data.conversion import Array, Spacing, checked_spacing
 from dsnotes.metrics.overlap import as_masks
 
 Number = float | int
@@ -21,7 +21,7 @@ Millimetres = tuple[Number, ...]
 def hausdorff(prediction: Array, truth: Array, *, spacing: Spacing) -> float:
     """max( max_p min_t |p - t|, max_t min_p |p - t| ) over the two surfaces, in mm."""
     prediction, truth = as_masks(prediction, truth)
-    spacing = checked_spacing(spacing, truth)
+    spacing = checked_spacing(spacing, "the masks", axes=truth.ndim, example="spacing=case.spacing")
     surfaces = _surfaces(prediction, truth)
     if surfaces is None:
         return _with_an_empty_mask(prediction, truth)
@@ -45,7 +45,7 @@ def surface_distances(prediction: Array, truth: Array, *, spacing: Spacing) -> t
     With one mask empty, infinity once; with both, 0.
     """
     prediction, truth = as_masks(prediction, truth)
-    spacing = checked_spacing(spacing, truth)
+    spacing = checked_spacing(spacing, "the masks", axes=truth.ndim, example="spacing=case.spacing")
     surfaces = _surfaces(prediction, truth)
     if surfaces is None:
         nothing = np.array([_with_an_empty_mask(prediction, truth)])
@@ -79,16 +79,6 @@ def union_box(*masks: np.ndarray) -> tuple[slice, ...] | None:
             return None
         box.append(slice(int(hit[0]), int(hit[-1]) + 1))
     return tuple(box)
-
-
-def checked_spacing(spacing: Spacing, mask: np.ndarray) -> Millimetres:
-    millimetres = as_millimetres(spacing, "spacing", example="spacing=case.spacing")
-    if len(millimetres) != mask.ndim or not all(0 < s < math.inf for s in millimetres):
-        raise ValueError(
-            f"spacing={millimetres} does not fit a mask of {mask.ndim} axes: one positive number of mm an axis is "
-            f"needed, in the order of the array. Pass spacing=case.spacing."
-        )
-    return millimetres
 
 
 Surfaces = tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]

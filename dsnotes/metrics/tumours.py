@@ -76,16 +76,28 @@ def tumour_scores(
 
     n = int(tumours.max()) + 1
     present, marked, hit = (np.bincount(x.ravel(), minlength=n)[1:] for x in (tumours, owner, tumours * both))
-    volumes = present * math.prod(float(mm) for mm in spacing)
-    diameters = (6 * volumes / math.pi) ** (1 / 3) if truth.ndim == 3 else 2 * np.sqrt(volumes / math.pi)
     counts = [
         Confusion(int(h), int(m - h), int(p - h), int(truth.size - p - m + h))
         for h, m, p in zip(hit, marked, present, strict=True)
     ]
     return [
         TumourScore(float(mm), tumour_scale(mm, bounds=bounds), dice_of(c), ppv_of(c), sensitivity_of(c))
-        for mm, c in zip(diameters.tolist(), counts, strict=True)
+        for mm, c in zip(_across(present, spacing), counts, strict=True)
     ]
+
+
+def diameters(mask: Array, *, spacing: Spacing) -> list[float]:
+    """Of each tumour, the diameter in mm of the ball of its volume, or of the disc of its area in an image."""
+    from scipy import ndimage
+
+    mask, _ = as_masks(mask, mask)
+    pieces, _ = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    return _across(np.bincount(pieces.ravel())[1:], as_millimetres(spacing, "spacing", example="spacing=case.spacing"))
+
+
+def _across(voxels: np.ndarray, spacing: Sequence[float | int]) -> list[float]:
+    volumes = voxels * math.prod(float(mm) for mm in spacing)
+    return ((6 * volumes / math.pi) ** (1 / 3) if len(spacing) == 3 else 2 * np.sqrt(volumes / math.pi)).tolist()
 
 
 def _checked(bounds: Sequence[float | int]) -> tuple[float, float]:

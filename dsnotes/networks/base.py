@@ -31,7 +31,7 @@ class Features:
     """
 
     encoder: dict[str, Tensor]
-    bottleneck: Tensor
+    bottleneck: Tensor | None  # None where a wrapped network named none
     decoder: dict[str, Tensor]
     logits: Tensor | None
     fine: Tensor | None = None  # as in `Outputs`
@@ -87,10 +87,12 @@ class Network(nn.Module):
         require_divisible(image, self.backbone.stride)
         require_input(image, getattr(self.backbone, "in_channels", None), next(self.parameters(), None))
         features = self.backbone(image)
-        deepest = f"stride{max(self.backbone.levels['bottleneck'].stride)}"
+        maps = dict(features.decoder)
+        if features.bottleneck is not None:
+            maps[f"stride{max(self.backbone.levels['bottleneck'].stride)}"] = features.bottleneck
         fields: dict = {
             "logits": features.logits,
-            "features": {**features.decoder, deepest: features.bottleneck},
+            "features": maps,
             "fine": features.fine,
         }
         for name, head in self.heads.items():

@@ -5,13 +5,19 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from numbers import Integral
 from pkgutil import iter_modules
 
 from dsnotes.papers.recipe import Recipe
+from dsnotes.safety.markup import escape
+from dsnotes.safety.nearest import nearest, suggest
+from dsnotes.supervision import supervise
+from dsnotes.supervision.regions import RegionProbabilities, Regions
+from dsnotes.training.step import PlainStep
 from dsnotes.training.system import System
 
 
@@ -38,8 +44,8 @@ class Systems(dict):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td><code>{name}</code></td><td>{row['dims']}-D</td><td>{row['width']}</td>"
-            f"<td>{', '.join(row['papers'])}</td><td>{', '.join(row['tables'])}</td></tr>"
+            f"<tr><td><code>{escape(name)}</code></td><td>{row['dims']}-D</td><td>{row['width']}</td>"
+            f"<td>{escape(', '.join(row['papers']))}</td><td>{escape(', '.join(row['tables']))}</td></tr>"
             for name, row in self.items()
         )
         head = "".join(f"<th>{title}</th>" for title in ("system", "", "width", "papers", "tables"))
@@ -50,7 +56,7 @@ def systems(table: str | None = None) -> Systems:
     """Every name that `build` knows, with its papers (modules here) and tables; `table="mss-2"` keeps its rows."""
     known = {at for recipe in recipes().values() for at in recipe.tables}
     if table is not None and table not in known:
-        raise ValueError(f"no system is a row of table {table!r}. Tables are {', '.join(sorted(known))}.")
+        raise ValueError(f"no system is a row of table {table!r}; {suggest(table, sorted(known))}.")
     return Systems(
         (name, {key: getattr(recipe, key) for key in ("papers", "tables", "dims", "width", "options")})
         for name, recipe in recipes().items()
@@ -65,9 +71,14 @@ def build(
     classes: int = 2,
     width: int | None = None,
     dims: int | None = None,
+    regions: Mapping[str, Sequence[int]] | None = None,
     **options,
 ) -> System:
-    """A system by the name it has in `systems()`; `width` (channels of the finest level) and `dims` are the paper's."""
+    """A system by the name it has in `systems()`; `width` (channels of the finest level) and `dims` are the paper's.
+
+    `regions`, name -> label values, may overlap, such as `dataset.regions`: each gets a sigmoid channel (`Regions`),
+    and `classes` follows from them.
+    """
     if not isinstance(name, str) or name not in recipes():
         raise ValueError(unknown_name(name))
     recipe = recipes()[name]
@@ -83,13 +94,28 @@ def build(
             raise ValueError(f"{key}={value}, but a network needs at least {least}. Try {key}={max(least, 8)}.")
     if dims not in (None, 2, 3):
         raise ValueError(f"dims={dims}, but images are 2-D or 3-D. Pass dims=2 or dims=3.")
-    return recipe.make(
-        name,
-        in_channels=in_channels,
-        classes=classes,
-        width=recipe.width if width is None else width,
-        dims=recipe.dims if dims is None else dims,
-        **options,
+    sizes |= {"width": recipe.width if width is None else width, "dims": recipe.dims if dims is None else dims}
+    if regions:
+        return _of_regions(recipe, name, sizes, options, {key: tuple(values) for key, values in regions.items()})
+    return replace(recipe.make(name, **sizes, **options), arguments={"name": name, **sizes, **options})
+
+
+def _of_regions(recipe: Recipe, name: str, sizes: dict, options: dict, regions: dict) -> System:
+    """The network with a channel a region, supervised in each as the system supervises one foreground."""
+    binary = recipe.make(name, **sizes | {"classes": 2}, **options)
+    if not getattr(binary.objective, "voxelwise", False) or binary.make_step is not PlainStep or not binary.deploy:
+        raise ValueError(
+            f"{name} cannot be trained on regions: its supervision does more than compare voxel with voxel. Take a "
+            f"system with Plain, MultiScale or TwoPathway, such as 'unet-3d', or leave out regions=."
+        )
+    made = recipe.make(name, **sizes | {"classes": 1 + len(regions)}, **options)
+    objective = Regions(binary.objective, regions)
+    return replace(
+        made,
+        network=supervise(made.network.backbone, objective),
+        objective=objective,
+        deploy=RegionProbabilities(binary.deploy, len(regions)),
+        arguments={"name": name, **sizes, **options, "regions": regions},
     )
 
 
@@ -100,6 +126,5 @@ def unknown_name(name: object) -> str:
     """The names nearest to it, however it writes capitals, µ and spaces: what begins so first, and some always."""
     meant = str(name).lower().replace("µ", "mu").replace("μ", "mu").replace("_", "-").replace(" ", "-")
     begins = [known for known in recipes() if meant and known.startswith(meant)]
-    near = dict.fromkeys(get_close_matches(meant, begins, n=3, cutoff=0.0))
-    near |= dict.fromkeys(get_close_matches(meant, recipes(), n=3, cutoff=0.0))
+    near = dict.fromkeys([*nearest(meant, begins, cutoff=0.0), *nearest(meant, recipes(), cutoff=0.0)])
     return f"no system is called {name!r}. The nearest are {', '.join([*near][:3])}. dsnotes.systems() lists them all."

@@ -23,10 +23,12 @@ from dsnotes.networks.unet import UNet
 from dsnotes.papers.recipe import Recipe
 from dsnotes.shapes import Logits, Scalar, SoftMask
 from dsnotes.supervision import Plain, supervise
-from dsnotes.supervision.multi_scale import FullSize, MultiLabel
+from dsnotes.supervision.full_size import FullSize
+from dsnotes.supervision.multi_label import MultiLabel
 from dsnotes.supervision.plain import foreground
 from dsnotes.supervision.pseudo_labels import segmentation
 from dsnotes.supervision.targets import probabilities
+from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
 
@@ -58,7 +60,9 @@ def v_net(name: str, *, in_channels: int, classes: int, width: int, dims: int) -
     """V-Net on its own Dice, with squares below the line."""
     objective = Plain(cross_entropy=0.0, squared=True, over_batch=False)
     backbone = VNet(in_channels=in_channels, classes=classes, width=width, dims=dims)
-    return System(name, supervise(backbone, objective), objective)
+    # Its paper: 128 x 128 x 64 voxels, two a batch, 1e-4 with a momentum of .99; the length is ours.
+    settings = Settings(patch=(64, 128, 128)[-dims:], optimiser="sgd", lr=1e-4, momentum=0.99, clip=None)
+    return System(name, supervise(backbone, objective), objective, settings=settings)
 
 
 def dsn_3d(name: str, *, in_channels: int, classes: int, width: int, dims: int, aux_bias: bool = True) -> System:
@@ -67,14 +71,19 @@ def dsn_3d(name: str, *, in_channels: int, classes: int, width: int, dims: int, 
         partial(AuxiliaryClassifiers, aux_bias=aux_bias), {"stride1": 5.0, "stride2": 1.0, "stride4": 2.0}
     )
     backbone = DSN3D(in_channels=in_channels, classes=classes, width=width, dims=dims)
-    return System(name, supervise(backbone, objective), objective)
+    settings = Settings(patch=(64,) * dims, batch=4, clip=None)  # crop and batch of the release; the rest is ours
+    return System(name, supervise(backbone, objective), objective, settings=settings)
 
 
 def rd_unet(name: str, *, in_channels: int, classes: int, width: int, dims: int) -> System:
     """The recurrent dense U-Net on plain cross-entropy; the paper's patch is 8 slices of 256x256."""
     objective = Plain(dice=0.0)
     backbone = RDUNet(in_channels=in_channels, classes=classes, width=width, dims=dims)
-    return System(name, supervise(backbone, objective), objective)
+    # The release's: Adam at 1e-4, two windows a batch, 30 epochs, halved when three bring no progress.
+    settings = Settings(
+        patch=(8, 256, 256)[-dims:], lr=1e-4, epochs=30, schedule="plateau", factor=0.5, patience=3, clip=None
+    )
+    return System(name, supervise(backbone, objective), objective, settings=settings)
 
 
 def attention_unet(name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch") -> System:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dsnotes.networks.baselines.fcn import FCN
 from dsnotes.networks.dsms_unet import DSMSUNet
+from dsnotes.papers.protocol import protocol
 from dsnotes.papers.recipe import Recipe, tables_of
-from dsnotes.supervision import Restoration, supervise
+from dsnotes.supervision import Plain, Restoration, supervise
 from dsnotes.supervision.restoration import LOSSES
-from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
 # The paper says "gradient accumulation" and nothing more of its training: the figures here are ours.
-SETTINGS = Settings(patch=(256, 256), batch=4, accumulate=4, epochs=100, optimiser="adam", lr=1e-4)
+SETTINGS = protocol("dsms").settings
 
 GRID = {  # the system's name -> (module on the skips, restoration decoder)
     "drs-unet": ("none", True),
@@ -50,7 +50,7 @@ def dsms_unet(
 def fcn(name: str, *, in_channels: int, classes: int, width: int, dims: int) -> System:
     """FCN-8s, trained on cross-entropy alone as its paper does."""
     backbone = FCN(in_channels=in_channels, classes=classes, dims=dims, width=width)
-    goal = Restoration(segmentation=1.0, restoration=0.0)
+    goal = Plain(dice=0.0)
     return System(name, supervise(backbone, goal), goal, settings=SETTINGS)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from dsnotes.data.case import Case
 from dsnotes.networks.dsnet import GATE_MOMENTUM, DSNet
 from dsnotes.networks.srgan import SRGAN, Generator, generator_of
+from dsnotes.papers.protocol import protocol
 from dsnotes.papers.recipe import Recipe, tables_of
 from dsnotes.supervision import supervise
 from dsnotes.supervision.soft_adversarial import SoftAdversarial
@@ -32,18 +33,7 @@ from dsnotes.training.history import History
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
-# Print has the rate, its decay, the batch and the epochs; β1 and the power are pix2pix's and DeepLab's.
-SETTINGS = Settings(
-    patch=(64, 64),
-    batch=1,
-    epochs=60,
-    optimiser="adam",
-    lr=2e-4,
-    betas=(0.5, 0.999),
-    schedule="poly",
-    power=0.9,
-    clip=None,
-)
+SETTINGS = protocol("dsnet").settings
 # SRGAN's own: crops of 96², 16 of them, 1e-4; where a case shows foreground is of no interest here.
 TEACHER_SETTINGS = Settings(patch=(96, 96), batch=16, epochs=100, lr=1e-4, foreground=0, clip=None)
 
@@ -65,7 +55,7 @@ def dsnet(
     width: int,
     dims: int,
     teacher: System | str | Path | None = None,
-    scale: int = 4,
+    scale: int | None = None,
     fused: int | None = None,
     gate_momentum: float = GATE_MOMENTUM,
     critic_lr: float | int | None = None,
@@ -73,9 +63,14 @@ def dsnet(
     saturating: bool = False,
     memory: int = 2**30,
 ) -> System:
-    """A row of Table 3; that of the backbone alone works on the same fine grid as the others, without their detail."""
+    """A row of Table 3. The backbone alone sees the image itself, the rows below it a fourfold enlargement.
+
+    The paper enlarges images for its super-resolved input and for the two modules, and says nothing of it where it
+    describes the backbone; `scale=4` gives the backbone the interpolated image, on the others' fine grid.
+    """
     fusion, soft, adversarial = CHAIN[name]
     taught = fusion != "interpolated"
+    scale = scale or (4 if taught else 1)
     backbone = DSNet(
         in_channels=in_channels,
         classes=classes,
@@ -160,7 +155,7 @@ def unlabelled(cases: Sequence[Case]) -> list[Case]:
 
 
 SCALE = {
-    "scale": "how many times finer than the image the mask is found, 4 in the paper; a trained teacher has its own",
+    "scale": "how many times finer than the image the mask is found: 4, or 1 of the backbone; a teacher has its own",
     "gate_momentum": "of the batch norm in CBAM's spatial gate: .01 as in its release, .1 is torch's default",
 }
 TEACHER = {

@@ -11,31 +11,19 @@ from functools import partial
 
 from dsnotes.data.preprocess import Preprocess
 from dsnotes.networks.msds_unet import msds_backbone
+from dsnotes.papers.protocol import protocol
 from dsnotes.papers.recipe import Recipe, tables_of
 from dsnotes.supervision import supervise
 from dsnotes.supervision.two_pathway import ALPHA, EMPTY, NUMBERING, OBJECTIVES, TwoPathway, average
 from dsnotes.training.gradnorm_step import GradNormStep
-from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
 # The paper names neither the window nor how it segments the lungs: lung to soft tissue and 20 mm round them are ours.
 PREPROCESS = Preprocess(spacing=(1.0, 1.0, 1.0), lungs=20.0, clip=(-1000.0, 400.0), normalise="window")
 
-# The paper searches λ3 in 0.1…1000; as a penalty on the weights that would outweigh any Dice. A decay of 1e-5 is
-# λ3 = 5e-6, for the gradient of λ3 W² is 2 λ3 W. Patches come from anywhere, as Table 9 counts those with and without a
-# tumour: the division of the images gives them so.
-SETTINGS = Settings(
-    patch=(128, 128, 128),
-    batch=1,
-    epochs=200,
-    optimiser="adam",
-    lr=1e-3,
-    weight_decay=1e-5,
-    schedule="step",
-    step_every=50,
-    factor=0.1,
-    foreground=0,
-)
+# λ3 is searched in 0.1…1000 in print; as a penalty on the weights that would outweigh any Dice. A decay of 1e-5 is
+# λ3 = 5e-6, for the gradient of λ3 W² is 2 λ3 W.
+SETTINGS = protocol("msds").settings
 
 
 def msds_unet(
@@ -68,7 +56,7 @@ def msds_unet(
         numbering=numbering,
     )
     network = supervise(backbone, goal)
-    system = System(name, network, goal, settings=SETTINGS, deploy=partial(average, network, parts=goal.parts))
+    system = System(name, network, goal, settings=SETTINGS, deploy=partial(average, parts=goal.parts))
     if name == "msds-unet-gm":
         if objective not in ("hard", "hard+soft", "all"):
             raise ValueError(

@@ -15,10 +15,10 @@ from dataclasses import replace
 
 from dsnotes.data.preprocess import Preprocess
 from dsnotes.networks.mss_unet import MSSUNet, initialise, plan
+from dsnotes.papers.protocol import protocol
 from dsnotes.papers.recipe import Recipe, tables_of
-from dsnotes.supervision import MultiScale, Objective, Plain, supervise
+from dsnotes.supervision import MultiScale, Plain, Supervision, supervise
 from dsnotes.supervision.multi_scale import ExponentialLogAndEntropy, entropy_and_dice
-from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
 STRATEGIES = ("multi-scale", "exponential-log")
@@ -31,25 +31,9 @@ PATCH = (48, 192, 192)
 # other data, take them by dsnotes.data.preprocess.foreground_statistics.
 PREPROCESS = Preprocess(spacing=SPACING, clip=(-68.34, 285.91), normalise=(94.54, 70.52))
 
-# "An epoch" is 250 patches-in-batches. AMSGrad, weight decay and the share of foreground are the release's.
-SETTINGS = Settings(
-    patch=PATCH,
-    batch=8,
-    epochs=1000,
-    iterations=250,
-    validation_iterations=50,
-    optimiser="adam",
-    lr=3e-4,
-    amsgrad=True,
-    weight_decay=3e-5,
-    schedule="plateau",
-    factor=0.2,
-    patience=30,
-    stop="moving_average",
-    stop_patience=50,
-    foreground=1 / 3,
-    augment=True,
-)
+# What the release adds (AMSGrad, weight decay, forced foreground, a rate below which alone it stops) is `OFFICIAL`.
+SETTINGS = protocol("mss").settings
+OFFICIAL = protocol("mss-official-code").settings
 
 
 def level_weights(levels: int, preset: str = "paper") -> tuple[float, ...]:
@@ -64,7 +48,7 @@ def level_weights(levels: int, preset: str = "paper") -> tuple[float, ...]:
 
 def objective(
     classes: int, levels: int, *, strategies: tuple[str, ...] = STRATEGIES, preset: str = "paper"
-) -> Objective:
+) -> Supervision:
     """What the sides of a network with `levels` decoder levels are asked for; fits any backbone."""
     if unknown := sorted(set(strategies) - set(STRATEGIES)):
         raise ValueError(
@@ -111,7 +95,7 @@ def mss_unet(
     goal = objective(classes, len(backbone.sides()), strategies=strategies, preset=preset)
     network = supervise(backbone, goal)
     initialise(network.heads)
-    return System(name, network, goal, settings=SETTINGS)
+    return System(name, network, goal, settings=SETTINGS if preset == "paper" else OFFICIAL)
 
 
 OPTIONS = {

@@ -6,31 +6,23 @@ supervision".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 from dsnotes.networks.baselines.unet_plus_plus import UNetPlusPlus
 from dsnotes.networks.heads import InterpolatedHeads, SideHeads
 from dsnotes.networks.unet import UNet
+from dsnotes.papers.protocol import protocol
 from dsnotes.papers.recipe import Recipe, tables_of
 from dsnotes.supervision import supervise
-from dsnotes.supervision.multi_scale import FullSize, MultiLabel
-from dsnotes.supervision.pseudo_labels import PseudoLabels, segmentation
-from dsnotes.training.settings import Settings
+from dsnotes.supervision.full_size import FullSize
+from dsnotes.supervision.multi_label import MultiLabel
+from dsnotes.supervision.pseudo_labels import VARIANTS, Vae, segmentation
 from dsnotes.training.system import System
 
-# The largest number of epochs is not printed; training ends at twice the best epoch.
-SETTINGS = Settings(
-    patch=(240, 240),  # and the batch: BraTS's; a preset brings its own
-    batch=4,
-    epochs=200,
-    optimiser="adam",
-    lr=3e-4,
-    schedule="exponential",
-    step_every=3,
-    factor=0.9,
-    stop="twice_best",
-)
+# BraTS's; a preset brings its own batch and size of image. The two of CT were resized to 480 × 480.
+SETTINGS = protocol("mu-net-brats").settings
 
 # (output, mask, restored_mask, restored_image, features, restored_features) as chosen for each dataset; the list in
 # print has the spleen twice, the second is the liver.
@@ -40,10 +32,15 @@ PRESETS = {
     "spleen": (3.0, 5.0, 2.0, 2.0, 8.0, 6.0),
     "liver": (6.0, 1.0, 3.0, 1.0, 9.0, 6.0),
 }
-# The liver's batch is not printed. The two of CT were resized to 480 × 480; here that is the size of a patch.
-BATCH = {"brats": 4, "cardiac": 2, "spleen": 1, "liver": 1}
-PATCH = {"brats": (240, 240), "cardiac": (320, 320), "spleen": (480, 480), "liver": (480, 480)}
-
+# What λ means depends on the norm, which the paper does not name. At first weights the feature term of U-Net-Deep, as
+# weighed for Cardiac, is 33 against 8.5 of the output's, and its gradient 70 against 3.2, with batch norm; with
+# norm="none" it is .001, and its gradient .04 against 1.4 (benchmarks/results/mu_net_weights.md). As printed, networks
+# with batch norm stay behind the plain U-Net for hundreds of steps. These presets divide λ and η by ten.
+BATCH_NORM = "-batch-norm"
+PRESETS_OF_ALL = PRESETS | {f"{name}{BATCH_NORM}": (*w[:4], w[4] / 10, w[5] / 10) for name, w in PRESETS.items()}
+# α, β, a, b, λ, η of the paper, and γ, ξ, which it leaves at 1.
+WEIGHTS = ("output", "mask", "restored_mask", "restored_image", "features", "restored_features")
+WEIGHTS += ("agree", "agree_restored")
 VARIANT = {
     "unet-deep": "deep",
     "unet-auto": "auto",
@@ -67,15 +64,27 @@ def mu_net(
     norm: str = "batch",
     patch: tuple[int, ...] | None = None,
     squared: bool = True,
+    weights: Mapping[str, float | int] | None = None,
+    levels: Mapping[str, float | int] | None = None,
+    restored_levels: Mapping[str, float | int] | None = None,
 ) -> System:
     """A row of Tables 4 and 5: on the U-Net, or with "++" on U-Net++ at the U-Net's widths; and Fig. 4's rival."""
-    if preset not in PRESETS:
-        raise ValueError(f"preset={preset!r} is unknown. The paper's datasets are {list(PRESETS)}.")
+    if preset not in PRESETS_OF_ALL:
+        raise ValueError(
+            f"preset={preset!r} is unknown. The paper's datasets are {list(PRESETS)}; with {BATCH_NORM!r} behind the "
+            f"name, as in 'cardiac{BATCH_NORM}', λ and η are divided by ten."
+        )
     network = UNetPlusPlus if name.endswith("++") else UNet
     backbone = network(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
-    chosen = {"detach_targets": detach_targets, "patch": patch, "squared": squared}
-    goal = PseudoLabels(VARIANT[name.removesuffix("++")], *PRESETS[preset], **chosen)
-    settings = replace(SETTINGS, batch=BATCH[preset], patch=PATCH[preset])
+    given = {"levels": levels, "restored_levels": restored_levels}
+    chosen = {option: dict(by_level) for option, by_level in given.items() if by_level is not None}
+    if unknown := sorted(set(weights or {}) - set(WEIGHTS)):
+        raise ValueError(f"weights names {', '.join(unknown)}. The paper weighs {', '.join(WEIGHTS)}.")
+    found = dict(zip(WEIGHTS, PRESETS_OF_ALL[preset], strict=False)) | dict(weights or {})
+    goal = VARIANTS[VARIANT[name.removesuffix("++")]](**found, **chosen, detach_targets=detach_targets)
+    if isinstance(goal, Vae):
+        goal = replace(goal, patch=patch, squared=squared)
+    settings = protocol(f"mu-net-{preset.removesuffix(BATCH_NORM)}").settings
     return System(name, supervise(backbone, goal), goal, settings=settings)
 
 
@@ -96,7 +105,11 @@ def resized(name: str, *, in_channels: int, classes: int, width: int, dims: int,
 
 NORM = {"norm": "'batch', 'instance' or 'none'"}
 OPTIONS = {
-    "preset": f"the loss weights found for one of {list(PRESETS)}, with its batch and size of image",
+    "preset": f"the loss weights found for one of {list(PRESETS)}, with its batch and size of image; with "
+    f"{BATCH_NORM!r} behind the name λ and η are divided by ten, so that networks with batch norm learn",
+    "weights": f"some of {list(WEIGHTS)} instead of the preset's, such as {{'features': 0.9}}",
+    "levels": "ω of the levels whose features are compared, such as {'stride16': 1.0}; by default 1 each",
+    "restored_levels": "σ, the same for the features of the second decoder",
     "detach_targets": "False lets gradients into the pseudo-labels",
 } | NORM
 VARIATIONAL = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from dsnotes.runs.notebook import BEGUN, FAILURE, RESULT
-from dsnotes.runs.results_io import read_json
+from dsnotes.runs.results_io import read_json, read_result
 from dsnotes.runs.source import RefusedError
+from dsnotes.safety.nearest import suggest
 
 ACROSS = ("fold", "seed")  # what a row is taken over
 DATASETS = {  # a table's word for a dataset -> what its folder may be called
@@ -62,9 +62,7 @@ def results(folder: str | os.PathLike, where: Mapping[str, str] | None = None) -
     known = {name for one in found for name in one.parameters}
     for name in where or {}:
         if found and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; the nearest is {near[0]}" if near else ""
-            raise RefusedError(f"no run in {folder} has a parameter {name!r}{hint}")
+            raise RefusedError(f"no run in {folder} has a parameter {name!r}; {suggest(name, sorted(known))}")
     found = [one for one in found if all(_is(one.parameters.get(k), text) for k, text in (where or {}).items())]
     newest: dict[str, Result] = {}
     for one in sorted(found, key=lambda one: (not one.lacking, one.started)):  # the last one counts: one that is done
@@ -91,20 +89,33 @@ def is_of(dataset: str, word: str) -> bool:
 def _read(folder: Path) -> Result | None:
     for name in (RESULT, FAILURE, BEGUN):
         try:
-            content = read_json(folder / name)
+            content = (read_result if name == RESULT else read_json)(folder / name)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        cases = {
-            case: {key: float("nan") if x is None else float(x) for key, x in row.items()}
-            for case, row in content.get("cases", {}).items()
-        }
-        lacking = {
-            RESULT: "",
-            FAILURE: f"failed, {content.get('error')}",
-            BEGUN: f"begun {content['started']} and not done; the same command goes on with it",
-        }
-        return Result(folder, content["parameters"], cases, content.get("about", {}), content["started"], lacking[name])
+        try:
+            return _result(folder, name, content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RefusedError(
+                f"{folder / name} is not what a run writes ({type(error).__name__}: {error}); delete {folder} and type "
+                f"the same `dsnotes run` again"
+            ) from None
     return None
+
+
+def _result(folder: Path, name: str, content: dict) -> Result:
+    cases = {
+        case: {key: float("nan") if x is None else float(x) for key, x in row.items()}
+        for case, row in content.get("cases", {}).items()
+    }
+    started, parameters, about = content["started"], content["parameters"], content.get("about", {})
+    if not (isinstance(started, str) and isinstance(parameters, dict) and isinstance(about, dict)):
+        raise TypeError("'started' is a text, 'parameters' and 'about' hold names with values")
+    lacking = {
+        RESULT: "",
+        FAILURE: f"failed, {content.get('error')}",
+        BEGUN: f"begun {started} and not done; the same command goes on with it",
+    }
+    return Result(folder, parameters, cases, about, started, lacking[name])
 
 
 def _is(value: Any, text: str) -> bool:

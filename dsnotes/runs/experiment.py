@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -17,7 +16,10 @@ from dsnotes.inference import at_thresholds, keep_kidneys, remove_small, to_labe
 from dsnotes.metrics import confusion, score, slice_errors, tumour_scores
 from dsnotes.metrics.overlap import dice_of, ppv_of, sensitivity_of
 from dsnotes.metrics.tumours import SCALES
+from dsnotes.papers import build, systems
+from dsnotes.papers.protocol import OWN, protocol, under
 from dsnotes.runs.results_io import path
+from dsnotes.safety.nearest import nearest, suggest
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -30,14 +32,16 @@ PHANTOMS = {
 POSTPROCESS = ("", "kidneys", "small")
 
 
-def cases_of(data: str, *, phantom_cases: int = 20, size: Sequence[int] = ()) -> tuple[list[Case] | Dataset, dict]:
+def cases_of(
+    data: str, *, phantom_cases: int = 20, size: Sequence[int] = (), seed: int = 0
+) -> tuple[list[Case] | Dataset, dict]:
     """The cases of a folder, or so many phantoms, and the names of their labels without the background's."""
     if data in PHANTOMS:
         make, names = PHANTOMS[data]
-        return make(phantom_cases, seed=0, **({"size": tuple(size)} if size else {})), names
+        return make(phantom_cases, seed=seed, **({"size": tuple(size)} if size else {})), names
     folder = path(data)
     if not folder.is_dir():
-        near = difflib.get_close_matches(data, PHANTOMS, n=1)
+        near = nearest(data, PHANTOMS, 1)
         hint = f"Did you mean the phantoms {near[0]!r}? " if near else ""
         raise ValueError(
             f"data={data!r} is neither a folder (looked at {folder}) nor one of the phantoms {', '.join(PHANTOMS)}. "
@@ -47,16 +51,42 @@ def cases_of(data: str, *, phantom_cases: int = 20, size: Sequence[int] = ()) ->
     return found, {value: name for value, name in found.labels.items() if value}
 
 
+def system_of(
+    values: Mapping[str, Any], *, in_channels: int = 1, classes: int = 2, spacing: Sequence[float | int] = (), **options
+) -> System:
+    """The system that a run's parameters ask for, its settings and its loss those of the recipe and of the run.
+
+    `options` go before the run's own. Strides that follow from patch and voxel size are derived from them.
+    """
+    offered = systems()[values["system"]]
+    dims, chosen = offered["dims"], values.get("recipe") or OWN
+    patch = tuple(values.get("patch") or ())[-dims:]
+    fitting = {"patch": patch, "spacing": tuple(spacing)[-dims:], "preset": values.get("preset")} | options
+    fitting = {key: value for key, value in fitting.items() if value and key in offered["options"]}
+    shared = () if chosen == OWN else protocol(chosen).settings.patch[-dims:]
+    if side := patch or shared:
+        fitting |= {k: v for k, v in {"patch": side, "size": side[-1]}.items() if k in offered["options"]}
+    width = {"width": values["width"]} if values.get("width") else {}
+    given = fitting | {key: _tuple(value) for key, value in (values.get("options") or {}).items()}
+    system = build(values["system"], in_channels=in_channels, classes=classes, **width, **given)
+    system = under(system, chosen, values.get("loss") or "")
+    own = {key: values.get(key) for key in ("batch", "epochs", "iterations", "lr")}
+    settings = settings_of(system, values.get("settings") or {}, patch=patch or shared, **own)
+    return replace(system, settings=replace(settings, augment=values.get("augment") or settings.augment))
+
+
 def settings_of(system: System, more: Mapping[str, Any], **given: Any) -> Settings:
     """The system's own, with what is given and neither empty nor 0; `more` may hold any field and any value."""
     known = {field.name for field in fields(Settings)}
     for name in more:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"The nearest is {near[0]!r}." if near else f"There are {', '.join(sorted(known))}."
-            raise ValueError(f"settings has no {name!r}. {hint}")
+            raise ValueError(f"settings has no {name!r}; {suggest(name, sorted(known))}.")
     asked = {name: value for name, value in given.items() if value} | dict(more)
-    return replace(system.settings, **{k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()})
+    return replace(system.settings, **{key: _tuple(value) for key, value in asked.items()})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def cleaned(label: np.ndarray, how: str) -> np.ndarray:
@@ -72,16 +102,24 @@ def figures(
     *,
     names: Mapping[int, str] | None = None,
     postprocess: str = "",
-    thresholds: Sequence[float | int] = (),
+    thresholds: Sequence[float | int | str] = (),
+    regions: Mapping[str, Sequence[int]] | None = None,
+    eps: float | int = 0,
 ) -> dict[str, float | int]:
     """Every figure of a case that a table asks for, from its probabilities.
 
     "dice" … of `dsnotes.score`, for each class where there are several; tp, fp, fn for a pooled F1; of volumes with one
     foreground also "dice_large" … (the case's mean over its tumours of a scale), "dice_tumour_slices" and
     "dice_all_slices" …, "false_positives" and "false_negatives" (slices), and at each threshold "dice@0.6" …
+
+    `regions` scores unions of classes, such as {"kidney_and_tumour": [1, 2]}; "dice" … are then their means. `eps` is
+    added above and below each ratio of `dsnotes.score`. Where a case has several readers, "dice_reader_1" … too.
     """
     label = cleaned(to_label(p), postprocess)
-    found = score(label, case.label, spacing=case.spacing, labels={0: "background", **(names or {})} if names else None)
+    named = {0: "background", **names} if names else None
+    found = score(label, case.label, spacing=case.spacing, labels=named, eps=eps)
+    found |= of_readers(label, case.extras["readers"], eps=eps) if "readers" in case.extras else {}
+    found |= score(label, case.label, spacing=case.spacing, regions=regions, eps=eps) if regions else {}
     counts = confusion(label > 0, case.label > 0)
     found |= {"tp": counts.tp, "fp": counts.fp, "fn": counts.fn}
     if len(p) > 1 or label.ndim < 3:
@@ -89,12 +127,38 @@ def figures(
     found |= of_scales(label, case) | of_slices(label, case)
     if thresholds:
         voxels, opening = (64, 1) if postprocess == "small" else (0, 0)
-        for t, marked in at_thresholds(p, thresholds=thresholds, voxels=voxels, opening=opening).items():
+        numbers = [t for t in thresholds if t != "none"]
+        found |= without_threshold(p[0], case) if "none" in thresholds else {}
+        for t, marked in (
+            at_thresholds(p, thresholds=numbers, voxels=voxels, opening=opening).items() if numbers else ()
+        ):
             errors = slice_errors(marked > 0, case.label > 0)
             found[f"dice@{t:g}"] = dice_of(confusion(marked > 0, case.label > 0))
             found[f"false_positives@{t:g}"] = errors.false_positives
             found[f"false_negatives@{t:g}"] = errors.false_negatives
     return found
+
+
+def of_readers(label: np.ndarray, readers: np.ndarray, *, eps: float | int = 0) -> dict[str, float]:
+    """The Dice with each reader alone: "dice_reader_1" …"""
+    counts = [confusion(label > 0, drawn > 0) for drawn in readers]
+    return {f"dice_reader_{number}": dice_of(each, eps=eps) for number, each in enumerate(counts, start=1)}
+
+
+def without_threshold(p: np.ndarray, case: Case) -> dict[str, float | int]:
+    """Our reading of Table 12's "no threshold": Dice of the probabilities themselves, as a map of 256 greys has them.
+
+    2 Σ p t / (Σ p + Σ t); a slice is marked where any p is at least 1 of 255. The paper does not say what it did.
+    """
+    grey = np.where(p * 255 >= 1, p, 0)
+    truth = case.label > 0
+    whole = float(grey.sum() + truth.sum())
+    errors = slice_errors(grey > 0, truth)
+    return {
+        "dice@none": 2 * float(grey[truth].sum()) / whole if whole else 1.0,
+        "false_positives@none": errors.false_positives,
+        "false_negatives@none": errors.false_negatives,
+    }
 
 
 def of_scales(label: np.ndarray, case: Case) -> dict[str, float | int]:

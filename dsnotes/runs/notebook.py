@@ -24,7 +24,16 @@ from typing import Any
 from dsnotes.runs.claims import claimed
 from dsnotes.runs.kernel import Tell, execute
 from dsnotes.runs.pictures import keep_figures
-from dsnotes.runs.results_io import METRICS, RUN, STARTED_FROM, rank, read_json, read_metrics, write_json
+from dsnotes.runs.results_io import (
+    METRICS,
+    RUN,
+    STARTED_FROM,
+    rank,
+    read_metrics,
+    read_result,
+    write_json,
+    write_result,
+)
 from dsnotes.runs.source import RefusedError, Source, open_source
 
 BEGUN, RESULT, FAILURE = "begun.json", "result.json", "failure.json"
@@ -81,7 +90,7 @@ def run(
             result = _execute(source, values, folder, timeout=timeout, tell=tell, started_from=started_from)
             if not claim.held():
                 raise FailedError("another process has taken this run over while this one was asleep", folder)
-            write_json(folder / RESULT, result)
+            write_result(folder / RESULT, result)
             (folder / BEGUN).unlink(missing_ok=True)
     except OSError as error:
         if error.errno in NO_SPACE:
@@ -103,7 +112,7 @@ def folder_of(source: Source, values: Mapping[str, Any], out: str | os.PathLike)
 
 def finished(folder: Path) -> dict | None:
     try:
-        return read_json(folder / RESULT)
+        return read_result(folder / RESULT)
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -167,8 +176,17 @@ def _assist(source: Source, values: dict, folder: Path, *, timeout, started_from
     return Run(folder, account, fresh=True)
 
 
+LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+
+
 def _environment(folder: Path, started_from: str | os.PathLike | None) -> dict[str, str]:
-    environment = {**os.environ, RUN: str(folder), STARTED_FROM: str(Path(started_from or "").absolute())}
+    """This process's, with large pages of memory for torch unless they were declined (`benchmarks/pages.py`)."""
+    environment = {
+        LARGE_PAGES: "1",
+        **os.environ,
+        RUN: str(folder),
+        STARTED_FROM: str(Path(started_from or "").absolute()),
+    }
     environment.pop("MPLBACKEND", None)  # a notebook draws with its kernel's own
     return environment
 

@@ -12,7 +12,6 @@ A column called "brats dice" or "dice ISBI" says its dataset itself.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -22,6 +21,7 @@ from dsnotes import papers
 from dsnotes.papers import recipes
 from dsnotes.papers.recipe import Table, short
 from dsnotes.runs.source import RefusedError
+from dsnotes.safety.nearest import suggest
 
 HOW = ("mean", "median", "std", "sum", "pooled", "run")
 NAMES = {
@@ -73,9 +73,7 @@ def tables() -> dict[str, tuple[str, Table]]:
 
 def published(name: str) -> Published:
     if name not in tables():
-        near = difflib.get_close_matches(name, tables(), n=3, cutoff=0.5)
-        offered = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(tables())}"
-        raise RefusedError(f"no paper has a table {name!r}; {offered}")
+        raise RefusedError(f"no paper has a table {name!r}; {suggest(name, tables())}")
     paper, table = tables()[name]
     fillers = {row: filler for row in table.rows if (filler := _filler(row, table)) is not None}
     columns = {c: column for c in table.columns if (column := _column(c, table)) is not None} if fillers else {}

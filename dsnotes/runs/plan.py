@@ -3,27 +3,50 @@
 notebook: ../notebooks/80_experiment.py  # relative to this file
 table: mss-2                             # one run a row of it, where no `list` says otherwise
 parameters: {data: data/kits19}          # the same in every run
-list:                                    # one after the other
-  - {system: mss-unet}
+rows:                                    # what a row of the table changes; several times, where it is a list
+  mss-unet: {postprocess: kidneys}
+  pspnet-2d: [{recipe: mss}, {recipe: own}]
+list:                                    # instead of the table's rows, or beside them with `rows`
   - {system: mss-unet, options: {preset: official_code}}
 grid: {fold: [0, 1, 2, 3, 4], seed: [0, 1, 2]}   # each of the list with every combination
 timeout: 86400                           # seconds a run
+columns: {tumour: dice_tumour}           # of `dsnotes table FILE`, where the sweep is no published table's
+needs: {data/kits19: python data_scripts/kits19.py --out data/kits19}   # folder -> the command that makes it
 """
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dsnotes.runs.source import RefusedError, Source, open_source
+from dsnotes.safety.nearest import nearest
 
-KEYS = {"notebook": str, "table": str, "parameters": dict, "list": list, "grid": dict, "timeout": (int, float)}
+KEYS = {
+    "notebook": str,
+    "table": str,
+    "parameters": dict,
+    "rows": dict,
+    "list": list,
+    "grid": dict,
+    "timeout": (int, float),
+    "needs": dict,
+    "columns": dict,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row's name, what its file says that it changes, and its runs."""
+
+    name: str
+    changes: dict[str, Any]
+    runs: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -35,6 +58,19 @@ class Plan:
     table: str | None
     runs: tuple[dict[str, Any], ...]
     timeout: float | int | None
+    rows: tuple[Row, ...] = ()
+    needs: dict[str, str] = field(default_factory=dict)  # folder -> command
+    columns: dict[str, str] = field(
+        default_factory=dict
+    )  # what `dsnotes table FILE` shows, such as {tumour: dice_tumour}
+
+    def missing(self) -> list[str]:
+        """A line for each folder that the runs read and that is not there."""
+        return [
+            f"{self.path} reads {folder}, which is not there yet; make it by: {command}"
+            for folder, command in self.needs.items()
+            if not Path(folder).is_dir() and any(values.get("data") == folder for values in self.runs)
+        ]
 
 
 def open_plan(path: str | os.PathLike, given: Mapping[str, str] | None = None) -> Plan:
@@ -43,34 +79,75 @@ def open_plan(path: str | os.PathLike, given: Mapping[str, str] | None = None) -
     content = _content(path)
     source = open_source(path.parent / content["notebook"])
     shared, typed = content.get("parameters", {}), source.read(given or {})
-    rows = rows_of(content["table"], path) if "table" in content else [{}]
-    entries, grid = content.get("list", rows), content.get("grid", {})
+    grid = content.get("grid", {})
     runs: dict[str, dict] = {}
-    for entry in entries:
-        if not isinstance(entry, dict):
-            raise RefusedError(f"{path}: {entry!r} in 'list' is no set of parameters; write - {{system: mss-unet}}")
-        if twice := [str(name) for name in entry if name in grid]:
+    rows: list[Row] = []
+    for name, changes, entry in _entries(content, path):
+        if twice := [str(key) for key in entry if key in grid]:
             raise RefusedError(f"{path}: 'list' and 'grid' both give {', '.join(twice)}; leave it to one of them")
-        for combination in itertools.product(*(grid[name] for name in grid)):
-            mine = {**shared, **entry, **dict(zip(grid, combination, strict=True)), **typed}
+        own = []
+        for combination in itertools.product(*(grid[key] for key in grid)):
+            mine = {**_over(shared, entry), **dict(zip(grid, combination, strict=True)), **typed}
             try:
-                values = source.check({str(name): value for name, value in mine.items()})
+                values = source.check({str(key): value for key, value in mine.items()})
             except RefusedError as error:
                 raise RefusedError(f"{path}: {error}") from None
-            runs.setdefault(source.identity(values), values)
+            own.append(runs.setdefault(source.identity(values), values))
+        rows.append(Row(name, changes, tuple(own)))
     if not runs:
         raise RefusedError(f"{path} asks for no run; an empty 'list', or an empty list under 'grid', leaves none")
-    return Plan(path, source, content.get("table"), tuple(runs.values()), content.get("timeout"))
+    return Plan(
+        path,
+        source,
+        content.get("table"),
+        tuple(runs.values()),
+        content.get("timeout"),
+        tuple(rows),
+        {str(folder): str(command) for folder, command in content.get("needs", {}).items()},
+        {str(name): str(figure) for name, figure in content.get("columns", {}).items()},
+    )
 
 
-def rows_of(table: str, path: Path) -> list[dict]:
-    """One entry a row of a published table that some system of ours can fill."""
+def _over(shared: Mapping, entry: Mapping) -> dict:
+    """What the entry says over what all share; of two sets of settings or options the entry's values go before."""
+    both = {key for key in entry if isinstance(entry[key], dict) and isinstance(shared.get(key), dict)}
+    return {**shared, **entry, **{key: {**shared[key], **entry[key]} for key in both}}
+
+
+def _entries(content: dict, path: Path) -> Iterator[tuple[str, dict, dict]]:
+    """(row, what it changes, its parameters): the table's rows and then the list's, or the list's alone."""
+    listed, changes = content.get("list", []), content.get("rows", {})
+    for entry in listed:
+        if not isinstance(entry, dict):
+            raise RefusedError(f"{path}: {entry!r} in 'list' is no set of parameters; write - {{system: mss-unet}}")
+    rows: dict[str, dict] = {name: {} for name in changes} or {"": {}}
+    if "table" in content:
+        rows = rows_of(content["table"], path)
+    if unknown := [row for row in changes if row not in rows]:
+        near = nearest(str(unknown[0]), rows, 1)
+        hint = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(rows)}"
+        raise RefusedError(f"{path}: rows names {unknown[0]!r}, which is no row that a system fills; {hint}")
+    if "list" not in content or "rows" in content:
+        for row, filler in rows.items():
+            for change in changes[row] if isinstance(changes.get(row), list) else [changes.get(row) or {}]:
+                if not isinstance(change, dict):
+                    raise RefusedError(
+                        f"{path}: rows: {row}: {change!r} is no set of parameters; write {{mirror: true}}"
+                    )
+                yield row, change, _over(filler, change)
+    for entry in listed:
+        yield str(entry.get("system", "")), entry, entry
+
+
+def rows_of(table: str, path: Path) -> dict[str, dict]:
+    """Row -> its parameters, for each row of a published table that some system of ours can fill."""
     from dsnotes.runs.paper_tables import published
 
     try:
-        return [{"system": one.system, "options": dict(one.options)} for one in published(table).fillers.values()]
+        fillers = published(table).fillers
     except RefusedError as error:
         raise RefusedError(f"{path}: {error}") from None
+    return {row: {"system": one.system, "options": dict(one.options)} for row, one in fillers.items()}
 
 
 def _content(path: Path) -> dict:
@@ -80,16 +157,16 @@ def _content(path: Path) -> dict:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         beside = [p.name for p in path.parent.glob("*.yml")] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, beside, n=1)
+        near = nearest(path.name, beside, 1)
         hint = f"did you mean {path.parent / near[0]}?" if near else "give the path of a .yml, such as sweeps/mss-2.yml"
         raise RefusedError(f"the sweep {path} cannot be read ({error.strerror}); {hint}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise RefusedError(f"{path} holds no keys; it needs at least notebook: … and parameters: … or list: …")
     for key, value in content.items():
         if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, n=1)
+            near = nearest(key, KEYS, 1)
             hint = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(KEYS)}"
             raise RefusedError(f"{path}: there is no key {key!r}; {hint}")
         if not isinstance(value, KEYS[key]) or isinstance(value, bool):

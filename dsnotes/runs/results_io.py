@@ -13,8 +13,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dsnotes.safety import checksums
+from dsnotes.safety.atomic import write_text
+
 RUN, STARTED_FROM = "DSNOTES_RUN", "DSNOTES_STARTED_FROM"
 METRICS = "metrics.json"
+
+
+class RefusedError(ValueError):
+    """What was asked for cannot be; the message is one line and holds the remedy."""
 
 
 def folder() -> Path | None:
@@ -81,21 +88,37 @@ def read_metrics(where: Path) -> dict:
 
 def write_json(path: Path, content: Any) -> None:
     """In one move, so that a kill leaves the old file or the new one. JSON knows no infinity: "inf" is text there."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    write_text(path, json.dumps(_spelt(content), indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict:
+    """What a run wrote there; `RefusedError` where it cannot be that, FileNotFoundError where there is nothing."""
     try:
-        with open(part, "w", encoding="utf-8") as file:
-            json.dump(_spelt(content), file, indent=1, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise RefusedError(f"{path} cannot be read ({error}); {_remedy(path)}") from None
+    if not isinstance(found, dict):
+        raise RefusedError(f"{path} holds a {type(found).__name__}, not what a run writes; {_remedy(path)}")
+    return found
 
 
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def write_result(path: Path, content: Mapping[str, Any]) -> None:
+    """As JSON, with the sha256 of all that it says."""
+    write_json(path, checksums.stamped(_spelt(content)))
+
+
+def read_result(path: Path) -> dict:
+    """What `write_result` wrote, refused where a letter of it has changed."""
+    try:
+        return checksums.require_stamped(read_json(path), path)
+    except checksums.DamagedError as error:
+        raise RefusedError(f"{error} {_remedy(path).capitalize()}") from None
+
+
+def _remedy(path: Path) -> str:
+    return f"delete {path} and type the same `dsnotes run` again"
 
 
 def _number(key: str, value: Any) -> float | int | None:

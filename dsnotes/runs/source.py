@@ -10,7 +10,6 @@ which is read, not executed, so that a wrong one is refused before anything star
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 import io
 import json
@@ -22,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from dsnotes.runs.annotations import convert, fits, parse
+from dsnotes.runs.results_io import RefusedError
+from dsnotes.safety.nearest import nearest
 
-
-class RefusedError(ValueError):
-    """What was asked for cannot be; the message is one line and holds the remedy."""
+EXAMPLES = {int: 1, float: 0.5, list: [1], dict: {"name": 1}}
 
 
 @dataclass(frozen=True)
@@ -82,14 +81,14 @@ class Source:
     def parameter(self, name: str) -> Parameter:
         if name in self.parameters:
             return self.parameters[name]
-        near = difflib.get_close_matches(name, self.parameters, n=1, cutoff=0.4)
+        near = nearest(name, self.parameters, 1)
         if near:
             raise RefusedError(f"{self.path.name} has no parameter {name!r}; the nearest is {self.parameters[near[0]]}")
         offered = ", ".join(self.parameters) or "none: tag its parameters' cell with 'parameters'"
         raise RefusedError(f"{self.path.name} has no parameter {name!r}; its parameters: {offered}")
 
     def _wrong_type(self, one: Parameter, came: str, kind: str) -> str:
-        example = one.default
+        example = one.default or EXAMPLES.get(type(one.default), one.default)  # empty often means "the paper's own"
         if one.kind == "bool" and came.strip("'\"").lower() in ("true", "false"):
             example = came.strip("'\"").lower() == "true"
         what = f" ({one.help})" if one.help else ""
@@ -130,14 +129,14 @@ def open_source(path: str | os.PathLike) -> Source:
     path = Path(path)
     if not path.is_file():
         beside = [p.name for p in path.parent.glob("*") if p.suffix in (".py", ".ipynb")]
-        near = [f"; did you mean {path.parent / name}?" for name in difflib.get_close_matches(path.name, beside, n=1)]
+        near = [f"; did you mean {path.parent / name}?" for name in nearest(path.name, beside, 1)]
         remedy = near or ["; give the path of a notebook's .py or .ipynb, such as notebooks/80_experiment.py"]
         raise RefusedError(f"there is no notebook {path}" + "".join(remedy))
     if path.suffix == ".ipynb":
         try:
             notebook = json.loads(_text(path))
             cells, metadata = notebook["cells"], notebook["metadata"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RefusedError(
                 f"{path} is no notebook ({error}); open it in JupyterLab, or give the .py beside it"
             ) from None

@@ -1,8 +1,17 @@
-"""Soft masks: trimaps from masks, readers or RECIST axes, and closed-form matting of what they leave unknown."""
+"""Soft masks: trimaps from masks, annotators or RECIST axes, and closed-form matting of what they leave unknown."""
 
-from dsnotes.softmask.cases import softened
+from dsnotes.softmask.cases import noise_eps, softened
 from dsnotes.softmask.matting import soft_mask, soft_masks
 from dsnotes.softmask.recist import mask_from_recist
-from dsnotes.softmask.trimap import trimap_from_mask, trimap_from_readers
+from dsnotes.softmask.trimap import trimap_from_annotators, trimap_from_mask, trimap_from_readers
 
-__all__ = ["mask_from_recist", "soft_mask", "soft_masks", "softened", "trimap_from_mask", "trimap_from_readers"]
+__all__ = [
+    "mask_from_recist",
+    "noise_eps",
+    "soft_mask",
+    "soft_masks",
+    "softened",
+    "trimap_from_annotators",
+    "trimap_from_mask",
+    "trimap_from_readers",
+]

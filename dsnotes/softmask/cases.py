@@ -1,7 +1,11 @@
-"""Cases whose labels are all there is get the soft masks that DSNet's supervision asks for."""
+"""Soft masks for cases that have none, as DSNet's supervision needs them: by strategy 2 where annotators drew, else 1.
+
+Wang et al., https://arxiv.org/abs/2007.14556: LIDC's masks come from its four annotators (strategy 2).
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,7 +13,7 @@ import numpy as np
 
 from dsnotes.data.case import Case
 from dsnotes.softmask.matting import soft_masks
-from dsnotes.softmask.trimap import trimap_from_mask
+from dsnotes.softmask.trimap import trimap_from_annotators, trimap_from_mask
 
 
 def softened(
@@ -17,11 +21,17 @@ def softened(
     *,
     classes: int = 2,
     radius: int = 3,
-    eps: float | int = 1e-7,
+    eps: float | int = 1e-2,
     keep_small: bool = False,
+    annotators: bool = True,
     workers: int | None = None,
 ) -> list[Case]:
-    """The cases with extras["soft"]: strategy 1 of each class against all others, on the image's own grid.
+    """The cases with extras["soft"], on the image's own grid; a soft mask that a case has is kept as it is.
+
+    Of two classes and several masks in extras["annotators"] (or "readers") it is strategy 2: sure is what all or none
+    of them marked. Where they agree in no pixel, and everywhere with `annotators=False`, it is strategy 1: the border
+    of the label, `radius` pixels to either side, each class against all others. `eps` is for CT with some 30 HU of
+    noise; `noise_eps` gives that of another noise.
 
     Of two classes it is the foreground's share (*space); of more it is (classes, *space), background first, divided by
     the sum, for each class is matted alone. A class that a case lacks has the share 0. A structure thinner than twice
@@ -31,8 +41,10 @@ def softened(
     if classes < 2:
         raise ValueError(f"classes={classes}, but the background is a class too: pass classes=2 or more.")
     wanted = range(1, 2) if classes == 2 else range(classes)
-    tasks = []
+    tasks, disagreeing = [], []
     for case in cases:
+        if case.extras.get("soft") is not None:
+            continue
         if case.label is None:
             raise ValueError(f"case {case.name} has no label to soften. Leave it out, or give it one.")
         if case.channels > 1:
@@ -45,18 +57,60 @@ def softened(
                 f"case {case.name} holds class {case.label.max()}, but classes={classes} came (0 to {classes - 1}). "
                 f"Pass classes={case.label.max() + 1}, or merge classes in the label."
             )
-        tasks += [(case, value) for value in wanted if (case.label == value).any()]
-    made = soft_masks(
-        [case.image.reshape(case.space) for case, _ in tasks],
-        [trimap_from_mask(case.label == value, radius, keep_small=keep_small) for case, value in tasks],
-        eps=eps,
-        workers=workers,
-    )
-    found = {(id(case), value): mask for (case, value), mask in zip(tasks, made, strict=True)}
+        drawn = _annotators(case) if annotators and classes == 2 else None
+        if drawn is not None and drawn.all(0).any():
+            tasks.append((case, 1, trimap_from_annotators(drawn), len(case.space) == 3))
+            continue
+        if drawn is not None:
+            disagreeing.append(case.name)
+        tasks += [
+            (case, value, trimap_from_mask(case.label == value, radius, keep_small=keep_small), False)
+            for value in wanted
+            if (case.label == value).any()
+        ]
+    if disagreeing:
+        warnings.warn(
+            f"in {len(disagreeing)} of {len(cases)} cases ({', '.join(disagreeing[:3])}) no pixel was marked by all "
+            f"annotators: these are softened from their label. Leave them out if strategy 2 is needed throughout.",
+            stacklevel=2,
+        )
+    found = {}
+    for window in ("slice", "volume"):  # in a volume, slices that not all annotators marked have no core of their own
+        own = [task for task in tasks if (window == "volume") == (task[3] and min(task[0].space) > 2)]
+        images, trimaps = [case.image.reshape(case.space) for case, *_ in own], [trimap for *_, trimap, _ in own]
+        made = soft_masks(images, trimaps, eps=eps, window=window, workers=workers)
+        found |= {(id(case), value): mask for (case, value, *_), mask in zip(own, made, strict=True)}
     return [
-        replace(case, extras={**case.extras, "soft": _shares(case, [found.get((id(case), v)) for v in wanted])})
+        case
+        if case.extras.get("soft") is not None
+        else replace(case, extras={**case.extras, "soft": _shares(case, [found.get((id(case), v)) for v in wanted])})
         for case in cases
     ]
+
+
+def noise_eps(image: np.ndarray, noise: float | int) -> float:
+    """The ε of `soft_mask` for an image with noise of this standard deviation, in the image's own unit.
+
+    ε / 9 stands beside the variance of a window, so it is nine times the noise's, on the scale that `soft_mask` works
+    on: an image that leaves [0, 1] is brought there by its own minimum and maximum.
+    """
+    low, high = float(image.min()), float(image.max())
+    if not noise > 0 or low == high:
+        raise ValueError(
+            f"noise={noise} came for an image from {low:g} to {high:g}. Pass a positive standard deviation in the "
+            f"image's unit, such as noise=33 for CT in HU, and an image that is not constant."
+        )
+    return 9 * (noise / (1 if low >= 0 and high <= 1 else high - low)) ** 2
+
+
+def _annotators(case: Case) -> np.ndarray | None:
+    """(annotators, *space) of those who drew anything, where there are several."""
+    drawn = case.extras.get("annotators", case.extras.get("readers"))
+    if drawn is None:
+        return None
+    masks = np.stack([np.asarray(mask) > 0 for mask in drawn])
+    masks = masks[masks.reshape(len(masks), -1).any(1)]
+    return masks if len(masks) > 1 else None
 
 
 def _shares(case: Case, masks: list[np.ndarray | None]) -> np.ndarray:

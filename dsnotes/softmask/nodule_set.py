@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +20,15 @@ from pathlib import Path
 import numpy as np
 
 from dsnotes.data.case import Case
-from dsnotes.data.deeplesion import Lesion, read_slice
+from dsnotes.data.dataset import Dataset, open_dataset
+from dsnotes.data.deeplesion import Axis, Lesion, read_slice
 from dsnotes.data.files import save_label, save_volume
+from dsnotes.safety.atomic import atomic
 from dsnotes.softmask.matting import soft_mask
 from dsnotes.softmask.recist import MARGIN, mask_from_recist
 from dsnotes.softmask.trimap import trimap_from_mask
 
+BINARY = ("soft mask", "GrabCut")
 LEAST_SHARE = 1 / 3  # of the ellipse through the ends of the axes; over 24 phantom nodules the least was 0.52
 SOURCE = "DeepLesion: Yan et al. 2018, J Med Imaging 5:036501, https://nihcc.app.box.com/v/DeepLesion"
 LICENCE = "terms of the NIH Clinical Center, see the readme beside the images; do not redistribute"
@@ -45,24 +49,28 @@ class Report:
 
 
 def make_set(
-    lesions: Sequence[Lesion],
-    images: str | os.PathLike,
+    lesions: Sequence[Lesion] | Sequence[FiledLesion],
+    images: str | os.PathLike | Dataset,
     out: str | os.PathLike,
     *,
     size: int = 64,
     radius: int = 3,
     eps: float | int = 1e-2,
+    binary: str = "soft mask",
     source: str = SOURCE,
     licence: str = LICENCE,
 ) -> Report:
     """Cut `size` × `size` round each lesion, label it twice and file it as `dsnotes.open_dataset(out)` reads it.
 
-    imagesTr/ holds HU, labelsTr/ GrabCut's mask, softTr/ its matting, recistTr.json the axes in the crop's pixels.
+    imagesTr/ holds HU, softTr/ the matting of GrabCut's mask, recistTr.json the axes in the crop's pixels. labelsTr/ is
+    the soft mask from one half on, as the paper binarises it (its Fig. 2d), or with `binary="GrabCut"` GrabCut's own.
     A lesion that cannot be labelled is reported and passed over. Each file appears whole or not at all, and cases
     that are there are kept: the same call goes on after an interruption. `eps` is for CT with some 30 HU of noise
-    (`soft_mask`). A case's name begins with the patient's six digits: split(…, patient=lambda name: name[:6]).
+    (`soft_mask`). A case's name begins with the patient's six digits, which `split` and `k_fold` know.
     """
-    settings = {"size": size, "radius": radius, "eps": float(eps)}
+    settings = {"size": size, "radius": radius, "eps": float(eps), "binary": binary}
+    if binary not in BINARY:
+        raise ValueError(f"binary={binary!r} is unknown. Choose one of {list(BINARY)}.")
     if size < 16 or radius < 1 or not eps >= 1e-12:
         raise ValueError(
             f"{settings} came; needed are a size from 16, a radius from 1 and a positive eps such as 1e-2."
@@ -73,7 +81,7 @@ def make_set(
     recists = _earlier(folder, settings)
     about = {
         "name": folder.name,
-        "description": "lesions between their two diameters: binary masks by GrabCut, soft masks by matting",
+        "description": "lesions between their two diameters: soft masks by GrabCut and matting, binary masks from them",
         "reference": source,
         "licence": licence,
         "made_with": settings,
@@ -103,13 +111,13 @@ def make_set(
     return Report(folder, tuple(made), tuple(kept), failed)
 
 
-def _corner(lesion: Lesion, size: int) -> np.ndarray:
+def _corner(lesion: Lesion | FiledLesion, size: int) -> np.ndarray:
     """(row, column) of the slice at which the crop's first pixel lies, outside it where the lesion is at the border."""
     ends = np.array([*lesion.long_axis, *lesion.short_axis])
     return np.floor((ends.min(0) + ends.max(0) + 1) / 2).astype(int) - size // 2
 
 
-def _recist(lesion: Lesion, corner: np.ndarray) -> dict:
+def _recist(lesion: Lesion | FiledLesion, corner: np.ndarray) -> dict:
     """The axes in the crop's pixels, and their lengths in mm."""
     axes = {"long_axis": np.array(lesion.long_axis), "short_axis": np.array(lesion.short_axis)}
     lengths = {name: float(np.linalg.norm((ends[1] - ends[0]) * lesion.spacing)) for name, ends in axes.items()}
@@ -117,10 +125,49 @@ def _recist(lesion: Lesion, corner: np.ndarray) -> dict:
     return moved | {"long_mm": lengths["long_axis"], "short_mm": lengths["short_axis"]}
 
 
-def _case(lesion: Lesion, images: str | os.PathLike, corner: np.ndarray, *, size: int, radius: int, eps: float) -> Case:
+@dataclass(frozen=True)
+class FiledLesion:
+    """A lesion of a dataset that data_scripts/deeplesion.py made."""
+
+    name: str
+    line: int
+    long_axis: Axis
+    short_axis: Axis
+    spacing: tuple[float, ...]
+
+
+def lesions_of(data: Dataset) -> list[FiledLesion]:
+    """The lesions of a dataset of slices with both diameters, for make_set(lesions_of(data), data, out)."""
+    found = []
+    for line, case in enumerate(data, start=1):
+        axes = case.extras.get("recist")
+        if axes is None:
+            raise ValueError(f"case {case.name} has no diameters in recistTr.json. Pass what deeplesion.py made.")
+        long, short = (tuple(map(tuple, axes[which])) for which in ("long_axis", "short_axis"))
+        found.append(FiledLesion(case.name, line, long, short, case.spacing[-2:]))
+    return found
+
+
+def _plane(lesion: Lesion | FiledLesion, images: str | os.PathLike | Dataset) -> np.ndarray:
+    if isinstance(images, Dataset):
+        case = images[lesion.name]
+        return case.image.reshape(case.space[-2:])
+    return read_slice(images, lesion.file)
+
+
+def _case(
+    lesion: Lesion | FiledLesion,
+    images: str | os.PathLike | Dataset,
+    corner: np.ndarray,
+    *,
+    size: int,
+    radius: int,
+    eps: float,
+    binary: str,
+) -> Case:
     recist = _recist(lesion, corner)
     axes = recist["long_axis"], recist["short_axis"]
-    plane = read_slice(images, lesion.file)
+    plane = _plane(lesion, images)
     ends = np.array(axes) + corner
     if (ends < -0.5).any() or (ends > np.array(plane.shape) - 0.5).any():
         raise ValueError(
@@ -145,7 +192,13 @@ def _case(lesion: Lesion, images: str | os.PathLike, corner: np.ndarray, *, size
             f"stand out from what is round it. Outline this one by hand, or leave it out."
         )
     soft = soft_mask(image, trimap_from_mask(mask, radius), eps=eps)
-    return Case(lesion.name, image, mask, lesion.spacing, {"soft": soft, "recist": recist})
+    label = (soft >= 0.5).astype(np.uint8) if binary == "soft mask" else mask
+    if label.sum() < LEAST_SHARE * ellipse:
+        raise ValueError(
+            f"matting leaves {int(label.sum())} of the some {ellipse:.0f} pixels between the axes at one half or more: "
+            f"the lesion is too faint for that. Outline this one by hand, leave it out, or pass binary='GrabCut'."
+        )
+    return Case(lesion.name, image, label, lesion.spacing, {"soft": soft, "recist": recist})
 
 
 def _crop(plane: np.ndarray, corner: np.ndarray, size: int) -> np.ndarray:
@@ -166,7 +219,7 @@ def _earlier(folder: Path, settings: dict) -> dict[str, dict]:
     path = folder / "dataset.json"
     if not path.is_file():
         return {}
-    before = json.loads(path.read_text(encoding="utf-8")).get("made_with")
+    before = {"binary": "GrabCut"} | (json.loads(path.read_text(encoding="utf-8")).get("made_with") or {})
     if before != settings:
         raise ValueError(
             f"{folder} was made with {before}, now {settings} came, and one set has one way of labelling. Pass another "
@@ -191,13 +244,27 @@ def _table(failed: dict[str, str]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_name(f"part-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8", newline="")
-        os.replace(part, path)
+        with atomic(path, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
     except OSError as error:
         raise OSError(
             f"{path} cannot be written ({error.strerror or error}). Pass a folder that is yours to write to and has "
             f"space left."
         ) from error
+
+
+def main() -> None:
+    """python -m dsnotes.softmask.nodule_set --from data/deeplesion --output data/lnsm"""
+    parser = ArgumentParser(description="A set like LNSM from what data_scripts/deeplesion.py made.")
+    parser.add_argument("--from", dest="source", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--cases", type=int, default=1500, help="at most so many (1500)")
+    asked = parser.parse_args()
+    data = open_dataset(asked.source)[: asked.cases]
+    print(make_set(lesions_of(data), data, asked.output))
+
+
+if __name__ == "__main__":
+    main()

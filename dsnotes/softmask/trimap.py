@@ -7,6 +7,7 @@ Strategies 1 and 2 of Wang et al., https://arxiv.org/abs/2007.14556; the third, 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import cache
 
@@ -54,7 +55,7 @@ def trimap_from_mask(mask: AnyMask, radius: int = 3, *, keep_small: bool = False
     return trimap
 
 
-def trimap_from_readers(masks: Sequence[AnyMask] | AnyMask) -> Trimap:
+def trimap_from_annotators(masks: Sequence[AnyMask] | AnyMask) -> Trimap:
     """1 inside every reader's outline, −1 outside all of them, 0 where they disagree; `masks` are (readers, *space).
 
     In a stack, slices that not everyone drew have no core: `soft_mask(…, window="volume")` fills them from the
@@ -63,17 +64,18 @@ def trimap_from_readers(masks: Sequence[AnyMask] | AnyMask) -> Trimap:
     readers = _stacked(masks)
     if readers.ndim not in (3, 4) or len(readers) < 2:
         raise ValueError(
-            f"masks have shape {readers.shape}; needed are two or more readers' masks on one grid, (readers, *space). "
+            f"masks have shape {readers.shape}; needed are two or more annotators' masks on one grid, "
+            f"(annotators, *space). "
             f"With a single mask use trimap_from_mask(mask, radius)."
         )
     votes = _binary(readers, "masks").sum(axis=0, dtype=np.int16)
     empty = [k for k, reader in enumerate(readers) if not reader.any()]
     if empty:
-        raise ValueError(f"readers {empty} drew nothing. Leave their masks out: masks[[0, 1, …]].")
+        raise ValueError(f"annotators {empty} drew nothing. Leave their masks out: masks[[0, 1, …]].")
     if votes.max() < len(readers):
         raise ValueError(
             f"no pixel lies inside all {len(readers)} outlines (at most {votes.max()} agree), so there is no core. "
-            f"Leave out the reader who drew elsewhere, or soften the consensus: "
+            f"Leave out the annotator who drew elsewhere, or soften the consensus: "
             f"trimap_from_mask(consensus(masks), radius)."
         )
     if votes.min() > 0:
@@ -83,11 +85,13 @@ def trimap_from_readers(masks: Sequence[AnyMask] | AnyMask) -> Trimap:
 
 def _stacked(masks: Sequence[AnyMask] | AnyMask) -> np.ndarray:
     if not isinstance(masks, list | tuple):
-        return as_array(masks, "masks", example="two or more readers' masks, [first, second]")
-    each = [as_array(mask, f"masks[{k}]", example="a mask of 0 and 1 for each reader") for k, mask in enumerate(masks)]
+        return as_array(masks, "masks", example="two or more annotators' masks, [first, second]")
+    each = [
+        as_array(mask, f"masks[{k}]", example="a mask of 0 and 1 for each annotator") for k, mask in enumerate(masks)
+    ]
     if len({mask.shape for mask in each}) > 1:
         raise ValueError(
-            f"the readers' masks have the shapes {', '.join(str(mask.shape) for mask in each)}; needed is one grid. "
+            f"the annotators' masks have the shapes {', '.join(str(mask.shape) for mask in each)}; needed is one grid. "
             f"Crop or resample them together with the image before this."
         )
     return np.asarray(each)
@@ -122,3 +126,9 @@ def _deepest(level: np.ndarray, *, each: bool) -> np.ndarray:
         own = parts == part
         kept[own & (depth == depth[own].max(initial=0))] = 1
     return kept
+
+
+def trimap_from_readers(masks: Sequence[AnyMask] | AnyMask) -> Trimap:
+    """The former name of `trimap_from_annotators`, for one release."""
+    warnings.warn("trimap_from_readers is now trimap_from_annotators.", DeprecationWarning, stacklevel=2)
+    return trimap_from_annotators(masks)

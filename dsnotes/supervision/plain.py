@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dsnotes.losses import cross_entropy, soft_dice
-from dsnotes.networks.base import Backbone, Head, Network
-from dsnotes.supervision.base import Batch
+from dsnotes.shapes import Logits, Outputs, Probs, Scalar
+from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities
+from dsnotes.supervision.valid import on_valid
 
 
 def foreground(p: Tensor) -> Tensor:
@@ -18,7 +19,7 @@ def foreground(p: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Plain:
+class Plain(Supervision):
     """`cross_entropy`·CE + `dice`·(1 - D) on `Outputs.logits`; binary cross-entropy where there is one channel."""
 
     cross_entropy: float | int = 1.0
@@ -27,13 +28,17 @@ class Plain:
     over_batch: bool = True
     eps: float | int = 1e-5  # above and below in D
 
-    def heads(self, backbone: Backbone) -> dict[str, Head]:
-        return {}
+    voxelwise = True
 
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
-        logits = network(batch["image"]).logits
-        t = one_hot(class_indices(batch["label"], logits), logits.shape[1])
+    def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
+        logits = outputs.logits
+        t, valid = one_hot(class_indices(batch["label"], logits), logits.shape[1]), batch.get("valid")
         how = {"squared": self.squared, "over_batch": self.over_batch, "eps": self.eps}
-        overlap = soft_dice(foreground(probabilities(logits)), foreground(t), **how)
-        terms = {"cross-entropy": (self.cross_entropy, cross_entropy(logits, t)), "dice": (self.dice, overlap)}
+
+        def dice(logits: Logits, t: Probs) -> Scalar:
+            return soft_dice(foreground(probabilities(logits)), foreground(t), **how)
+
+        overlap = on_valid(dice, logits, t, valid, per_image=not self.over_batch)
+        entropy = on_valid(cross_entropy, logits, t, valid)
+        terms = {"cross-entropy": (self.cross_entropy, entropy), "dice": (self.dice, overlap)}
         return {name: weight * value for name, (weight, value) in terms.items() if weight}

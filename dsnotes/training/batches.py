@@ -1,7 +1,8 @@
-"""The batches of a run: which they are hangs on (seed, epoch, iteration) alone, so nothing random needs storing."""
+"""The batches of a run, a pure function of (seed, epoch, iteration), so that nothing random needs storing."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from dsnotes.supervision.targets import unknown_classes
 from dsnotes.training.distributed import ALONE, World
 from dsnotes.training.settings import Settings
 
+IGNORED = 255  # no class: within augmentation alone
 Job, Result = TypeVar("Job"), TypeVar("Result")
 
 
@@ -70,7 +72,12 @@ class Draw:
                 order = torch.Generator().manual_seed(seed_of(self.seed, epoch))  # of all processes together
                 orders[at] = shuffled(n, at, order)
             chosen.append(self.units[orders[at][turn % n]])
-        return [place_of(self.cases, unit, patch=self.settings.patch, generator=generator) for unit in chosen]
+        forced = math.ceil(self.settings.foreground * samples - 1e-9) if self.settings.epoch == "every_case" else 0
+        patch = self.settings.patch
+        return [
+            place_of(self.cases, unit, patch=patch, forced=at < forced, generator=generator)
+            for at, unit in enumerate(chosen)
+        ]
 
     def read(self, epoch: int, iteration: int, generator: torch.Generator) -> Batch:
         settings = self.settings
@@ -92,7 +99,7 @@ class Draw:
         generator = torch.Generator().manual_seed(seed_of(self.seed, self.rank, epoch, iteration))
         settings = self.settings
         batch = self.read(epoch, iteration, generator)
-        refuse_unknown_classes(batch, self.classes)
+        check_classes(batch, self.classes)
         drawn = None
         if self.augmentation is not None:
             drawn = augment.draw(
@@ -106,17 +113,24 @@ class Draw:
             return augmented(batch, drawn), None
         return pinned(batch, self.device), drawn
 
-    def ready(self, drawn: tuple[Batch, Drawn | None]) -> Batch:
+    def to_device(self, drawn: tuple[Batch, Drawn | None]) -> Batch:
         """On the device and augmented there."""
         batch, parameters = drawn
-        return augmented(to(batch, self.device), parameters)
+        return augmented(moved(batch, self.device), parameters)
 
 
 def augmented(batch: Batch, drawn: Drawn | None) -> Batch:
     if drawn is None:
         return batch
-    image, label, soft = augment.apply(drawn, batch["image"], batch["label"], batch.get("soft"))
-    return {"image": image, "label": label} | ({} if soft is None else {"soft": soft})
+    label, valid = batch["label"], batch.get("valid")
+    if valid is not None:  # it moves with the label, as one more value of it
+        label = label.where(valid, IGNORED)
+    image, label, soft = augment.apply(drawn, batch["image"], label, batch.get("soft"))
+    moved_along = {} if soft is None else {"soft": soft}
+    if valid is not None:
+        moved_along["valid"] = label != IGNORED
+        label = label.where(moved_along["valid"], 0)
+    return {"image": image, "label": label} | moved_along
 
 
 def pinned(batch: Batch, device: torch.device) -> Batch:
@@ -124,17 +138,17 @@ def pinned(batch: Batch, device: torch.device) -> Batch:
     return {name: value.pin_memory() for name, value in batch.items()} if device.type == "cuda" else batch
 
 
-def to(batch: Batch, device: torch.device) -> Batch:
+def moved(batch: Batch, device: torch.device) -> Batch:
     return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
 
 
-def refuse_unknown_classes(batch: Batch, classes: int) -> None:
+def check_classes(batch: Batch, classes: int) -> None:
     low, high = (int(end) for end in torch.aminmax(batch["label"]))
     if wrong := unknown_classes(low, high, classes):
         raise ValueError(wrong)
 
 
-def ahead(job: Callable[..., Result], calls: Iterable[tuple], *, workers: int, prefetch: int) -> Iterator[Result]:
+def prefetched(job: Callable[..., Result], calls: Iterable[tuple], *, workers: int, prefetch: int) -> Iterator[Result]:
     """job(*call) for every call, in order, computed up to `prefetch` calls ahead on background threads.
 
     Closing the generator, or an error in a job, ends the threads.
@@ -170,7 +184,7 @@ def for_validation(
     """
     patch, batch = settings.patch, settings.batch
     if settings.validation_iterations is None:
-        yield from ahead(
+        yield from prefetched(
             lambda places: gather(places, patch=patch),
             islice(whole(cases, patch, batch), world.rank, None, world.size),
             workers=workers,

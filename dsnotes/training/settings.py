@@ -16,7 +16,7 @@ CHOICES = {
     "optimiser": ("adam", "adamw", "sgd"),
     "schedule": ("constant", "step", "exponential", "poly", "plateau"),
     "stop": ("never", "twice_best", "moving_average"),
-    "epoch": ("cases", "slices", "grid"),
+    "epoch": ("cases", "every_case", "slices", "grid"),
 }
 AT_LEAST_ONE = ("batch", "accumulate", "epochs", "iterations", "validation_iterations", "step_every")
 NUMBERS = (
@@ -41,7 +41,9 @@ class Settings:
     batch: int = 2
     accumulate: int = 1  # batches whose gradients are summed before one step of the optimiser
     epochs: int = 100
-    epoch: str = "cases"  # a patch of each case, or every one of its "slices", or of the patches of a "grid", once
+    # What one pass is: as many patches as there are "cases", of any of them; a patch of "every_case"; all "slices" or
+    # all patches of a "grid", each once.
+    epoch: str = "cases"
     positive_only: bool = False  # "slices" and "grid" leave out those without foreground
     iterations: int | None = None  # steps an epoch; None: one pass
     validation_iterations: int | None = None  # None: the whole of the validation cases
@@ -64,9 +66,7 @@ class Settings:
     stop_lr: Number | None = None  # "moving_average" stops only below this rate; None: at any
     stop_dice: Number = 0.0  # no rule ends a run before the validation Dice has reached this; 0: as the papers say
     clip: Number | None = 12.0  # the gradient's largest norm; None: as it is
-    foreground: Number = (
-        1 / 3
-    )  # of epoch="cases": share of a batch's patches forced to hold foreground, rounded up: at batch 1, each
+    foreground: Number = 1 / 3  # share of a batch's patches forced to hold foreground, rounded up: at batch 1, each
     augment: bool | Augmentation = False  # True: the default augmentation
     reestimate: int = 0  # batches over which an epoch ends by counting batch norm's statistics anew; 0: as they ran
 
@@ -95,6 +95,11 @@ class Settings:
                 raise ValueError(f"{name}={getattr(self, name)!r} is no whole number. Pass one, such as {name}=2.")
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} leaves nothing to do. Pass {name}=1 or more.")
+        if not isinstance(self.augment, bool | Augmentation):
+            raise TypeError(
+                f"augment={self.augment!r} is of type {type(self.augment).__name__}. Pass True for the default "
+                f"augmentation, False for none, or one of your own: dsnotes.data.augment.Augmentation(p_scale=0)."
+            )
         if self.lr <= 0:
             raise ValueError(f"lr={self.lr} moves no weight. Pass a positive rate, for instance lr=1e-3.")
         if math.isinf(self.lr):

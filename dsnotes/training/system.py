@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
-from dsnotes.networks.base import Network
+from dsnotes.data.preprocess import Preprocess
+from dsnotes.data.task import Task
+from dsnotes.networks.base import Features, Network
+from dsnotes.safety.nearest import suggest
 from dsnotes.shapes import Image, Outputs, Probs
-from dsnotes.supervision.base import Objective
+from dsnotes.supervision.base import Supervision, supervise
 from dsnotes.supervision.targets import probabilities
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep, Step
@@ -28,10 +35,12 @@ class System:
 
     name: str
     network: Network
-    objective: Objective
+    objective: Supervision
     settings: Settings = field(default_factory=Settings)
     deploy: Callable[[Outputs], Probs] | None = logits_to_probabilities
     make_step: Callable[..., Step] = PlainStep
+    arguments: Mapping[str, Any] | None = None  # what `dsnotes.build` made it with; None: made from parts
+    task: Task | None = None  # how images are prepared and what labels are called, where it was loaded with them
 
     @property
     def dims(self) -> int:
@@ -40,6 +49,23 @@ class System:
     @property
     def classes(self) -> int:
         return self.network.backbone.classes
+
+    @property
+    def labels(self) -> dict[int, str] | None:
+        """The names of the label values, where they are known."""
+        return None if self.task is None else self.task.labels
+
+    @property
+    def preprocessing(self) -> tuple[Preprocess, ...]:
+        """What the training images went through, in this order; a new image does likewise: `system.task.prepare`."""
+        return () if self.task is None else self.task.preprocessing
+
+    def save(self, path: str | Path) -> Path:
+        """The weights alone, for torch.load(path, weights_only=True) and `network.load_state_dict` anywhere."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(self.network.state_dict(), path)
+        return path
 
     @torch.no_grad()
     def probabilities(self, image: Image) -> Probs:
@@ -50,4 +76,68 @@ class System:
                 f"system.network(image).logits."
             )
         self.network.eval()
-        return self.deploy(self.network(image)).float()
+        return self.deploy(self.network(image).in_float32()).float()
+
+
+def system(
+    name: str, backbone: nn.Module, objective: Supervision, *, task: Task | None = None, **settings: Any
+) -> System:
+    """A system of your own: the heads that `objective` needs on a backbone, and how it is trained.
+
+    `backbone` is one of `dsnotes.networks`, your own subclass of `Backbone`, or any network that `dsnotes.wrap` took.
+    `settings` are the fields of `Settings`, such as lr=1e-3, patch=(64, 64), epochs=50.
+    """
+    known = {each.name for each in fields(Settings)}
+    for unknown in settings.keys() - known:
+        raise TypeError(f"Settings has no {unknown!r}; {suggest(unknown, sorted(known))}.")
+    checked = Settings(**settings)
+    if isinstance(backbone, System):
+        raise TypeError("a System came; heads are put on its backbone. Pass system.network.backbone.")
+    made = System(name, supervise(backbone, objective), objective, settings=checked, task=task)
+    _try(made)
+    return made
+
+
+def _try(system: System) -> None:
+    """One pass over small black images, as training would make it: a copy is used, and the random stream put back."""
+    backbone = system.network.backbone
+    small = tuple(max(2 * s, 16 // s * s) for s in backbone.stride)
+    network = deepcopy(system.network).train()
+    weight = next(network.parameters(), torch.zeros(()))
+    for size in (small, system.settings.patch):
+        image = weight.new_zeros(2, backbone.in_channels, *(size or small))
+        try:
+            with torch.random.fork_rng([weight.device] if weight.is_cuda else []), torch.no_grad():
+                features = network.backbone(image)
+                check_features(backbone, features)
+                network(image)
+            return
+        except (RuntimeError, IndexError) as error:  # what layers raise for a size that is not theirs
+            if size != system.settings.patch:
+                continue
+            raise ValueError(
+                f"{system.name!r} does not train on patches of {tuple(image.shape[2:])}: {error}. Pass a size that its "
+                f"network takes, for instance patch={tuple(8 * s for s in backbone.stride)}."
+            ) from error
+
+
+def check_features(backbone: nn.Module, features: object) -> None:
+    """Refuse a backbone whose `forward` returns something else than its `levels` promise."""
+    if not isinstance(features, Features):
+        raise TypeError(
+            f"{type(backbone).__name__} returns a {type(features).__name__}; a backbone returns Features (encoder, "
+            f"bottleneck, decoder, logits). Return these, or make it a plain torch network and pass "
+            f"dsnotes.wrap(network, classes={backbone.classes})."
+        )
+    if missing := [level for level in backbone.levels if not _there(features, level)]:
+        raise ValueError(
+            f"{type(backbone).__name__}.levels names {missing}, which its Features do not hold: decoder "
+            f"{list(features.decoder)}, encoder {list(features.encoder)}. Use one set of names."
+        )
+
+
+def _there(features: Features, level: str) -> bool:
+    try:
+        return features[level] is not None
+    except KeyError:
+        return False

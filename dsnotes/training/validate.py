@@ -6,16 +6,16 @@ with `dsnotes.predict` and `dsnotes.score`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from dsnotes.shapes import Integer, Label, Outputs, Probs
 from dsnotes.supervision.base import Batch
+from dsnotes.supervision.regions import members
 from dsnotes.supervision.targets import class_indices
 from dsnotes.training import distributed
-from dsnotes.training.precision import Terms
 
 METRICS = ("dice", "iou", "ppv", "sensitivity")
 Counts = Integer[Tensor, "3 foreground"]  # true positives, predicted, true voxels of each foreground class
@@ -23,31 +23,33 @@ Counts = Integer[Tensor, "3 foreground"]  # true positives, predicted, true voxe
 
 @torch.no_grad()
 def validate(
-    terms: Terms,
+    evaluate: Callable[[Batch], tuple[Outputs, dict[str, Tensor]]],
     deploy: Callable[[Outputs], Probs] | None,
     batches: Iterable[Batch],
     *,
     classes: int,
     device: torch.device,
+    regions: Sequence[tuple[int, ...]] = (),
 ) -> dict[str, float]:
     """val_dice, val_iou, val_ppv, val_sensitivity; val_score, the mean of these four; val_loss and its terms.
 
-    With several foreground classes the metrics are their means, and val_dice_1, val_dice_2, … stand beside them.
+    `evaluate` is a step's. With several foreground classes the metrics are their means, and val_dice_1, val_dice_2, …
+    stand beside them.
     Without `deploy` there are only the losses, and val_score is minus val_loss.
     """
-    terms.network.eval()
     counts = torch.zeros(3, classes - 1, dtype=torch.int64, device=device)
     losses: dict[str, Tensor] = {}
     samples = torch.zeros((), device=device)
     for batch in batches:
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        outputs, found = outputs_and_terms(terms, batch)
+        outputs, found = evaluate(batch)
         size = len(batch["image"])
         for name, term in {"val_loss": sum(found.values()), **{f"val_loss_{n}": t for n, t in found.items()}}.items():
             losses[name] = losses.get(name, 0.0) + size * term.float()
         samples += size
         if deploy is not None:
-            counts += count(deploy(outputs), class_indices(batch["label"], outputs.logits))
+            label = class_indices(batch["label"], outputs.logits)
+            counts += count(deploy(outputs), label, valid=batch.get("valid"), regions=regions)
     distributed.total(counts)
     distributed.total(samples)
     names = distributed.named_anywhere(list(losses))
@@ -67,31 +69,20 @@ def validate(
     }
 
 
-def outputs_and_terms(terms: Terms, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
-    """Both from one forward pass where the objective calls the network with the batch's image itself."""
-    seen: list[Outputs] = []
+def count(p: Probs, label: Label, *, valid: Tensor | None = None, regions: Sequence[tuple[int, ...]] = ()) -> Counts:
+    """One channel means foreground above 0.5; of several, the likeliest class is taken; a region has its own channel.
 
-    def look(network, args, outputs):
-        if args and args[0] is batch["image"] and not seen:
-            seen.append(outputs)
-
-    hook = terms.network.register_forward_hook(look)
-    try:
-        found = terms(batch)
-    finally:
-        hook.remove()
-    if not seen:
-        with terms.replaced():
-            seen.append(terms.network(batch["image"]))
-    return seen[0], found
-
-
-def count(p: Probs, label: Label) -> Counts:
-    """One channel means foreground above 0.5; of several, the likeliest class is taken."""
-    predicted = (p[:, 0] > 0.5).long() if p.shape[1] == 1 else p.argmax(1)
+    Voxels that are not `valid` count nowhere.
+    """
+    if regions:
+        pairs = [(p[:, k] > 0.5, members(label, values)) for k, values in enumerate(regions)]
+    else:
+        predicted = (p[:, 0] > 0.5).long() if p.shape[1] == 1 else p.argmax(1)
+        pairs = [(predicted == c, label == c) for c in range(1, max(p.shape[1], 2))]
     rows = []
-    for c in range(1, max(p.shape[1], 2)):
-        positive, true = predicted == c, label == c
+    for positive, true in pairs:
+        if valid is not None:
+            positive, true = positive & valid, true & valid
         rows.append(torch.stack([(positive & true).sum(), positive.sum(), true.sum()]))
     return torch.stack(rows, dim=1)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from datetime import datetime
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dsnotes.safety.markup import escape
+from dsnotes.safety.nearest import nearest
 from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.focus import focus
 from dsnotes.viewers.layers import DRAW, Cut, handles
@@ -98,7 +98,7 @@ class ContactSheet(notebook_display.Picture):
     def decide(self, name: str, decision: str) -> None:
         """Keep a decision, "accept" or "reject", in the file and then in the picture."""
         if name not in self.names:
-            near = difflib.get_close_matches(name, self.names, n=3, cutoff=0.4) or self.names[:3]
+            near = nearest(name, self.names) or self.names[:3]
             raise KeyError(f"the sheet has no case {name!r}; the nearest names: {', '.join(near)}.")
         if decision not in WORDS:
             raise ValueError(f"{decision!r} is no decision. Pass {' or '.join(map(repr, WORDS))}.")
@@ -175,7 +175,7 @@ def _clicked(sheet: ContactSheet, note: Any, name: str, change: Any) -> None:
     try:
         sheet.decide(name, change["new"])
     except (OSError, ValueError) as error:
-        note.value = f"<b>not kept:</b> {escape(str(error))}"
+        note.value = f"<b>not kept:</b> {escape(error)}"
         change["owner"].value = sheet.decisions.get(name)
     else:
         note.value = ""

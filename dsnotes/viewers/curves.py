@@ -52,7 +52,9 @@ def lines(
                 markersize=5,
                 label=name,
             )
-        axes.set(xlabel=x, ylabel=y, yscale="log" if log else "linear")
+        axes.set(xlabel=x, ylabel=y)
+        if log:
+            style.log_scale(axes)
         axes.set_title(title, loc="left")
         axes.grid(axis="y")
         if all(isinstance(at, Integral) for points in series.values() for at in points):
@@ -115,7 +117,7 @@ def draw(records: list, *, title: str = "") -> Figure:
             _line(axes[0], records, key, index, thick=key == "loss", label=label)
         values = [y for line in axes[0].lines for y in line.get_ydata()]
         if min(values) > 0 and max(values) > 30 * min(values):
-            axes[0].set_yscale("log")
+            style.log_scale(axes[0])
         _finish_axes(axes[0], "loss and its terms" if terms else "loss", legend=len(losses) > 1)
         if scores:
             for index, key in enumerate(scores):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dsnotes.safety.nearest import nearest
 from dsnotes.viewers import style
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def choose(viewer: str | None, viewers: dict[str, Any], *, volume: bool = False)
     if not asked:
         return "still" if here() != "browser" else "volume" if volume else "slices"
     if asked not in viewers:
-        near = difflib.get_close_matches(asked, viewers, n=1)
+        near = nearest(asked, viewers, 1)
         source = "viewer=" if viewer else "DSNOTES_VIEWER="
         raise ValueError(
             f"{source}{asked!r} is not a viewer of dsnotes. Choose one of {sorted(viewers)}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from html import escape
 from time import monotonic
 from typing import TypeVar
 
+from dsnotes.safety.markup import escape
 from dsnotes.viewers.notebook_display import Spot
 
 Thing = TypeVar("Thing")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import os
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dsnotes.data.dataset import Dataset
+from dsnotes.safety.atomic import atomic
 
 HEADER = ["name", "decision", "time"]
 WORDS = ("accept", "reject")
@@ -80,17 +80,11 @@ def write(path: Path, kept: list[list[str]]) -> None:
     """The whole file anew beside the old one, then put in its place: a crash leaves either, never half a line."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([HEADER, *kept])
-    part = path.with_name(f"part-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", newline="", encoding="utf-8") as stream:
+        with atomic(path, "w", newline="", encoding="utf-8") as stream:
             stream.write(text.getvalue())
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise OSError(
             f"{path} cannot be written ({error.strerror}), so decisions would be lost. Pass decisions= in a folder "
             f"that is yours to write to and has space left."

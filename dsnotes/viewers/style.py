@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PAPER, INK, FAINT, GRID = "#ffffff", "#1f2328", "#6e7781", "#d8dee4"
@@ -55,6 +56,7 @@ LOOK = {
     "ytick.labelsize": 8,
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters on every machine
     "font.size": 9,
+    "text.parse_math": False,  # a name with dollar signs is a name and no formula
     "legend.fontsize": 8.5,
     "legend.frameon": False,
     "hatch.linewidth": 0.8,
@@ -72,6 +74,15 @@ def look() -> AbstractContextManager:
     import matplotlib
 
     return matplotlib.rc_context(LOOK)
+
+
+def log_scale(axes: Axes) -> None:
+    """A logarithmic ordinate; its numbers are plain, since formulas are not parsed."""
+    from matplotlib.ticker import LogFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
 
 
 def sheet(width: float, height: float) -> Figure:

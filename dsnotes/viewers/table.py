@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from html import escape
 from numbers import Integral
 from typing import Any, NamedTuple
+
+from dsnotes.safety.markup import escape
 
 # A veil that a light and a dark page both show, and a sign that says the same without colour.
 VERDICTS = {

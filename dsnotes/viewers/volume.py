@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dsnotes.safety.markup import escape
 from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.focus import largest_error
 from dsnotes.viewers.layers import READER_COLOURS, colour_of
@@ -200,7 +201,7 @@ def controls(canvases: list[Canvas], titles: list[str] | None = None) -> Any:
         buttons[-1].on_click(lambda _: _refine(canvases, note))
     share = {"width": f"{100 / len(canvases):.0f}%"}
     shown = [
-        ipywidgets.VBox([ipywidgets.HTML(f"<b>{title}</b>"), canvas.widget], layout=share)
+        ipywidgets.VBox([ipywidgets.HTML(f"<b>{escape(title)}</b>"), canvas.widget], layout=share)
         for title, canvas in zip(titles or [""], canvases, strict=True)
     ]
     row = ipywidgets.Layout(flex_flow="row wrap")
@@ -242,11 +243,11 @@ def _refine(canvases: list[Canvas], note: Any) -> None:
 
 
 def _said(canvas: Canvas) -> str:
-    """What a person must know about what they see."""
+    """What a person must know about what they see, as HTML."""
     voxels = " × ".join(map(str, canvas.scene.image.shape))
     parts = [f"{canvas.scene.title}: {voxels} voxels."]
     if canvas.every > 1:
         parts.append(f"Shown is every {canvas.every}. voxel of each axis; 'full resolution' sends them all.")
     if len(canvas.scene.values) > len(style.ON_GREY):
         parts.append(f"{len(canvas.scene.values)} labels: colours repeat.")
-    return " ".join([*parts, *(f"{note[0].upper()}{note[1:]}." for note in canvas.scene.notes)])
+    return escape(" ".join([*parts, *(f"{note[0].upper()}{note[1:]}." for note in canvas.scene.notes)]))

@@ -19,7 +19,8 @@
 # Before: [10_one_idea](../10_one_idea.ipynb) and section 6 of [60_soft_masks](../60_soft_masks.ipynb). About 90
 # minutes; 20 points, of which a person gives four. Write where it says so, and run the cell below yours: a test that
 # fails says what to look at. Some tests have hidden parts that ask the same of other numbers, so an answer must be
-# *computed*. Do not use `dsnotes.losses` here: you are writing it. `dsnotes labs check lab1_dice.ipynb` tries the whole
+# *computed*, by functions that leave what they are given as it was. Do not use `dsnotes` here: you are writing a part
+# of it, and it is not there when your notebook is graded. `dsnotes labs check lab1_dice.ipynb` tries the whole
 # notebook from a fresh start.
 
 # %%
@@ -57,7 +58,7 @@ grey = torch.full((1, 1, 4, 4), 0.5)
 assert torch.isclose(dice(grey, half), torch.tensor(2 / 3), atol=1e-4).all(), "squared: (2·4) / (4 + 8) is 2/3"
 ### BEGIN HIDDEN TESTS
 assert torch.isclose(dice(grey, half, squared=False), torch.tensor(0.5), atol=1e-4).all(), "squared=False sums p and t"
-g = torch.Generator().manual_seed(3)
+g = torch.Generator().manual_seed(SEED)
 p, t = torch.rand(1, 1, 5, 7, generator=g), torch.rand(1, 1, 5, 7, generator=g)
 want = 2 * (p * t).sum() / ((p * p).sum() + (t * t).sum())
 assert torch.isclose(dice(p, t), want, atol=1e-4).all(), "soft targets: t is squared below the line too"
@@ -78,11 +79,17 @@ assert torch.isclose(each[1], torch.tensor(1.0)).all(), (
     f"nothing there, nothing said: 1, not {each[1]}; ε goes on both sides"
 )
 ### BEGIN HIDDEN TESTS
-assert torch.isclose(each[0], torch.tensor(0.5), atol=1e-4).all(), (
-    "the first image's value must not depend on the second"
+g = torch.Generator().manual_seed(SEED)
+p, t, eps = (
+    torch.rand(3, 2, 4, 4, generator=g),
+    torch.rand(3, 2, 4, 4, generator=g),
+    float(8 * torch.rand(1, generator=g)),
 )
-wide = dice(half, turned, eps=16.0)
-assert torch.isclose(wide, torch.tensor(0.75), atol=1e-4).all(), "eps is an argument: use it, above and below"
+each, size = dice(p, t, eps=eps), (p * p).sum((2, 3)) + (t * t).sum((2, 3))
+assert tuple(each.shape) == (3, 2), f"three images of two channels; the shape is {tuple(each.shape)}"
+assert torch.allclose(each, (2 * (p * t).sum((2, 3)) + eps) / (size + eps), atol=1e-4), (
+    "an image's value must not depend on the others, and eps is an argument: use it, above and below"
+)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -105,12 +112,16 @@ import torch
 assert dice_loss(half, half) < dice_loss(turned, half), "a perfect answer must cost less than a poor one: mind the sign"
 assert torch.isclose(dice_loss(half, half), torch.tensor(0.0), atol=1e-4), "a perfect answer costs 0"
 ### BEGIN HIDDEN TESTS
-asked = torch.full((2, 3, 4, 4), 0.3, requires_grad=True)
+level = 0.1 + 0.8 * float(torch.rand(1, generator=torch.Generator().manual_seed(SEED)))
+asked = torch.full((2, 3, 4, 4), level, requires_grad=True)
 loss = dice_loss(asked, torch.ones(2, 3, 4, 4), squared=False)
 assert loss.ndim == 0, "one number, not one an image"
-assert torch.isclose(loss, torch.tensor(1 - 0.6 / 1.3), atol=1e-4), "squared must be handed on, and the mean taken"
+want = torch.tensor(1 - 2 * level / (level + 1))
+assert torch.isclose(loss, want, atol=1e-4), "squared must be handed on, and the mean taken"
 loss.backward()
-assert asked.grad.max() < 0, "a larger p would lower the loss here: keep the graph, do not detach or call item()"
+assert torch.allclose(asked.grad, torch.full_like(asked, -2 / (level + 1) ** 2 / 96), atol=1e-5), (
+    "a larger p would lower the loss here: keep the graph, do not detach or call item()"
+)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -149,7 +160,7 @@ assert mine.shape == p.shape, f"one number a pixel, {tuple(p.shape)}; yours has 
 assert torch.sign(mine[0, 1]) == torch.sign(p.grad[0, 1]), "at a tumour pixel the loss falls as p grows: minus sign"
 assert torch.allclose(mine, p.grad, atol=1e-5), f"autograd says {p.grad.tolist()}, you {mine.tolist()}; ∂S/∂p is 2p"
 ### BEGIN HIDDEN TESTS
-g = torch.Generator().manual_seed(11)
+g = torch.Generator().manual_seed(SEED)
 p, t = torch.rand(6, 5, generator=g).requires_grad_(), torch.rand(6, 5, generator=g)
 (1 - 2 * (p * t).sum() / ((p * p).sum() + (t * t).sum())).backward()
 assert torch.allclose(squared_gradient(p.detach(), t), p.grad, atol=1e-5), "it must hold for any p and t"
@@ -164,7 +175,7 @@ t = torch.tensor([[0.0, 1.0], [0.5, 0.5]])
 mine = plain_gradient(p.detach(), t)
 assert torch.allclose(mine, p.grad, atol=1e-5), f"autograd says {p.grad.tolist()}, you {mine.tolist()}; here ∂S/∂p is 1"
 ### BEGIN HIDDEN TESTS
-g = torch.Generator().manual_seed(12)
+g = torch.Generator().manual_seed(SEED + 1)
 p, t = torch.rand(6, 5, generator=g).requires_grad_(), torch.rand(6, 5, generator=g)
 (1 - 2 * (p * t).sum() / (p.sum() + t.sum())).backward()
 assert torch.allclose(plain_gradient(p.detach(), t), p.grad, atol=1e-5), "it must hold for any p and t"
@@ -191,7 +202,7 @@ def best_answer(t, squared):
 assert abs(best_answer(0.5, squared=True) - 0.5) < 0.011, "squared: the loss is lowest at p = t"
 assert best_answer(0.5, squared=False) > 0.5, "plain: look again at the curve of section 6 of 60_soft_masks"
 ### BEGIN HIDDEN TESTS
-for share in (0.2, 0.3, 0.7):
+for share in (0.15 + 0.7 * torch.rand(3, generator=torch.Generator().manual_seed(SEED))).tolist():
     assert abs(best_answer(share, squared=True) - share) < 0.011, f"the best answer to {share} is computed, not known"
     assert best_answer(share, squared=False) > 0.985, f"plain: what is best at {share}?"
 ### END HIDDEN TESTS
@@ -232,7 +243,7 @@ assert abs(pull_on_rim(0.5, squared=True)) < 1e-6, "the squared loss is at its m
 assert pull_on_rim(0.5, squared=False) != 0, "the plain one is not; take the mean over the rim alone"
 ### BEGIN HIDDEN TESTS
 # S = 2 Σt, I = Σt², so the gradient at a rim pixel is −2 (r S − I) / S²
-for rim in (0.3, 0.6):
+for rim in (0.1 + 0.8 * torch.rand(2, generator=torch.Generator().manual_seed(SEED))).tolist():
     total, overlap = 16 + 20 * rim, 16 + 20 * rim**2
     want = -2 * (rim * 2 * total - overlap) / (2 * total) ** 2
     got = pull_on_rim(rim, squared=False)

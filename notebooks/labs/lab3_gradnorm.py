@@ -19,7 +19,8 @@
 #
 # Before: [21_gradnorm](../21_gradnorm.ipynb). About 90 minutes; 20 points, of which a person gives three. Run the cell
 # below yours: a test that fails says what to look at; some have hidden parts that ask the same of other numbers. Do not
-# import `dsnotes.supervision.gradnorm`: you are writing it. `dsnotes labs check lab3_gradnorm.ipynb` tries the whole.
+# use `dsnotes`: you are writing a part of it, and it is not there when your notebook is graded. Your functions leave
+# what they are given as it was. `dsnotes labs check lab3_gradnorm.ipynb` tries the whole.
 
 # %%
 import torch
@@ -56,14 +57,21 @@ assert torch.isclose(got[0], torch.tensor(2.5)), f"the gradient of the first is 
 assert torch.isclose(got[1], torch.tensor(2 * 20**0.5)), (
     f"the gradient of w² is 2w: the norm of (2, 4), times 2: {got[1]}"
 )
-### BEGIN HIDDEN TESTS
-assert got.requires_grad, "the pulls must depend on alpha: no item(), no detach here"
-(toward,) = torch.autograd.grad(got.sum(), weights, retain_graph=True)
-assert torch.allclose(toward, torch.tensor([5.0, 20**0.5]), atol=1e-4), "∂G_i/∂α_i is ‖∇L_i‖"
 sum(two).backward()
 assert torch.allclose(w.grad, torch.tensor([5.0, 8.0])), (
     "the network's own step comes after: keep the graph, leave .grad alone"
 )
+### BEGIN HIDDEN TESTS
+assert got.requires_grad, "the pulls must depend on alpha: no item(), no detach here"
+g = torch.Generator().manual_seed(SEED)
+w, c = torch.randn(3, generator=g).requires_grad_(), torch.randn(3, generator=g)
+three = [(w * c).sum(), (w * w).sum(), (w**3).sum()]
+weights = (torch.rand(3, generator=g) + 0.2).requires_grad_()
+norms = torch.stack([c.norm(), (2 * w.detach()).norm(), (3 * w.detach() ** 2).norm()])
+got = pulls(three, weights, w)
+assert torch.allclose(got, weights * norms, atol=1e-4), f"{got.tolist()} instead of {(weights * norms).tolist()}"
+(toward,) = torch.autograd.grad(got.sum(), weights)
+assert torch.allclose(toward, norms, atol=1e-4), "∂G_i/∂α_i is ‖∇L_i‖"
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -89,9 +97,9 @@ got = rates(torch.tensor([1.0, 30.0]), torch.tensor([2.0, 20.0]))
 assert got[1] > got[0], "the second task has got worse, so it lags, and its rate is the larger one"
 assert torch.allclose(got, torch.tensor([0.5, 1.5])), f"0.5 and 1.5 over their mean 1, not {got.tolist()}"
 ### BEGIN HIDDEN TESTS
-g = torch.Generator().manual_seed(2)
+g = torch.Generator().manual_seed(SEED)
 now, first = torch.rand(5, generator=g) + 0.1, 3 * torch.rand(5, generator=g) + 0.1
-assert torch.isclose(rates(now, first).mean(), torch.tensor(1.0)), "the mean of all rates is 1"
+assert torch.allclose(rates(now, first), now / first / (now / first).mean(), atol=1e-5), "the mean of all rates is 1"
 assert torch.allclose(rates(now, 7 * first), rates(now, first)), "only the share that is left counts, not the scale"
 ### END HIDDEN TESTS
 
@@ -119,9 +127,9 @@ assert torch.isclose(got, torch.tensor(2.0)), f"the mean pull is 2, both miss it
 got = balance_loss(torch.tensor([1.0, 3.0]), torch.tensor([0.5, 1.5]), asymmetry=1.0)
 assert torch.isclose(got, torch.tensor(0.0), atol=1e-6), "targets 2 · 0.5 and 2 · 1.5 are met exactly: 0"
 ### BEGIN HIDDEN TESTS
-got = balance_loss(torch.tensor([1.0, 3.0]), torch.tensor([0.25, 1.75]), asymmetry=0.5)
-want = abs(1 - 2 * 0.25**0.5) + abs(3 - 2 * 1.75**0.5)
-assert abs(float(got) - want) < 1e-5, "the asymmetry is an exponent of the rate"
+pull, rate = 3 * torch.rand(2, 4, generator=torch.Generator().manual_seed(SEED)) + 0.1
+got, want = balance_loss(pull, rate, asymmetry=0.5), (pull - pull.mean() * rate**0.5).abs().sum()
+assert torch.isclose(got, want, atol=1e-4), "the asymmetry is an exponent of the rate"
 ### END HIDDEN TESTS
 
 # %% nbgrader={"grade_id": "test-constant", "points": 3}
@@ -131,7 +139,10 @@ pull = torch.tensor([1.0, 2.0, 6.0], requires_grad=True)
 balance_loss(pull, torch.ones(3)).backward()
 assert pull.grad is not None, "the pulls themselves are not constant: the loss must reach them"
 ### BEGIN HIDDEN TESTS
-assert torch.allclose(pull.grad, torch.tensor([-1.0, -1.0, 1.0])), (
+g = torch.Generator().manual_seed(SEED)
+pull = (0.5 + torch.rand(1, generator=g)) * torch.tensor([1.0, 2.0, 9.0, 1.5])[torch.randperm(4, generator=g)]
+balance_loss(pull.requires_grad_(), torch.ones(4)).backward()
+assert torch.allclose(pull.grad, (pull - pull.mean()).sign()), (
     f"a pull too small has −1, one too large +1; yours {pull.grad.tolist()}: detach the target, mean and all"
 )
 ### END HIDDEN TESTS
@@ -168,17 +179,20 @@ assert abs(float(new.sum()) - 1) < 1e-5, (
     f"the weights are divided by their sum, which must be 1, not {float(new.sum())}"
 )
 assert new[1] < new[0], "the second task pulls ten times harder, so its weight must fall: down the gradient, not up"
-### BEGIN HIDDEN TESTS
-pull = 8**0.5  # of the first task; α₁ rises by lr · pull, α₂ falls by ten times that
-raw = torch.tensor([0.5 + 0.02 * pull, max(0.5 - 0.2 * pull, 1e-3)])
-assert torch.allclose(new, raw / raw.sum(), atol=1e-5), (
-    f"{new.tolist()} instead of {(raw / raw.sum()).tolist()}: lr, then clamp, then the sum"
-)
-assert (step(alpha, two, torch.tensor([2.0, 20.0]), w, lr=5.0) > 0).all(), (
-    "no weight may reach 0: it could never come back"
-)
 assert alpha.tolist() == [0.5, 0.5], "the old weights were changed in place"
 assert w.grad is None and not new.requires_grad, "the step must leave neither gradients nor a graph behind"
+### BEGIN HIDDEN TESTS
+w = (torch.rand(3, generator=torch.Generator().manual_seed(SEED)) + 0.5).requires_grad_()
+two, first = [(w * w).sum(), 10 * (w * w).sum()], torch.stack([(w * w).sum(), 10 * (w * w).sum()]).detach()
+pull = 2 * float(w.norm()) * 0.5  # of the first task; α₁ rises by lr · 2‖w‖, α₂ falls by ten times that
+for lr in (0.01, 0.02, 5.0):
+    raw = torch.tensor([0.5 + 2 * lr * pull, max(0.5 - 20 * lr * pull, 1e-3)])
+    new = step(alpha, two, first, w, lr=lr)
+    assert (new > 0).all(), "no weight may reach 0: it could never come back"
+    assert torch.allclose(new, raw / raw.sum(), atol=1e-5), (
+        f"{new.tolist()} instead of {(raw / raw.sum()).tolist()}: lr, then clamp, then the sum"
+    )
+    assert not new.requires_grad, "the step must not leave a graph behind"
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -241,9 +255,22 @@ assert weights[1] < 0.2 and abs(float(weights.sum()) - 1) < 1e-4, (
 assert plain[1] / variance[1] < 0.3, (
     "without balance the loud task takes the room, and learns: zero_grad in every step?"
 )
-losses, _ = train(40, balanced=True, seed=3)
-start = torch.stack([loss.detach() for loss in both_losses(*toy(3))])
-assert (losses < start).all(), "both tasks must have learned, from any first weights"
+seed = SEED % 1000
+losses, weights = train(40, balanced=True, seed=seed)
+shared, heads = toy(seed)  # the same training, here, with your step
+optimiser = torch.optim.Adam([shared, *heads], lr=0.02)
+alpha, first = torch.tensor([0.5, 0.5]), torch.stack(both_losses(shared, heads)).detach()
+for _ in range(40):
+    both = both_losses(shared, heads)
+    new = step(alpha, both, first, shared)
+    optimiser.zero_grad()
+    sum(weight * loss for weight, loss in zip(alpha, both, strict=True)).backward()
+    optimiser.step()
+    alpha = new
+want = torch.stack(both_losses(shared, heads)).detach()
+assert (losses < first).all(), "both tasks must have learned, from any first weights"
+assert torch.allclose(losses, want, rtol=0.2), f"your step leads to {want.tolist()}, your training to {losses.tolist()}"
+assert torch.allclose(weights, alpha, atol=0.1), f"and the weights near {alpha.tolist()}"
 assert not losses.requires_grad, "without a graph"
 ### END HIDDEN TESTS
 

@@ -9,24 +9,28 @@
 # %% [markdown]
 # # Lab 5: A sixth supervision
 #
-# Five papers, five answers to *where* a network is told something, *what*, and *how loudly*. Here is yours: design a
+# Five papers, five answers to *where* a network gets a loss, against *what*, and with which *weight*. Design yours: a
 # supervision, plug it into `dsnotes`, and beat the plainly trained U-Net on small tumours, within a budget that is the
 # same for everybody. The figure that is measured goes to the course's leaderboard.
 #
 # Before: [10_one_idea](../10_one_idea.ipynb) and one of the papers' notebooks. About 90 minutes; 20 points, of which a
 # person gives three and six depend on how much you gain. Everything of `dsnotes` may be used. A network of your own may
-# not: what is deployed is the U-Net's own output, and it is trained by `train`, which the grader puts back.
+# not: what is deployed is the U-Net's own output. It is trained by `train`, on the grader's side: your code sees the
+# network's outputs and the labels of the training images, and answers with terms and their gradients.
 # `dsnotes labs check lab5_sixth.ipynb` tries the whole.
 
-# %%
+# %% nbgrader={"grade_id": "setup", "needs": ["*"]}
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch.nn import functional
 
-from dsnotes.networks.heads import SideHeads
+from dsnotes.losses import soft_dice
+from dsnotes.networks.base import Network
+from dsnotes.networks.heads import InterpolatedHeads, LocalHeads, SideHeads, UpsampledHeads
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision import Plain, supervise
+from dsnotes.shapes import Outputs
 from dsnotes.supervision.targets import class_indices, downsample_target, one_hot
 
 # %% [markdown]
@@ -64,19 +68,54 @@ AMPLITUDE, RIDGE, NOISE, STEPS = 0.7, 0.3, 0.4, 80
 training = drawn(96, seed=0)
 
 
-def train(objective, seed):
+HEADS = {head.__name__: head for head in (SideHeads, LocalHeads, UpsampledHeads, InterpolatedHeads)}
+
+
+def network_with(heads, width=4, depth=3, dims=2):
+    """A U-Net and heads of the library: `heads(depth, dims)` names them, {name: (class, levels)}."""
+    backbone = UNet(width=width, depth=depth, dims=dims)
+    return Network(
+        backbone, {name: HEADS[kind](backbone, levels=at) for name, (kind, at) in heads(depth, dims).items()}
+    )
+
+
+def fields(outputs):
+    """What a supervision may look at: the logits, and what the heads add."""
+    return {name: getattr(outputs, name) for name in ("logits", "side_outputs", "upsampled")}
+
+
+def train(heads, terms, seed):
     """The budget: one small U-Net, so many steps, the same images in the same order."""
     torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
-    network = supervise(UNet(width=6, depth=4), objective)
+    network = network_with(heads, width=6, depth=4)
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(STEPS):
         chosen = torch.randint(96, (8,), generator=g)
-        loss = sum(objective(network, {name: training[name][chosen] for name in ("image", "label")}).values())
+        batch = {name: training[name][chosen] for name in ("image", "label")}
+        loss = sum(terms(fields(network(batch["image"])), batch).values())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     return network.eval()
+
+
+def plain_heads(depth, dims):
+    return {}
+
+
+def plain_terms(given, batch):
+    """Cross-entropy and Dice on the output alone, as `dsnotes.supervision.Plain` has them."""
+    logits, t = given["logits"], batch["label"][:, None].float()
+    entropy = functional.binary_cross_entropy_with_logits(logits, t)
+    return {"cross-entropy": entropy, "dice": soft_dice(logits.sigmoid(), t, over_batch=True, eps=1e-5)}
+
+
+@cache
+def plain_dice(images_seed, n):
+    """What the plain U-Net reaches: the mean over two trainings."""
+    images = drawn(n, seed=images_seed)
+    return sum(small_dice(train(plain_heads, plain_terms, seed), images) for seed in (0, 1)) / 2
 
 
 @torch.no_grad()
@@ -91,10 +130,11 @@ def small_dice(network, images):
 # %% [markdown]
 # ## 2. Your supervision
 #
-# An objective says which *heads* it wants on a backbone, and turns a network's outputs and a batch into named, already
-# weighed terms whose sum is the loss. `Plain` has no heads and two terms. **Before you write:** decide where (which
-# levels, or the output alone), against what (reduced how? all pixels alike?), and how loudly. Then try one idea at a
-# time: `small_dice(train(Sixth(), seed=5), drawn(96, seed=5))` takes seconds.
+# A supervision says which *heads* it wants on a backbone, and turns a network's outputs and a batch into named, already
+# weighted terms whose sum is the loss. The plain one has no heads and two terms. Yours may take any of `HEADS`, with
+# the levels it wants, and finds what they say in `outputs.side_outputs` or `outputs.upsampled`. **Before you write:**
+# decide where (which levels, or the output alone), against what (reduced how? all pixels alike?), with which weight.
+# Then try one idea at a time: `small_dice(train(sixth_heads, sixth_terms, seed=5), drawn(96, seed=5))` takes seconds.
 #
 # It must also run where it was not made for: on deeper and flatter U-Nets, and in 3-D, where the batch's label is
 # (batch, depth, height, width). And a batch without any tumour is no reason to fail.
@@ -103,7 +143,7 @@ def small_dice(network, images):
 # %% nbgrader={"grade_id": "sixth", "solution": true}
 @dataclass(frozen=True)
 class Sixth:
-    """What is asked, where, and how loudly: say it here."""
+    """What is compared, where, with which weight: say it here: heads(backbone), terms(outputs, batch)."""
 
     ### BEGIN SOLUTION
     boost: float = 8.0  # of a pixel whose tumour is all alone, against background
@@ -112,8 +152,7 @@ class Sixth:
     def heads(self, backbone):
         return {"sides": SideHeads(backbone)}
 
-    def __call__(self, network, batch):
-        outputs = network(batch["image"])
+    def terms(self, outputs, batch):
         label = class_indices(batch["label"], outputs.logits)
         t = one_hot(label, 1)
         pool = functional.avg_pool2d if t.ndim == 4 else functional.avg_pool3d
@@ -132,68 +171,86 @@ class Sixth:
     ### END SOLUTION
 
 
-# %% nbgrader={"grade_id": "test-objective", "points": 3}
+# %% nbgrader={"grade_id": "steps", "sandbox": true}
+def sixth_heads(depth, dims):
+    """The heads that `Sixth` puts on a U-Net, by name: (class, levels)."""
+    heads = Sixth().heads(UNet(width=4, depth=depth, dims=dims))
+    return {name: (type(head).__name__, list(head.levels)) for name, head in heads.items()}
+
+
+def sixth_terms(given, batch):
+    """The terms of `Sixth` for a network's outputs."""
+    return Sixth().terms(Outputs(**given), batch)
+
+
+# %% nbgrader={"grade_id": "test-terms", "points": 3}
 import math
 
 import torch
 
-from dsnotes.networks.unet import UNet
-from dsnotes.supervision import Objective, supervise
-
-assert isinstance(Sixth(), Objective), "an objective has heads(backbone) and can be called: both are methods of Sixth"
 _ = torch.manual_seed(1)
-network = supervise(UNet(width=4, depth=3), Sixth())
+network = network_with(sixth_heads)
 batch = {name: drawn(4, seed=8)[name] for name in ("image", "label")}
-terms = Sixth()(network, batch)
+terms = sixth_terms(fields(network(batch["image"])), batch)
 assert isinstance(terms, dict) and terms, f"named terms in a dict, not {type(terms).__name__}"
 for name, term in terms.items():
     assert torch.is_tensor(term) and term.ndim == 0, f"{name} must be one number, a tensor without dimensions"
     assert math.isfinite(float(term)), f"{name} is {float(term)}"
 ### BEGIN HIDDEN TESTS
-empty = Sixth()(network, {"image": batch["image"], "label": torch.zeros_like(batch["label"])})
+batch = {name: drawn(4, seed=SEED)[name] for name in ("image", "label")}
+nothing = {"image": batch["image"], "label": torch.zeros_like(batch["label"])}
+empty = sixth_terms(fields(network(batch["image"])), nothing)
 assert all(math.isfinite(float(term)) for term in empty.values()), "a batch without tumour: a division by nothing?"
 assert list(empty) == list(terms), "the same terms for every batch: the history has a column each"
 assert not {"loss", "lr", "epoch", "grad_norm", "seconds"} & set(terms), "that name belongs to the history"
+said, label = fields(network(batch["image"])), batch["label"][:, None]
+better, worse = (
+    sum(map(float, sixth_terms(said | {"logits": sign * (12.0 * label - 6)}, batch).values())) for sign in (1, -1)
+)
+assert better < worse, f"a right output costs {better:.3f}, a wrong one {worse:.3f}: it should be the other way round"
 ### END HIDDEN TESTS
 
 # %% nbgrader={"grade_id": "test-teaches", "points": 3}
 import torch
 
-from dsnotes.networks.unet import UNet
-from dsnotes.supervision import supervise
-
 _ = torch.manual_seed(2)
-network = supervise(UNet(width=4, depth=3), Sixth())
+network = network_with(sixth_heads)
 batch = {name: drawn(4, seed=9)[name] for name in ("image", "label")}
-kept = {name: value.clone() for name, value in batch.items()}
-sum(Sixth()(network, batch).values()).backward()
+sum(sixth_terms(fields(network(batch["image"])), batch).values()).backward()
 untaught = [name for name, p in network.backbone.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-assert not untaught, (
-    f"these weights of the U-Net hear nothing of your loss: {untaught[:3]}; what is deployed must learn"
-)
+assert not untaught, f"your loss does not reach these weights of the U-Net: {untaught[:3]}; what is deployed must learn"
 ### BEGIN HIDDEN TESTS
-deaf = [name for name, p in network.heads.named_parameters() if p.grad is None]
-assert not deaf, f"heads that nobody asks anything: {deaf[:3]}"
-assert all(torch.equal(kept[name], batch[name]) for name in kept), "the batch was changed in place"
-wrong = Sixth()(network, {"image": batch["image"], "label": 1 - batch["label"]})
-assert sum(map(float, wrong.values())) != sum(map(float, Sixth()(network, batch).values())), (
-    "does it look at the label?"
-)
+unused = [name for name, p in network.heads.named_parameters() if p.grad is None]
+assert not unused, f"heads that no term uses: {unused[:3]}"
+_ = torch.manual_seed(SEED)
+network, images = network_with(sixth_heads), drawn(8, seed=SEED)
+optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
+for _ in range(20):
+    optimiser.zero_grad()
+    sum(sixth_terms(fields(network(images["image"])), {n: images[n] for n in ("image", "label")}).values()).backward()
+    optimiser.step()
+said = network(images["image"]).logits[:, 0]
+gap = float(said[images["label"] == 1].mean() - said[images["label"] == 0].mean())
+assert gap > 0.5, f"after 20 steps on eight images tumour should stand out from background; the gap is {gap:.2f}"
 ### END HIDDEN TESTS
 
 # %% nbgrader={"grade_id": "test-anywhere", "points": 2}
 import torch
 
-from dsnotes.networks.unet import UNet
-from dsnotes.supervision import supervise
-
-network = supervise(UNet(width=4, depth=5), Sixth())
+network = network_with(sixth_heads, depth=5)
 batch = {name: drawn(2, seed=9)[name] for name in ("image", "label")}
-assert sum(Sixth()(network, batch).values()) > 0, "a deeper U-Net has more levels: take them as they come"
+loss = sum(sixth_terms(fields(network(batch["image"])), batch).values())
+assert loss > 0, "a deeper U-Net has more levels: take them as they come"
 ### BEGIN HIDDEN TESTS
+loss.backward()
+assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.backbone.parameters()), "and teach them"
+_ = torch.manual_seed(SEED)
 volume = {"image": torch.randn(1, 1, 16, 16, 16), "label": (torch.rand(1, 16, 16, 16) > 0.9).long()}
-network = supervise(UNet(width=4, depth=3, dims=3), Sixth())
-assert sum(Sixth()(network, volume).values()) > 0, "in 3-D: no dims written down, no pool2d without its pool3d"
+network = network_with(sixth_heads, dims=3)
+loss = sum(sixth_terms(fields(network(volume["image"])), volume).values())
+assert loss > 0, "in 3-D: no dims written down, no pool2d without its pool3d"
+loss.backward()
+assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.backbone.parameters()), "in 3-D it must teach"
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -217,12 +274,16 @@ mean, error = paired([0.5, 0.7], [0.4, 0.4])
 assert abs(mean - 0.2) < 1e-6, f"differences 0.1 and 0.3: their mean is 0.2, not {mean}"
 assert abs(error - 0.1) < 1e-6, f"their standard deviation is √0.02; over √2 that is 0.1, not {error}"
 ### BEGIN HIDDEN TESTS
+import torch
+
 mean, error = paired([0.3, 0.6, 0.9, 0.2], [0.2, 0.5, 0.8, 0.1])
 assert abs(error) < 1e-6, "always better by the same: no doubt is left, though the seeds differ much"
-mean, error = paired([0.1, 0.2, 0.6], [0.3, 0.3, 0.3])
-assert abs(mean) < 1e-6 and abs(error - (0.14 / 2) ** 0.5 / 3**0.5) < 1e-6, (
-    "n − 1 below the squares, √n below the error"
-)
+ours, theirs = torch.rand(2, 6, generator=torch.Generator().manual_seed(SEED), dtype=torch.float64).tolist()
+mean, error = paired(ours, theirs)
+apart = [a - b for a, b in zip(ours, theirs, strict=True)]
+middle = sum(apart) / 6
+want = (sum((d - middle) ** 2 for d in apart) / 5) ** 0.5 / 6**0.5
+assert abs(mean - middle) < 1e-6 and abs(error - want) < 1e-6, "n − 1 below the squares, √n below the error"
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -233,14 +294,14 @@ assert abs(mean) < 1e-6 and abs(error - (0.14 / 2) ** 0.5 / 3**0.5) < 1e-6, (
 
 # %% nbgrader={"grade_id": "test-budget", "points": 6}
 from dsnotes.labs.score import record
-from dsnotes.supervision import Plain
 
-unseen = drawn(96, seed=101)
+images_seed, n, plain_reaches = 101, 96, plain_dice
 ### BEGIN HIDDEN TESTS
-unseen = drawn(192, seed=20777)
+images_seed, n, plain_reaches = SEED, 192, reference.plain_dice
 ### END HIDDEN TESTS
-plain = sum(small_dice(train(Plain(), seed), unseen) for seed in (0, 1)) / 2
-ours = sum(small_dice(train(Sixth(), seed), unseen) for seed in (0, 1)) / 2
+unseen = drawn(n, seed=images_seed)
+ours = sum(small_dice(train(sixth_heads, sixth_terms, seed), unseen) for seed in (0, 1)) / 2
+plain = plain_reaches(images_seed, n)
 record("Dice of small tumours", ours)
 assert ours > plain, f"{ours:.3f} is not above plain's {plain:.3f}: what do few pixels weigh in your loss?"
 print(f"plain {plain:.3f}, yours {ours:.3f}")
@@ -249,8 +310,8 @@ round(min(6.0, 60 * (ours - plain)), 1)
 # %% [markdown]
 # ## 5. In your own words
 #
-# **In five to ten sentences:** what is asked in your supervision, where, and how loudly, and why should that help small
-# tumours? What did you try that did *not* help? Measure one more thing and report it, what your supervision costs
+# **In five to ten sentences:** what does your supervision compare, where, with which weight, and why should that help
+# small tumours? What did you try that did *not* help? Measure one more thing and report it, what your supervision costs
 # elsewhere: the Dice of *all* tumours, false alarms, or time. Would you claim that it is better, and on what evidence?
 
 # %% [markdown] nbgrader={"grade_id": "reflection", "solution": true, "points": 3}

@@ -6,11 +6,12 @@ docutils' own converter does it; what it does not know is said here in its words
 from __future__ import annotations
 
 import re
-from html import escape
 
 from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
+
+from dsnotes.safety.markup import escape
 
 # A fence stretches by itself in MathML, and a relation is known by its sign.
 ONE = r"\s*(?:\{((?:[^{}]|\{[^{}]*\})*)\}|(\\[a-zA-Z]+|[0-9A-Za-z]))"

@@ -133,3 +133,26 @@ def test_two_processes_at_once(folder, tmp_path):
     module.Dataset._opened = slow
     assert data[0].name == "p1_a"
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["image.npy", "label.npy", "counts.npy", "case.json"])
+@pytest.mark.parametrize("how", ["cut", "flipped", "gone", "empty"])
+def test_a_damaged_entry_is_made_anew(folder, tmp_path, name, how):
+    data = open_dataset(folder).preprocess(SETTINGS, cache=tmp_path / "cache")
+    truth = np.array(data[0].image), np.array(data[0].label)
+    (place,) = (tmp_path / "cache").iterdir()
+    for memory in (store._load, store._verify):  # as in another process
+        memory.cache_clear()
+    content = bytearray((place / name).read_bytes())
+    content[len(content) // 2] ^= 4
+    {
+        "cut": lambda: (place / name).write_bytes(content[: len(content) // 2]),
+        "flipped": lambda: (place / name).write_bytes(content),
+        "gone": lambda: (place / name).unlink(),
+        "empty": lambda: (place / name).write_bytes(b""),
+    }[how]()
+    with pytest.warns(RuntimeWarning, match="is damaged.*The case is made anew"):
+        again = data[0]
+    np.testing.assert_array_equal(again.image, truth[0])
+    np.testing.assert_array_equal(again.label, truth[1])
+    assert len(list((tmp_path / "cache").iterdir())) == 1

@@ -34,7 +34,7 @@ def test_a_folder_of_another_layout(folder):
         ({"labels": {"0": "background", "4": "tumour"}}, r"names the label values \[0, 4\].*Renumber"),
         ({"labels": {"background": 0}}, r"has \{'background': 0\} under 'labels'; needed is a name for each number"),
         ({"modality": None}, r"has None under 'modality'.*\"CT\""),
-        ({"training": "all"}, r"has no list 'training'; pass split= one of \['test'\]"),
+        ({"training": "all"}, r"under 'training'; needed is a list of cases"),
         (
             {"training": [{"image": "imagesTr/p1_a.nii.gz"}, {"image": "imagesTs/../imagesTr/p1_a.nii.gz"}]},
             r"lists 'p1_a' more than once under 'training'",

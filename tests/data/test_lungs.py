@@ -10,8 +10,9 @@ from scipy import ndimage
 
 from dsnotes.data import phantoms
 from dsnotes.data.case import Case
-from dsnotes.data.lungs import lung_mask, uncropped, within_lungs
+from dsnotes.data.lungs import lung_mask, uncropped, uncropped_label, within_lungs
 from dsnotes.data.preprocess import Preprocess
+from dsnotes.metrics import dice
 
 UNIT = (1.0, 1.0, 1.0)
 
@@ -115,6 +116,24 @@ def test_a_crop_moves_everything_and_comes_back():
     assert back.shape == (1, *case.space)
     assert back.sum() == cut.label.sum()
     np.testing.assert_array_equal(uncropped(case.label, case), case.label)
+
+
+def test_a_tumour_outside_the_crop_is_still_counted():
+    """One lung is full of fluid and holds the tumour: the crop is round the other, and the tumour must stay missed."""
+    image, left, right = drawn()
+    image[right] = 40
+    label = np.zeros(image.shape, np.uint8)
+    label[right] = 1
+    case = Case("effusion", image.astype(np.float32), label, UNIT)
+    with pytest.warns(UserWarning, match=rf"{right.sum()} of {right.sum()} labelled voxels .*uncropped_label\(case\)"):
+        cut = within_lungs(case, margin=2)
+    assert cut.label.sum() == 0
+    np.testing.assert_array_equal(uncropped_label(cut), label)
+    truth, found = uncropped_label(cut), uncropped(np.zeros(cut.space, np.uint8), cut)
+    assert dice(found, truth) == 0
+    with pytest.raises(ValueError, match="case effusion has no label. Pass a labelled case"):
+        uncropped_label(replace(case, label=None))
+    np.testing.assert_array_equal(uncropped_label(case), label)
 
 
 def test_preprocess_blanks_before_the_window_is_laid_over():

@@ -1,5 +1,7 @@
 """Splits keep patients whole: properties over random names, and the paper's own numbers."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from dsnotes.data.case import Case
 from dsnotes.data.patients import patients
-from dsnotes.data.splits import k_fold, split
+from dsnotes.data.splits import k_fold, printed_folds, split
 
 SCANS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9)), min_size=1, max_size=60, unique=True)
 
@@ -167,3 +169,42 @@ def test_names_that_do_not_tell_the_patient_are_refused(names, pattern):
 def test_a_pattern_that_matches_not_every_name():
     with pytest.raises(ValueError, match=r"'x1'.*each of the 3 names.*'\[\^_\]\+'"):
         split(["p1", "p2", "x1"], seed=0, patient=r"p\d+")
+
+
+PRINTED = [[296, 60, 66], [297, 60, 65], [296, 60, 66]]
+
+
+def test_printed_folds_have_the_printed_numbers_and_test_nobody_twice():
+    """MSDS-UNet, Table 9: 422 patients of Lung1."""
+    names = [f"LUNG1-{n:03d}" for n in range(1, 423)]
+    folds = printed_folds(names, PRINTED, seed=0)
+    assert [[len(part) for part in fold] for fold in folds] == PRINTED
+    for parts in folds:
+        assert sorted(name for part in parts for name in part) == names
+    tested = [name for *_, test in folds for name in test]
+    assert len(set(tested)) == len(tested) == 66 + 65 + 66
+    assert folds == printed_folds(names[::-1], PRINTED, seed=0)[0:3] or [set(f[2]) for f in folds] == [
+        set(f[2]) for f in printed_folds(names[::-1], PRINTED, seed=0)
+    ]
+
+
+def test_a_patient_with_several_cases_stays_in_one_part_and_numbers_of_cases_hold():
+    """DSNet: 387, 55 and 544 nodules of LIDC, of which a patient has up to a dozen."""
+    names = [f"LIDC-IDRI-{p:04d}-{n:02d}" for p in range(400) for n in range(1 + p % 5)]
+    ((train, validation, test),) = printed_folds(names, [[387, 55, 544]], seed=0)
+    whose = [{name[:14] for name in part} for part in (train, validation, test)]
+    assert all(not one & other for one, other in combinations(whose, 2))
+    n = len(names)
+    for part, count in zip((train, validation, test), (387, 55, 544), strict=True):
+        assert len(part) == pytest.approx(count / 986 * n, abs=1)
+
+
+def test_printed_numbers_are_scaled_to_a_smaller_set_and_odd_ones_refused():
+    ((train, validation, test),) = printed_folds([f"case_{n:05d}" for n in range(21)], [[134, 34, 42]], seed=0)
+    assert [len(train), len(validation), len(test)] == [13, 4, 4] or [len(train), len(validation), len(test)] == [
+        14,
+        3,
+        4,
+    ]
+    with pytest.raises(ValueError, match=r"pass three numbers a fold, such as \[\[134, 34, 42\]\]"):
+        printed_folds(list("abcdef"), [[1, 2]], seed=0)

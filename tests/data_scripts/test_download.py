@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fetch.download import PATIENCE, Download, DownloadError, _Fetch, download, in_words
+from made_here import tar
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 3_500_000, np.uint8).tobytes()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -227,6 +228,45 @@ def test_a_web_page_in_place_of_a_file(web, tmp_path, name):
     with pytest.raises(DownloadError, match=rf"no {name} came but text/html that begins with b'<!doctype"):
         download(Download(url, name), tmp_path)
     assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["task.tar", "images.zip", "label.nii.gz"])
+@pytest.mark.parametrize("at", [1, 100, 256])
+def test_a_cut_within_the_first_bytes_is_a_cut(web, tmp_path, name, at):
+    """And no file of another kind: what tells the kind of a tar lies at byte 257."""
+    content = tar({"x": b"x" * 100_000}) if name == "task.tar" else (b"PK" if "zip" in name else b"\x1f\x8b") + CONTENT
+    web.cut["/" + name] = [at]
+    download(Download(web.put("/" + name, content), name), tmp_path)
+    assert (tmp_path / name).read_bytes() == content
+    assert [wanted for _, wanted in web.asked] == ["", f"bytes={at}-"]
+
+
+def test_a_download_that_trickles_is_given_up_and_resumed(web, thing, tmp_path, monkeypatch, waited):
+    """One byte a moment keeps a connection open for ever; the next connection brings the rest."""
+    monkeypatch.setattr("fetch.download.WINDOW", 0.3)
+    answer = web.answer
+    trickled = []
+
+    def trickle(request, path, query):
+        if trickled:
+            return answer(request, path, query)
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(CONTENT)))
+        request.send_header("ETag", f'"{hashlib.sha256(CONTENT).hexdigest()[:16]}"')
+        request.end_headers()
+        try:
+            for at in range(2000):
+                request.wfile.write(CONTENT[at : at + 1])
+                trickled.append(at)
+                time.sleep(0.01)
+        except OSError:
+            return None  # given up, as it should be
+
+    web.answer = trickle
+    download(thing, tmp_path)
+    assert (tmp_path / "thing.bin").read_bytes() == CONTENT
+    assert 10 < len(trickled) < 1000
+    assert re.fullmatch(r"bytes=\d+-", web.asked[-1][1])
 
 
 def test_the_sha256_that_hugging_face_names_on_redirecting_is_verified(web, tmp_path):

@@ -11,6 +11,7 @@ from dsnotes.data.case import Case
 from dsnotes.inference import predict, sliding_window, to_label
 from dsnotes.networks.base import Backbone, Features, Level, Network
 from dsnotes.shapes import n_logits
+from dsnotes.supervision import Supervision
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -31,11 +32,8 @@ class Blur(Backbone):
         return Features({}, image, {}, self.conv(image))
 
 
-class NoObjective:
-    def heads(self, backbone):
-        return {}
-
-    def __call__(self, network, batch):
+class NoObjective(Supervision):
+    def terms(self, outputs, batch):
         return {}
 
 
@@ -173,9 +171,17 @@ def test_a_gpu_that_is_not_there():
         predict(system_of(dims=2), case_of(8, 8), device="cuda")
 
 
-def test_out_of_memory_is_answered_with_what_to_try():
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_is_answered_with_what_to_try(error):
     def fails(outputs):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     system = replace(system_of(dims=2), deploy=fails)
     with pytest.raises(RuntimeError, match=r"does not hold batch='auto' of windows \(16, 24\).* patch=\(8, 12\)"):

@@ -91,5 +91,19 @@ def test_wrong_input_is_answered_with_the_remedy():
         score((label > 0) * np.uint8(255), truth, spacing=SPACING)
     with pytest.raises(ValueError, match=r"values from -1 to 2"):
         score(label.astype(int) - 1, truth, spacing=SPACING)
-    with pytest.raises(ValueError, match=r"spacing=\(1,\) does not fit a mask of 3 axes"):
+    with pytest.raises(ValueError, match=r"spacing \(1\.0,\) came; needed are 3 positive.*spacing=case\.spacing"):
         score(label, truth, spacing=(1,))
+
+
+def test_regions_are_unions_as_kits19_counts_them():
+    """A tumour that is called kidney costs the tumour's Dice and not the kidney's."""
+    truth = np.zeros((4, 10, 10), np.uint8)
+    truth[:, 2:8, 2:8], truth[:, 4:6, 4:6] = 1, 2
+    label = np.minimum(truth, 1)
+    table = score(label, truth, spacing=SPACING, regions={"kidney": (1, 2), "tumour": (2,)})
+    assert (table["dice_kidney"], table["dice_tumour"], table["dice"]) == (1, 0, 0.5)
+    assert score(label, truth, spacing=SPACING)["dice_1"] == pytest.approx(2 * 32 / (32 + 36))
+    one = score(label, truth, spacing=SPACING, regions={"kidney": (1, 2)}, eps=1)
+    assert one["dice"] == one["dice_kidney"] == 1
+    with pytest.raises(ValueError, match=r"regions=.*such as regions=\{'kidney': \(1, 2\), 'tumour': \(2,\)\}"):
+        score(label, truth, spacing=SPACING, regions={"none": ()})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jupytext
 import pytest
+
+from dsnotes.runs.results_io import write_json, write_result
 
 TINY = """# ---
 # jupyter:
@@ -84,7 +85,7 @@ def result(tmp_path: Path) -> Callable[..., Path]:
         content = {"parameters": parameters, "cases": cases, "started": started}
         content["about"] = {"system": parameters["system"], "dataset": parameters["data"]} | (about or {})
         content |= {"error": error} if error else {}
-        (folder / ("failure.json" if error else "result.json")).write_text(json.dumps(content), encoding="utf-8")
+        (write_json if error else write_result)(folder / ("failure.json" if error else "result.json"), content)
         return tmp_path / "runs"
 
     return write

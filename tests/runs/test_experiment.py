@@ -11,7 +11,8 @@ import dsnotes
 from dsnotes.data import phantoms
 from dsnotes.data.case import Case
 from dsnotes.metrics import slice_scores, tumour_scores
-from dsnotes.runs.experiment import cases_of, cleaned, figures, settings_of
+from dsnotes.papers.protocol import LOSSES, protocol
+from dsnotes.runs.experiment import cases_of, cleaned, figures, settings_of, system_of
 
 
 @pytest.fixture(scope="module")
@@ -93,5 +94,46 @@ def test_settings_are_the_papers_where_nothing_is_given():
     assert settings_of(system, {}, lr=0.0, patch=[], epochs=0) == system.settings
     changed = settings_of(system, {"weight_decay": 0.0, "betas": [0.5, 0.9]}, epochs=3, patch=[16, 32, 32])
     assert changed == replace(system.settings, weight_decay=0.0, betas=(0.5, 0.9), epochs=3, patch=(16, 32, 32))
-    with pytest.raises(ValueError, match="settings has no 'weight_decy'. The nearest is 'weight_decay'"):
+    with pytest.raises(ValueError, match="'weight_decy'.*nearest.*weight_decay"):
         settings_of(system, {"weight_decy": 0})
+
+
+def test_a_run_has_the_settings_and_the_loss_of_its_recipe():
+    values = {"system": "unet-3d", "recipe": "mss", "width": 2, "settings": {"lr": 0.1}, "epochs": 3}
+    system = system_of(values)
+    assert system.objective == LOSSES["ce+dice"]
+    assert system.settings == replace(protocol("mss").settings, lr=0.1, epochs=3)
+    assert system_of(values | {"loss": "bce"}).objective == LOSSES["bce"]
+    assert system_of(values | {"recipe": "own"}).settings.batch == dsnotes.build("unet-3d", width=2).settings.batch
+    sliced = system_of(values | {"system": "unet-2d"})
+    assert sliced.settings.patch == (192, 192), "a network of slices takes the last two axes"
+
+
+def test_regions_are_scored_as_the_challenges_count():
+    """KiTS19: the kidney is kidney and tumour; BraTS: WT, TC and ET."""
+    case = phantoms.kidneys(1, seed=0)[0]
+    p = np.stack([case.label == value for value in range(3)]).astype(np.float32)
+    p[:, case.label == 2] = np.array([0, 1, 0])[:, None]  # every tumour voxel is called kidney
+    names, regions = {1: "kidney", 2: "tumour"}, {"kidney_and_tumour": [1, 2], "tumour_alone": [2]}
+    found = figures(p, case, names=names, regions=regions)
+    assert found["dice_kidney_and_tumour"] == 1
+    assert found["dice_kidney"] < 1
+    assert found["dice"] == pytest.approx((1 + found["dice_tumour_alone"]) / 2)
+    with_eps = figures(p, case, names=names, regions=regions, eps=1.0)
+    assert 0 < with_eps["dice_tumour_alone"] == pytest.approx(1 / (1 + (case.label == 2).sum()))
+
+
+def test_no_threshold_is_the_dice_of_the_probabilities(answered):
+    case, p = answered
+    found = figures(p, case, thresholds=(0.5, "none"))
+    truth = case.label > 0
+    assert found["dice@none"] == pytest.approx(2 * p[0][truth].sum() / (p.sum() + truth.sum()))
+    assert found["false_positives@none"] >= found["false_positives@0.5"]
+    assert found["false_negatives@none"] <= found["false_negatives@0.5"]
+
+
+def test_each_reader_is_compared_with_where_a_case_has_several():
+    case = phantoms.nodules(1, seed=0)[0]
+    found = figures(case.extras["readers"][1][None].astype(np.float32), case)
+    assert found["dice_reader_2"] == 1
+    assert [name for name in found if name.startswith("dice_reader")] == [f"dice_reader_{n}" for n in (1, 2, 3, 4)]

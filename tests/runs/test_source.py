@@ -114,7 +114,7 @@ def test_what_is_given_is_assigned_behind_the_defaults(tiny):
         ({"sede": 1}, r"tiny.py has no parameter 'sede'; the nearest is seed: int = 0  # moves every figure"),
         ({"xyzzy": 1}, r"no parameter 'xyzzy'; its parameters: system, data, options"),
         ({"smoke": "false"}, r"smoke='false' is str, but smoke is bool \(changes nothing\); write smoke=False"),
-        ({"seed": 1.5}, r"seed=1.5 is float, but seed is int \(moves every figure a little\); write seed=0"),
+        ({"seed": 1.5}, r"seed=1.5 is float, but seed is int \(moves every figure a little\); write seed=1"),
         (
             {"options": {"a": {1}}},
             r"options=\{'a': \{1\}\} cannot be kept \(.*set.*\); give numbers, text, lists and dicts",

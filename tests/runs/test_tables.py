@@ -149,7 +149,7 @@ def test_runs_that_are_not_alike_are_not_averaged(result):
 def test_what_cannot_be_found_is_refused_in_one_line(result, tmp_path):
     with pytest.raises(RefusedError, match="there is no folder .*nowhere; `dsnotes sweep"):
         compare("mss-2", tmp_path / "nowhere")
-    with pytest.raises(RefusedError, match="no run in .* has a parameter 'sede'; the nearest is seed"):
+    with pytest.raises(RefusedError, match="no run in .* has a parameter 'sede'; the nearest are seed"):
         compare("mss-2", result(dices(A)), where={"sede": "1"})
     with pytest.raises(RefusedError, match="no paper has a table 'mu-net-22'; the nearest are mu-net-2"):
         compare("mu-net-22", tmp_path)

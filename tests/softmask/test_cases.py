@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from dsnotes.data.case import Case
-from dsnotes.softmask import soft_mask, softened, trimap_from_mask
+from dsnotes.softmask import noise_eps, soft_mask, softened, trimap_from_annotators, trimap_from_mask
 
 
 def rings(size: int = 40) -> np.ndarray:
@@ -58,6 +58,53 @@ def test_a_volume_keeps_its_slices():
     deep = Case("deep", np.stack([flat.image] * 2), np.stack([flat.label] * 2), (5.0, 1.0, 1.0))
     of_slice, of_volume = (softened([case], radius=2, eps=1e-4)[0].extras["soft"] for case in (flat, deep))
     np.testing.assert_allclose(of_volume, np.stack([of_slice] * 2), atol=1e-6)
+
+
+def drawn(*shifts: int) -> np.ndarray:
+    return np.stack([np.roll(rings() > 0, shift, 1) for shift in shifts]).astype(np.uint8)
+
+
+def test_annotators_masks_are_the_second_strategy():
+    case = case_of((rings() > 0).astype(np.uint8))
+    case = replace(case, extras={"annotators": drawn(0, 2, -2)})
+    (soft,) = softened([case])
+    expected = soft_mask(case.image, trimap_from_annotators(case.extras["annotators"]), 1e-2)
+    np.testing.assert_array_equal(soft.extras["soft"], expected)
+    assert (softened([case], annotators=False)[0].extras["soft"] != expected).any()
+    as_before = replace(case, extras={"readers": np.concatenate([drawn(0, 2, -2), np.zeros((1, 40, 40), np.uint8)])})
+    np.testing.assert_array_equal(softened([as_before])[0].extras["soft"], expected)  # who drew nothing has no say
+
+
+def test_in_a_volume_slices_beside_the_common_core_are_matted_too():
+    plane = case_of((rings() > 0).astype(np.uint8))
+    image, label = np.stack([plane.image] * 4), np.stack([plane.label] * 4)
+    masks = np.stack([label, label])
+    masks[1, 0] = 0  # one annotator began a slice later
+    case = Case("deep", image, label, (2.0, 1.0, 1.0), {"annotators": masks})
+    assert softened([case])[0].extras["soft"][0].max() > 0.5
+
+
+def test_annotators_who_agree_nowhere_leave_it_to_the_label():
+    case = replace(case_of((rings() > 0).astype(np.uint8)), extras={"annotators": np.zeros((2, 40, 40), np.uint8)})
+    case.extras["annotators"][0, 10:14, 10:14] = case.extras["annotators"][1, 20:24, 20:24] = 1
+    with pytest.warns(UserWarning, match=r"in 1 of 1 cases \(rings\) no pixel was marked by all annotators"):
+        (soft,) = softened([case])
+    np.testing.assert_array_equal(soft.extras["soft"], softened([case], annotators=False)[0].extras["soft"])
+
+
+def test_a_soft_mask_that_is_there_is_kept():
+    own = np.full((40, 40), 0.25, np.float32)
+    case = replace(case_of((rings() > 0).astype(np.uint8)), extras={"soft": own})
+    (kept,) = softened([case])
+    assert kept is case
+
+
+def test_eps_is_nine_times_the_noises_variance():
+    image = np.linspace(-1000, 0, 100).reshape(10, 10)
+    assert noise_eps(image, 33) == pytest.approx(9 * 0.033**2)
+    assert noise_eps(image / 1000 + 1, 0.033) == pytest.approx(9 * 0.033**2)
+    with pytest.raises(ValueError, match=r"noise=0 came .*such as noise=33"):
+        noise_eps(image, 0)
 
 
 def test_what_cannot_be_softened_is_said():

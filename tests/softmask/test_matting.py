@@ -8,37 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.sparse
-import scipy.sparse.linalg
 from scipy import ndimage
 
 from dsnotes.softmask import band, matting, soft_mask, soft_masks, trimap_from_mask
+from dsnotes.softmask.closed_form import direct, laplacian
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def laplacian(image, eps, window=None):
-    """L_ij = Σ_{w ∋ i, j} [δ_ij − (1 + (I_i − μ)(I_j − μ) / (σ² + ε/m)) / m], written out window by window."""
-    window = window or (3,) * image.ndim
-    pixels = np.arange(image.size).reshape(image.shape)
-    of = np.lib.stride_tricks.sliding_window_view(pixels, window).reshape(-1, np.prod(window))
-    m = of.shape[1]
-    grey = image.ravel()[of]
-    away = grey - grey.mean(1, keepdims=True)
-    variance = (away**2).mean(1)
-    values = np.eye(m) - (1 + away[:, :, None] * away[:, None, :] / (variance + eps / m)[:, None, None]) / m
-    rows, columns = np.repeat(of, m, axis=1), np.tile(of, (1, m))
-    return scipy.sparse.csr_matrix((values.ravel(), (rows.ravel(), columns.ravel())), (image.size,) * 2)
-
-
-def direct(image, trimap, eps, window=None):
-    """α of a direct sparse solve with known pixels held, clamped to [0, 1]."""
-    matrix = laplacian(image, eps, window)
-    unknown = (trimap == 0).ravel()
-    alpha = (trimap > 0).ravel().astype(float)
-    right = -matrix[unknown][:, ~unknown] @ alpha[~unknown]
-    alpha[unknown] = scipy.sparse.linalg.spsolve(matrix[unknown][:, unknown].tocsc(), right)
-    return alpha.clip(0, 1).reshape(image.shape)
 
 
 def nodule(size=48, radius=0.28, noise=0.03, seed=0):

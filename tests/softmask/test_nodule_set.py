@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from dsnotes.data import open_dataset, phantoms
 from dsnotes.data.case import Case
@@ -154,7 +155,7 @@ def test_source_licence_and_settings_are_written_down(tmp_path):
     make_set(*filed(tmp_path / "raw", disk()), tmp_path / "set", licence="mine", source="here", eps=0.02)
     about = json.loads((tmp_path / "set/dataset.json").read_text(encoding="utf-8"))
     assert (about["licence"], about["reference"], about["numTraining"]) == ("mine", "here", 1)
-    assert about["made_with"] == {"size": 64, "radius": 3, "eps": 0.02}
+    assert about["made_with"] == {"size": 64, "radius": 3, "eps": 0.02, "binary": "soft mask"}
 
 
 def test_one_folder_takes_one_way_of_labelling(tmp_path):
@@ -173,3 +174,16 @@ def test_wrong_arguments_are_answered_with_what_to_pass(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="cannot be written .*a folder that is yours to write to"):
         make_set(lesions, images, tmp_path / "file" / "set")
+
+
+def test_the_binary_mask_is_the_soft_one_from_one_half_on(tmp_path):
+    case = disk()
+    raw = filed(tmp_path / "raw", replace(case, image=gaussian_filter(case.image, 2)))
+    make_set(*raw, tmp_path / "soft")
+    make_set(*raw, tmp_path / "cut", binary="GrabCut")
+    (soft,), (cut,) = open_dataset(tmp_path / "soft"), open_dataset(tmp_path / "cut")
+    np.testing.assert_array_equal(soft.label, soft.extras["soft"].squeeze() >= 0.5)
+    np.testing.assert_array_equal(cut.extras["soft"], soft.extras["soft"])
+    assert (cut.label != soft.label).any()
+    with pytest.raises(ValueError, match=r"binary='hard' is unknown. Choose one of \['soft mask', 'GrabCut'\]"):
+        make_set(*raw, tmp_path / "other", binary="hard")

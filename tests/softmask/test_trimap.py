@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dsnotes.softmask import trimap_from_mask, trimap_from_readers
+from dsnotes.softmask import trimap_from_annotators, trimap_from_mask
 
 
 def disc(size=64, radius=18.0, centre=None):
@@ -93,14 +93,14 @@ def test_what_is_refused(mask, radius, text):
 def test_readers_agree_inside_all_and_outside_all():
     """Strategy 2: the intersection is lesion, the complement of the union background, the rest unknown."""
     readers = [disc(radius=r, centre=(32, 32 + s)) for r, s in ((10, 0), (12, 3), (9, -2), (11, 1))]
-    trimap = trimap_from_readers(readers)
+    trimap = trimap_from_annotators(readers)
     np.testing.assert_array_equal(trimap == 1, np.logical_and.reduce(readers))
     np.testing.assert_array_equal(trimap == -1, ~np.logical_or.reduce(readers))
-    np.testing.assert_array_equal(trimap, trimap_from_readers(np.stack(readers).astype(np.uint8)))
+    np.testing.assert_array_equal(trimap, trimap_from_annotators(np.stack(readers).astype(np.uint8)))
 
 
 def test_readers_of_one_mind_leave_nothing_unknown():
-    np.testing.assert_array_equal(trimap_from_readers([disc(), disc()]), np.where(disc(), 1, -1))
+    np.testing.assert_array_equal(trimap_from_annotators([disc(), disc()]), np.where(disc(), 1, -1))
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def test_readers_of_one_mind_leave_nothing_unknown():
         ([disc(centre=(12, 12), radius=5), disc(centre=(40, 40), radius=5)], "at most 1 agree.*soften the consensus"),
         ([disc(), disc()[1:]], r"have the shapes \(64, 64\), \(63, 64\); needed is one grid\. Crop or resample them"),
         ([disc()], r"\(1, 64, 64\).*trimap_from_mask"),
-        ([disc(), np.zeros((64, 64), bool)], r"readers \[1\] drew nothing"),
+        ([disc(), np.zeros((64, 64), bool)], r"annotators \[1\] drew nothing"),
         ([disc().astype(np.uint8) * 255] * 2, "masks holds values from 0 to 255"),
         ([np.ones((9, 9), bool)] * 2, "no pixel lies outside"),
     ],
 )
 def test_readers_that_are_refused(masks, text):
     with pytest.raises(ValueError, match=text):
-        trimap_from_readers(masks)
+        trimap_from_annotators(masks)

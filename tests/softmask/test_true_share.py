@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from dsnotes.data import phantoms
-from dsnotes.softmask import soft_mask, trimap_from_mask, trimap_from_readers
+from dsnotes.softmask import soft_mask, trimap_from_annotators, trimap_from_mask
 
 WIDTHS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)  # pixels; the scanner's own is 1.9
 NOISY = 9 * 0.033**2  # 9 × the noise's variance, 33 of 1000 HU: ε/9 stands beside the window's variance
@@ -79,7 +79,7 @@ def test_with_eps_for_the_noise_no_width_of_blur_is_nearer(drawn_by_readers, rad
 
 def test_so_it_is_between_the_outlines_of_four_readers(nodules):
     def drawn(case):
-        return trimap_from_readers(case.extras["readers"]), (case.extras["readers"].mean(0) >= 0.5).astype(float)
+        return trimap_from_annotators(case.extras["readers"]), (case.extras["readers"].mean(0) >= 0.5).astype(float)
 
     soft, hard, blur = errors(nodules, drawn, [matted(NOISY), binary, blurred(1.0)]).mean(axis=0)
     assert soft < 0.5 * hard

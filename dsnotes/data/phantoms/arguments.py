@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 
+from dsnotes.data.conversion import checked_spacing
 from dsnotes.data.phantoms.grid import Grid
 
 SMALLEST = 16  # voxels along an axis of a slice: below, no organ is recognisable
@@ -15,7 +16,7 @@ def checked_count(n: int, seed: int, kind: str) -> None:
     if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
         raise ValueError(f"n={n!r} cases were asked for, but it takes at least 1: phantoms.{kind}(4, seed=0).")
     if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
-        raise ValueError(f"seed={seed!r}, but a seed is a whole number from 0 on: phantoms.{kind}({n}, seed=0).")
+        raise ValueError(f"seed={seed!r}, but a seed is a whole number from 0 on. Pass phantoms.{kind}({n}, seed=0).")
 
 
 def checked_size(size: object, dims: int, kind: str) -> tuple[int, ...]:
@@ -34,17 +35,6 @@ def checked_size(size: object, dims: int, kind: str) -> tuple[int, ...]:
     return tuple(int(v) for v in given)
 
 
-def checked_spacing(spacing: object, dims: int, kind: str) -> tuple[float, ...]:
-    given = spacing if isinstance(spacing, tuple | list) else (spacing,)
-    if len(given) != dims or not all(isinstance(v, Real) and 0 < v < np.inf for v in given):
-        example = (0.7, 0.7) if dims == 2 else (3.0, 1.5, 1.5)
-        raise ValueError(
-            f"spacing={spacing!r}, but it takes {dims} positive numbers, mm between voxels in the order of the axes: "
-            f"phantoms.{kind}(1, spacing={example})."
-        )
-    return tuple(float(v) for v in given)
-
-
 def fitted(
     size: object, spacing: object, *, field: tuple[float, float, float], kind: str
 ) -> tuple[Grid, tuple[float, ...], float]:
@@ -56,7 +46,9 @@ def fitted(
     size = checked_size(size, 3, kind)
     if spacing is None:
         spacing = tuple(f / n for f, n in zip(field, size, strict=True))
-    spacing = checked_spacing(spacing, 3, kind)
+    spacing = checked_spacing(
+        spacing, f"phantoms.{kind}", axes=3, example=f"phantoms.{kind}(1, spacing=(3.0, 1.5, 1.5))"
+    )
     scale = min(n * s / f for n, s, f in zip(size, spacing, field, strict=True))
     return Grid(size, tuple(s / scale for s in spacing)), spacing, scale
 

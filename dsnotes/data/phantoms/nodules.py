@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from dsnotes.data.case import Case
+from dsnotes.data.conversion import checked_spacing
 from dsnotes.data.phantoms.annotators import diameters, outlines
-from dsnotes.data.phantoms.arguments import checked_count, checked_size, checked_spacing, settled, streams
+from dsnotes.data.phantoms.arguments import checked_count, checked_size, settled, streams
 from dsnotes.data.phantoms.grid import Grid, filled
 from dsnotes.data.phantoms.implicit_shapes import EVERYWHERE, ImplicitShape, Number, within, without
 from dsnotes.data.phantoms.lesions import directions, spiked, tumour
@@ -41,9 +42,11 @@ def nodules(
     if dims is None:
         dims = 2 if isinstance(size, int) else len(size)
     if dims not in (2, 3):
-        raise ValueError(f"dims={dims!r}, but a crop is a slice (dims=2) or a block (dims=3).")
+        raise ValueError(f"dims={dims!r}, but a crop is a slice (dims=2) or a block (dims=3). Pass one of these.")
     size = checked_size((size,) * dims if isinstance(size, int) else size, dims, "nodules")
-    spacing = checked_spacing((spacing,) * dims if isinstance(spacing, int | float) else spacing, dims, "nodules")
+    spacing = (spacing,) * dims if isinstance(spacing, int | float) else spacing
+    example = f"phantoms.nodules(1, spacing={(0.7,) * dims})"
+    spacing = checked_spacing(spacing, "phantoms.nodules", axes=dims, example=example)
     field = min(v * s for v, s in zip(size, spacing, strict=True))
     if field < 4 * SMALLEST:
         raise ValueError(

@@ -1,0 +1,54 @@
+"""Slices of a volume: some of them kept, or all brought to one size, as papers on slices prepare their sets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from dsnotes.data.case import Case
+from dsnotes.data.foreground import require_label
+from dsnotes.data.region import cut
+
+
+def between(case: Case, first: int, last: int) -> Case:
+    """Slices `first` to `last`, both kept: µ-Net takes 30 to 125 of a brain's 155."""
+    _require_volume(case)
+    if not 0 <= first <= last < case.space[0]:
+        raise ValueError(
+            f"slices {first} to {last} came for case {case.name}, which has {case.space[0]}. Pass two from 0 to "
+            f"{case.space[0] - 1}, the lower first."
+        )
+    return _kept(case, np.arange(first, last + 1))
+
+
+def positive(case: Case) -> Case:
+    """The slices with foreground: µ-Net deletes the others of the heart and the spleen, in the test set too."""
+    _require_volume(case)
+    found = np.flatnonzero(require_label(case).any((1, 2)))
+    if not len(found):
+        raise ValueError(f"case {case.name} has no foreground in any slice. Leave it out, or keep its empty slices.")
+    return _kept(case, found)
+
+
+def resized(case: Case, size: tuple[int, ...]) -> Case:
+    """Every slice on a grid of `size` pixels, its voxels as much larger or smaller."""
+    axes = len(case.space) - len(size)
+    return cut(case, tuple(slice(0, n) for n in case.space), size=(*case.space[:axes], *size))
+
+
+def _kept(case: Case, which: np.ndarray) -> Case:
+    def some(array: np.ndarray) -> np.ndarray:
+        return np.take(array, which, axis=array.ndim - len(case.space))
+
+    extras = {
+        key: some(value) if isinstance(value, np.ndarray) and value.shape[-len(case.space) :] == case.space else value
+        for key, value in case.extras.items()
+        if key != "geometry"  # of a grid that is no longer this one
+    }
+    return replace(case, image=some(case.image), label=some(require_label(case)), extras=extras)
+
+
+def _require_volume(case: Case) -> None:
+    if len(case.space) != 3:
+        raise ValueError(f"case {case.name} has the grid {case.space}, but slices are taken of volumes.")

@@ -1,0 +1,109 @@
+"""In what the rows of a sweep differ, all that decides a run resolved: `dsnotes sweep FILE --dry-run` prints it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from functools import cache
+from itertools import combinations
+from typing import Any
+
+from dsnotes.papers.protocol import LOSSES, on_output_alone
+from dsnotes.runs.experiment import system_of
+from dsnotes.runs.plan import Plan, Row
+from dsnotes.training.settings import Settings
+from dsnotes.training.system import System
+
+# What `resolved` shows in another form: as settings, or as the supervision and the width that are built.
+SHOWN = ("system", "options", "recipe", "preset", "settings", "loss", "width", "augment", "batch", "epochs",
+         "iterations", "lr", "patch", "fold", "seed", "device")  # fmt: skip
+
+ALONE = "loss "  # of the output, and no supervision of the row's own
+SETTINGS = {each.name for each in fields(Settings)} | {"supervision"}
+
+
+def resolved(values: Mapping[str, Any]) -> dict[str, str]:
+    """Everything that decides a run but the network: its settings, its loss, and the notebook's other parameters."""
+    if "system" not in values:
+        return {name: str(value) for name, value in values.items() if name not in ("fold", "seed")}
+    system = _built(json.dumps({k: v for k, v in values.items() if k not in ("fold", "seed")}, sort_keys=True))
+    found = {name: str(value) for name, value in asdict(system.settings).items()}
+    found |= {_outside(name): str(value) for name, value in values.items() if name not in SHOWN}
+    return found | {"supervision": supervision(system)}
+
+
+def _outside(name: str) -> str:
+    """`clip` is the gradient's in the settings and that of grey values in the notebook."""
+    return f"{name} of the notebook" if name in SETTINGS and name not in SHOWN else name
+
+
+def supervision(system: System) -> str:
+    """The loss by its name where it is one of the output alone, else the row's own supervision."""
+    names = [name for name, loss in LOSSES.items() if loss == system.objective]
+    if names or on_output_alone(system):
+        return f"{ALONE}{names[0] if names else system.objective}"
+    return str(system.objective)
+
+
+def differences(plan: Plan) -> dict[str, dict[str, tuple[str, str]]]:
+    """Row -> what -> (the first row's, its own)."""
+    rows = labelled(plan)
+    first = resolved(next(iter(rows.values())).runs[0])
+    found = {}
+    for name, row in rows.items():
+        own = resolved(row.runs[0])
+        found[name] = {
+            key: (first.get(key, ""), own.get(key, ""))
+            for key in dict.fromkeys([*first, *own])
+            if first.get(key, "") != own.get(key, "")
+        }
+    return found
+
+
+def labelled(plan: Plan) -> dict[str, Row]:
+    """Rows by name; a row that comes several times is told by what it changes."""
+    count = [row.name for row in plan.rows].count
+    return {
+        f"{row.name} {' '.join(f'{k}={v}' for k, v in row.changes.items())}".strip()
+        if count(row.name) > 1
+        else row.name: row
+        for row in plan.rows
+    }
+
+
+def unfair(plan: Plan) -> list[str]:
+    """A line for each pair of rows and each difference between them that neither names.
+
+    A row names a parameter by giving it; `recipe` names all settings and the loss. A supervision of its own is what a
+    row is called after.
+    """
+    rows = [(name, resolved(row.runs[0]), _named(row)) for name, row in labelled(plan).items()]
+    lines = []
+    for (name, own, said), (other, theirs, also) in combinations(rows, 2):
+        for what in dict.fromkeys([*own, *theirs]):
+            named = what in said | also or ("recipe" in said | also and what in SETTINGS)
+            of_their_own = what == "supervision" and not all(x[what].startswith(ALONE) for x in (own, theirs))
+            same = own.get(what) == theirs.get(what) or (what == "patch" and _of_slices(own[what], theirs[what]))
+            if not same and not named and not of_their_own:
+                lines.append(f"{name} and {other} differ in {what}: {own.get(what)}, {theirs.get(what)}")
+    return lines
+
+
+def _of_slices(one: str, other: str) -> bool:
+    """Whether one is the other's last axes: a network of slices takes them from the same volumes."""
+    short, long = sorted((one.strip("()"), other.strip("()")), key=len)
+    return long.endswith(short)
+
+
+def _named(row: Row) -> set[str]:
+    of_the_loss = {"supervision"} if "loss" in row.changes else set()
+    return {_outside(name) for name in row.changes} | set(row.changes.get("settings", {})) | of_the_loss
+
+
+@cache
+def _built(values: str) -> System:
+    import torch
+
+    with torch.device("meta"):
+        return system_of(json.loads(values))

@@ -1,0 +1,67 @@
+"""Names that a notebook hands to the library, checked before its kernel starts: systems, options, settings, data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from dsnotes.runs.results_io import RefusedError, path
+from dsnotes.runs.source import Source
+from dsnotes.safety.nearest import suggest
+
+
+def check_names(source: Source, values: Mapping[str, Any]) -> None:
+    """Refuse what the notebook would fail on after minutes; only what its own code hands over under these names."""
+    code = "\n".join(cell["source"] for cell in source.notebook["cells"] if cell["cell_type"] == "code")
+    if re.search(r"\bbuild\(system\b", code) and isinstance(values.get("system"), str):
+        _check_system(values["system"], values.get("options") or {})
+    if re.search(r"\bsystem_of\(", code):
+        _check_recipe(str(values.get("recipe") or ""), str(values.get("loss") or ""))
+    if re.search(r"\bsettings_of\(\w+, settings\b|\bsystem_of\(", code) and isinstance(values.get("settings"), dict):
+        _check_settings(values["settings"])
+    if re.search(r"\bcases_of\(data\b", code) and isinstance(values.get("data"), str):
+        _check_data(values["data"])
+
+
+def _check_system(name: str, options: Mapping[str, Any]) -> None:
+    from dsnotes.papers import recipes, unknown_name
+
+    if name not in recipes():
+        raise RefusedError(f"system={name}: {unknown_name(name)}")
+    known = recipes()[name].options
+    for option in options:
+        if option not in known:
+            raise RefusedError(f"options={dict(options)}: {name} has no option {option!r}; {suggest(option, known)}")
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    from dsnotes.training.settings import Settings
+
+    known = [one.name for one in fields(Settings)]
+    for name in settings:
+        if name not in known:
+            raise RefusedError(f"settings={dict(settings)}: there is no setting {name!r}; {suggest(name, known)}")
+    try:
+        replace(Settings(), **{name: tuple(x) if isinstance(x, list) else x for name, x in settings.items()})
+    except (TypeError, ValueError) as error:
+        raise RefusedError(f"settings={dict(settings)}: {error}") from None
+
+
+def _check_recipe(recipe: str, loss: str) -> None:
+    from dsnotes.papers.protocol import LOSSES, OWN, protocols
+
+    for name, value, known in (("recipe", recipe, [OWN, *protocols()]), ("loss", loss, list(LOSSES))):
+        if value and value not in known:
+            raise RefusedError(f"{name}={value}: there is no such {name}; {suggest(value, known)}")
+
+
+def _check_data(data: str) -> None:
+    from dsnotes.runs.experiment import PHANTOMS
+
+    if data not in PHANTOMS and not path(data).is_dir():
+        raise RefusedError(
+            f"data={data}: there is no such folder, and no phantoms are called so; {suggest(data, PHANTOMS)}. "
+            f"`dsnotes adopt SCANS --output {data}` makes a folder of your own scans"
+        )

@@ -1,0 +1,10 @@
+"""Text that goes into HTML: a name is shown as it is written and never read as markup."""
+
+from __future__ import annotations
+
+import html
+
+
+def escape(text: object) -> str:
+    """Safe between tags and within a quoted attribute."""
+    return html.escape(str(text), quote=True)
