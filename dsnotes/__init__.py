@@ -1,12 +1,11 @@
-"""Deep-supervision notes: five papers on deeply supervised medical segmentation to run, see, question and change.
+"""Deep-supervision notes: five papers on deeply supervised medical segmentation, to run, inspect, question and change.
 
-The names a notebook needs, nothing else. Each is fetched from its floor when it is first used, so that
-`import dsnotes` costs nothing and a bare machine needs only what it uses.
+These are the names a notebook needs. Each is imported from its subpackage on first use, so that `import dsnotes` is
+fast and needs only the libraries that are used.
 """
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
     from dsnotes.training.settings import Settings
     from dsnotes.training.system import System, system
     from dsnotes.viewers import show
-
-# Maps of megabytes lie in pages of megabytes where Linux has them: fewer to clear in each step of a training on a CPU
-# (`benchmarks/pages.py`). torch asks for this once, at its first tensor.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __version__ = "0.1.0"
 __all__ = [
@@ -65,11 +60,11 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    """Fetch a public name, once (PEP 562)."""
+    """Import a public name on first use (PEP 562)."""
     if name not in _HOME:
         raise AttributeError(
-            f"dsnotes has no {name!r}. It offers {', '.join(sorted(_HOME))}; everything else is imported from its "
-            f"floor, for instance `from dsnotes.data import phantoms`."
+            f"dsnotes has no {name!r}. It has {', '.join(sorted(_HOME))}; import everything else from its "
+            f"subpackage, for instance `from dsnotes.data import phantoms`."
         )
     globals()[name] = found = getattr(import_module(_HOME[name]), name)
     return found

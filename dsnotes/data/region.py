@@ -35,7 +35,7 @@ def around(mask: np.ndarray, *, margin: float | int = 0.1) -> Region:
 def cut(case: Case, region: Region, *, size: tuple[int, ...] | None = None) -> Case:
     """The case within the region, resampled to `size` voxels; `extras["region"]` keeps the position.
 
-    Other `extras` are dropped.
+    Of the other `extras` only "valid" is kept.
     """
     axes = len(case.space)
     if len(region) != axes or (size is not None and len(size) != axes):
@@ -50,20 +50,24 @@ def cut(case: Case, region: Region, *, size: tuple[int, ...] | None = None) -> C
     if size is not None:
         spacing = tuple(mm * n / new for mm, n, new in zip(here.spacing, here.space, size, strict=True))
         there = Grid(tuple(size), spacing)
+    extras = {"region": region, "whole": Grid(case.space, case.spacing)}
+    if "valid" in case.extras:
+        extras["valid"] = onto(np.ascontiguousarray(case.extras["valid"][region]), here, there, order=0)
     return Case(
         case.name,
         onto(image, here, there, order=1),
         None if label is None else onto(label, here, there, order=0),
         there.spacing,
-        {"region": region, "whole": Grid(case.space, case.spacing)},
+        extras,
     )
 
 
-def put_back(array: np.ndarray, case: Case) -> np.ndarray:
+def put_back(array: np.ndarray, case: Case, *, background: bool = True) -> np.ndarray:
     """Put ([classes], *space) of a cut case back on the grid it was cut from, with background outside the region.
 
     Integers are class indices and use nearest-neighbour interpolation; floats are probabilities and use linear. If
-    there are several classes, the first is background, with probability 1 outside the region.
+    there are several channels, the first is background, with probability 1 outside the region, unless `background` is
+    False (channels that are overlapping regions).
     """
     if "region" not in case.extras:
         raise ValueError(f"case {case.name} has no region to put back. Pass the case that cut(case, region) returned.")
@@ -76,7 +80,7 @@ def put_back(array: np.ndarray, case: Case) -> np.ndarray:
     inside = Grid(tuple(at.stop - at.start for at in region), whole.spacing)
     found = onto(array, Grid(case.space, case.spacing), inside, order=1 if array.dtype.kind == "f" else 0)
     out = np.zeros((*array.shape[: array.ndim - len(case.space)], *whole.space), array.dtype)
-    if array.dtype.kind == "f" and out.ndim > len(region) and len(out) > 1:
+    if background and array.dtype.kind == "f" and out.ndim > len(region) and len(out) > 1:
         out[0] = 1
     out[(..., *region)] = found
     return out

@@ -19,9 +19,10 @@ TASK = "task.json"
 
 @dataclass(frozen=True)
 class Task:
-    """`labels`: value -> name, background first; `regions` and `order` as in `Dataset`, empty without regions.
+    """`labels`: value -> name, background first; `regions`, `order`, `ignore` as in `Dataset`, empty where it has none.
 
-    `window` sets the sliding-window prediction: patch, overlap, mirror. `about` tells the source of the training cases.
+    `window` sets the sliding-window prediction: patch, overlap, mirror, and `roi` if the network was trained on regions
+    of interest only. `about` tells the source of the training cases.
     """
 
     labels: dict[int, str]
@@ -29,9 +30,22 @@ class Task:
     preprocessing: tuple[Preprocess, ...] = ()
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
     order: tuple[int, ...] = ()
+    ignore: int | None = None
     postprocess: str = ""
     window: dict = field(default_factory=dict)
     about: dict = field(default_factory=dict)
+
+    @property
+    def parts_only(self) -> tuple[str, ...]:
+        """Settings with which the network was trained on parts of images; it cannot predict whole ones then."""
+        steps = self.preprocessing
+        said = {
+            "roi": self.window.get("roi"),
+            "slices": any(step.slices for step in steps),
+            "positive": any(step.positive_slices for step in steps),
+            "size": any(step.size for step in steps),
+        }
+        return tuple(name for name, value in said.items() if value)
 
     def prepare(self, case: Case) -> Case:
         """Preprocess a case like the training cases."""
@@ -69,6 +83,7 @@ def task_of(data: Sequence[Case], **more) -> Task:
         "preprocessing": getattr(data, "steps", None),
         "regions": getattr(data, "regions", None),
         "order": getattr(data, "order", None),
+        "ignore": getattr(data, "ignore", None),
     }
     return Task(**{name: value for name, value in found.items() if value is not None} | more)
 
