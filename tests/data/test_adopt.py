@@ -57,7 +57,7 @@ def test_pairs_become_a_dataset_voxel_for_voxel(scans, tmp_path):
         "3×1×1",
         "1:39 2:1",
         "1 kidney, 2 tumour",
-        "different directions",
+        "differ in orientation",
     ):
         assert said in table
     data = open_dataset(write(found, tmp_path / "mine"))

@@ -249,7 +249,9 @@ def test_saving_what_does_not_fit(tmp_path, ct):
         save_label(tmp_path / "label.nii.gz", np.zeros((3, 5), "u1"), case)
     with pytest.raises(ValueError, match=r"label for .*label\.nii\.gz: the label holds 0\.5"):
         save_label(tmp_path / "label.nii.gz", np.full((3, 5, 7), 0.5), case)
-    with pytest.raises(ValueError, match=r"label\.mhd: does not write this format\. End the name in one of \.nii\.gz"):
+    with pytest.raises(
+        ValueError, match=r"label\.mhd: dsnotes does not write this format\. End the name in one of \.nii\.gz"
+    ):
         save_label(tmp_path / "label.mhd", np.zeros((3, 5, 7), "u1"), case)
     with pytest.raises(ValueError, match=r"volume\.png cannot be written \(.*float values as \.nii\.gz"):
         save_volume(tmp_path / "volume.png", case.image, case)
