@@ -146,11 +146,9 @@ def trained(how):
     goal = MultiScale(weights=(1, 1 / 2, 1 / 4, 1 / 8), reduction=how)
     net, g = supervise(UNet(width=8), goal), torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for _ in range(steps):
+    for batch in (draw_batch(train, patch=(64, 64), batch=16, foreground=1.0, generator=g) for _ in range(steps)):
         optimiser.zero_grad()
-        sum(
-            loss_terms(goal, net, draw_batch(train, patch=(64, 64), batch=16, foreground=1.0, generator=g)).values()
-        ).backward()
+        sum(loss_terms(goal, net, batch).values()).backward()
         optimiser.step()
     return net.eval()
 
@@ -216,7 +214,7 @@ def dice_each(p, threshold=0.5, of=truth):
     return 2 * (marked & t).sum((1, 2)) / (marked.sum((1, 2)) + t.sum((1, 2))).clamp(min=1)
 
 
-def upsampled(coarse):
+def to_full_size(coarse):
     return functional.interpolate(coarse, truth.shape[1:], mode="bilinear")
 
 
@@ -230,11 +228,11 @@ def best_coarse_map(stride):
     logits = (8 * downsample_target(truth, (64 // stride,) * 2, channels=1, how="area") - 4).requires_grad_()
     optimiser = torch.optim.Adam([logits], lr=0.3)
     for _ in range(200 if not smoke else 20):
-        p, t = upsampled(logits).sigmoid(), truth[:, None].float()
+        p, t = to_full_size(logits).sigmoid(), truth[:, None].float()
         optimiser.zero_grad()
         (1 - 2 * (p * t).sum((1, 2, 3)) / (p + t).sum((1, 2, 3))).sum().backward()
         optimiser.step()
-    return dice_each(upsampled(logits.detach()).sigmoid())
+    return dice_each(to_full_size(logits.detach()).sigmoid())
 
 
 # %%
@@ -243,7 +241,7 @@ reachable = {}
 for stride in strides:
     size = tuple(n // stride for n in truth.shape[1:])
     for how in ways:
-        back = upsampled(downsample_target(truth, size, channels=1, how=how))
+        back = to_full_size(downsample_target(truth, size, channels=1, how=how))
         reachable[how, stride] = torch.stack([dice_each(back, t) for t in thresholds]).amax(0)
     every = [best_coarse_map(stride), *(reachable[how, stride] for how in ways)]
     reachable["the best found", stride] = torch.stack(every).amax(0)
@@ -281,7 +279,7 @@ for stride in (2, 4, 8, 16):
     size = tuple(n // stride for n in truth.shape[1:])
     reach = {}
     for how in ("corner", "nearest", "area"):
-        back = upsampled(downsample_target(truth, size, channels=1, how=how))
+        back = to_full_size(downsample_target(truth, size, channels=1, how=how))
         reach[how] = by_size(torch.stack([dice_each(back, t) for t in thresholds]).amax(0))[large]
     lost = {"shift": reach["nearest"] - reach["corner"], "one pixel per cell": reach["area"] - reach["nearest"]}
     lost["size"] = 1 - reach["area"]
@@ -306,7 +304,7 @@ def sides_of(net, some):
     with torch.no_grad():
         sides = net(torch.stack([torch.from_numpy(case.image)[None] for case in some])).side_outputs
     labels = torch.stack([torch.from_numpy(case.label) for case in some])
-    return {stride: upsampled(sides[f"stride{stride}"]).sigmoid() for stride in strides}, labels
+    return {stride: to_full_size(sides[f"stride{stride}"]).sigmoid() for stride in strides}, labels
 
 
 answers = {how: sides_of(net, test)[0] for how, net in networks.items()}
@@ -387,5 +385,5 @@ maps(
 # 1. Add a side output of stride 16 (the bottleneck) to section 3: `best_coarse_map(16)`. From which diameter on is it
 #    useful?
 # 2. A learned upsampling (MSDS-UNet's global side outputs) can do better than linear interpolation. In
-#    `best_coarse_map`, replace `upsampled` by a transposed convolution whose kernel is optimised as well. How much does
+#    `best_coarse_map`, replace `to_full_size` by a transposed convolution with a learned kernel. How much does
 #    a 5 mm nodule gain?

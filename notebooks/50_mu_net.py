@@ -432,18 +432,19 @@ runs_of |= {"Deep, λ = 0.8": ("unet-deep", "spleen-batch-norm")}
 looks, marked = [], {}
 
 
+def evaluate(history, s, shown):
+    """After every second epoch, add the validation Dice and the similarity of the features to `looks`."""
+    if len(history) % 2 == 0:
+        row = {"run": shown, "steps": len(history) * steps // 6, "Dice": history[-1]["val_dice"]}
+        looks.append(row | {k: v for k, v in compared(s, "stride8").items() if "S(" in k})
+
+
 def watched(name, preset, shown):
-    """One training; adds the validation Dice and the similarity of the features at three moments to `looks`."""
+    """One training, evaluated three times."""
     torch.manual_seed(1)
     s = dsnotes.build(name, width=8, **({} if name == plain else {"preset": preset}))
     s = replace(s, objective=replace(s.objective, **l_bd)) if name == plain else s
-
-    def look(history):
-        if len(history) % 2 == 0:
-            row = {"run": shown, "steps": len(history) * steps // 6, "Dice": history[-1]["val_dice"]}
-            looks.append(row | {k: v for k, v in compared(s, "stride8").items() if "S(" in k})
-
-    history = dsnotes.fit(s, train, val, settings=long, seed=1, on_epoch=look, **quiet)
+    history = dsnotes.fit(s, train, val, settings=long, seed=1, on_epoch=lambda h: evaluate(h, s, shown), **quiet)
     marked[shown] = {(e + 1) * steps // 6: x for e, x in enumerate(history["val_dice"])}
 
 
