@@ -30,7 +30,6 @@ from dsnotes.shapes import Outputs
 from dsnotes.softmask.cases import softened
 from dsnotes.supervision import downsample_target
 from dsnotes.supervision.pseudo_labels import as_image
-from dsnotes.supervision.soft_adversarial import judge_of
 from dsnotes.supervision.two_pathway import average
 from dsnotes.training.system import System
 from dsnotes.viewers import style
@@ -137,7 +136,7 @@ def of_mu(system: System, batch: dict[str, Tensor], outputs: Outputs) -> list[Pa
 def of_dsnet(system: System, batch: dict[str, Tensor], outputs: Outputs) -> list[Pair]:
     goal, answer = system.objective, flat(outputs.fine.sigmoid())
     _, fake = goal.pairs(outputs, batch)
-    verdict = flat(judge_of(system.network)(fake).sigmoid())
+    verdict = flat(system.make_step().critic.eval()(fake).sigmoid())
     return [
         Pair("finer4", answer, mask(batch), f"{goal.dice:g} (1 − Dice)"),
         Pair("finer4", answer, flat(batch["soft"]), f"{goal.soft:g} × |difference|"),
@@ -240,8 +239,15 @@ def trained(paper: Paper, cases: list[Case], epochs: int) -> System:
         )
     system = dsnotes.build(paper.system, width=WIDTH, **options)
     settings = replace(system.settings, stop="never")  # some papers stop by a validation set
-    dsnotes.fit(system, cases, settings=settings, epochs=epochs, lr=2e-3, progress=False, **paper.how)
-    return system
+    steps = []
+
+    def make_step(*given, **how):
+        steps.append(system.make_step(*given, **how))
+        return steps[-1]
+
+    training = replace(system, make_step=make_step)
+    dsnotes.fit(training, cases, settings=settings, epochs=epochs, lr=2e-3, progress=False, **paper.how)
+    return replace(system, make_step=lambda: steps[-1])  # which has the critic
 
 
 def at_papers_size(paper: Paper) -> Backbone:

@@ -22,7 +22,6 @@ from pathlib import Path
 import torch
 from gpu_correct import AUGMENTED, ONE_STEP, RESUMED, SAME_END
 from gpu_many import MANY, SWEEP
-from gpu_memory import SIZED
 from gpu_peer import PEER
 from gpu_speed import FAST, WAITING
 from gpu_systems import OWN, SUBJECTS, Scale
@@ -86,10 +85,6 @@ def sections(device: str, scale: Scale) -> list[Section]:
         Section(
             "Fast: against a peer", "The same network, loss and batch. Aim: not slower.",
             PEER, each([key for key in fast if key in ("mss", "msds")], "gpu_peer:against_peer"), 0.6,
-        ),
-        Section(
-            "Sized", "A dry step says beforehand what a step takes; under a cap it recommends what fits.",
-            SIZED, each([key for key in fast if SUBJECTS[key].dims == 3], "gpu_memory:sized"), 0.6,
         ),
         Section(
             "Many", "Gradients of several processes against one with all of their samples, in float32, of losses that "

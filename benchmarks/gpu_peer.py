@@ -15,11 +15,9 @@ from gpu_systems import SUBJECTS, Scale, at_scale, batch_for
 from timing import ratio, take_turns
 from torch import nn
 
-from dsnotes.networks.base import Network
 from dsnotes.shapes import Outputs
 from dsnotes.supervision.base import Batch
 from dsnotes.training import devices
-from dsnotes.training.precision import in_float32
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import make_optimiser
 from dsnotes.training.system import System
@@ -81,18 +79,7 @@ def peer(system: System, settings: Settings, place: torch.device) -> tuple[str, 
     return "a plain loop", plain
 
 
-class Answered(Network):
-    """The network with its answer at hand, for an objective that asks for it once."""
-
-    def __init__(self, network: Network, outputs: Outputs) -> None:
-        super().__init__(network.backbone, dict(network.heads.items()))
-        self.outputs = outputs
-
-    def forward(self, image: torch.Tensor, **which) -> Outputs:
-        return self.outputs
-
-
 def loss_of(system: System, outputs: Outputs, label: torch.Tensor) -> torch.Tensor:
-    answered = Answered(system.network, in_float32(outputs))
+    batch = {"image": label.unsqueeze(1).float(), "label": label}
     with torch.autocast(label.device.type, enabled=False):
-        return sum(system.objective(answered, {"image": label.unsqueeze(1).float(), "label": label}).values())
+        return sum(system.objective.terms(outputs.in_float32(), batch).values())

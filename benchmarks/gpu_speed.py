@@ -13,11 +13,12 @@ from dataclasses import replace
 import torch
 from gpu_systems import SUBJECTS, Scale, Subject, at_scale, batch_for, noise_cases
 from gpu_worker import DEAD
+from meter import Meter
 from torch.utils.flop_counter import FlopCounterMode
 
 from dsnotes.training import devices
 from dsnotes.training.fit import fit
-from dsnotes.training.memory import Meter
+from dsnotes.training.precision import to_channels_last
 from dsnotes.training.system import System
 
 # bfloat16 products a second with float32 sums, dense, from the vendors' data sheets; the longest name that fits counts.
@@ -112,7 +113,7 @@ def one_way(
 
 def one_system(system: System, device: torch.device, scale: Scale, *, channels_last: bool, **how) -> dict:
     system.network.to(device)
-    devices.arrange(system.network, system.dims, channels_last, device)
+    to_channels_last(system.network, system.dims, channels_last, amp=how.get("amp"))
     batch = {name: value.to(device) for name, value in batch_for(system.settings).items()}
     step = system.make_step(system, system.settings, **how)
     losses = [step(batch)["loss"] for _ in range(3)]  # to warm up; the third is compared between the ways
@@ -182,7 +183,7 @@ def waiting(key: str, device: str, scale: Scale) -> Iterator[list]:
     subject, place = SUBJECTS[key], torch.device(device)
     system = at_scale(subject, scale)
     system.network.to(place)
-    devices.arrange(system.network, system.dims, "auto", place)
+    to_channels_last(system.network, system.dims, "auto", amp=torch.bfloat16)
     settings = replace(system.settings, accumulate=1, stop="never", epochs=2)
     batch = {name: value.to(place) for name, value in batch_for(settings).items()}
     step = system.make_step(system, settings, amp=torch.bfloat16)

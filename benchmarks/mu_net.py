@@ -16,9 +16,10 @@ from statistics import median
 
 import torch
 from timing import keep, machine, ratio, table, take_turns
+from torch.utils.flop_counter import FlopCounterMode
 
 from dsnotes.papers import build, mu_net
-from dsnotes.training.precision import Terms, flops
+from dsnotes.supervision import loss_terms
 
 SYSTEMS = ("unet-2d", "unet-deep", "unet-auto", "mu-net-seg", "mu-net-rec", "mu-net-hyb")
 HOURS = {name: row[0] for name, row in mu_net.TABLES[5].rows.items()}  # an epoch of BraTS
@@ -40,7 +41,9 @@ def main() -> None:
         torch.manual_seed(0)
         system = build(name, width=options.width, norm=options.norm)
         ways[name] = partial(system.make_step(system, system.settings), batch)
-        work[name] = flops(Terms(system.network, system.objective), batch)
+        with FlopCounterMode(display=False) as counter:
+            loss_terms(system.objective, system.network, batch)
+        work[name] = counter.get_total_flops()
     seconds = take_turns(ways, options.rounds)
     plain = SYSTEMS[0]
     rows = [

@@ -29,6 +29,7 @@ import dsnotes
 from dsnotes.data.preprocess import Preprocess
 from dsnotes.data.splits import split
 from dsnotes.metrics import dice
+from dsnotes.supervision import loss_terms
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -128,7 +129,7 @@ def start(train, seeds) -> list[list[str]]:
 
 
 def terms_of(system: System, batch) -> dict[str, torch.Tensor]:
-    return system.objective(system.network.train(), batch)
+    return loss_terms(system.objective, system.network.train(), batch)
 
 
 def written(runs: list[dict], seeds, steps: int) -> list[list[str]]:

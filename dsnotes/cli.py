@@ -2,6 +2,7 @@
 
     dsnotes adopt scans/ --label 1=kidney --output data/mine
     dsnotes run notebooks/80_experiment.py -p system=mss-unet -p epochs=20
+    dsnotes predict runs/80_experiment-3f2a… scans/new/*.nii.gz --output predictions/
     dsnotes sweep sweeps/mss-2-phantom.yml --workers 2
     dsnotes table mss-2 --runs runs
     dsnotes systems
@@ -24,7 +25,9 @@ from typing import TYPE_CHECKING
 
 from dsnotes.labs.command import add_labs
 from dsnotes.runs.adopt_command import add_adopt
+from dsnotes.runs.card import add_card
 from dsnotes.runs.new_paper.command import add_new_paper
+from dsnotes.runs.predict_command import add_predict
 from dsnotes.runs.terminal import Terminal
 from dsnotes.safety.nearest import nearest
 
@@ -221,7 +224,7 @@ def add_table(commands: argparse._SubParsersAction) -> None:
         description="A published table beside what runs here gave: two spreads, paired tests, and what is missing.",
         epilog="For instance: dsnotes table mss-2 --filter data=kidneys --output mss-2.tex",
     )
-    command.add_argument("table", help="such as mu-net-2; `dsnotes systems` names them")
+    command.add_argument("table", help="such as mu-net-2; `dsnotes systems` names them; or a sweep's file")
     command.add_argument("--runs", default="runs", metavar="FOLDER", help="where the runs lie (default runs)")
     command.add_argument(
         "--filter", action="append", default=[], metavar="NAME=VALUE", help="only runs with this value; may be repeated"
@@ -234,6 +237,9 @@ def add_table(commands: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="write it there too, as .txt .csv .tex .png .svg or .pdf; may be repeated",
     )
+    command.add_argument(
+        "--held-out", metavar="DATA", help="cases no run was trained on: what the folds of each row bring as one model"
+    )
     command.add_argument("--where", action=Renamed, new="--filter", help=argparse.SUPPRESS)
     command.add_argument("--to", action=Renamed, new="--output", type=Path, help=argparse.SUPPRESS)
     command.set_defaults(do=do_table)
@@ -243,10 +249,21 @@ def do_table(asked: argparse.Namespace) -> int:
     from dsnotes.runs.export import save, text
     from dsnotes.runs.tables import compare
 
+    if asked.table.endswith((".yml", ".yaml")):
+        from dsnotes.runs.plan import open_plan
+        from dsnotes.runs.sweep_table import sweep_table
+
+        print(sweep_table(open_plan(asked.table), asked.runs))
+        return 0
     report = compare(asked.table, asked.runs, where=_typed(asked.filter))
     for file in asked.output:
         save(report, file)
     print(text(report))
+    if asked.held_out:
+        from dsnotes.runs.ensemble import gains
+
+        for row, gain in gains(asked.table, asked.runs, asked.held_out, where=_typed(asked.filter)).items():
+            print(f"{row} as one model: {gain}")
     return 0
 
 
@@ -299,7 +316,18 @@ def do_data(asked: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = (add_adopt, add_run, add_sweep, add_table, add_systems, add_data, add_labs, add_new_paper)
+COMMANDS = (
+    add_adopt,
+    add_run,
+    add_predict,
+    add_card,
+    add_sweep,
+    add_table,
+    add_systems,
+    add_data,
+    add_labs,
+    add_new_paper,
+)
 
 
 def means(cases: dict) -> dict[str, str]:

@@ -7,9 +7,11 @@ Axes are always (batch, channel, depth, height, width); 2-D drops depth. Outside
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 try:
@@ -46,7 +48,16 @@ class Outputs:
     restored: Tensor | None = None  # logits of a reconstruction of the input
     restored_features: dict[str, Tensor] = field(default_factory=dict)  # maps of the decoder that reconstructs
     latent: dict[str, Tensor] = field(default_factory=dict)  # of a variational code: "mean" and "log_variance", (B, n)
+    fused: Tensor | None = None  # logits: the upsampled ones, added up with their weights
+    side_weights: dict[str, Tensor] = field(default_factory=dict)  # those weights, one scalar a level
     fine: Tensor | None = None  # logits on a finer grid than the image's, of which `logits` is the mean
+
+    def in_float32(self) -> Outputs:
+        """Everything that autocast left in half precision, in float32: what losses are computed from."""
+        return map_tensors(self, lambda t: t.float() if t.dtype in (torch.bfloat16, torch.float16) else t)
+
+    def detach(self) -> Outputs:
+        return map_tensors(self, Tensor.detach)
 
     @property
     def sides(self) -> dict[str, Tensor]:
@@ -55,6 +66,20 @@ class Outputs:
     @property
     def raised(self) -> dict[str, Tensor]:
         return _renamed(self, "raised", "upsampled")
+
+
+def map_tensors(value, change: Callable[[Tensor], Tensor]):
+    """The same dict, list, tuple or dataclass with every tensor inside changed; everything else as it is."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: map_tensors(item, change) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map_tensors(item, change) for item in value)
+    if is_dataclass(value):
+        changed = {at.name: map_tensors(getattr(value, at.name), change) for at in fields(value)}
+        return replace(value, **changed)
+    return value
 
 
 def _renamed(outputs: Outputs, old: str, new: str) -> dict[str, Tensor]:

@@ -44,7 +44,7 @@ from dsnotes.data.patches import draw_batch
 from dsnotes.data.preprocess import hu_window
 from dsnotes.losses import dice_coefficient
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision import MultiScale, downsample_target, supervise
+from dsnotes.supervision import MultiScale, downsample_target, loss_terms, supervise
 from dsnotes.supervision.multi_scale import entropy_and_dice
 from dsnotes.viewers import curves, maps
 
@@ -336,7 +336,7 @@ maps(
 torch.manual_seed(0)
 objective = MultiScale(weights=(1, 1 / 2, 1 / 4, 1 / 8), reduction="area")
 network = supervise(UNet(width=8), objective)
-terms = objective(network, batch)
+terms = loss_terms(objective, network, batch)
 print({name: round(term.item(), 4) for name, term in terms.items()})
 
 # %% [markdown]
@@ -367,8 +367,8 @@ def unet_gradients(loss):
 
 
 # %%
-unet_alone = unet_gradients(objective(network, batch)["stride1"])
-unet_deep = unet_gradients(sum(objective(network, batch).values()))
+unet_alone = unet_gradients(loss_terms(objective, network, batch)["stride1"])
+unet_deep = unet_gradients(sum(loss_terms(objective, network, batch).values()))
 curves.lines(
     {"loss at the output alone": unet_alone, "a loss at every depth": unet_deep},
     x="block of the U-Net",

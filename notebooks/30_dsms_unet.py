@@ -46,6 +46,7 @@ from dsnotes.losses import binary_entropy, min_max, restoration_bce
 from dsnotes.metrics.compare import holm, paired_t_test
 from dsnotes.networks.dsms_unet import KERNELS, DSMSUNet, ParallelConvs
 from dsnotes.papers import dsms_unet
+from dsnotes.supervision import loss_terms
 from dsnotes.viewers import Table, boxes, curves, maps, progress
 
 patients, held_out, epochs = (36, 12, 10) if not smoke else (5, 2, 2)
@@ -148,7 +149,7 @@ def gradient(system, parts):
     system.network.zero_grad()
     for piece in range(parts):
         some = {name: value.tensor_split(parts)[piece] for name, value in batch.items()}
-        (sum(system.objective(system.network, some).values()) / parts).backward()
+        (sum(loss_terms(system.objective, system.network, some).values()) / parts).backward()
     return torch.cat([w.grad.flatten() for w in system.network.parameters()])
 
 
@@ -187,7 +188,7 @@ history = dsnotes.fit(system, train, iterations=steps // epochs, on_epoch=curves
 def heard(system):
     """Length of each term's gradient at the encoder's weights."""
     network = copy.deepcopy(system.network).train()  # a copy: batch norm shall not learn from these patients
-    terms, encoder = system.objective(network, batch), list(network.backbone.encoder.parameters())
+    terms, encoder = loss_terms(system.objective, network, batch), list(network.backbone.encoder.parameters())
     grads = {name: torch.autograd.grad(term, encoder, retain_graph=True) for name, term in terms.items()}
     return {name: torch.cat([g.flatten() for g in grad]).norm().item() for name, grad in grads.items()}
 

@@ -51,7 +51,7 @@ from dsnotes import runs
 from dsnotes.data import Case, phantoms
 from dsnotes.metrics import holm, linear_cka, paired_t_test
 from dsnotes.papers import mu_net
-from dsnotes.supervision import downsample_target
+from dsnotes.supervision import downsample_target, loss_terms
 from dsnotes.supervision.pseudo_labels import as_image, two_passes
 from dsnotes.training.schedules import twice_best
 from dsnotes.viewers import Table, boxes, curves, features, maps, progress
@@ -155,7 +155,7 @@ Table(
 def heard(system, x, y, weight=None):
     """Length of each term's gradient at one weight, by default that of the encoder's first convolution."""
     net = copy.deepcopy(system.network).train()
-    terms = system.objective(net, {"image": x, "label": y})
+    terms = loss_terms(system.objective, net, {"image": x, "label": y})
     weight = net.backbone.encoder[0][0][0].weight if weight is None else net.get_parameter(weight)
     return {name: torch.autograd.grad(t, weight, retain_graph=True)[0].norm().item() for name, t in terms.items()}
 
@@ -661,9 +661,10 @@ print("avg.m:", ", ".join(f"{name} {x:.3f}" for name, x in average.items()))
 #   .96 at once. On real hearts and three seeds, U-Net-Deep as printed is .25 behind the U-Net after 600 steps; the
 #   hybrid, with $\lambda$ and $\eta$ divided by ten, is .02 behind (`benchmarks/results/mu_net_weights.md`).
 # - **Not shown, with three seeds of 15 epochs on phantoms:** that pseudo-labels help. Of the rows of Table 4, plain
-#   U-Net had the best mean Dice (.85; the hybrid .82). The hybrid's difference to every other row of that table changes
-#   its sign from seed to seed. Without its feature terms ($\lambda = \eta = 0$) the hybrid was .05 *better* than with
-#   them; with the weights printed for the spleen it marked next to nothing in two of three seeds.
+#   U-Net had the best mean Dice (.85, on $L_{BD}$ as on cross-entropy and Dice; the hybrid .82). With the U-Net on
+#   the latter, the hybrid's difference to every other row changed its sign from seed to seed. Without its feature
+#   terms ($\lambda = \eta = 0$) the hybrid was .05 *better* than with them; with the weights printed for the spleen it
+#   marked next to nothing in two of three seeds.
 # - **Not what the paper says:** by its own Table 5 the hybrid needs fewer epochs than U-Net on all four datasets, but
 #   less time on only one. Ours needed fewer epochs in none of three seeds, and an epoch cost almost three times
 #   U-Net's, as in the paper. It may be efficient beside other deeply supervised networks, but not beside a plain one.

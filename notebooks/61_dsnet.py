@@ -33,8 +33,10 @@ smoke: bool = False  # a minute: a few nodules, a few steps, one seed
 
 # %%
 import copy
+import tempfile
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -48,6 +50,7 @@ from dsnotes.metrics.compare import holm, paired_t_test
 from dsnotes.networks.srgan import enlarged, reduced
 from dsnotes.papers import dsnet
 from dsnotes.softmask import mask_from_recist, softened
+from dsnotes.training import checkpoints
 from dsnotes.training.adversarial_step import collapse
 from dsnotes.training.statistics import reestimate_statistics
 from dsnotes.viewers import Table, boxes, curves, maps, progress
@@ -223,7 +226,7 @@ Table({"": name} | {f"squared error, {where}": v.item() for where, v in of.items
 # ## 3. Training with a critic, live
 #
 # The loss is one half of 1 − Dice with the binary mask, plus one hundred times the mean absolute distance to the soft
-# mask, plus the critic's opinion of every pixel. There are two players: `deceive` is the network's loss against the
+# mask, plus the critic's opinion of every pixel. There are two players: `adversarial` is the network's loss against the
 # critic, `critic` the critic's own loss; its scores of real and of predicted masks are in the history. **Before
 # running:** where are the two scores when nobody wins?
 
@@ -233,7 +236,9 @@ budget = replace(dsnet.SETTINGS, patch=(48, 48), batch=2, epochs=8 if not smoke 
 run = {"settings": budget, "progress": False}
 torch.manual_seed(0)
 system = dsnotes.build("dsnet", width=width, teacher=teacher, critic_width=8)
-history = dsnotes.fit(system, train, iterations=steps // budget.epochs, on_epoch=curves.live(title="DSNet"), **run)
+kept = tempfile.mkdtemp()  # the checkpoint holds the critic too
+live = curves.live(title="DSNet")
+history = dsnotes.fit(system, train, iterations=steps // budget.epochs, on_epoch=live, out=kept, **run)
 
 # %%
 scores = {name: dict(enumerate(history.column(f"score {name}"), 1)) for name in ("real", "fake")}
@@ -278,7 +283,7 @@ Table({"statistics": name, "Dice with the truth": x} for name, x in deployed.ite
 # %% [markdown]
 # It matters a little: the mean Dice of the held-out nodules with the truth rises from .747 to .776, in one run.
 # `Settings(reestimate=20)` counts them anew after every epoch of `fit`. On real membranes, with three seeds, both kinds
-# agreed within .01 (`benchmarks/results/dsnet_membranes.md`, where each part of the network is looked at by itself).
+# agreed within .01 on average; `benchmarks/results/dsnet_membranes.md` also looks at each part of the network alone.
 
 # %% [markdown]
 # How strong is each of the three terms? Their *values* do not say; their gradients at the last layer do.
@@ -290,7 +295,11 @@ batch = {
     "label": torch.from_numpy(np.stack([case.label for case in some])).long(),
     "soft": torch.from_numpy(np.stack([case.extras["soft"] for case in some]))[:, None],
 }
-terms = system.objective(system.network.eval(), batch)
+critic = system.objective.critic(system.network.backbone).eval()
+critic.load_state_dict(checkpoints.read(Path(kept, "checkpoint.pt"))["step"]["critic"])
+outputs = system.network.eval()(batch["image"])
+terms = system.objective.terms(outputs, batch)
+terms["adversarial"] = system.objective.adversarial_term(critic, outputs, batch)
 last = system.network.backbone.output.weight
 pull = {name: torch.autograd.grad(term, last, retain_graph=True)[0].norm().item() for name, term in terms.items()}
 Table([{"": "value"} | {k: v.item() for k, v in terms.items()}, {"": "pull at the last layer"} | pull])

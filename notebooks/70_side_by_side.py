@@ -36,7 +36,7 @@ import dsnotes
 from dsnotes.data import phantoms
 from dsnotes.data.preprocess import hu_window
 from dsnotes.losses import cross_entropy, soft_dice
-from dsnotes.supervision import MultiScale, Restoration, TwoPathway, supervise
+from dsnotes.supervision import MultiScale, Restoration, TwoPathway, loss_terms, supervise
 from dsnotes.supervision.multi_scale import ExponentialLogAndEntropy, entropy_and_dice
 from dsnotes.supervision.plain import foreground
 from dsnotes.supervision.pseudo_labels import PseudoLabels
@@ -127,7 +127,7 @@ def asked(backbone, supervision, loss):
         network = supervise(dsnotes.build(backbone, width=width, dims=2).network.backbone, goal)
         image = torch.from_numpy(np.stack([case.image for case in train[:2]]))[:, None]
         label = torch.from_numpy(np.stack([case.label for case in train[:2]]).astype(np.int64))
-        return ", ".join(goal(network, {"image": image, "label": label}))
+        return ", ".join(loss_terms(goal, network, {"image": image, "label": label}))
     except (ValueError, KeyError) as error:
         return error
 

@@ -85,8 +85,10 @@ from dsnotes.data import region
 from dsnotes.data.preprocess import Preprocess, foreground_statistics
 from dsnotes.data.splits import k_fold, printed_folds
 from dsnotes.data.splits import split as shares
+from dsnotes.data.task import task_of
 from dsnotes.papers import dsnet
 from dsnotes.runs.experiment import cases_of, figures, system_of
+from dsnotes.runs.provenance import provenance
 from dsnotes.softmask import softened
 from dsnotes.viewers import Table, boxes, curves
 
@@ -212,6 +214,19 @@ print(f"{len(history)} epochs, {history.total_seconds:.0f} s; ended: {history.st
 # The papers keep the last weights unless they say otherwise, and so does this notebook. In the run's folder, `best.pt`
 # has the weights of the best epoch.
 #
+# A prediction of a new scan needs more than weights: how an image is prepared, and what the labels are called. From
+# here on `dsnotes predict` finds it beside them.
+
+# %%
+known = {"labels": {0: "background", **names}, "preprocessing": (fixed, scale), "postprocess": postprocess}
+known["window"] = {"patch": tuple(patch) if patch and offered["dims"] == 3 else None}
+known["window"] |= {"overlap": overlap, "mirror": mirror}
+known["channels"] = tuple(getattr(train, "modality", ())) or ("image",) * train[0].channels
+if runs.folder():
+    parts = {"training": train, "validation": val, "test": test}
+    task_of(train, **known, about=provenance(data, cases, parts)).save(runs.folder() / "training")
+
+# %% [markdown]
 # ## 4. Predicting and scoring
 
 # %%

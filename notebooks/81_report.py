@@ -23,6 +23,7 @@
 table: str = "mss-2"  # a table of a paper: `dsnotes systems` names them
 results: str = ""  # a folder of runs; empty: the small sweep below is run first
 where: dict = {}  # only runs with these parameters, as text, such as {"data": "kidneys"}
+held_out: str = ""  # a dataset that no run was trained on: what do the folds of each row bring as one model?
 seeds: int = 2  # of the small sweep
 smoke: bool = False  # a minute: two runs of two steps
 
@@ -128,7 +129,26 @@ patients = {row: [x for x in values if np.isfinite(x)] for row, values in patien
 boxes({column: {row: values for row, values in patients.items() if values}}, y=f"{column} of one patient")
 
 # %% [markdown]
-# ## 5. To take along
+# ## 5. Folds as one model
+#
+# Five folds are five networks, and their averaged probabilities one more: `dsnotes predict runs/…fold*`. What it brings
+# cannot be seen on the folds' own cases, since four of five networks were trained on each. It takes cases that were
+# kept apart, `held_out`. **Before running:** when does an average of networks bring nothing?
+
+# %%
+from dsnotes.runs.ensemble import gains
+
+together = gains(table, out, held_out, where=where) if held_out else {}
+for row, gain in together.items():
+    print(f"{row}: {gain}")
+Table(
+    [{"row": row, **line} for row, gain in together.items() for line in gain.rows()] or [{"row": "no held_out given"}]
+)
+
+# %% [markdown]
+# Where all of them make the same errors.
+#
+# ## 6. To take along
 
 # %%
 print(latex(report))

@@ -253,13 +253,13 @@ for objective, step in (
 ):
     network = supervise(UNet(width=4, depth=3), objective)
     system = System("bare", network, objective, Settings(epochs=1, batch=1, augment=True), make_step=step)
-    history = fit(system, cases, cases, device="cpu", checkpointing=True, memory=1)
+    history = fit(system, cases, cases, device="cpu", checkpointing=True)
     assert numpy.isfinite(history[-1]["loss"]), history[-1]
     print("trained with", step.__name__)
 """
 
 
 def test_a_bare_machine_trains():
-    """Also augmented, with GradNorm, against a critic, and with its memory looked after."""
+    """Also augmented, with GradNorm, against a critic, and with blocks computed again."""
     said = fresh(BARE_MACHINE + BARE_STEP)
     assert re.findall(r"trained with (\w+)", said) == ["PlainStep", "GradNormStep", "AdversarialStep"]

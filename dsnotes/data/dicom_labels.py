@@ -19,6 +19,7 @@ from dsnotes.data.geometry import Geometry
 DRAWN = ("SEG", "RTSTRUCT")
 TAGS = ["SOPClassUID", "Modality", "SeriesInstanceUID", "PatientID", "SeriesDescription",
         "ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence"]  # fmt: skip
+SAID = ("SegmentIdentificationSequence", "PlaneOrientationSequence", "PlanePositionSequence")  # of a frame, or of all
 
 
 @dataclass
@@ -149,10 +150,11 @@ def _segmented(found, path: Path, geometry: Geometry) -> dict[str, np.ndarray]:
     shared = found.SharedFunctionalGroupsSequence[0]
     axes = np.array(geometry.direction).reshape(3, 3)
     for frame, about in zip(frames, found.PerFrameFunctionalGroupsSequence, strict=True):
-        name = names[int(about.SegmentIdentificationSequence[0].ReferencedSegmentNumber)]
-        plane = (about if "PlaneOrientationSequence" in about else shared).PlaneOrientationSequence[0]
-        towards = np.array([float(c) for c in plane.ImageOrientationPatient]).reshape(2, 3).T
-        corner = np.array([float(mm) for mm in about.PlanePositionSequence[0].ImagePositionPatient])
+        said = {tag: (about if tag in about else shared)[tag].value[0] for tag in SAID}
+        name = names[int(said["SegmentIdentificationSequence"].ReferencedSegmentNumber)]
+        towards = np.array([float(c) for c in said["PlaneOrientationSequence"].ImageOrientationPatient])
+        towards = towards.reshape(2, 3).T
+        corner = np.array([float(mm) for mm in said["PlanePositionSequence"].ImagePositionPatient])
         at = _indices(corner[None], geometry)[0]
         place = round(float(at[2]))
         turned = np.abs(towards - axes[:, :2]).max() > 1e-3

@@ -13,8 +13,7 @@ from dsnotes.data.conversion import as_array
 from dsnotes.inference.mirror import mirror as mirrored
 from dsnotes.inference.sliding_window import sizes, sliding_window
 from dsnotes.shapes import Float, LabelMap, ProbabilityMap, n_logits
-from dsnotes.training.memory import out_of_memory
-from dsnotes.training.precision import Terms
+from dsnotes.training import devices
 from dsnotes.training.system import System
 
 Probabilities = Float[np.ndarray, "classes *space"] | Float[Tensor, "classes *space"]  # a map, or a network's own
@@ -48,19 +47,20 @@ def predict(
     images = _images(system, case)
     patch = _window(system, images.shape[2:], patch)
     images, inside = _filled_up(images, patch)
-    device = _device(device)
+    device = devices.pick(device)
 
     system.network.to(device)
     if _fits(images, system.classes, device):  # else the result gathers in main memory, a little slower
         images = torch.from_numpy(np.array(images, np.float32)).to(device)
     window = {"patch": patch, "overlap": overlap, "batch": batch, "device": device}
     try:
-        with Terms(system.network, system.objective, amp=_precision(amp, device)).replaced():
+        dtype = _precision(amp, device)
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
             augmented = len(views) or noise
             predictor = mirrored(system.probabilities, views, noise=noise) if augmented else system.probabilities
             p = sliding_window(predictor, images, **window, progress=True)
     except (RuntimeError, MemoryError) as error:
-        if not (isinstance(error, MemoryError) or out_of_memory(error)):
+        if not (isinstance(error, MemoryError) or devices.out_of_memory(error)):
             raise
         raise RuntimeError(_smaller(system, patch, batch)) from error
     p = p[(..., *inside)].transpose(0, 1).cpu().numpy()  # (K, slices, ...) or (K, 1, ...)
@@ -169,18 +169,6 @@ def _window(system: System, space: Sequence[int], patch: Sequence[int] | None) -
             f"The nearest that is: patch={nearest}."
         )
     return nearest
-
-
-def _device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device={device!r} is unknown. Pass 'auto', 'cpu', 'cuda' or 'cuda:1'.") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={str(device)!r} came, but PyTorch sees no GPU here. Pass device='auto' or 'cpu'.")
-    return chosen
 
 
 def _precision(amp: bool | str, device: torch.device) -> torch.dtype | None:

@@ -7,7 +7,25 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+from dsnotes.networks.stage import Stage
+
+
+class Conv3d(nn.Conv3d):
+    """In float32 where a CPU computes in bfloat16 and the volume is shallower than the kernel.
+
+    There the CPU's bfloat16 kernel for the gradient of the weights (torch 2.13 with AVX-512) reads and writes memory
+    that is not its own: gradients of 1e35, and now and then the end of the process.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        shallow = 1 < input.shape[2] < self.kernel_size[0]
+        if shallow and input.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(input.float())
+        return super().forward(input)
+
+
+CONV = {2: nn.Conv2d, 3: Conv3d}
 UP_CONV = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 AVG_POOL = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
@@ -39,14 +57,18 @@ def norm_of(network: nn.Module) -> str:
     return "instance" if any(isinstance(m, nn.modules.instancenorm._InstanceNorm) for m in modules) else "none"
 
 
+class Layers(Stage, nn.Sequential):
+    """One after the other."""
+
+
 def conv_norm_relu(n_in: int, n_out: int, *, dims: int, kernel: int = 3, norm: str = "batch") -> nn.Sequential:
     """Convolution that keeps the size, normalisation, ReLU."""
-    return nn.Sequential(
+    return Layers(
         CONV[dims](n_in, n_out, kernel, padding=kernel // 2), normalise(norm, dims, n_out), nn.ReLU(inplace=True)
     )
 
 
-class DoubleConv(nn.Sequential):
+class DoubleConv(Stage, nn.Sequential):
     """(3x3 convolution, normalisation, ReLU), twice: the U-Net's block."""
 
     def __init__(self, n_in: int, n_out: int, *, dims: int, norm: str = "batch", convs: int = 2) -> None:
@@ -54,7 +76,7 @@ class DoubleConv(nn.Sequential):
         super().__init__(*(conv_norm_relu(a, b, dims=dims, norm=norm) for a, b in pairwise(widths)))
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Stage):
     """`convs` convolutions with a shortcut round them, a 1x1 one where the channels change."""
 
     def __init__(self, n_in: int, n_out: int, *, dims: int, norm: str = "batch", convs: int = 2) -> None:

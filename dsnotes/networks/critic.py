@@ -1,22 +1,41 @@
-"""A judge that training needs beside a network: part of its state, and none of what it computes."""
+"""Critics: what an adversarial step trains beside a network, and what no network contains.
+
+The one of DSNet judges every pixel by itself; SRGAN's judges a whole image, and ends in a mean over space and a logit,
+which fits any size, where Ledig et al. flatten crops of 96².
+"""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-
-from dsnotes.networks.base import Features, Head
-from dsnotes.shapes import Image
+from torch import nn
 
 
-class Critic(Head):
-    """Carries `judge`, which an adversarial objective shows true and made things; saved and dropped as heads are.
+class PixelCritic(nn.Sequential):
+    """A logit a pixel, from that pixel alone: image and soft mask there, are they a true pair?"""
 
-    It reads no features and gives no output of its own, so that it can sit on any backbone.
-    """
+    def __init__(self, channels: int = 2, width: int = 64) -> None:
+        super().__init__(
+            nn.Conv2d(channels, width, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 1, bias=False),
+            nn.BatchNorm2d(2 * width),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 1, 1, bias=False),
+        )
 
-    def __init__(self, judge: nn.Module) -> None:
-        super().__init__()
-        self.judge = judge
 
-    def forward(self, features: Features, image: Image) -> dict[str, Tensor]:
-        return {}
+class ImageCritic(nn.Sequential):
+    """One logit an image: is it a true one? Eight 3x3 convolutions, every second of stride 2."""
+
+    def __init__(self, channels: int = 1, width: int = 64) -> None:
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.LeakyReLU(0.2)]
+        n_in = width
+        for n_out, stride in [(width, 2), *((width * f, s) for f in (2, 4, 8) for s in (1, 2))]:
+            layers += [nn.Conv2d(n_in, n_out, 3, stride, 1), nn.BatchNorm2d(n_out), nn.LeakyReLU(0.2)]
+            n_in = n_out
+        layers += [
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(n_in, 2 * n_in, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * n_in, 1, 1),
+        ]  # (B, 1, 1, 1)
+        super().__init__(*layers)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import conv_norm_relu
 from dsnotes.networks.srgan import Generator, enlarged
+from dsnotes.networks.stage import Stage
 from dsnotes.networks.teacher import Teacher
 from dsnotes.shapes import Image, n_logits
 
@@ -44,7 +45,7 @@ class CBAM(nn.Module):
         return space * (channel * x)
 
 
-class Block(nn.Module):
+class Block(Stage):
     """3x3, norm, ReLU, 3x3, norm, CBAM, and a shortcut round them, a 1x1 one where the channels change."""
 
     def __init__(self, n_in: int, n_out: int, momentum: float = GATE_MOMENTUM) -> None:
@@ -201,17 +202,3 @@ def mean_logits(fine: Tensor, scale: int) -> Tensor:
         return cells.log_softmax(1).logsumexp((3, 5)) - torch.tensor(float(scale**2)).log()
     log = nn.functional.logsigmoid
     return log(cells).logsumexp((3, 5)) - log(-cells).logsumexp((3, 5))
-
-
-class PixelCritic(nn.Sequential):
-    """A logit a pixel, from that pixel alone: image and soft mask there, are they a true pair?"""
-
-    def __init__(self, channels: int = 2, width: int = 64) -> None:
-        super().__init__(
-            nn.Conv2d(channels, width, 1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 2 * width, 1, bias=False),
-            nn.BatchNorm2d(2 * width),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * width, 1, 1, bias=False),
-        )

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dsnotes.networks.stage import Stage
+
 STAGES = (3, 4, 6, 3)
 
 
@@ -24,7 +26,7 @@ def shortcut(n_in: int, n_out: int, stride: int) -> nn.Module | None:
     return None if n_in == n_out and stride == 1 else nn.Sequential(*conv_norm(n_in, n_out, 1, stride))
 
 
-class BasicBlock(nn.Module):
+class BasicBlock(Stage):
     """ResNet-34's: two 3x3."""
 
     expansion = 1
@@ -40,7 +42,7 @@ class BasicBlock(nn.Module):
         return (y + (x if self.downsample is None else self.downsample(x))).relu()
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Stage):
     """ResNet-50's: 1x1, 3x3 with the stride, 1x1 to four times the planes."""
 
     expansion = 4
@@ -57,7 +59,7 @@ class Bottleneck(nn.Module):
         return (self.bn3(self.conv3(y)) + (x if self.downsample is None else self.downsample(x))).relu()
 
 
-class Bottle2neck(nn.Module):
+class Bottle2neck(Stage):
     """Res2Net's: the 3x3 falls into four splits, each but the first also seeing what the one before it found.
 
     In a stage's first block they stay apart and the last split is only pooled, as in the release.

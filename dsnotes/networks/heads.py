@@ -5,11 +5,28 @@ A decoder level is spoken of by its stride: "stride1", "stride2", … "stride1" 
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from dsnotes.networks.base import Backbone, Features, Head, Level
 from dsnotes.networks.blocks import CONV, LINEAR, UP_CONV, conv_norm_relu, linear_up_sampling, norm_of
+from dsnotes.networks.mu_net import AutoEncoder, TiedDecoder
+from dsnotes.networks.variational_decoder import VariationalDecoder
 from dsnotes.shapes import Image, n_logits
+
+__all__ = [
+    "AutoEncoder",
+    "GlobalHeads",
+    "InterpolatedHeads",
+    "LocalHeads",
+    "PerLevel",
+    "RestorationDecoder",
+    "SideHeads",
+    "TiedDecoder",
+    "UpsampledHeads",
+    "VariationalDecoder",
+    "choose_levels",
+]
 
 
 def choose_levels(backbone: Backbone, levels: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -92,6 +109,37 @@ class UpsampledHeads(PerLevel):
         return nn.Sequential(
             CONV[backbone.dims](level.channels, channels, 1), linear_up_sampling(channels, level.stride)
         )
+
+
+class GlobalHeads(UpsampledHeads):
+    """Upsampled outputs, their weights α and their fusion: MSDS-UNet's global branch.
+
+    α is a buffer: GradNorm moves it, deployment needs it, so it is saved with the network.
+    """
+
+    alpha: Tensor
+
+    def __init__(
+        self, backbone: Backbone, *, levels: tuple[str, ...] | None = None, alpha: tuple[float | int, ...]
+    ) -> None:
+        super().__init__(backbone, levels=levels)
+        if len(alpha) != len(self.levels):
+            raise ValueError(
+                f"{len(alpha)} weights alpha={alpha} came for {len(self.levels)} sides {list(self.levels)}. "
+                f"Give one a side, finest first."
+            )
+        self.register_buffer("alpha", torch.tensor(alpha, dtype=torch.float32))
+
+    def forward(self, features: Features, image: Image) -> dict:
+        """$\\sum_m \\alpha_m z_m$ is of logits: of probabilities, a sigmoid on top could not say background."""
+        upsampled = super().forward(features, image)[self.field]
+        weights = dict(zip(self.levels, self.alpha, strict=True))
+        fused = sum(a * upsampled[name].to(_at_least_float32(upsampled[name])) for name, a in weights.items())
+        return {self.field: upsampled, "side_weights": weights, "fused": fused}
+
+
+def _at_least_float32(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 class InterpolatedHeads(PerLevel):

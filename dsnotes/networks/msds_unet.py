@@ -9,11 +9,6 @@ branches six maps wide.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
-from dsnotes.networks.base import Backbone
-from dsnotes.networks.heads import UpsampledHeads
 from dsnotes.networks.unet import UNet
 
 
@@ -30,24 +25,3 @@ def msds_backbone(
         bottleneck_convs=3,
         norm=norm,
     )
-
-
-class GlobalHeads(UpsampledHeads):
-    """Raised sides and their weights α, which deployment needs too: they are saved with the network."""
-
-    alpha: Tensor
-
-    def __init__(
-        self, backbone: Backbone, *, levels: tuple[str, ...] | None = None, alpha: tuple[float | int, ...]
-    ) -> None:
-        super().__init__(backbone, levels=levels)
-        if len(alpha) != len(self.levels):
-            raise ValueError(
-                f"{len(alpha)} weights alpha={alpha} came for {len(self.levels)} sides {list(self.levels)}. "
-                f"Give one a side, finest first."
-            )
-        self.register_buffer("alpha", torch.tensor(alpha, dtype=torch.float32))
-
-    def fuse(self, raised: dict[str, Tensor]) -> Tensor:
-        """$\\sum_m \\alpha_m z_m$, of logits: of probabilities, a sigmoid on top could not say background."""
-        return sum(a * raised[name] for a, name in zip(self.alpha, self.levels, strict=True))

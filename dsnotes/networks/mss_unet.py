@@ -16,6 +16,7 @@ from torch import nn
 
 from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, UP_CONV, normalise
+from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
 
@@ -66,7 +67,7 @@ def initialise(part: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-class ConvBlock(nn.Sequential):
+class ConvBlock(Stage, nn.Sequential):
     """Convolution, instance norm, leaky ReLU, twice; the stride is the first one's."""
 
     def __init__(

@@ -109,21 +109,3 @@ class SRGAN(Backbone):
     def forward(self, image: Image) -> Features:
         raised, features = self.generator(reduced(image, self.scale))
         return Features({}, features, {}, raised)
-
-
-class ImageCritic(nn.Sequential):
-    """One logit an image: is it a true one? Eight 3x3 convolutions, every second of stride 2."""
-
-    def __init__(self, channels: int = 1, width: int = 64) -> None:
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.LeakyReLU(0.2)]
-        n_in = width
-        for n_out, stride in [(width, 2), *((width * f, s) for f in (2, 4, 8) for s in (1, 2))]:
-            layers += [nn.Conv2d(n_in, n_out, 3, stride, 1), nn.BatchNorm2d(n_out), nn.LeakyReLU(0.2)]
-            n_in = n_out
-        layers += [
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(n_in, 2 * n_in, 1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * n_in, 1, 1),
-        ]  # (B, 1, 1, 1)
-        super().__init__(*layers)

@@ -23,7 +23,8 @@ from dsnotes.networks.unet import UNet
 from dsnotes.papers.recipe import Recipe
 from dsnotes.shapes import Logits, Scalar, SoftMask
 from dsnotes.supervision import Plain, supervise
-from dsnotes.supervision.multi_scale import FullSize, MultiLabel
+from dsnotes.supervision.full_size import FullSize
+from dsnotes.supervision.multi_label import MultiLabel
 from dsnotes.supervision.plain import foreground
 from dsnotes.supervision.pseudo_labels import segmentation
 from dsnotes.supervision.targets import probabilities

@@ -18,7 +18,7 @@ from dsnotes.papers.recipe import Recipe
 from dsnotes.supervision import Plain, supervise
 from dsnotes.supervision.boundary import Boundary
 from dsnotes.supervision.detection import Detection
-from dsnotes.supervision.multi_scale import FullSize
+from dsnotes.supervision.full_size import FullSize
 from dsnotes.supervision.pixelwise import Pixelwise, balanced, hardest
 from dsnotes.supervision.two_stage import TwoStageLoss
 from dsnotes.training.settings import Settings

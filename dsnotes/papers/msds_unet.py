@@ -56,7 +56,7 @@ def msds_unet(
         numbering=numbering,
     )
     network = supervise(backbone, goal)
-    system = System(name, network, goal, settings=SETTINGS, deploy=partial(average, network, parts=goal.parts))
+    system = System(name, network, goal, settings=SETTINGS, deploy=partial(average, parts=goal.parts))
     if name == "msds-unet-gm":
         if objective not in ("hard", "hard+soft", "all"):
             raise ValueError(

@@ -17,7 +17,7 @@ from dsnotes.data.preprocess import Preprocess
 from dsnotes.networks.mss_unet import MSSUNet, initialise, plan
 from dsnotes.papers.protocol import protocol
 from dsnotes.papers.recipe import Recipe, tables_of
-from dsnotes.supervision import MultiScale, Objective, Plain, supervise
+from dsnotes.supervision import MultiScale, Plain, Supervision, supervise
 from dsnotes.supervision.multi_scale import ExponentialLogAndEntropy, entropy_and_dice
 from dsnotes.training.system import System
 
@@ -48,7 +48,7 @@ def level_weights(levels: int, preset: str = "paper") -> tuple[float, ...]:
 
 def objective(
     classes: int, levels: int, *, strategies: tuple[str, ...] = STRATEGIES, preset: str = "paper"
-) -> Objective:
+) -> Supervision:
     """What the sides of a network with `levels` decoder levels are asked for; fits any backbone."""
     if unknown := sorted(set(strategies) - set(STRATEGIES)):
         raise ValueError(

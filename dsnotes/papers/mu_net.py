@@ -7,6 +7,7 @@ supervision".
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from dsnotes.networks.baselines.unet_plus_plus import UNetPlusPlus
@@ -15,8 +16,9 @@ from dsnotes.networks.unet import UNet
 from dsnotes.papers.protocol import protocol
 from dsnotes.papers.recipe import Recipe, tables_of
 from dsnotes.supervision import supervise
-from dsnotes.supervision.multi_scale import FullSize, MultiLabel
-from dsnotes.supervision.pseudo_labels import PseudoLabels, segmentation
+from dsnotes.supervision.full_size import FullSize
+from dsnotes.supervision.multi_label import MultiLabel
+from dsnotes.supervision.pseudo_labels import VARIANTS, Vae, segmentation
 from dsnotes.training.system import System
 
 # BraTS's; a preset brings its own batch and size of image. The two of CT were resized to 480 × 480.
@@ -74,13 +76,14 @@ def mu_net(
         )
     network = UNetPlusPlus if name.endswith("++") else UNet
     backbone = network(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
-    chosen = {"detach_targets": detach_targets, "patch": patch, "squared": squared}
     given = {"levels": levels, "restored_levels": restored_levels}
-    chosen |= {option: dict(by_level) for option, by_level in given.items() if by_level is not None}
+    chosen = {option: dict(by_level) for option, by_level in given.items() if by_level is not None}
     if unknown := sorted(set(weights or {}) - set(WEIGHTS)):
         raise ValueError(f"weights names {', '.join(unknown)}. The paper weighs {', '.join(WEIGHTS)}.")
     found = dict(zip(WEIGHTS, PRESETS_OF_ALL[preset], strict=False)) | dict(weights or {})
-    goal = PseudoLabels(VARIANT[name.removesuffix("++")], **found, **chosen)
+    goal = VARIANTS[VARIANT[name.removesuffix("++")]](**found, **chosen, detach_targets=detach_targets)
+    if isinstance(goal, Vae):
+        goal = replace(goal, patch=patch, squared=squared)
     settings = protocol(f"mu-net-{preset.removesuffix(BATCH_NORM)}").settings
     return System(name, supervise(backbone, goal), goal, settings=settings)
 

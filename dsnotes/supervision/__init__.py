@@ -2,14 +2,17 @@
 
 import warnings
 
-from dsnotes.supervision.base import Batch, Objective, supervise
+from dsnotes.supervision.base import Batch, Supervision, loss_terms, supervise
 from dsnotes.supervision.multi_scale import MultiScale, halving
 from dsnotes.supervision.plain import Plain
 from dsnotes.supervision.restoration import Restoration
 from dsnotes.supervision.targets import downsample_target, one_hot, probabilities
 from dsnotes.supervision.two_pathway import TwoPathway
 
-RENAMED = {"reduce": "downsample_target"}  # old public names: they warn, and go with the next release
+RENAMED = {
+    "Objective": "Supervision",
+    "reduce": "downsample_target",
+}  # old public names: they warn, and go with the next release
 
 
 def __getattr__(name: str) -> object:
@@ -22,12 +25,13 @@ def __getattr__(name: str) -> object:
 __all__ = [
     "Batch",
     "MultiScale",
-    "Objective",
     "Plain",
     "Restoration",
+    "Supervision",
     "TwoPathway",
     "downsample_target",
     "halving",
+    "loss_terms",
     "one_hot",
     "probabilities",
     "supervise",

@@ -1,4 +1,8 @@
-"""What a supervision is: the heads it needs on a backbone, and the named terms whose sum is the loss."""
+"""What a supervision is: the heads it needs on a backbone, the outputs it looks at, and the terms of its loss.
+
+Outputs in, terms out. Training calls `run` under autocast, raises the outputs to float32 once, and hands them to
+`terms`, which sees no network.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +11,30 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from dsnotes.networks.base import Backbone, Head, Network
-from dsnotes.shapes import Scalar
+from dsnotes.shapes import Outputs, Scalar
 
-Batch = dict[str, Tensor]  # "image", "label" and, where asked for, "soft"
+Batch = dict[str, Tensor]  # "image", "label" and, where a supervision compares with it, "soft"
 
 
 @runtime_checkable
-class Objective(Protocol):
-    """objective(network, batch) -> named, already weighted scalars; the loss is their sum."""
+class Supervision(Protocol):
+    """What is new in a paper. A subclass gives `terms`, and what differs of the other two."""
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:
         """The trainable parts this supervision needs, built from `backbone.levels` alone; often none."""
+        return {}
+
+    def run(self, network: Network, batch: Batch) -> Outputs:
+        """What the network computes; a supervision that looks at more than the image says so here."""
+        return network(batch["image"])
+
+    def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
+        """Named, already weighted scalars, whose sum is the loss."""
         ...
 
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Scalar]: ...
 
-
-def supervise(backbone: nn.Module, objective: Objective) -> Network:
-    """Put the heads that `objective` asks for on `backbone`: any supervision on any backbone."""
+def supervise(backbone: nn.Module, objective: Supervision) -> Network:
+    """Put the heads that `objective` needs on `backbone`: any supervision on any backbone."""
     check_backbone(backbone)
     check_objective(objective)
     try:
@@ -34,6 +44,11 @@ def supervise(backbone: nn.Module, objective: Objective) -> Network:
         if not listing or listing in str(error):
             raise
         raise ValueError(f"{error} {listing}") from error
+
+
+def loss_terms(objective: Supervision, network: Network, batch: Batch) -> dict[str, Scalar]:
+    """One forward pass and its terms, in the precision of the network."""
+    return objective.terms(objective.run(network, batch), batch)
 
 
 def check_backbone(backbone: object) -> None:
@@ -64,8 +79,8 @@ def check_backbone(backbone: object) -> None:
 def check_objective(objective: object) -> None:
     if isinstance(objective, type):
         raise TypeError(f"the class {objective.__name__} came; needed is one of its kind: {objective.__name__}().")
-    if not isinstance(objective, Objective):
-        lacking = [part for part in ("heads", "__call__") if not hasattr(objective, part)]
+    if not isinstance(objective, Supervision):
+        lacking = [part for part in ("heads", "run", "terms") if not hasattr(objective, part)]
         raise TypeError(
             f"a {type(objective).__name__} supervises nothing: it has no {', '.join(lacking)}. Pass, for instance, "
             f"dsnotes.supervision.MultiScale(); CONTRIBUTING.md shows how to write one."

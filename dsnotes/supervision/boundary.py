@@ -12,13 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from dsnotes.losses import cross_entropy, soft_dice
-from dsnotes.networks.base import Backbone, Head, Network
-from dsnotes.shapes import Logits, Probs, Scalar
-from dsnotes.supervision.base import Batch
+from dsnotes.shapes import Logits, Outputs, Probs, Scalar
+from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.plain import foreground
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities
 
@@ -26,14 +24,10 @@ MAX_POOL = {2: functional.max_pool2d, 3: functional.max_pool3d}
 
 
 @dataclass(frozen=True)
-class Boundary:
+class Boundary(Supervision):
     weight: float | int = 1.0  # of the borders
 
-    def heads(self, backbone: Backbone) -> dict[str, Head]:
-        return {}
-
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
-        outputs = network(batch["image"])
+    def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
         if "edge" not in outputs.features:
             raise ValueError(
                 f"this network has no map 'edge'; its own are {list(outputs.features)}. The boundary loss needs a "

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsnotes.networks.base import Backbone, Head, Network, require_divisible
-from dsnotes.networks.baselines.covid_ct_mask_net import CovidCTMaskNet
 from dsnotes.networks.regions import Boxes, align, encode, overlaps
-from dsnotes.supervision.base import Batch
+from dsnotes.shapes import Outputs, Scalar
+from dsnotes.supervision.base import Batch, Supervision
 
 SAMPLED, POSITIVE = 256, 0.75  # anchors and regions that count, an image; the largest share of objects among them
 ANCHOR, ELSEWHERE = 0.7, 0.3  # an anchor is an object's from this overlap on, background's below that
@@ -35,28 +35,72 @@ class Objects:
 
 
 @dataclass(frozen=True)
-class Detection:
+class Sampled:
+    """Of one image: what the network says of some anchors and regions, each beside what is true of them.
+
+    Moves and masks are of those alone that hold an object; `drawn` holds one that does not where there is none.
+    """
+
+    anchors: Tensor  # (n,) logits of holding something
+    holds: Tensor
+    anchor_moves: Tensor  # (p, 4)
+    anchor_targets: Tensor
+    regions: Tensor  # (m, K) logits of the classes
+    kinds: Tensor
+    region_moves: Tensor  # (q, 4)
+    region_targets: Tensor
+    drawn: Tensor  # (q, side, side) logits
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class DetectionOutputs(Outputs):
+    sampled: tuple[Sampled, ...] = ()  # one an image
+
+
+@dataclass(frozen=True)
+class Detection(Supervision):
     smallest: int = 100  # pixels
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:
-        if not isinstance(backbone, CovidCTMaskNet):
+        if not hasattr(backbone, "propose"):
             raise TypeError(
                 f"{type(backbone).__name__} came, which proposes no boxes. Build covid-ct-mask-net, or supervise this "
                 f"network by Plain()."
             )
         return {}
 
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
+    def run(self, network: Network, batch: Batch) -> DetectionOutputs:
+        """While training, `logits` are the sampled regions': those that are deployed would take a second pass."""
         net, image, label = network.backbone, batch["image"], batch["label"]
         require_divisible(image, net.stride)
         label = label[:, 0] if label.ndim == image.ndim else label
-        space = tuple(image.shape[2:])
-        each = []
+        sampled = []
         for pyramid, its_label in zip(net.pyramids(net.encode(image)), label, strict=True):
             things = objects(its_label, net.classes, self.smallest)
             told = net.regions(pyramid)
-            each.append([*anchor_losses(told, things), *region_losses(net, pyramid, net.propose(told, space), things)])
+            anchors = sample_anchors(told, things)
+            regions = sample_regions(net, pyramid, net.propose(told, tuple(image.shape[2:])), things)
+            sampled.append(Sampled(*anchors, *regions))
+        logits = torch.cat([one.regions for one in sampled]) if network.training else network(image).logits
+        return DetectionOutputs(logits, sampled=tuple(sampled))
+
+    def terms(self, outputs: DetectionOutputs, batch: Batch) -> dict[str, Scalar]:
+        each = [losses(one) for one in outputs.sampled]
         return {name: torch.stack(terms).mean() for name, *terms in zip(NAMES, *each, strict=True)}
+
+
+def losses(one: Sampled) -> tuple[Tensor, ...]:
+    masks = 0.0 * one.drawn.sum()
+    if len(one.masks):
+        masks = functional.binary_cross_entropy_with_logits(one.drawn, one.masks)
+    return (
+        functional.binary_cross_entropy_with_logits(one.anchors, one.holds),
+        functional.l1_loss(one.anchor_moves, one.anchor_targets, reduction="sum") / len(one.anchors),
+        functional.cross_entropy(one.regions, one.kinds),
+        functional.smooth_l1_loss(one.region_moves, one.region_targets, reduction="sum") / len(one.regions),
+        masks,
+    )
 
 
 def objects(label: Tensor, classes: int, smallest: int) -> Objects:
@@ -95,7 +139,8 @@ def sample(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
     return chosen[0], chosen[1]
 
 
-def anchor_losses(told: list[tuple[Boxes, Tensor, Tensor]], things: Objects) -> tuple[Tensor, Tensor]:
+def sample_anchors(told: list[tuple[Boxes, Tensor, Tensor]], things: Objects) -> tuple[Tensor, ...]:
+    """The first four of `Sampled`."""
     at, found, moves = (torch.cat(parts) for parts in zip(*told, strict=True))
     best, which = nearest(at, things)
     positive = best >= ANCHOR
@@ -103,40 +148,29 @@ def anchor_losses(told: list[tuple[Boxes, Tensor, Tensor]], things: Objects) -> 
         positive[overlaps(at, things.boxes).argmax(0)] = True
         which[overlaps(at, things.boxes).argmax(0)] = torch.arange(len(things.boxes), device=which.device)
     yes, no = sample(positive, (best < ELSEWHERE) & ~positive)
-    chosen = torch.cat([yes, no])
     holds = torch.cat([torch.ones_like(yes), torch.zeros_like(no)]).float()
-    distance = 0.0 * moves.sum()
-    if len(yes):
-        wanted = encode(at[yes], things.boxes[which[yes]])
-        distance = functional.l1_loss(moves[yes], wanted, reduction="sum") / len(chosen)
-    return functional.binary_cross_entropy_with_logits(found[chosen], holds), distance
+    return found[torch.cat([yes, no])], holds, moves[yes], encode(at[yes], things.boxes[which[yes]])
 
 
-def region_losses(
-    net: CovidCTMaskNet, pyramid: list[Tensor], proposed: Boxes, things: Objects
-) -> tuple[Tensor, Tensor, Tensor]:
+def sample_regions(net: Backbone, pyramid: list[Tensor], proposed: Boxes, things: Objects) -> tuple[Tensor, ...]:
+    """The other six."""
     proposed = torch.cat([proposed, things.boxes])  # so that there is something to draw from the first step on
     best, which = nearest(proposed, things)
     yes, no = sample(best >= REGION, best < BACKGROUND)
-    chosen = torch.cat([yes, no])
-    kinds, moves = net.judge(pyramid, proposed[chosen])
-    if not len(yes):
-        unseen = 0.0 * (moves.sum() + net.draw(pyramid, proposed[:1]).sum())
-        return functional.cross_entropy(kinds, torch.zeros_like(chosen)), unseen, unseen
+    kinds, moves = net.judge(pyramid, proposed[torch.cat([yes, no])])
     true, each = things.kinds[which[yes]], torch.arange(len(yes), device=yes.device)
-    wanted = encode(proposed[yes], things.boxes[which[yes]])
-    distance = functional.smooth_l1_loss(moves[each, true], wanted, reduction="sum") / len(chosen)
-    drawn = net.draw(pyramid, proposed[yes])
-    masks = torch.cat(
-        [
-            align(things.masks[i : i + 1], b[None], 1, drawn.shape[-1])[:, 0]
-            for i, b in zip(which[yes], proposed[yes], strict=True)
-        ]
-    )
+    drawn = net.draw(pyramid, proposed[yes] if len(yes) else proposed[:1])
+    side = drawn.shape[-1]
+    masks = [
+        align(things.masks[i : i + 1], b[None], 1, side)[:, 0] for i, b in zip(which[yes], proposed[yes], strict=True)
+    ]
     return (
-        functional.cross_entropy(kinds, torch.cat([true, torch.zeros_like(no)])),
-        distance,
-        functional.binary_cross_entropy_with_logits(drawn[each, true], masks),
+        kinds,
+        torch.cat([true, torch.zeros_like(no)]),
+        moves[each, true],
+        encode(proposed[yes], things.boxes[which[yes]]),
+        drawn[each, true] if len(yes) else drawn[:, 0],
+        torch.cat(masks) if masks else drawn.new_zeros(0, side, side),
     )
 
 

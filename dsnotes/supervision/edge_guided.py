@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsnotes.losses import binary_cross_entropy
-from dsnotes.networks.base import Backbone, Head, Network
-from dsnotes.shapes import Logits, Probs, Scalar
-from dsnotes.supervision.base import Batch
+from dsnotes.shapes import Logits, Outputs, Probs, Scalar
+from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.plain import foreground
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities
 
@@ -24,14 +23,10 @@ SCORES = ("stride8", "stride16", "score32", "coarse")
 
 
 @dataclass(frozen=True)
-class EdgeGuided:
+class EdgeGuided(Supervision):
     reference_bce: bool = False
 
-    def heads(self, backbone: Backbone) -> dict[str, Head]:
-        return {}
-
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
-        outputs = network(batch["image"])
+    def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
         if lacking := [name for name in (*SCORES, "edge") if name not in outputs.features]:
             raise ValueError(
                 f"this network has no maps {lacking}; its own are {list(outputs.features)}. The edge-guided loss is "

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from dsnotes.losses import binary_cross_entropy, cross_entropy, exponential_log, soft_dice
-from dsnotes.networks.base import Backbone, Head, Network
+from dsnotes.losses import cross_entropy, exponential_log, soft_dice
+from dsnotes.networks.base import Backbone, Head
 from dsnotes.networks.heads import SideHeads, choose_levels
-from dsnotes.shapes import Logits, Scalar, SoftMask
-from dsnotes.supervision.base import Batch
+from dsnotes.shapes import Logits, Outputs, Scalar, SoftMask
+from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.plain import foreground
-from dsnotes.supervision.targets import class_indices, downsample_target, one_hot, probabilities
+from dsnotes.supervision.targets import class_indices, downsample_target, probabilities
 
 
 def entropy_and_dice(logits: Logits, t: SoftMask) -> Scalar:
@@ -47,7 +45,7 @@ def halving(levels: int) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True)
-class MultiScale:
+class MultiScale(Supervision):
     """`weights`: one a level, finest first; None is `halving`. `loss(logits, t)` is asked of every side.
 
     `levels` names the decoder levels that are supervised; None is all of them.
@@ -72,8 +70,7 @@ class MultiScale:
         self.level_weights(choose_levels(backbone, self.levels))  # refuse now, not in the first step
         return {"sides": SideHeads(backbone, levels=self.levels, bias=self.bias)}
 
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
-        outputs = network(batch["image"])
+    def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
         label = class_indices(batch["label"], outputs.logits)
         terms = {}
         for name, weight in self.level_weights(tuple(outputs.side_outputs)).items():
@@ -81,49 +78,3 @@ class MultiScale:
             t = downsample_target(label, tuple(logits.shape[2:]), channels=logits.shape[1], how=self.reduction)
             terms[name] = weight * self.loss(logits, t)
         return terms
-
-
-@dataclass(frozen=True)
-class MultiLabel:
-    """The output against the mask; each side against every class that its cells hold, which may be several at once.
-
-    So MLDS-Net is taught: the planes of the classes are reduced by their maximum, and a side answers for each class by
-    itself, with a sigmoid. The authors sum over the batch; this is its mean. `head` gives the sides.
-    """
-
-    head: Callable[[Backbone], Head]
-    weight: float | int = 1.0  # of every side
-    loss: Callable[[Logits, SoftMask], Scalar] = cross_entropy  # of the output
-
-    def heads(self, backbone: Backbone) -> dict[str, Head]:
-        return {"sides": self.head(backbone)}
-
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
-        outputs = network(batch["image"])
-        label = class_indices(batch["label"], outputs.logits)
-        terms = {"output": self.loss(outputs.logits, one_hot(label, outputs.logits.shape[1]))}
-        for name, side in outputs.side_outputs.items():
-            held = downsample_target(label, tuple(side.shape[2:]), channels=side.shape[1], how="max")
-            terms[name] = self.weight * binary_cross_entropy(side, held)
-        return terms
-
-
-@dataclass(frozen=True)
-class FullSize:
-    """Every raised prediction against the whole mask, as 3-D DSN and M-Net are taught; `head` raises them."""
-
-    head: Callable[[Backbone], Head]
-    weights: dict[str, float | int]
-    loss: Callable[[Logits, SoftMask], Scalar] = cross_entropy
-
-    def heads(self, backbone: Backbone) -> dict[str, Head]:
-        return {"upsampled": self.head(backbone)}
-
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
-        outputs = network(batch["image"])
-        t = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
-        if unknown := sorted(set(self.weights) - set(outputs.upsampled)):
-            raise KeyError(
-                f"weights name {unknown}, but the network raises {list(outputs.upsampled)}. Use those names."
-            )
-        return {name: weight * self.loss(outputs.upsampled[name], t) for name, weight in self.weights.items()}

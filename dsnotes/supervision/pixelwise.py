@@ -13,25 +13,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dsnotes.networks.base import Backbone, Head, Network
-from dsnotes.shapes import Logits, Probs, Scalar
-from dsnotes.supervision.base import Batch
+from dsnotes.shapes import Logits, Outputs, Probs, Scalar
+from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.targets import class_indices, one_hot
 
 HARDEST, SHARE = 512 * 64, 1 / 4  # pixels; and the share of a smaller image that is theirs in the authors' crops
 
 
 @dataclass(frozen=True)
-class Pixelwise:
+class Pixelwise(Supervision):
     """`loss(logits, t)` of `Outputs.logits`."""
 
     loss: Callable[[Logits, Probs], Scalar]
 
-    def heads(self, backbone: Backbone) -> dict[str, Head]:
-        return {}
-
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
-        logits = network(batch["image"]).logits
+    def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
+        logits = outputs.logits
         t = one_hot(class_indices(batch["label"], logits), logits.shape[1])
         return {"cross-entropy": self.loss(logits, t)}
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dsnotes.losses import cross_entropy, soft_dice
-from dsnotes.networks.base import Backbone, Head, Network
-from dsnotes.supervision.base import Batch
+from dsnotes.shapes import Outputs, Scalar
+from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities
 
 
@@ -18,7 +18,7 @@ def foreground(p: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Plain:
+class Plain(Supervision):
     """`cross_entropy`·CE + `dice`·(1 - D) on `Outputs.logits`; binary cross-entropy where there is one channel."""
 
     cross_entropy: float | int = 1.0
@@ -27,11 +27,8 @@ class Plain:
     over_batch: bool = True
     eps: float | int = 1e-5  # above and below in D
 
-    def heads(self, backbone: Backbone) -> dict[str, Head]:
-        return {}
-
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
-        logits = network(batch["image"]).logits
+    def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
+        logits = outputs.logits
         t = one_hot(class_indices(batch["label"], logits), logits.shape[1])
         how = {"squared": self.squared, "over_batch": self.over_batch, "eps": self.eps}
         overlap = soft_dice(foreground(probabilities(logits)), foreground(t), **how)

@@ -11,16 +11,16 @@ y, y_i = S(X)    y^x = R(X)    y^g, y_i^g = S(G)    r^g, r_i^g = R(G)        L_B
     auto rec with an autoencoder of its own as R, weighed by γ and λ
     vae  rec with a variational decoder as R: its squared errors and its divergence KL are weighed by .1 each
 
-Print has the logarithm on the mask instead of the prediction, loses two signs and trains y^x against G; the forms
-above are what the text describes. It does not say whether a pseudo-label gets a gradient: `detach_targets=True` treats
-it as a label; with False both sides move, and shrinking all features lowers the loss.
+The paper prints the logarithm on the mask instead of the prediction, loses two signs and trains y^x against G; the
+forms above are what its text describes. It does not say whether a pseudo-label gets a gradient: `detach_targets=True`
+treats it as a label; with False both sides move, and shrinking all features lowers the loss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -28,27 +28,35 @@ from torch.nn import functional
 
 from dsnotes.losses import bce_dice, binary_cross_entropy, cross_entropy, min_max, restoration_mse, soft_dice
 from dsnotes.networks.base import Backbone, Head, Network
-from dsnotes.networks.mu_net import AutoEncoder, TiedDecoder
-from dsnotes.networks.variational_decoder import VariationalDecoder
-from dsnotes.shapes import Image, Label, Logits, Outputs, Scalar, SoftMask
-from dsnotes.supervision.base import Batch
+from dsnotes.networks.heads import AutoEncoder, TiedDecoder, VariationalDecoder
+from dsnotes.shapes import Image, Label, Logits, Outputs, Scalar, SoftMask, map_tensors
+from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities
 
-RESTORER = {"auto": "autoencoder", "seg": "tied", "rec": "tied", "vae": "variational", "hyb": "tied"}
-VARIANTS = ("deep", "auto", "seg", "rec", "vae", "hyb")
-SEGMENTED, RESTORED = ("deep", "seg", "hyb"), ("auto", "rec", "vae", "hyb")  # where the mask's pass gives the labels
+Weighted = dict[str, tuple[float | int, Callable[[], Scalar]]]
 
 
 @dataclass(frozen=True)
-class PseudoLabels:
-    """Weights as printed: α β a b λ η and γ ξ; the defaults are those found for BraTS.
+class OnMask:
+    """What the network computes when it is given the mask as its input, as far as a variant compares with it."""
 
-    `variational` weighs what a variational decoder restores, and its divergence; `patch` is the image size that its
-    code is made for. With `squared=False` it restores as the tied one does, by cross-entropies weighed a and b: then
-    only the decoder differs from rec's.
-    """
+    logits: Tensor | None = None  # y^g
+    features: dict[str, Tensor] = field(default_factory=dict)  # y_i^g
+    restored: Tensor | None = None  # r^g, as logits
+    restored_features: dict[str, Tensor] = field(default_factory=dict)  # r_i^g
+    latent: dict[str, Tensor] = field(default_factory=dict)
 
-    variant: str = "hyb"
+
+@dataclass(frozen=True)
+class MuNetOutputs(Outputs):
+    mask_image: Tensor | None = None  # G
+    on_mask: OnMask = field(default_factory=OnMask)
+
+
+@dataclass(frozen=True)
+class MaskPass(Supervision):
+    """What the variants share. Weights as printed: α β a b λ η and γ ξ; the defaults are those found for BraTS."""
+
     output: float | int = 5.0  # α
     mask: float | int = 1.0  # β
     restored_mask: float | int = 1.0  # a
@@ -58,90 +66,217 @@ class PseudoLabels:
     agree: float | int = 1.0  # γ
     agree_restored: float | int = 1.0  # ξ
     detach_targets: bool = True
-    variational: float | int = 0.1
-    squared: bool = True
-    patch: tuple[int, ...] | None = None
     levels: dict[str, float | int] | None = None  # ω_i by level, such as {"stride16": 1.0}; None: all, 1 each
     restored_levels: dict[str, float | int] | None = None  # σ_i
 
-    def __post_init__(self) -> None:
-        if self.variant not in VARIANTS:
-            raise ValueError(f"variant={self.variant!r} is unknown. Choose one of {list(VARIANTS)}.")
+    def run(self, network: Network, batch: Batch) -> MuNetOutputs:
+        label = class_indices(batch["label"], batch["image"])
+        grey = as_image(label, network.backbone.classes, batch["image"])
+        on_image, on_mask = self.passes(network, batch["image"], grey)
+        return MuNetOutputs(**vars(on_image), mask_image=grey, on_mask=on_mask)
+
+    def terms(self, outputs: MuNetOutputs, batch: Batch) -> dict[str, Scalar]:
+        """The variant's equation; what weighs nothing is not computed."""
+        equation = self.equation(outputs, batch)
+        return {name: weight * term() for name, (weight, term) in equation.items() if weight}
+
+    def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
+        raise NotImplementedError
+
+    def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
+        raise NotImplementedError
+
+    def supervised(self, o: MuNetOutputs, batch: Batch) -> Weighted:
+        t = one_hot(class_indices(batch["label"], o.logits), o.logits.shape[1])
+        return {"output": (self.output, lambda: segmentation(o.logits, t))}
+
+    def compared_with_s(self, o: MuNetOutputs, batch: Batch) -> Weighted:
+        t = one_hot(class_indices(batch["label"], o.logits), o.logits.shape[1])
+        y_g = o.on_mask.logits
+        return {
+            "mask": (self.mask, lambda: segmentation(y_g, t)),
+            "agree": (self.agree, lambda: segmentation(o.logits, self.label(probabilities(y_g)))),
+            "features": (
+                self.features,
+                lambda: feature_distance(o.features, o.on_mask.features, self.label, self.levels),
+            ),
+        }
+
+    def compared_with_r(
+        self, o: MuNetOutputs, *, mask, agree, features, levels, restored=binary_cross_entropy
+    ) -> Weighted:
+        r_g = o.on_mask.restored
+        return {
+            "restored mask": (mask, lambda: restored(r_g, o.mask_image)),
+            "agree restored": (agree, lambda: as_grey(o.logits, self.label(r_g.sigmoid()))),
+            "restored features": (
+                features,
+                lambda: feature_distance(o.features, o.on_mask.restored_features, self.label, levels),
+            ),
+        }
+
+    def image_restored(self, o: MuNetOutputs, batch: Batch, weight, restored=binary_cross_entropy) -> Weighted:
+        return {"restored image": (weight, lambda: restored(o.restored, min_max(batch["image"])))}
+
+    def label(self, target: Tensor) -> Tensor:
+        return target.detach() if self.detach_targets else target
+
+
+@dataclass(frozen=True)
+class Deep(MaskPass):
+    """α L_BD(y, G) + β L_BD(y^g, G) + γ L_BD(y, y^g) + λ Σ MSE(y_i, y_i^g)"""
+
+    def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
+        on_image, on_mask = two_passes(network, image, grey)
+        return on_image, compared(vars(on_mask))
+
+    def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
+        return self.supervised(o, batch) | self.compared_with_s(o, batch)
+
+
+@dataclass(frozen=True)
+class Seg(MaskPass):
+    """α L_BD(y, G) + β L_BD(y^g, G) + b BCE(y^x, X) + γ L_BD(y, y^g) + λ Σ MSE(y_i, y_i^g)"""
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:
-        if self.variant == "deep":
-            return {}
-        if self.variant == "auto":
-            return {"autoencoder": AutoEncoder(backbone)}
-        if self.variant == "vae":
-            return {"variational": VariationalDecoder(backbone, patch=self.patch)}
         return {"tied": TiedDecoder(backbone)}
 
-    def restoring(self) -> tuple[float | int, ...]:
-        """The weights of the restored mask and image, and of agreeing with R in the output and in the features."""
-        if self.variant == "auto":
-            return self.restored_mask, self.restored_image, self.agree, self.features
-        if self.variant == "vae" and self.squared:
-            return self.variational, self.variational, self.agree_restored, self.restored_features
-        return self.restored_mask, self.restored_image, self.agree_restored, self.restored_features
-
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
-        image = batch["image"]
-        label = class_indices(batch["label"], image)
-        grey = as_image(label, network.backbone.classes, image)
-        on_image, labels = self.passes(network, image, grey)
-        t = one_hot(label, on_image.logits.shape[1])
-        frozen = torch.Tensor.detach if self.detach_targets else (lambda target: target)
-        restored = restoration_mse if self.variant == "vae" and self.squared else binary_cross_entropy
-        restored_mask, restored_image, agree, features = self.restoring()
-        weighed = {"output": (self.output, lambda: segmentation(on_image.logits, t))}
-        if self.variant in SEGMENTED:
-            weighed |= {
-                "mask": (self.mask, lambda: segmentation(labels["logits"], t)),
-                "agree": (
-                    self.agree,
-                    lambda: segmentation(on_image.logits, frozen(probabilities(labels["logits"]))),
-                ),
-                "features": (
-                    self.features,
-                    lambda: feature_distance(on_image.features, labels["features"], frozen, self.levels),
-                ),
-            }
-        if self.variant in RESTORED:
-            weighed |= {
-                "restored mask": (restored_mask, lambda: restored(labels["restored"], grey)),
-                "agree restored": (agree, lambda: as_grey(on_image.logits, frozen(labels["restored"].sigmoid()))),
-                "restored features": (
-                    features,
-                    lambda: feature_distance(
-                        on_image.features,
-                        labels["restored_features"],
-                        frozen,
-                        self.levels if self.variant == "auto" else self.restored_levels,  # Eq. 7 has ω for both
-                    ),
-                ),
-            }
-        if self.variant != "deep":
-            weighed["restored image"] = (restored_image, lambda: restored(on_image.restored, min_max(image)))
-        if self.variant == "vae":
-            weighed["divergence"] = (
-                self.variational,
-                lambda: divergence(on_image.latent, image) + divergence(labels["latent"], grey),
-            )
-        return {name: weight * value() for name, (weight, value) in weighed.items() if weight}
-
-    def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, dict]:
-        """The outputs on the image, and of those on the mask the fields that this variant compares with."""
-        if self.variant in ("deep", "hyb"):
-            on_image, on_mask = two_passes(network, image, grey)
-            return on_image, vars(on_mask)
+    def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
         on_image = network(image)
         with statistics_not_kept(learning_norms(network)):
-            if self.variant == "seg":
-                return on_image, vars(network(grey, heads=()))  # nobody asks how the mask is restored
-            head = network.heads[RESTORER[self.variant]]
-            down = None if self.variant == "auto" else network.backbone.encode(grey)  # nor how it is segmented
-            return on_image, head(down, grey)
+            return on_image, compared(vars(network(grey, heads=())))  # how the mask is restored is not compared
+
+    def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
+        return (
+            self.supervised(o, batch)
+            | self.compared_with_s(o, batch)
+            | self.image_restored(o, batch, self.restored_image)
+        )
+
+
+@dataclass(frozen=True)
+class Rec(MaskPass):
+    """α L_BD(y, G) + a BCE(r^g, G) + b BCE(y^x, X) + ξ L_BD(y, r^g) + η Σ MSE(y_i, r_i^g)"""
+
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        return {"tied": TiedDecoder(backbone)}
+
+    def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
+        on_image = network(image)
+        (decoder,) = network.heads.values()
+        with statistics_not_kept(learning_norms(network)):  # how the mask is segmented is not compared
+            return on_image, compared(decoder(network.backbone.encode(grey), grey))
+
+    def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
+        weights = {
+            "mask": self.restored_mask,
+            "agree": self.agree_restored,
+            "features": self.restored_features,
+            "levels": self.restored_levels,
+        }
+        return (
+            self.supervised(o, batch)
+            | self.compared_with_r(o, **weights)
+            | self.image_restored(o, batch, self.restored_image)
+        )
+
+
+@dataclass(frozen=True)
+class Hyb(MaskPass):
+    """Both at once: α L_BD(y, G) + β L_BD(y^g, G) + a BCE(r^g, G) + b BCE(y^x, X) + …, Eq. 13."""
+
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        return {"tied": TiedDecoder(backbone)}
+
+    def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
+        on_image, on_mask = two_passes(network, image, grey)
+        return on_image, compared(vars(on_mask))
+
+    def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
+        weights = {
+            "mask": self.restored_mask,
+            "agree": self.agree_restored,
+            "features": self.restored_features,
+            "levels": self.restored_levels,
+        }
+        return (
+            self.supervised(o, batch)
+            | self.compared_with_s(o, batch)
+            | self.compared_with_r(o, **weights)
+            | self.image_restored(o, batch, self.restored_image)
+        )
+
+
+@dataclass(frozen=True)
+class Auto(MaskPass):
+    """α L_BD(y, G) + a BCE(r^g, G) + b BCE(y^x, X) + γ L_BD(y, r^g) + λ Σ MSE(y_i, r_i^g), R an autoencoder."""
+
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        return {"autoencoder": AutoEncoder(backbone)}
+
+    def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
+        on_image = network(image)
+        with statistics_not_kept(learning_norms(network)):
+            return on_image, compared(network.heads["autoencoder"](None, grey))
+
+    def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
+        weights = {"mask": self.restored_mask, "agree": self.agree, "features": self.features, "levels": self.levels}
+        return (
+            self.supervised(o, batch)
+            | self.compared_with_r(o, **weights)
+            | self.image_restored(o, batch, self.restored_image)
+        )
+
+
+@dataclass(frozen=True)
+class Vae(Rec):
+    """rec with .1 MSE(r^g, G) + .1 MSE(y^x, X) + .1 KL. `patch` is the image size that the code is made for.
+
+    With `squared=False` it restores as the tied decoder does, by cross-entropies weighed a and b: then only the decoder
+    differs from rec's.
+    """
+
+    variational: float | int = 0.1
+    squared: bool = True
+    patch: tuple[int, ...] | None = None
+
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        return {"variational": VariationalDecoder(backbone, patch=self.patch)}
+
+    def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
+        mask, image = (self.variational,) * 2 if self.squared else (self.restored_mask, self.restored_image)
+        restored = restoration_mse if self.squared else binary_cross_entropy
+        weights = {
+            "mask": mask,
+            "agree": self.agree_restored,
+            "features": self.restored_features,
+            "levels": self.restored_levels,
+        }
+        return (
+            self.supervised(o, batch)
+            | self.compared_with_r(o, **weights, restored=restored)
+            | self.image_restored(o, batch, image, restored)
+            | {
+                "divergence": (
+                    self.variational,
+                    lambda: divergence(o.latent, batch["image"]) + divergence(o.on_mask.latent, o.mask_image),
+                )
+            }
+        )
+
+
+VARIANTS = {"deep": Deep, "auto": Auto, "seg": Seg, "rec": Rec, "vae": Vae, "hyb": Hyb}
+
+
+def PseudoLabels(variant: str = "hyb", *weights: float | int, **options) -> MaskPass:  # noqa: N802
+    """The variant of that name."""
+    if variant not in VARIANTS:
+        raise ValueError(f"variant={variant!r} is unknown. Choose one of {list(VARIANTS)}.")
+    return VARIANTS[variant](*weights, **options)
+
+
+def compared(found: dict) -> OnMask:
+    return OnMask(**{name: found[name] for name in OnMask.__dataclass_fields__ if name in found})
 
 
 def segmentation(logits: Logits, t: SoftMask) -> Scalar:
@@ -223,10 +358,4 @@ def statistics_not_kept(norms: list[nn.Module]) -> Iterator[None]:
 
 def _part(outputs: Outputs, rows: slice) -> Outputs:
     """The same outputs of some of the batch."""
-
-    def cut(value):
-        if isinstance(value, dict):
-            return {name: item[rows] for name, item in value.items()}
-        return value if value is None else value[rows]
-
-    return Outputs(**{name: cut(value) for name, value in vars(outputs).items()})
+    return map_tensors(outputs, lambda value: value[rows])

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dsnotes.losses import cross_entropy, min_max, restoration_bce, restoration_l1, restoration_mse
-from dsnotes.networks.base import Backbone, Head, Network
+from dsnotes.networks.base import Backbone, Head
 from dsnotes.networks.heads import RestorationDecoder
-from dsnotes.shapes import Scalar
-from dsnotes.supervision.base import Batch
+from dsnotes.shapes import Outputs, Scalar
+from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.targets import class_indices, one_hot
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Scalar]] = {
@@ -29,7 +29,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Scalar]] = {
 
 
 @dataclass(frozen=True)
-class Restoration:
+class Restoration(Supervision):
     """`segmentation` : `restoration` is 10 : 1 in the paper; a restoration weight of 0 builds no second decoder."""
 
     segmentation: float | int = 10.0
@@ -49,8 +49,7 @@ class Restoration:
     def heads(self, backbone: Backbone) -> dict[str, Head]:
         return {"restoration": RestorationDecoder(backbone, norm=self.norm)} if self.restoration else {}
 
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
-        outputs = network(batch["image"])
+    def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
         mask = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
         terms = {"segmentation": self.segmentation * cross_entropy(outputs.logits, mask)}
         if self.restoration:

@@ -1,34 +1,33 @@
 """DSNet's supervision: the mask by Dice, a soft mask by L1, and a critic that sees image and soft mask together.
 
     L = λ1 (1 - D(y, mask))  +  λ2 mean|y - soft|  +  λ3 mean(-ln C(x, y))        λ = .5, 100, 1, y the probabilities
-        dice                    soft                  deceive
+        dice                    soft                  adversarial
 
-Print has the Dice of the binarised prediction, which has no gradient, and log(1 - C) in the last term, whose gradient
-dies as soon as the critic wins (`saturating=True`). L1 is a mean over pixels: a sum would be 65 536 times as much.
-Training the critic is the business of `training.adversarial_step`.
+The paper prints the Dice of the binarised prediction, which has no gradient, and log(1 - C) in the last term, whose
+gradient dies as soon as the critic wins (`saturating=True`). L1 is a mean over pixels: a sum would be 65 536 times as
+much. The critic belongs to `training.adversarial_step`, which trains it and adds the last term.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dsnotes.losses import generator_loss, soft_dice
-from dsnotes.networks.base import Backbone, Head, Network
-from dsnotes.networks.critic import Critic
-from dsnotes.networks.dsnet import PixelCritic
-from dsnotes.networks.srgan import enlarged
-from dsnotes.shapes import Outputs, Probs, SoftMask, n_logits
-from dsnotes.supervision.base import Batch
+from dsnotes.networks.base import Backbone
+from dsnotes.networks.critic import PixelCritic
+from dsnotes.shapes import Outputs, Probs, Scalar, SoftMask, n_logits
+from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.plain import foreground
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities
 
 
 @dataclass(frozen=True)
-class SoftAdversarial:
+class SoftAdversarial(Supervision):
     """A weight of 0 leaves its term out: without `soft` and `adversarial` no soft mask is needed, without the last no
     critic is built. Where a network answers on a finer grid (`Outputs.fine`), label and soft mask are brought there.
     """
@@ -39,18 +38,7 @@ class SoftAdversarial:
     saturating: bool = False
     critic_width: int = 64
 
-    def heads(self, backbone: Backbone) -> dict[str, Head]:
-        if not self.adversarial:
-            return {}
-        if backbone.dims != 2:
-            raise ValueError(
-                f"the pixel-wise critic looks at slices, this backbone is {backbone.dims}-D. Pass adversarial=0 for "
-                f"the soft mask alone, or build the backbone with dims=2."
-            )
-        return {"critic": Critic(PixelCritic(backbone.in_channels + n_logits(backbone.classes), self.critic_width))}
-
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
-        outputs = network(batch["image"])
+    def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
         y = prediction(outputs)
         t = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
         terms = {}
@@ -59,15 +47,25 @@ class SoftAdversarial:
             terms["dice"] = self.dice * soft_dice(foreground(y), foreground(mask), squared=False)
         if self.soft:
             terms["soft"] = self.soft * (y - true_soft_mask(outputs, batch)).abs().mean()
-        if self.adversarial:
-            _, fake = self.pairs(outputs, batch)
-            terms["deceive"] = self.adversarial * generator_loss(judge_of(network)(fake), saturating=self.saturating)
         return terms
 
+    def critic(self, backbone: Backbone) -> nn.Module:
+        if backbone.dims != 2:
+            raise ValueError(
+                f"the pixel-wise critic looks at slices, this backbone is {backbone.dims}-D. Pass adversarial=0 for "
+                f"the soft mask alone, or build the backbone with dims=2."
+            )
+        return PixelCritic(backbone.in_channels + n_logits(backbone.classes), self.critic_width)
+
+    def adversarial_term(self, critic: Callable[[Tensor], Tensor], outputs: Outputs, batch: Batch) -> Scalar:
+        _, fake = self.pairs(outputs, batch)
+        return self.adversarial * generator_loss(critic(fake), saturating=self.saturating)
+
     def pairs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What the critic is shown: the image with the true soft mask, and with the predicted one."""
-        y, soft = prediction(outputs), true_soft_mask(outputs, batch)
-        image = enlarged(batch["image"], y.shape[-1] // batch["image"].shape[-1])
+        """What the critic compares: the image with the true soft mask, and with the predicted one."""
+        y, soft, image = prediction(outputs), true_soft_mask(outputs, batch), batch["image"]
+        if y.shape[2:] != image.shape[2:]:
+            image = functional.interpolate(image, scale_factor=y.shape[-1] // image.shape[-1], mode="bicubic")
         return torch.cat([image, soft], dim=1), torch.cat([image, y], dim=1)
 
 
@@ -94,13 +92,3 @@ def true_soft_mask(outputs: Outputs, batch: Batch) -> SoftMask:
     if soft.shape[2:] == y.shape[2:]:
         return soft
     return functional.interpolate(soft, y.shape[2:], mode="bilinear" if y.ndim == 4 else "trilinear")
-
-
-def judge_of(network: Network) -> torch.nn.Module:
-    """The critic that this network was given by `heads`."""
-    if "critic" not in network.heads:
-        raise ValueError(
-            "this network has no critic. Build it with dsnotes.supervision.supervise(backbone, objective), which adds "
-            "the critic that the objective asks for."
-        )
-    return network.heads["critic"].judge

@@ -1,47 +1,46 @@
 """SRGAN's supervision: the image itself, seen smaller, is the exercise and its solution; no label is looked at.
 
     L = mean (G(x↓) - x)² / var x  +  λ mean(-ln C(G(x↓)))        λ = 0 to begin with, then 1e-3
-        squares                       deceive
+        squares                       adversarial
 
 Ledig et al. take the squares between VGG features; here they are between pixels, and in units of each image's own
-variance, so that HU and windows weigh alike against the critic.
+variance, so that HU and windows weigh alike against the critic, which `training.adversarial_step` trains.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from dsnotes.losses import generator_loss
-from dsnotes.networks.base import Backbone, Head, Network
-from dsnotes.networks.critic import Critic
-from dsnotes.networks.srgan import ImageCritic
-from dsnotes.shapes import Outputs
-from dsnotes.supervision.base import Batch
-from dsnotes.supervision.soft_adversarial import judge_of
+from dsnotes.networks.base import Backbone
+from dsnotes.networks.critic import ImageCritic
+from dsnotes.shapes import Outputs, Scalar
+from dsnotes.supervision.base import Batch, Supervision
 
 
 @dataclass(frozen=True)
-class SuperResolution:
-    """`adversarial` is λ; 0 builds no critic."""
+class SuperResolution(Supervision):
+    """`adversarial` is λ; 0 needs no critic."""
 
     adversarial: float | int = 1e-3
     critic_width: int = 64
 
-    def heads(self, backbone: Backbone) -> dict[str, Head]:
-        return {"critic": Critic(ImageCritic(backbone.in_channels, self.critic_width))} if self.adversarial else {}
-
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
-        outputs = network(batch["image"])
+    def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
         real, fake = self.pairs(outputs, batch)
-        terms = {"squares": (fake - real).square().mean()}
-        if self.adversarial:
-            terms["deceive"] = self.adversarial * generator_loss(judge_of(network)(fake))
-        return terms
+        return {"squares": (fake - real).square().mean()}
+
+    def critic(self, backbone: Backbone) -> nn.Module:
+        return ImageCritic(backbone.in_channels, self.critic_width)
+
+    def adversarial_term(self, critic: Callable[[Tensor], Tensor], outputs: Outputs, batch: Batch) -> Scalar:
+        _, fake = self.pairs(outputs, batch)
+        return self.adversarial * generator_loss(critic(fake))
 
     def pairs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What the critic is shown: the image and the one made from it, both standardised by the true one."""
+        """What the critic compares: the image and the one made from it, both standardised by the true one."""
         x = batch["image"]
         mean, spread = x.mean((2, 3), keepdim=True), x.std((2, 3), keepdim=True).clamp_min(1e-6)
         return (x - mean) / spread, (outputs.logits - mean) / spread

@@ -20,10 +20,9 @@ from torch import Tensor
 
 from dsnotes.losses import dice_coefficient
 from dsnotes.networks.base import Backbone, Head, Network
-from dsnotes.networks.heads import LocalHeads
-from dsnotes.networks.msds_unet import GlobalHeads
+from dsnotes.networks.heads import GlobalHeads, LocalHeads
 from dsnotes.shapes import CoarseMask, Logits, Outputs, Probs, Scalar
-from dsnotes.supervision.base import Batch
+from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.plain import foreground
 from dsnotes.supervision.targets import class_indices, downsample_target, one_hot, probabilities
 
@@ -60,7 +59,7 @@ def distance(logits: Logits, t: CoarseMask, *, empty: str = "printed") -> Scalar
 
 
 @dataclass(frozen=True)
-class TwoPathway:
+class TwoPathway(Supervision):
     """`sides` by their numbers, `alpha` one for each of them in that order; `numbering` says which side is number 4."""
 
     objective: str = "all"
@@ -102,19 +101,22 @@ class TwoPathway:
             self.objective, (self.objective,)
         )
 
+    def by_level(self) -> dict[int, float | int]:
+        """α by decoder level, counted from 0 at the output; the finest first."""
+        alpha = self.alpha or ALPHA[self.numbers]
+        level = [4 - int(number) if self.numbering == NUMBERING[0] else int(number) - 1 for number in self.numbers]
+        return dict(sorted(zip(level, alpha, strict=True)))
+
     def weights(self, backbone: Backbone) -> dict[str, float | int]:
         """α by level, finest first. A backbone with more than four levels counts from the fine end, the output."""
-        names = list(backbone.sides())
-        alpha = self.alpha or ALPHA[self.numbers]
-        finest = [4 - int(number) if self.numbering == NUMBERING[0] else int(number) - 1 for number in self.numbers]
-        asked = dict(zip(finest, alpha, strict=True))
-        if max(asked) >= len(names):
+        names, alpha = list(backbone.sides()), self.by_level()
+        if max(alpha) >= len(names):
             raise ValueError(
-                f"sides={self.sides!r} needs {max(asked) + 1} decoder levels, this backbone has {len(names)}. "
+                f"sides={self.sides!r} needs {max(alpha) + 1} decoder levels, this backbone has {len(names)}. "
                 f"Leave out the coarsest, which {'the lowest' if self.numbering == NUMBERING[0] else 'the highest'} "
                 f"numbers are."
             )
-        return {names[level]: asked[level] for level in sorted(asked)}
+        return {names[level]: a for level, a in alpha.items()}
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:
         weights = self.weights(backbone)
@@ -125,17 +127,16 @@ class TwoPathway:
             heads["local"] = LocalHeads(backbone, levels=levels, width=self.local_width)
         return heads
 
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
-        weights = self.weights(network.backbone)
-        if "global" in network.heads:  # GradNorm moves them there
-            weights = dict(zip(weights, network.heads["global"].alpha, strict=True))
-        outputs = network(batch["image"])
+    def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
+        alpha = outputs.side_weights  # GradNorm moves them
+        if not alpha:
+            alpha = dict(zip(outputs.side_outputs, self.by_level().values(), strict=True))
         terms = {
-            f"{part} {name}": weights[name] * value
+            f"{part} {name}": alpha[name] * value
             for part, losses in self.side_losses(outputs, batch).items()
             for name, value in losses.items()
         }
-        return {**terms, **self.coupled(network, outputs, batch)}
+        return {**terms, **self.coupled(outputs, batch)}
 
     def tasks(self, network: Network) -> dict[str, tuple[str, ...]]:
         """GradNorm's tasks, one a side, and the terms of each. The soft fusion belongs to no one side."""
@@ -168,26 +169,23 @@ class TwoPathway:
             }
         return losses
 
-    def coupled(self, network: Network, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
+    def coupled(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
         """The soft fusion, which does not split; and the output's own loss where no other term reaches the output."""
         y = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
         if "soft" in self.parts:
-            fused = network.heads["global"].fuse(outputs.upsampled)
-            return {"soft": self.soft_weight * distance(fused, y, empty=self.empty)}
-        finest = next(iter(network.backbone.sides()))
+            return {"soft": self.soft_weight * distance(outputs.fused, y, empty=self.empty)}
+        finest = next(iter(outputs.features))
         reached = "hard" in self.parts or ("side" in self.parts and finest in outputs.side_outputs)
         return {} if reached else {"output": distance(outputs.logits, y, empty=self.empty)}
 
 
-def average(network: Network, outputs: Outputs, *, parts: tuple[str, ...] = ("hard", "soft")) -> Probs:
+def average(outputs: Outputs, *, parts: tuple[str, ...] = ("hard", "soft")) -> Probs:
     """Deployment: the mean of the maps that were taught, each as probabilities.
 
-    "hard" taught the M raised maps and "soft" their fusion; the paper averages both. Of one alone, only those are
+    "hard" taught the M upsampled maps and "soft" their fusion; the paper averages both. Of one alone, only those are
     averaged: maps that no loss has seen would spoil the one that was taught. Without either it is the output.
     """
-    if "global" not in network.heads:
-        return probabilities(outputs.logits)
     maps = list(outputs.upsampled.values()) if "hard" in parts else []
-    if "soft" in parts:
-        maps.append(network.heads["global"].fuse(outputs.upsampled))
-    return torch.stack([probabilities(z) for z in maps]).mean(0)
+    if "soft" in parts and outputs.fused is not None:
+        maps.append(outputs.fused)
+    return torch.stack([probabilities(z) for z in maps]).mean(0) if maps else probabilities(outputs.logits)

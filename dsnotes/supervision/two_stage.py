@@ -14,9 +14,8 @@ from torch.nn import functional
 
 from dsnotes.losses import soft_dice
 from dsnotes.networks.base import Backbone, Head, Network, require_divisible
-from dsnotes.networks.two_stage import TwoStage
-from dsnotes.shapes import Logits, Probs, Scalar
-from dsnotes.supervision.base import Batch
+from dsnotes.shapes import Logits, Outputs, Probs, Scalar
+from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.plain import foreground
 from dsnotes.supervision.targets import one_hot, probabilities
 
@@ -29,26 +28,53 @@ def dice(logits: Logits, t: Probs) -> Scalar:
 
 
 @dataclass(frozen=True)
-class TwoStageLoss:
+class TwoStageOutputs(Outputs):
+    coarse: Tensor | None = None  # logits of the coarse network on its own grid
+    crops: tuple[Tensor, ...] = ()  # of the fine one in each image's region
+    regions: tuple[tuple[slice, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class TwoStageLoss(Supervision):
     loss: Callable[[Logits, Probs], Scalar] = dice
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:
-        if not isinstance(backbone, TwoStage):
+        if not (hasattr(backbone, "coarse") and hasattr(backbone, "fine")):
             raise TypeError(
                 f"{type(backbone).__name__} came, but two stages are taught here. Put two networks in a row with "
                 f"TwoStage(coarse, fine), or supervise this one by Plain()."
             )
         return {}
 
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
-        backbone, image, label = network.backbone, batch["image"], batch["label"]
+    def run(self, network: Network, batch: Batch) -> TwoStageOutputs:
+        """While training, `logits` are the coarse network's alone: what is deployed would be a third pass."""
+        backbone, image = network.backbone, batch["image"]
         require_divisible(image, backbone.stride)
-        label = label[:, 0] if label.ndim == image.ndim else label
-        small = MAX_POOL[backbone.dims]((label > 0).unsqueeze(1).float(), backbone.shrink)
-        seen = backbone.coarse(backbone.small(image)).logits
-        fine = []
-        for one, its_label, mask in zip(image, label, small[:, 0] > 0, strict=True):
-            box = backbone.box(mask)
-            logits = backbone.fine(one[None][(..., *box)]).logits
-            fine.append(self.loss(logits, one_hot(its_label[None][(..., *box)], logits.shape[1])))
-        return {"coarse": self.loss(seen, small), "fine": torch.stack(fine).mean()}
+        mask = self.coarse_mask(batch, backbone.shrink)
+        coarse = backbone.coarse(backbone.small(image)).logits
+        regions = tuple(backbone.box(each) for each in mask[:, 0] > 0)
+        crops = tuple(backbone.fine(one[None][(..., *box)]).logits for one, box in zip(image, regions, strict=True))
+        logits = coarse if network.training else network(image).logits
+        return TwoStageOutputs(logits, coarse=coarse, crops=crops, regions=regions)
+
+    def terms(self, outputs: TwoStageOutputs, batch: Batch) -> dict[str, Scalar]:
+        shrink = batch["image"].shape[-1] // outputs.coarse.shape[-1]
+        label = without_channel(batch)
+        fine = [
+            self.loss(logits, one_hot(its_label[None][(..., *box)], logits.shape[1]))
+            for its_label, logits, box in zip(label, outputs.crops, outputs.regions, strict=True)
+        ]
+        return {
+            "coarse": self.loss(outputs.coarse, self.coarse_mask(batch, shrink)),
+            "fine": torch.stack(fine).mean(),
+        }
+
+    def coarse_mask(self, batch: Batch, shrink: int) -> Probs:
+        """Foreground on the coarse grid: 1 where a cell holds any."""
+        label = without_channel(batch)
+        return MAX_POOL[label.ndim - 1]((label > 0).unsqueeze(1).float(), shrink)
+
+
+def without_channel(batch: Batch) -> Tensor:
+    label = batch["label"]
+    return label[:, 0] if label.ndim == batch["image"].ndim else label

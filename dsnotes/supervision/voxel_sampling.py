@@ -12,7 +12,7 @@ neighbours, diagonally too; what is more than `REACH` away counts as that far.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,36 +20,48 @@ from torch.nn import functional
 
 from dsnotes.losses import cross_entropy
 from dsnotes.networks.base import Backbone, Head, Network
-from dsnotes.networks.voxelwise import Voxelwise, Where
-from dsnotes.shapes import Image, Label
-from dsnotes.supervision.base import Batch
+from dsnotes.shapes import Image, Integer, Label, Outputs, Scalar
+from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.targets import one_hot
 
+Where = Integer[Tensor, "voxels axes"]  # (image in the batch, *voxel)
 REACH = 8
 MAX_POOL = {2: functional.max_pool2d, 3: functional.max_pool3d}
 
 
 @dataclass(frozen=True)
-class Voxels:
+class VoxelOutputs(Outputs):
+    scores: dict[str, Tensor] = field(default_factory=dict)  # every answer for the drawn voxels, (N, K)
+    at: Tensor | None = None  # where they are
+
+
+@dataclass(frozen=True)
+class Voxels(Supervision):
     """Cross-entropy of `each` voxels of every side and image, of all answers that the network has for them."""
 
     each: int = 64
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:
-        if not isinstance(backbone, Voxelwise):
+        if not hasattr(backbone, "scores"):
             raise TypeError(
                 f"{type(backbone).__name__} came, which answers for whole images. Voxels are drawn for classifiers of "
                 f"patches such as cf-cnn; supervise this network by Plain()."
             )
         return {}
 
-    def __call__(self, network: Network, batch: Batch) -> dict[str, Tensor]:
+    def run(self, network: Network, batch: Batch) -> VoxelOutputs:
+        """While training, only the drawn voxels are classified, and `logits` are theirs."""
         image, label = batch["image"], batch["label"]
-        label = label[:, 0] if label.ndim == image.ndim else label
-        at = draw(image, label, self.each)
-        answers = network.backbone.scores(image, at)
-        t = label[tuple(at.unbind(1))]
-        return {name: cross_entropy(logits, one_hot(t, logits.shape[1])) for name, logits in answers.items()}
+        at = draw(image, label[:, 0] if label.ndim == image.ndim else label, self.each)
+        scores = network.backbone.scores(image, at)
+        logits = next(iter(scores.values())) if network.training else network(image).logits
+        return VoxelOutputs(logits, scores=scores, at=at)
+
+    def terms(self, outputs: VoxelOutputs, batch: Batch) -> dict[str, Scalar]:
+        label = batch["label"]
+        label = label[:, 0] if label.ndim == batch["image"].ndim else label
+        t = label[tuple(outputs.at.unbind(1))]
+        return {name: cross_entropy(logits, one_hot(t, logits.shape[1])) for name, logits in outputs.scores.items()}
 
 
 def draw(image: Image, label: Label, each: int) -> Where:

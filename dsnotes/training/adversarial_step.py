@@ -1,30 +1,25 @@
-"""A step of two players: the network, and the critic that its objective brought along.
+"""A step of two players: the network, and a critic that the step owns.
 
     replace(system, make_step=AdversarialStep)
 
-The objective offers `pairs(outputs, batch)`: what the critic is shown as true and as made. Each batch moves the
-network once and then the critic once, on the prediction the network has just been moved for. The critic's weights are
-the network's (`heads["critic"]`), its optimiser is the step's second: the checkpoint holds both.
+The objective says which critic it wants (`critic(backbone)`), what the critic compares (`pairs(outputs, batch)`) and
+what deceiving it is worth (`adversarial_term(critic, outputs, batch)`). Each batch moves the network once and then the
+critic once, on the prediction the network has just been moved for. The checkpoint holds the critic with the step's
+state and its optimiser beside the network's.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from dsnotes.losses import critic_loss
-from dsnotes.networks.base import Network
+from dsnotes.shapes import Outputs
 from dsnotes.supervision.base import Batch
-from dsnotes.supervision.soft_adversarial import judge_of
 from dsnotes.training import distributed
 from dsnotes.training.history import History
 from dsnotes.training.settings import Number, Settings
-from dsnotes.training.step import PlainStep, make_optimiser
-
-if TYPE_CHECKING:
-    from dsnotes.training.system import System
+from dsnotes.training.step import PlainStep, Trainable, make_optimiser
 
 PATIENCE = 3  # epochs in a row before a critic is called collapsed
 CERTAIN = 0.02  # of a mean score: how near to 1 and 0 the critic has won, how near to each other it is blind
@@ -43,28 +38,28 @@ BLIND = (
 class AdversarialStep(PlainStep):
     """`critic_lr` stands beside `settings.lr`, by default the same; the schedule scales both alike."""
 
-    def __init__(self, system: System, settings: Settings, *, critic_lr: Number | None = None, **how) -> None:
+    def __init__(self, system: Trainable, settings: Settings, *, critic_lr: Number | None = None, **how) -> None:
+        if not hasattr(system.objective, "critic"):
+            raise TypeError(
+                f"an adversarial step trains a critic, and {type(system.objective).__name__} brings none. Use an "
+                f"objective such as SoftAdversarial(), or leave make_step alone."
+            )
         super().__init__(system, settings, **how)
-        self.objective = system.objective
-        self.judge = judge_of(system.network)
-        player = without_critic(system.network)
-        self.parameters = list(player.parameters())
-        self.optimisers = {
-            "network": make_optimiser(player, settings),
-            "critic": make_optimiser(self.judge, settings),
-        }
+        weight = next(system.network.parameters())
+        self.critic = self.objective.critic(system.network.backbone).to(weight.device)
+        self.critic.load_state_dict(distributed.from_first(self.critic.state_dict()))
+        self.optimisers["critic"] = make_optimiser(self.critic, settings)
         self.critic_share = 1.0 if critic_lr is None else critic_lr / settings.lr
         self.rounds: list[tuple[Tensor, Tensor, float]] = []  # true, made, share of the samples
 
+    def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        deceived = self.objective.adversarial_term(self.critic, outputs, batch)
+        return {**self.objective.terms(outputs, batch), "adversarial": deceived}
+
     def forward_terms(self, batch: Batch) -> dict[str, Tensor]:
-        seen = []
-        hook = self.network.register_forward_hook(lambda module, given, outputs: seen.append(outputs))
-        try:
-            terms = super().forward_terms(batch)
-        finally:
-            hook.remove()
+        outputs, terms = self.parallel(batch)
         with torch.no_grad():
-            self.shown = self.objective.pairs(seen[0], batch)
+            self.shown = self.objective.pairs(outputs, batch)
         return terms
 
     def backward(self, terms: dict[str, Tensor], share: float) -> None:
@@ -77,28 +72,39 @@ class AdversarialStep(PlainStep):
         optimiser.zero_grad(set_to_none=True)  # of what deceiving it left there
         self.seen = {}
         for real, fake, share in self.rounds:
-            true, made = self.judge(real), self.judge(fake)
+            true, made = self.critic(real), self.critic(fake)
             loss = critic_loss(true, made)
             (share * loss).backward()
             scores = {"critic": loss, "score real": true.sigmoid().mean(), "score fake": made.sigmoid().mean()}
             for name, value in scores.items():
                 self.seen[name] = self.seen.get(name, 0.0) + share * value.detach()
-        average_gradients(self.judge)
+        average_gradients(self.critic)
         if self.settings.clip is not None:
-            nn.utils.clip_grad_norm_(self.judge.parameters(), self.settings.clip)
+            nn.utils.clip_grad_norm_(self.critic.parameters(), self.settings.clip)
         optimiser.step()
         return norm
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         self.rounds = []
+        self.critic.train()
         return super().__call__(batch) | self.seen
+
+    def evaluate(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
+        self.critic.eval()
+        return super().evaluate(batch)
 
     def set_lr(self, lr: float) -> None:
         super().set_lr(lr)
         for group in self.optimisers["critic"].param_groups:
             group["lr"] = lr * self.critic_share
 
-    def remark(self, history: History) -> str | None:
+    def state_dict(self) -> dict:
+        return {"critic": self.critic.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.critic.load_state_dict(state["critic"])
+
+    def diagnose(self, history: History) -> str | None:
         return collapse(history)
 
 
@@ -114,14 +120,10 @@ def collapse(history: History, patience: int = PATIENCE) -> str | None:
     return None
 
 
-def without_critic(network: Network) -> nn.Module:
-    return nn.ModuleList([network.backbone, *(head for name, head in network.heads.items() if name != "critic")])
-
-
 def average_gradients(module: nn.Module) -> None:
     """The mean over the processes: the critic learns outside of what is shared for the network."""
     if not distributed.several():
         return
-    size = distributed.here().size
+    size = distributed.world_from_env().size
     for parameter in module.parameters():
         parameter.grad = distributed.total(parameter.grad) / size

@@ -1,4 +1,4 @@
-"""The batches of a run: which they are hangs on (seed, epoch, iteration) alone, so nothing random needs storing."""
+"""The batches of a run, a pure function of (seed, epoch, iteration), so that nothing random needs storing."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Draw:
         generator = torch.Generator().manual_seed(seed_of(self.seed, self.rank, epoch, iteration))
         settings = self.settings
         batch = self.read(epoch, iteration, generator)
-        refuse_unknown_classes(batch, self.classes)
+        check_classes(batch, self.classes)
         drawn = None
         if self.augmentation is not None:
             drawn = augment.draw(
@@ -112,10 +112,10 @@ class Draw:
             return augmented(batch, drawn), None
         return pinned(batch, self.device), drawn
 
-    def ready(self, drawn: tuple[Batch, Drawn | None]) -> Batch:
+    def to_device(self, drawn: tuple[Batch, Drawn | None]) -> Batch:
         """On the device and augmented there."""
         batch, parameters = drawn
-        return augmented(to(batch, self.device), parameters)
+        return augmented(moved(batch, self.device), parameters)
 
 
 def augmented(batch: Batch, drawn: Drawn | None) -> Batch:
@@ -130,17 +130,17 @@ def pinned(batch: Batch, device: torch.device) -> Batch:
     return {name: value.pin_memory() for name, value in batch.items()} if device.type == "cuda" else batch
 
 
-def to(batch: Batch, device: torch.device) -> Batch:
+def moved(batch: Batch, device: torch.device) -> Batch:
     return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
 
 
-def refuse_unknown_classes(batch: Batch, classes: int) -> None:
+def check_classes(batch: Batch, classes: int) -> None:
     low, high = (int(end) for end in torch.aminmax(batch["label"]))
     if wrong := unknown_classes(low, high, classes):
         raise ValueError(wrong)
 
 
-def ahead(job: Callable[..., Result], calls: Iterable[tuple], *, workers: int, prefetch: int) -> Iterator[Result]:
+def prefetched(job: Callable[..., Result], calls: Iterable[tuple], *, workers: int, prefetch: int) -> Iterator[Result]:
     """job(*call) for every call, in order, computed up to `prefetch` calls ahead on background threads.
 
     Closing the generator, or an error in a job, ends the threads.
@@ -176,7 +176,7 @@ def for_validation(
     """
     patch, batch = settings.patch, settings.batch
     if settings.validation_iterations is None:
-        yield from ahead(
+        yield from prefetched(
             lambda places: gather(places, patch=patch),
             islice(whole(cases, patch, batch), world.rank, None, world.size),
             workers=workers,

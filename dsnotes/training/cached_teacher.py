@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor
 
 from dsnotes.networks.teacher import Memory
+from dsnotes.shapes import Outputs
+from dsnotes.supervision.base import Batch
 from dsnotes.training.adversarial_step import AdversarialStep
 from dsnotes.training.history import History
-from dsnotes.training.precision import Terms
 from dsnotes.training.settings import Settings
-from dsnotes.training.step import PlainStep
-
-if TYPE_CHECKING:
-    from dsnotes.training.system import System
+from dsnotes.training.step import PlainStep, Trainable
 
 UNTRAINED = (
     "{name} is trained with a teacher that is not: the super-resolved image is the interpolated one and the features "
@@ -29,25 +30,32 @@ class CachedTeacher:
     the paper's width and 250 at width 16.
     """
 
-    def __init__(self, system: System, settings: Settings, *, memory: int = 2**30, **how) -> None:
+    def __init__(self, system: Trainable, settings: Settings, *, memory: int = 2**30, **how) -> None:
         super().__init__(system, settings, **how)
-        teacher, answers = system.network.backbone.teacher, Memory(memory)
+        self.name, self.teacher, self.memory = system.name, system.network.backbone.teacher, Memory(memory)
 
-        def lend(terms: Terms, given: tuple) -> None:
-            teacher.memory = None if settings.augment and terms.network.training else answers
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        with self.lent(not self.settings.augment):
+            return super().__call__(batch)
 
-        def take_back(terms: Terms, given: tuple, found: object) -> None:
-            teacher.memory = None
+    def evaluate(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
+        with self.lent(True):
+            return super().evaluate(batch)
 
-        self.memory, self.system = answers, system
-        self.terms.register_forward_pre_hook(lend)
-        self.terms.register_forward_hook(take_back, always_call=True)  # an error does not leave it lent
+    @contextmanager
+    def lent(self, images_return: bool) -> Iterator[None]:
+        """Inside, the teacher looks up what it has answered before."""
+        self.teacher.memory = self.memory if images_return else None
+        try:
+            yield
+        finally:
+            self.teacher.memory = None
 
-    def remark(self, history: History) -> str | None:
+    def diagnose(self, history: History) -> str | None:
         """Of a teacher as it came from its constructor, when training begins: building and loading need none."""
-        if len(history) or self.system.network.backbone.teacher.generator.output.weight.any():
-            return super().remark(history)
-        return UNTRAINED.format(name=self.system.name)
+        if len(history) or self.teacher.generator.output.weight.any():
+            return super().diagnose(history)
+        return UNTRAINED.format(name=self.name)
 
 
 class CachedTeacherStep(CachedTeacher, PlainStep):

@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
 
-from dsnotes.training.memory import out_of_memory
 from dsnotes.training.settings import Settings
-from dsnotes.training.sizes import Sizes, TooLargeError, fewer_at_a_time, smaller_patches
 
 
 def pick(device: str | torch.device, *, local: int = 0) -> torch.device:
@@ -63,30 +60,34 @@ def seed_everything(seed: int, device: torch.device) -> None:
         getattr(torch, device.type).manual_seed(seed)
 
 
-def arrange(network: nn.Module, dims: int, channels_last: bool | str, device: torch.device) -> None:
-    """Channels beside each other in memory: what tensor cores like; "auto" does so for 2-D networks on CUDA."""
-    if channels_last not in (True, False, "auto"):
-        raise ValueError(f"channels_last={channels_last!r} is unknown. Pass 'auto', True or False.")
-    if channels_last is True or (channels_last == "auto" and device.type == "cuda" and dims == 2):
-        network.to(memory_format={2: torch.channels_last, 3: torch.channels_last_3d}[dims])
-
-
 @contextmanager
 def explained_memory(settings: Settings, stride: tuple[int, ...], device: torch.device) -> Iterator[None]:
     """Inside, running out of memory is answered with the sizes to try."""
     try:
         yield
     except RuntimeError as error:
-        if isinstance(error, TooLargeError) or not out_of_memory(error):
+        if not out_of_memory(error):
             raise
         came = f"patch={settings.patch} × batch={settings.batch} × accumulate={settings.accumulate}"
-        tries = smaller(settings.patch, settings.batch, settings.accumulate, stride)
-        raise torch.OutOfMemoryError(f"{device} has too little memory for {came}. Try {tries}.") from error
+        raise torch.OutOfMemoryError(
+            f"{device} has too little memory for {came}. Try {smaller(settings, stride)}; or checkpointing=True."
+        ) from error
 
 
-def smaller(patch: tuple[int, ...], batch: int, accumulate: int, stride: tuple[int, ...]) -> str:
-    """What to try when memory ran out: fewer samples at a time and as many a step, then a smaller patch."""
-    asked = Sizes(tuple(patch), batch, accumulate, checkpointing=False)
-    fewer, cut = next(fewer_at_a_time(asked), None), next(smaller_patches(asked, stride), None)
-    tries = [f"batch={fewer.batch}, accumulate={fewer.accumulate} (as many samples a step)"] if fewer else []
-    return "; or ".join(tries + ([str(cut)] if cut else [])) or "a narrower network (width=…), or amp=True"
+def out_of_memory(error: Exception) -> bool:
+    """CUDA has a class for it, the CPU's allocator only a sentence."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def smaller(settings: Settings, stride: tuple[int, ...]) -> str:
+    """Fewer samples at a time and as many a step; or the axis with the most coarsest voxels halved."""
+    patch, batch = tuple(settings.patch), settings.batch
+    tries = []
+    if batch > 1:
+        fewer = batch // 2 if batch % 2 == 0 else 1
+        tries.append(f"batch={fewer}, accumulate={settings.accumulate * (batch // fewer)} (as many samples a step)")
+    longest = max(range(len(patch)), key=lambda axis: patch[axis] // stride[axis])
+    half = -(-patch[longest] // (2 * stride[longest])) * stride[longest]
+    if half < patch[longest]:
+        tries.append(f"patch={tuple(half if axis == longest else n for axis, n in enumerate(patch))}")
+    return "; or ".join(tries) or "a narrower network (width=…)"

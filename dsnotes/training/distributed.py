@@ -33,12 +33,12 @@ class World:
 
 
 ALONE = World()
-_apart = False
+_single = False
 
 
-def here() -> World:
+def world_from_env() -> World:
     """What torchrun says about this process; one of one without it."""
-    if _apart or "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
+    if _single or "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
         return ALONE
     return World(
         *(int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
@@ -59,18 +59,18 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
 
 
 def several() -> bool:
-    return not _apart and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return not _single and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 @contextmanager
-def apart() -> Iterator[None]:
-    """Inside, each process computes as if it were alone: what one tries and cannot do, the others need not wait for."""
-    global _apart
-    before, _apart = _apart, True
+def single_process() -> Iterator[None]:
+    """Inside, each process computes as if it were alone."""
+    global _single
+    before, _single = _single, True
     try:
         yield
     finally:
-        _apart = before
+        _single = before
 
 
 def parallel(module: nn.Module, reaches_all: Callable[[], bool]) -> nn.Module:
@@ -118,12 +118,7 @@ def named_anywhere(mine: list[str]) -> list[str]:
     return next(filter(None, every), [])
 
 
-def all_agree(mine: bool, device: torch.device) -> bool:
-    """Whether it is true of every process."""
-    return int(total(torch.tensor(int(mine), device=device))) == dist.get_world_size() if several() else mine
-
-
-def together() -> None:
+def barrier() -> None:
     """Wait until all processes are here."""
     if several():
         dist.barrier()

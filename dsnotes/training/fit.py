@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,22 +16,24 @@ from dsnotes.data.any_dataset import as_cases
 from dsnotes.data.augment import Augmentation
 from dsnotes.data.dataset import Dataset
 from dsnotes.data.task import read_task, task_of
-from dsnotes.supervision.base import Batch
 from dsnotes.training import checkpoints, devices, distributed, precision, schedules
-from dsnotes.training.arguments import check_arguments
-from dsnotes.training.asked import refuse_no_system
-from dsnotes.training.batches import Draw, ahead, for_validation, seed_of
+from dsnotes.training.batches import Draw, for_validation, prefetched, seed_of
 from dsnotes.training.history import History, Record
 from dsnotes.training.metric_accumulator import MetricAccumulator
-from dsnotes.training.preflight import augmentation, fitting_patch, refuse_unfit
 from dsnotes.training.progress import Progress
 from dsnotes.training.run_identity import describe_run
-from dsnotes.training.settings import Number, Settings
-from dsnotes.training.sizes import refuse_too_large
+from dsnotes.training.settings import Settings
 from dsnotes.training.statistics import reestimate_statistics
 from dsnotes.training.step import Step
 from dsnotes.training.system import System
 from dsnotes.training.validate import validate
+from dsnotes.training.validation import (
+    check_arguments,
+    check_run,
+    check_system,
+    fitting_patch,
+    settings_with,
+)
 
 
 def fit(
@@ -39,13 +41,6 @@ def fit(
     train: Any,
     val: Any = None,
     *,
-    patch: Sequence[int] | None = None,
-    epochs: int | None = None,
-    batch: int | None = None,
-    lr: Number | None = None,
-    iterations: int | None = None,
-    accumulate: int | None = None,
-    augment: bool | Augmentation | None = None,
     settings: Settings | None = None,
     out: str | Path | None = None,
     seed: int = 0,
@@ -55,42 +50,38 @@ def fit(
     channels_last: bool | str = "auto",
     compile: bool | str = False,  # noqa: A002
     checkpointing: bool = False,
-    memory: Number | None = None,
     on_epoch: Callable[[History], object] | None = None,
     progress: bool = True,
     workers: int = 1,
     prefetch: int = 2,
+    **overrides,
 ) -> History:
     """Train `system.network` in place and return one record an epoch.
 
     `train` and `val` are lists or map-style datasets of cases, of {"image", "label"} dicts or of (image, label) pairs.
-    What is not given comes from `settings`, or else from the system's own. With `out`, that folder holds a checkpoint
-    after every epoch and the same command goes on from it, on a CPU bit for bit as if it had never been stopped.
-    `on_epoch` gets the history after every epoch and may end the run by returning True. `seed` decides the batches,
-    their augmentation and the dropout, not the weights the network came with. `workers` threads draw the batches up
-    to `prefetch` ahead; `workers=0` draws them in between. A step that takes more than `memory` gigabytes, or than the
-    device has, is refused before the first with sizes that fit; `checkpointing` computes the backbone's blocks again
-    on the way back instead of keeping them. `compile` may name a mode of torch.compile: "reduce-overhead" is CUDA
-    graphs, for small networks.
+    `settings` are the system's own by default, and every field of `Settings` can be given by name instead: patch=,
+    epochs=, batch=, lr=, iterations=, … With `out`, that folder holds a checkpoint after every epoch and the same
+    command goes on from it, on a CPU bit for bit as if it had never been stopped. `on_epoch` gets the history after
+    every epoch and may end the run by returning True. `seed` decides the batches, their augmentation and the dropout,
+    not the weights the network came with. `workers` threads draw the batches up to `prefetch` ahead; `workers=0` draws
+    them in between. `amp` and `channels_last` are decided by rules (`training.precision`). `checkpointing` computes the
+    backbone's blocks again on the way back instead of keeping them. `compile` may name a mode of torch.compile:
+    "reduce-overhead" is CUDA graphs, for small networks.
     """
-    refuse_no_system(system)
+    check_system(system)
     shape = {"dims": system.dims, "channels": system.network.backbone.in_channels}
     train = as_cases("train", train, **shape)
     val = None if val is None else as_cases("val", val, **shape)
-    check_arguments(seed=seed, workers=workers, prefetch=prefetch, on_epoch=on_epoch, memory=memory)
-    patch = tuple(patch) if isinstance(patch, Iterable) else patch
-    given = {"patch": patch, "epochs": epochs, "batch": batch, "lr": lr, "iterations": iterations,
-             "accumulate": accumulate, "augment": augment}  # fmt: skip
-    settings = replace(settings or system.settings, **{k: v for k, v in given.items() if v is not None})
+    check_arguments(seed=seed, workers=workers, prefetch=prefetch, on_epoch=on_epoch)
+    settings = settings_with(settings or system.settings, overrides)
     settings = replace(settings, patch=fitting_patch(system, settings, train))
-    refuse_unfit(system, settings, train, val, seed)
-    world = distributed.here()
+    check_run(system, settings, train, val, seed)
+    world = distributed.world_from_env()
     device = devices.pick(device, local=world.local)
     folder = None if out is None else checkpoints.prepare(out)
     task = system.task or (task_of(train) if isinstance(train, Dataset) else None)
     if task is not None and folder is not None and world.first and read_task(folder) is None:
         task.save(folder)
-    samples = settings.batch * settings.accumulate * world.size
 
     with ExitStack() as stack:
         stack.enter_context(checkpoints.alone(folder if world.first else None))
@@ -98,29 +89,20 @@ def fit(
         stack.enter_context(devices.reproducible(device, deterministic=deterministic))
         stack.enter_context(devices.explained_memory(settings, system.network.backbone.stride, device))
         system.network.to(device)
-        devices.arrange(system.network, system.dims, channels_last, device)
-        augment = augmentation(settings.augment)
+        augment = Augmentation() if settings.augment is True else settings.augment or None
         draw = Draw(train, settings, system.classes, augment, seed, world.rank, device, world.size)
-        iterations = draw.iterations
         run = describe_run(system, settings, train, val, seed=seed, processes=world.size)
-        room = refuse_too_large(
-            system,
-            settings,
-            lambda: draw.ready(draw(1, 0)),
-            device=device,
-            limit=memory,
-            amp=precision.choose(amp, device, lambda: None)[0],
-            checkpointing=checkpointing,
-        )
-        how = {"compile": compile} | ({"checkpointing": True} if checkpointing else {})  # a step may know no others
-        step, history = begin(system, settings, draw, run, folder, amp=amp, how=how)
-        history.notes += [room] if room and not any(note.startswith("a step takes") for note in history.notes) else []
+        if channels_last == "auto":
+            stack.callback(system.network.to, memory_format=torch.contiguous_format)  # weights as they came
+        how = {"channels_last": channels_last, "compile": compile, "checkpointing": checkpointing}
+        step, history = resume_or_start(system, settings, run, folder, device, world=world, amp=amp, **how)
+        iterations, samples = draw.iterations, settings.batch * settings.accumulate * world.size
         moments = ((e, i) for e in range(len(history) + 1, settings.epochs + 1) for i in range(iterations))
-        batches = stack.enter_context(closing(ahead(draw, moments, workers=workers, prefetch=prefetch)))
+        batches = stack.enter_context(closing(prefetched(draw, moments, workers=workers, prefetch=prefetch)))
         shown = Progress(settings.epochs, iterations, started=len(history), shown=progress and world.first)
         stack.enter_context(closing(shown)).say(history.notes)
         if not len(history):
-            heed(step.remark(history), history, aloud=world.first)
+            warn_once(step.diagnose(history), history, aloud=world.first)
         try:
             for epoch in range(len(history) + 1, settings.epochs + 1):
                 started = time.perf_counter()
@@ -129,21 +111,21 @@ def fit(
                     history.stopped = f"stop={settings.stop!r}"
                     break
                 step.set_lr(lr)
-                ledger = MetricAccumulator(epoch, look_every=1 if device.type == "cpu" else 16)
+                metrics = MetricAccumulator(epoch, look_every=1 if device.type == "cpu" else 16)
                 for iteration in range(iterations):
                     devices.seed_everything(seed_of(seed, world.rank, epoch, iteration), device)  # dropout, sampling
-                    ledger.add(step(draw.ready(next(batches))))
+                    metrics.add(step(draw.to_device(next(batches))))
                     shown.step()
-                record: Record = {"epoch": epoch, **distributed.average(ledger.means(), device), "lr": lr}
+                record: Record = {"epoch": epoch, **distributed.average(metrics.means(), device), "lr": lr}
                 record["samples_per_second"] = iterations * samples / (time.perf_counter() - started)
                 if settings.reestimate:
-                    again = (draw.ready(draw(epoch, i))["image"] for i in range(min(settings.reestimate, iterations)))
-                    reestimate_statistics(system.network, again)
+                    again = range(min(settings.reestimate, iterations))
+                    reestimate_statistics(system.network, (draw.to_device(draw(epoch, i))["image"] for i in again))
                 if val is not None:
                     seen = for_validation(val, settings, seed=seed, world=world, workers=workers)
-                    record |= validate(step.terms, system.deploy, seen, classes=system.classes, device=device)
+                    record |= validate(step.evaluate, system.deploy, seen, classes=system.classes, device=device)
                 history.append({**record, "seconds": time.perf_counter() - started})
-                heed(step.remark(history), history, aloud=world.first)
+                warn_once(step.diagnose(history), history, aloud=world.first)
                 if folder is not None and world.first:
                     checkpoints.save(folder, run=run, network=system.network, step=step, history=history)
                 shown.epoch(record)
@@ -163,27 +145,33 @@ def fit(
     return history
 
 
-def begin(
+def resume_or_start(
     system: System,
     settings: Settings,
-    draw: Draw,
     run: dict,
     folder: Path | None,
+    device: torch.device,
     *,
+    world: distributed.World,
     amp: bool | str,
-    how: dict,
+    channels_last: bool | str,
+    compile: bool | str,  # noqa: A002
+    checkpointing: bool,
 ) -> tuple[Step, History]:
     """The step and the history so far: a new one, or what `folder` holds if that is the same run."""
-    distributed.together()  # the first may still be writing for a run before this one
+    distributed.barrier()  # the first may still be writing for a run before this one
     found = None if folder is None else checkpoints.load(folder)
-    distributed.together()  # nor may it write a new one before the others have looked
+    distributed.barrier()  # nor may it write a new one before the others have looked
     if found is not None and amp == "auto":
-        amp = found["run"]["amp"] == "bfloat16"  # measured when the run began; a second measurement may fall otherwise
-    dtype, sentence = precision.choose(amp, draw.device, lambda: precision.speedup(system, first_batch(draw)))
+        amp = found["run"]["amp"] == "bfloat16"  # as the run began, perhaps on another machine
+    shape = (settings.batch, system.network.backbone.in_channels, *settings.patch)
+    dtype, sentence = precision.choose_dtype(amp, system.network, device=device, shape=shape)
+    precision.to_channels_last(system.network, system.dims, channels_last, amp=dtype)
     run["amp"] = "float32" if dtype is None else "bfloat16"
     if found is not None:
         checkpoints.refuse_other_network(found["network"], system.network, folder / checkpoints.CHECKPOINT)
         checkpoints.refuse_other_run(found["run"], run, folder / checkpoints.CHECKPOINT)
+    how = {"compile": compile} | ({"checkpointing": True} if checkpointing else {})  # a step may know no others
     step = system.make_step(system, settings, amp=dtype, **how)
     if found is not None:
         history = checkpoints.restore(found, network=system.network, step=step)
@@ -195,23 +183,17 @@ def begin(
         return step, history
     history = History()
     history.notes.append(sentence)
-    if folder is not None and draw.rank == 0:
+    if folder is not None and world.first:
         checkpoints.describe(folder, run)
-        checkpoints.save(
-            folder, run=run, network=system.network, step=step, history=history
-        )  # the weights it began with
+        weights = {"network": system.network, "step": step}
+        checkpoints.save(folder, run=run, history=history, **weights)  # the weights it began with
     return step, history
 
 
-def heed(remark: str | None, history: History, *, aloud: bool) -> None:
-    """Warn of it the first time it is made, also over several sittings, and keep it with the history."""
-    if remark is None or remark in history.notes:
+def warn_once(diagnosis: str | None, history: History, *, aloud: bool) -> None:
+    """Warn the first time, also over several sessions, and keep the sentence with the history."""
+    if diagnosis is None or diagnosis in history.notes:
         return
-    history.notes.append(remark)
+    history.notes.append(diagnosis)
     if aloud:
-        warnings.warn(remark, RuntimeWarning, stacklevel=3)
-
-
-def first_batch(draw: Draw) -> Batch:
-    """As much as goes forward at once."""
-    return {name: value[: draw.settings.batch] for name, value in draw.ready(draw(1, 0)).items()}
+        warnings.warn(diagnosis, RuntimeWarning, stacklevel=3)

@@ -8,8 +8,6 @@ An objective may say which of its terms are one task and where their weights liv
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
@@ -18,10 +16,7 @@ from dsnotes.supervision.base import Batch
 from dsnotes.supervision.gradnorm import GradNorm
 from dsnotes.training import distributed
 from dsnotes.training.settings import Settings
-from dsnotes.training.step import PlainStep
-
-if TYPE_CHECKING:
-    from dsnotes.training.system import System
+from dsnotes.training.step import PlainStep, Trainable
 
 
 class GradNormStep(PlainStep):
@@ -33,7 +28,7 @@ class GradNormStep(PlainStep):
 
     def __init__(
         self,
-        system: System,
+        system: Trainable,
         settings: Settings,
         *,
         shared: str | None = None,
@@ -43,7 +38,6 @@ class GradNormStep(PlainStep):
         **how,
     ) -> None:
         super().__init__(system, settings, **how)
-        self.objective = system.objective
         self.shared = shared_parameter(system.network, shared)
         self.options = {"asymmetry": asymmetry, "lr": balance_lr, "start": start, "device": self.shared.device}
         self.balance: GradNorm | None = None
@@ -83,7 +77,8 @@ class GradNormStep(PlainStep):
     def update(self) -> Tensor:
         norm = super().update()
         pulls, losses = (
-            distributed.total(torch.stack(parts)) / distributed.here().size for parts in (self.pulls, self.losses)
+            distributed.total(torch.stack(parts)) / distributed.world_from_env().size
+            for parts in (self.pulls, self.losses)
         )
         self.pulls, self.losses = [], []
         alpha = self.balance.weights

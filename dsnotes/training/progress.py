@@ -1,4 +1,4 @@
-"""A bar with the time left, where somebody may be looking."""
+"""Progress bar with time left, shown in interactive sessions."""
 
 from __future__ import annotations
 

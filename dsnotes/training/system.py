@@ -16,7 +16,7 @@ from dsnotes.data.task import Task
 from dsnotes.networks.base import Features, Network
 from dsnotes.safety.nearest import suggest
 from dsnotes.shapes import Image, Outputs, Probs
-from dsnotes.supervision.base import Objective, supervise
+from dsnotes.supervision.base import Supervision, supervise
 from dsnotes.supervision.targets import probabilities
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep, Step
@@ -35,7 +35,7 @@ class System:
 
     name: str
     network: Network
-    objective: Objective
+    objective: Supervision
     settings: Settings = field(default_factory=Settings)
     deploy: Callable[[Outputs], Probs] | None = logits_to_probabilities
     make_step: Callable[..., Step] = PlainStep
@@ -76,11 +76,11 @@ class System:
                 f"system.network(image).logits."
             )
         self.network.eval()
-        return self.deploy(self.network(image)).float()
+        return self.deploy(self.network(image).in_float32()).float()
 
 
 def system(
-    name: str, backbone: nn.Module, objective: Objective, *, task: Task | None = None, **settings: Any
+    name: str, backbone: nn.Module, objective: Supervision, *, task: Task | None = None, **settings: Any
 ) -> System:
     """A system of your own: the heads that `objective` needs on a backbone, and how it is trained.
 

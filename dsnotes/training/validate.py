@@ -15,7 +15,6 @@ from dsnotes.shapes import Integer, Label, Outputs, Probs
 from dsnotes.supervision.base import Batch
 from dsnotes.supervision.targets import class_indices
 from dsnotes.training import distributed
-from dsnotes.training.precision import Terms
 
 METRICS = ("dice", "iou", "ppv", "sensitivity")
 Counts = Integer[Tensor, "3 foreground"]  # true positives, predicted, true voxels of each foreground class
@@ -23,7 +22,7 @@ Counts = Integer[Tensor, "3 foreground"]  # true positives, predicted, true voxe
 
 @torch.no_grad()
 def validate(
-    terms: Terms,
+    evaluate: Callable[[Batch], tuple[Outputs, dict[str, Tensor]]],
     deploy: Callable[[Outputs], Probs] | None,
     batches: Iterable[Batch],
     *,
@@ -32,16 +31,16 @@ def validate(
 ) -> dict[str, float]:
     """val_dice, val_iou, val_ppv, val_sensitivity; val_score, the mean of these four; val_loss and its terms.
 
-    With several foreground classes the metrics are their means, and val_dice_1, val_dice_2, … stand beside them.
+    `evaluate` is a step's. With several foreground classes the metrics are their means, and val_dice_1, val_dice_2, …
+    stand beside them.
     Without `deploy` there are only the losses, and val_score is minus val_loss.
     """
-    terms.network.eval()
     counts = torch.zeros(3, classes - 1, dtype=torch.int64, device=device)
     losses: dict[str, Tensor] = {}
     samples = torch.zeros((), device=device)
     for batch in batches:
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        outputs, found = outputs_and_terms(terms, batch)
+        outputs, found = evaluate(batch)
         size = len(batch["image"])
         for name, term in {"val_loss": sum(found.values()), **{f"val_loss_{n}": t for n, t in found.items()}}.items():
             losses[name] = losses.get(name, 0.0) + size * term.float()
@@ -65,25 +64,6 @@ def validate(
         "val_score": sum(mean.values()) / len(mean),
         **measured,
     }
-
-
-def outputs_and_terms(terms: Terms, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
-    """Both from one forward pass where the objective calls the network with the batch's image itself."""
-    seen: list[Outputs] = []
-
-    def look(network, args, outputs):
-        if args and args[0] is batch["image"] and not seen:
-            seen.append(outputs)
-
-    hook = terms.network.register_forward_hook(look)
-    try:
-        found = terms(batch)
-    finally:
-        hook.remove()
-    if not seen:
-        with terms.replaced():
-            seen.append(terms.network(batch["image"]))
-    return seen[0], found
 
 
 def count(p: Probs, label: Label) -> Counts:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from book import house, measured, pages, papers, reference
+from book import fidelity, house, measured, pages, papers, reference
 from book.executed import Copy, copy_of, library
 from book.links import Links, section
 
@@ -163,6 +163,10 @@ class Book:
             text = paper.page(self.results, self.links)
             if paper.picture.exists():
                 self.links.keep(f"assets/supervision_diagrams/{paper.stem}.png")
+            below = "\n" + toctree([f"{paper.stem}_fidelity"])
+            self.write(name, self.links.settled(text, written_in=name, shown_at=name) + below)
+            name = f"papers/{paper.stem}_fidelity.md"
+            text = fidelity.page(paper.stem, paper.name, self.repository)
             self.write(name, self.links.settled(text, written_in=name, shown_at=name))
         intro = (self.repository / "site" / "pages" / "papers.md").read_text(encoding="utf-8")
         table = papers.captioned("The papers, and where each supervises", self.overview())

@@ -11,6 +11,7 @@ from dsnotes.data.case import Case
 from dsnotes.inference import predict, sliding_window, to_label
 from dsnotes.networks.base import Backbone, Features, Level, Network
 from dsnotes.shapes import n_logits
+from dsnotes.supervision import Supervision
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -31,11 +32,8 @@ class Blur(Backbone):
         return Features({}, image, {}, self.conv(image))
 
 
-class NoObjective:
-    def heads(self, backbone):
-        return {}
-
-    def __call__(self, network, batch):
+class NoObjective(Supervision):
+    def terms(self, outputs, batch):
         return {}
 
 

@@ -86,6 +86,8 @@ def test_solutions_and_hidden_tests_are_not_in_what_students_get():
     for lab in LABS.values():
         text = json.dumps(lab.student)
         assert not any(word in text for word in ("SOLUTION", "HIDDEN", "SEED", "reference."))
+        marks = {name for cell in lab.student["cells"] for name in cell["metadata"].get("nbgrader", {})}
+        assert marks == {"schema_version", "grade_id", "solution", "grade", "task", "locked", "points"}
         nbformat.validate(nbformat.from_dict(lab.student | {"nbformat": 4, "nbformat_minor": 5}))
 
 

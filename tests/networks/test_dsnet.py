@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from dsnotes.networks.base import Network
-from dsnotes.networks.dsnet import CBAM, EDRFM, FUSIONS, SDRFM, DSNet, PixelCritic, mean_logits
+from dsnotes.networks.critic import PixelCritic
+from dsnotes.networks.dsnet import CBAM, EDRFM, FUSIONS, SDRFM, DSNet, mean_logits
 from dsnotes.networks.heads import SideHeads
 from dsnotes.networks.srgan import Generator
 from dsnotes.networks.teacher import Memory, Teacher

@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional
 
 from dsnotes.networks.base import Network
-from dsnotes.networks.srgan import SRGAN, Generator, ImageCritic, generator_of, reduced
+from dsnotes.networks.critic import ImageCritic
+from dsnotes.networks.srgan import SRGAN, Generator, generator_of, reduced
 
 
 def parameters(module):

@@ -12,7 +12,7 @@ from dsnotes.networks.baselines.v_net import VNet
 from dsnotes.networks.dsms_unet import KERNELS, DSMSUNet, ParallelConvs, factor_like
 from dsnotes.networks.unet import UNet
 from dsnotes.papers import build, dsms_unet
-from dsnotes.supervision import Restoration, supervise
+from dsnotes.supervision import Restoration, loss_terms, supervise
 
 
 def parameters(module):
@@ -90,7 +90,7 @@ def test_weights_per_skip_are_35_and_27_channels_squared():
 
 def test_terms_are_the_printed_sum_with_the_entropy_floor_taken_off():
     system, b = build("drs-unet", width=2), batch()
-    terms, outputs = system.objective(system.network, b), system.network(b["image"])
+    terms, outputs = loss_terms(system.objective, system.network, b), system.network(b["image"])
     y = b["label"][:, None].float()
     torch.testing.assert_close(
         terms["segmentation"], 10 * functional.binary_cross_entropy_with_logits(outputs.logits, y)
@@ -109,7 +109,7 @@ def reached(module):
 def test_each_decoder_learns_from_its_own_task_and_the_encoder_from_both():
     for term, decoder, restoration in (("segmentation", True, False), ("restoration", False, True)):
         system = build("dsmsc-unet", width=2)
-        system.objective(system.network, batch())[term].backward()
+        loss_terms(system.objective, system.network, batch())[term].backward()
         backbone = system.network.backbone
         assert reached(backbone.encoder)
         assert reached(backbone.decoder) == reached(backbone.skips) == decoder
@@ -137,7 +137,7 @@ def test_doubling_the_ratio_doubles_the_segmentation_term_alone():
 def test_restoration_on_the_plain_unet(loss, dims, classes):
     goal = Restoration(loss=loss)
     net = supervise(UNet(dims=dims, classes=classes, width=2), goal)
-    sum(goal(net, batch(dims, 16, classes)).values()).backward()
+    sum(loss_terms(goal, net, batch(dims, 16, classes)).values()).backward()
     assert all(p.grad is not None for p in net.parameters())
 
 
@@ -147,7 +147,7 @@ def test_restoration_on_the_plain_unet(loss, dims, classes):
 def test_every_cell_of_the_grid_learns_from_one_class(module, restoration, dims):
     goal = Restoration(restoration=restoration)
     net = supervise(DSMSUNet(dims=dims, width=2, module=module), goal)
-    terms = goal(net, batch(dims, 16))
+    terms = loss_terms(goal, net, batch(dims, 16))
     assert list(terms) == ["segmentation", "restoration"][: 1 + bool(restoration)]
     sum(terms.values()).backward()
     assert all(p.grad is not None for p in net.parameters())
@@ -186,7 +186,7 @@ def test_five_systems_of_table_1_and_all_of_them_learn_from_cross_entropy():
         images = b["image"] if name != "fcn" else functional.pad(b["image"], (0, 32, 0, 32))
         y = y if name != "fcn" else functional.pad(y, (0, 32, 0, 32))
         system.network.eval()
-        terms = system.objective(system.network, {"image": images, "label": y[:, 0].long()})
+        terms = loss_terms(system.objective, system.network, {"image": images, "label": y[:, 0].long()})
         ratio = 1 if name in ("fcn", "unet-2d") else 10
         logits = system.network(images).logits
         expected = ratio * functional.binary_cross_entropy_with_logits(logits, y)
@@ -216,7 +216,7 @@ def test_restoration_on_other_backbones(backbone):
     goal = Restoration()
     net = supervise(backbone, goal)
     b = batch(size=64)
-    sum(goal(net, b).values()).backward()
+    sum(loss_terms(goal, net, b).values()).backward()
     assert net(b["image"]).restored.shape == b["image"].shape
     assert all(p.grad is not None for p in net.heads.parameters())
 

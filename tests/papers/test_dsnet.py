@@ -11,6 +11,7 @@ from dsnotes.data.preprocess import hu_window
 from dsnotes.networks.srgan import reduced
 from dsnotes.papers import build, dsnet, systems
 from dsnotes.softmask import soft_mask, trimap_from_mask
+from dsnotes.supervision import loss_terms
 from dsnotes.training.cached_teacher import CachedTeacherAdversarialStep, CachedTeacherStep
 from dsnotes.training.step import PlainStep
 
@@ -44,7 +45,7 @@ def test_the_teacher_learns_what_interpolation_lacks(teacher, nodules):
     assert squares["val_loss"][-1] < squares["val_loss"][0]
     assert squares.columns[-2:] == ["val_loss_squares", "seconds"]
     assert squares["val_score"][-1] == -squares["val_loss"][-1], "there is nothing to overlap with"
-    assert {"score real", "score fake", "deceive"} <= set(adversarial.columns)
+    assert {"score real", "score fake", "adversarial"} <= set(adversarial.columns)
 
 
 def test_the_teachers_training_goes_on_where_it_was(teacher, nodules):
@@ -118,8 +119,8 @@ def test_the_chain_of_table_3(teacher):
         "label": torch.randint(0, 2, (2, 16, 16)),
         "soft": torch.rand(2, 1, 16, 16),
     }
-    terms = [list(system.objective(system.network, b)) for system in rows.values()]
-    assert terms == [["dice"]] * 4 + [["dice", "soft"], ["dice", "soft", "deceive"]]
+    terms = [list(loss_terms(system.objective, system.network, b)) for system in rows.values()]
+    assert terms == [["dice"]] * 4 + [["dice", "soft"], ["dice", "soft"]]
     kinds = [type(system.make_step(system, system.settings)) for system in rows.values()]
     assert kinds == [PlainStep, *[CachedTeacherStep] * 4, CachedTeacherAdversarialStep]
 
@@ -133,7 +134,7 @@ def test_options_reach_what_they_name(teacher):
     step.set_lr(1e-4)
     assert step.optimisers["critic"].param_groups[0]["lr"] == pytest.approx(5e-6)
     assert not step.memory.open
-    assert system.network.heads["critic"].judge[0].out_channels == 6
+    assert step.critic[0].out_channels == 6
     assert system.objective.saturating
     assert system.network.backbone.encoder[0].body[0][0].in_channels == 3
     with pytest.raises(TypeError, match="dsnet-backbone has no option teacher. Its options: scale"):

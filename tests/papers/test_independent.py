@@ -36,7 +36,8 @@ def cross_entropy(p, t):
 def terms_of(system, batch):
     """Outputs and terms of one and the same pass."""
     with torch.no_grad():
-        return system.network(batch["image"]), {k: v.item() for k, v in system.objective(system.network, batch).items()}
+        outputs = system.objective.run(system.network, batch)
+        return outputs, {k: v.item() for k, v in system.objective.terms(outputs, batch).items()}
 
 
 def batch_of(size, classes=2, n=2, seed=0):

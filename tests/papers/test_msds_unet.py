@@ -9,7 +9,7 @@ import torch
 
 from dsnotes.networks.unet import UNet
 from dsnotes.papers import build, msds_unet
-from dsnotes.supervision import MultiScale, supervise
+from dsnotes.supervision import MultiScale, loss_terms, supervise
 from dsnotes.training.gradnorm_step import GradNormStep
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
@@ -97,7 +97,9 @@ def test_gradnorm_leaves_the_networks_own_gradient_alone():
     step(batch())
     got = [p.grad.clone() for p in system.network.parameters()]
     system.network.heads["global"].alpha.fill_(0.25)
-    expected = torch.autograd.grad(sum(system.objective(system.network, batch()).values()), system.network.parameters())
+    expected = torch.autograd.grad(
+        sum(loss_terms(system.objective, system.network, batch()).values()), system.network.parameters()
+    )
     for a, b in zip(got, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
@@ -121,7 +123,7 @@ def test_gradnorm_balances_any_supervision_of_several_terms():
     system = System("any", supervise(UNet(width=4), objective), objective, Settings(), make_step=GradNormStep)
     step, records = steps(system)
     assert step.balance.tasks == ("stride1", "stride2", "stride4", "stride8")
-    plain = objective(supervise(UNet(width=4), objective), batch())
+    plain = loss_terms(objective, supervise(UNet(width=4), objective), batch())
     assert records[0]["loss"] < sum(plain.values())  # weighed to the sum 1
 
 

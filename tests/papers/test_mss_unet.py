@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from dsnotes.networks.unet import UNet
 from dsnotes.papers import build, mss_unet
-from dsnotes.supervision import Plain, supervise
+from dsnotes.supervision import Plain, loss_terms, supervise
 
 
 def small(**options):
@@ -31,7 +31,7 @@ def test_a_side_costs_equation_8():
     for c, w in ((1, 0.4), (2, 0.6)):
         dice = 2 * (p[:, c] * t[:, c]).sum() / ((p[:, c] ** 2).sum() + (t[:, c] ** 2).sum())
         expected += w * (-math.log(dice.item())) ** 0.3
-    first = system.objective(system.network, b)["stride1"].item()
+    first = loss_terms(system.objective, system.network, b)["stride1"].item()
     weights = mss_unet.level_weights(len(outputs.side_outputs))
     assert first == pytest.approx(weights[0] * expected, rel=1e-4)
 
@@ -56,7 +56,7 @@ def test_the_presets_differ_in_weights_denominator_and_reduction():
 def test_the_ablation_has_four_corners():
     b = batch()
     terms = {
-        strategies: list(small(strategies=strategies).objective(small(strategies=strategies).network, b))
+        strategies: list(loss_terms(small(strategies=strategies).objective, small(strategies=strategies).network, b))
         for strategies in ((), ("multi-scale",), ("exponential-log",), mss_unet.STRATEGIES)
     }
     assert terms[()] == ["cross-entropy", "dice"]
@@ -78,14 +78,14 @@ def test_the_supervision_fits_the_plain_unet(dims, classes):
     net = supervise(UNet(dims=dims, classes=classes, width=2), goal)
     size = (16,) * dims
     b = {"image": torch.randn(2, 1, *size), "label": torch.randint(0, classes, (2, *size))}
-    sum(goal(net, b).values()).backward()
+    sum(loss_terms(goal, net, b).values()).backward()
     assert all(p.grad is not None for p in net.parameters())
 
 
 def test_each_side_heads_gradient_scales_with_its_weight():
     system, b = small(), batch()
     head = system.network.heads["sides"].branches["stride4"].weight
-    (whole,) = torch.autograd.grad(sum(system.objective(system.network, b).values()), head)
+    (whole,) = torch.autograd.grad(sum(loss_terms(system.objective, system.network, b).values()), head)
     logits = system.network(b["image"]).side_outputs["stride4"]
     coarse = functional.interpolate(b["label"][:, None].float(), logits.shape[2:], mode="nearest-exact")[:, 0].long()
     alone = system.objective.loss(logits, functional.one_hot(coarse, 3).movedim(-1, 1).float())

@@ -16,7 +16,7 @@ from dsnotes.networks.baselines.res_unet_plus_plus import ResUNetPlusPlus
 from dsnotes.networks.baselines.unet3_plus import UNet3Plus
 from dsnotes.networks.baselines.unet_plus_plus import UNetPlusPlus
 from dsnotes.papers import build, mu_net, systems
-from dsnotes.supervision import supervise
+from dsnotes.supervision import loss_terms, supervise
 from dsnotes.supervision.pseudo_labels import PseudoLabels
 
 FAMILY = ("unet-deep", "unet-auto", "mu-net-seg", "mu-net-rec", "mu-net-hyb")
@@ -113,14 +113,14 @@ def test_every_baseline_carries_the_pseudo_labels_its_features_allow(network, ca
                 supervise(backbone, goal)
             continue
         net = supervise(backbone, goal)
-        sum(goal(net, batch()).values()).backward()
+        sum(loss_terms(goal, net, batch()).values()).backward()
         assert all(p.grad is not None for p in net.parameters()), variant
 
 
 def test_unet_plus_plus_teaches_its_four_answers_alike_and_answers_with_the_last_or_their_mean():
     b, system = batch(), build("unet++", width=4)
     raised = system.network(b["image"]).upsampled
-    terms, t = system.objective(system.network, b), b["label"][:, None].float()
+    terms, t = loss_terms(system.objective, system.network, b), b["label"][:, None].float()
     assert list(terms) == ["depth4", "depth3", "depth2", "depth1"]
     for name, term in terms.items():
         torch.testing.assert_close(term, bce_dice(raised[name], t) / 4)
@@ -140,10 +140,10 @@ def test_unet3_plus_and_m_net_weigh_what_they_raise():
     t = b["label"][:, None].float()
     system = build("unet3+", width=2)
     raised = system.network(b["image"]).upsampled
-    for name, term in system.objective(system.network, b).items():
+    for name, term in loss_terms(system.objective, system.network, b).items():
         torch.testing.assert_close(term, full_scale(raised[name], t) / 5)
     system = build("m-net", width=2)
-    raised, terms = system.network(b["image"]).upsampled, system.objective(system.network, b)
+    raised, terms = system.network(b["image"]).upsampled, loss_terms(system.objective, system.network, b)
     assert terms.keys() == raised.keys() == {"stride1", "stride2", "stride4", "stride8", "mean"}
     p = sum(raised[f"stride{s}"].sigmoid() for s in (1, 2, 4, 8)) / 4
     torch.testing.assert_close(terms["mean"], 0.6 * soft_dice(p, t, squared=False, over_batch=True, eps=1.0))
@@ -159,18 +159,18 @@ def test_mlds_net_and_unet_down_ask_each_cell_for_every_class_it_holds():
     held[:, 1] = 1
     held[:, 2, 0, 0] = 1
     system = build("mlds-net", classes=3, width=2)
-    outputs, terms = system.network(b["image"]), system.objective(system.network, b)
+    outputs, terms = system.network(b["image"]), loss_terms(system.objective, system.network, b)
     expected = functional.binary_cross_entropy_with_logits(outputs.side_outputs["stride16"], held)
     torch.testing.assert_close(terms["stride16"], expected)
     torch.testing.assert_close(terms["output"], functional.cross_entropy(outputs.logits, label))
     down = build("unet-down", classes=3, width=2)
-    assert list(down.objective(down.network, b)) == ["output", "stride2", "stride4", "stride8"]
+    assert list(loss_terms(down.objective, down.network, b)) == ["output", "stride2", "stride4", "stride8"]
 
 
 def test_unet_up_compares_every_raised_side_with_the_whole_mask():
     b, system = batch(), build("unet-up", width=2)
     raised, t = system.network(b["image"]).upsampled, b["label"][:, None].float()
-    for name, term in system.objective(system.network, b).items():
+    for name, term in loss_terms(system.objective, system.network, b).items():
         assert raised[name].shape == t.shape
         torch.testing.assert_close(term, bce_dice(raised[name], t) / 4)
 
@@ -252,7 +252,7 @@ def test_res_unet_plus_plus_smooths_its_dice_by_one():
     """1 - (2 Σpt + 1) / (Σp + Σt + 1), sums over the whole batch."""
     system, b = build("res-unet++", width=8), batch()
     p, t = system.network.eval()(b["image"]).logits.sigmoid(), b["label"][:, None].float()
-    (dice,) = system.objective(system.network, b).values()
+    (dice,) = loss_terms(system.objective, system.network, b).values()
     torch.testing.assert_close(dice, 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1))
 
 
@@ -280,7 +280,7 @@ def test_the_norm_decides_what_lambda_means():
     for norm in ("batch", "none"):
         torch.manual_seed(0)
         system = build("unet-deep", width=8, norm=norm)
-        terms[norm] = system.objective(system.network.train(), batch(size=48))
+        terms[norm] = loss_terms(system.objective, system.network.train(), batch(size=48))
     assert terms["batch"]["features"] > 2 * terms["batch"]["output"]
     assert terms["none"]["features"] < terms["none"]["output"] / 100
 

@@ -11,6 +11,7 @@ from dsnotes.networks.voxelwise import Patchwise
 from dsnotes.papers import build, systems
 from dsnotes.runs.paper_tables import published, tables
 from dsnotes.runs.size import listing
+from dsnotes.supervision import loss_terms
 
 
 def size_for(backbone):
@@ -30,7 +31,7 @@ def test_a_system_trains_a_step_predicts_and_survives_a_save(name):
     size = (backbone.size,) * 2 if hasattr(backbone, "size") else size_for(backbone)
     batch = {"image": torch.randn(2, 1, *size), "label": torch.randint(0, 2, (2, *size))}
     batch["soft"] = torch.rand(2, 1, *size)
-    terms = system.objective(system.network, batch)
+    terms = loss_terms(system.objective, system.network, batch)
     sum(terms.values()).backward()
     assert all(term.ndim == 0 and term.isfinite() for term in terms.values())
     assert all(p.grad is not None for p in system.network.parameters() if p.requires_grad)

@@ -15,8 +15,10 @@ from dsnotes.networks.unet import UNet
 from dsnotes.papers import build
 from dsnotes.supervision import MultiScale, Plain, Restoration, supervise
 from dsnotes.supervision.boundary import Boundary
+from dsnotes.supervision.full_size import FullSize
 from dsnotes.supervision.gradnorm import GradNorm
-from dsnotes.supervision.multi_scale import ExponentialLogAndEntropy, FullSize, MultiLabel
+from dsnotes.supervision.multi_label import MultiLabel
+from dsnotes.supervision.multi_scale import ExponentialLogAndEntropy
 from dsnotes.supervision.pixelwise import hardest
 from dsnotes.supervision.pseudo_labels import PseudoLabels
 from dsnotes.supervision.soft_adversarial import SoftAdversarial

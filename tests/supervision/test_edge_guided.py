@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from dsnotes.networks.baselines.inf_net import InfNet
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision import supervise
+from dsnotes.supervision import loss_terms, supervise
 from dsnotes.supervision.edge_guided import SCORES, EdgeGuided, border, weight
 
 
@@ -21,7 +21,7 @@ def batch():
 def test_five_outputs_cost_what_the_paper_says(batch, reference_bce):
     objective = EdgeGuided(reference_bce)
     net = supervise(InfNet(width=8), objective).eval()
-    maps, terms = net(batch["image"]).features, objective(net, batch)
+    maps, terms = net(batch["image"]).features, loss_terms(objective, net, batch)
     t = batch["label"][:, None].float()
     w = 1 + 5 * (functional.avg_pool2d(t, 31, stride=1, padding=15) - t).abs()
     for name in SCORES:

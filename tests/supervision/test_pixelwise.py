@@ -9,7 +9,7 @@ from dsnotes.networks.base import Network
 from dsnotes.networks.baselines.vb_net import VBNet
 from dsnotes.networks.two_stage import TwoStage
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision import supervise
+from dsnotes.supervision import loss_terms, supervise
 from dsnotes.supervision.boundary import Boundary, balanced_entropy, border
 from dsnotes.supervision.pixelwise import Pixelwise, balanced, cost, hardest
 from dsnotes.supervision.targets import one_hot
@@ -72,7 +72,7 @@ def test_a_network_without_a_border_is_refused():
 def test_the_output_alone_is_asked():
     network = supervise(UNet(width=2), goal := Pixelwise(balanced))
     batch = {"image": torch.randn(2, 1, 16, 16), "label": torch.randint(0, 2, (2, 16, 16))}
-    assert list(goal(network, batch)) == ["cross-entropy"]
+    assert list(loss_terms(goal, network, batch)) == ["cross-entropy"]
 
 
 def test_the_fine_network_learns_in_the_labels_region_alone():
@@ -83,7 +83,7 @@ def test_the_fine_network_learns_in_the_labels_region_alone():
     batch = {"image": torch.randn(2, 1, 64, 64, 64), "label": label}
     seen = []
     backbone.fine.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
-    terms = goal(network, batch)
+    terms = loss_terms(goal, network, batch)
     assert list(terms) == ["coarse", "fine"]
     assert torch.equal(torch.cat(seen), batch["image"][:, :, :32, :32, :32])
     with pytest.raises(TypeError, match="UNet came, but two stages are taught here"):

@@ -10,7 +10,7 @@ from torch.nn import functional
 from dsnotes.losses import bce_dice, binary_cross_entropy, min_max
 from dsnotes.networks.mu_net import AutoEncoder, TiedDecoder
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision import supervise
+from dsnotes.supervision import loss_terms, supervise
 from dsnotes.supervision.pseudo_labels import VARIANTS, PseudoLabels, as_image, two_passes
 
 
@@ -120,7 +120,7 @@ def test_an_encoder_without_double_convolutions_is_refused():
 def test_terms_of_the_hybrid_are_equation_13():
     net, objective = small(output=5.0, mask=2.0, restored_mask=3.0, restored_image=4.0, features=9.0)
     b = batch()
-    terms = objective(net, b)
+    terms = loss_terms(objective, net, b)
     g, t = b["label"][:, None].float(), b["label"][:, None].float()
     x, m = net(b["image"]), net(g)
     expected = {
@@ -142,7 +142,7 @@ def test_levels_are_weighed_by_omega_and_sigma_and_those_left_out_not_at_all():
     omega, sigma = {"stride16": 2.0, "stride1": 0.5}, {"stride4": 3.0}
     net, objective = small(features=9.0, restored_features=6.0, levels=omega, restored_levels=sigma)
     b = batch()
-    terms, x, m = objective(net, b), net(b["image"]), net(b["label"][:, None].float())
+    terms, x, m = loss_terms(objective, net, b), net(b["image"]), net(b["label"][:, None].float())
     by_hand = 9 * sum(w * functional.mse_loss(x.features[k], m.features[k]) for k, w in omega.items())
     restored = 6 * 3 * functional.mse_loss(x.features["stride4"], m.restored_features["stride4"])
     torch.testing.assert_close(terms["features"], by_hand, rtol=1e-4, atol=1e-5)
@@ -160,19 +160,19 @@ def test_the_autoencoders_features_are_weighed_by_omega():
 def test_a_level_that_is_not_compared_is_answered_with_those_that_are(levels):
     net, objective = small("deep", levels=levels)
     with pytest.raises(ValueError, match=r"levels=.*compares \['stride1'.*levels=\{'stride16': 1.0\}"):
-        objective(net, batch())
+        loss_terms(objective, net, batch())
 
 
 def test_the_hybrid_without_one_half_is_the_other():
     b = batch()
     net, hyb = small()
-    seg = PseudoLabels("seg")(net, b)
-    half = PseudoLabels("hyb", restored_mask=0.0, agree_restored=0.0, restored_features=0.0)(net, b)
+    seg = loss_terms(PseudoLabels("seg"), net, b)
+    half = loss_terms(PseudoLabels("hyb", restored_mask=0.0, agree_restored=0.0, restored_features=0.0), net, b)
     assert seg.keys() == half.keys()
     for name in seg:
         torch.testing.assert_close(seg[name], half[name])
-    rec = PseudoLabels("rec")(net, b)
-    other = PseudoLabels("hyb", mask=0.0, agree=0.0, features=0.0)(net, b)
+    rec = loss_terms(PseudoLabels("rec"), net, b)
+    other = loss_terms(PseudoLabels("hyb", mask=0.0, agree=0.0, features=0.0), net, b)
     assert rec.keys() == other.keys()
 
 
@@ -180,7 +180,9 @@ def test_an_image_that_is_its_mask_has_no_semantic_difference():
     net, objective = small("deep")
     label = batch()["label"]
     image = as_image(label, 2, torch.zeros(2, 1, 32, 32))
-    assert objective(net, {"image": image, "label": label})["features"].item() == pytest.approx(0, abs=1e-10)
+    assert loss_terms(objective, net, {"image": image, "label": label})["features"].item() == pytest.approx(
+        0, abs=1e-10
+    )
 
 
 @pytest.mark.parametrize("detach", [True, False])
@@ -196,8 +198,8 @@ def test_a_pseudo_label_gets_a_gradient_only_when_asked(detach):
     (grad,) = torch.autograd.grad(loss, grey, allow_unused=True)
     assert (grad is None or not grad.any()) == detach
     assert objective.detach_targets == detach
-    whole = torch.autograd.grad(objective(net, b)["features"], next(net.parameters()))[0]
-    other = PseudoLabels("deep", detach_targets=not detach)(net, b)["features"]
+    whole = torch.autograd.grad(loss_terms(objective, net, b)["features"], next(net.parameters()))[0]
+    other = loss_terms(PseudoLabels("deep", detach_targets=not detach), net, b)["features"]
     assert not torch.allclose(whole, torch.autograd.grad(other, next(net.parameters()))[0])
 
 
@@ -206,7 +208,7 @@ def test_the_masks_pass_leaves_the_running_statistics_alone():
     b = batch()
     alone = copy.deepcopy(net)
     alone(b["image"])
-    objective(net, b)
+    loss_terms(objective, net, b)
     for name, buffer in net.named_buffers():
         if "running" in name:
             torch.testing.assert_close(buffer, dict(alone.named_buffers())[name])
@@ -216,11 +218,11 @@ def test_without_batch_norm_both_passes_go_as_one_batch():
     net, objective = small("hyb", norm="instance")
     seen = []
     net.backbone.register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
-    objective(net, batch())
+    loss_terms(objective, net, batch())
     assert seen == [4]
     net, objective = small("hyb", norm="batch")
     net.backbone.register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
-    objective(net, batch())
+    loss_terms(objective, net, batch())
     assert seen[1:] == [2, 2]
 
 
@@ -229,7 +231,7 @@ def test_without_batch_norm_both_passes_go_as_one_batch():
 def test_every_variant_trains_every_parameter(variant, classes, dims):
     objective = PseudoLabels(variant)
     net = supervise(UNet(width=4, classes=classes, dims=dims, norm="instance"), objective)
-    sum(objective(net, batch(classes, dims, 32)).values()).backward()
+    sum(loss_terms(objective, net, batch(classes, dims, 32)).values()).backward()
     assert all(p.grad is not None for p in net.parameters())
 
 
@@ -252,7 +254,7 @@ def test_the_variational_variant_is_rec_with_squared_errors_and_a_divergence():
     net, objective = small("vae", patch=(32, 32))
     b = batch()
     net.eval()  # no draw, so that both evaluations are one
-    terms = objective(net, b)
+    terms = loss_terms(objective, net, b)
     g = b["label"][:, None].float()
     x, m = net(b["image"]), net(g)
 
@@ -278,7 +280,7 @@ def test_a_variational_decoder_can_be_held_to_the_tied_ones_cross_entropies():
     net, objective = small("vae", patch=(32, 32), squared=False, restored_mask=2.0, restored_image=3.0)
     b = batch()
     net.eval()
-    terms = objective(net, b)
+    terms = loss_terms(objective, net, b)
     g = b["label"][:, None].float()
     x, m = net(b["image"]), net(g)
     bce = functional.binary_cross_entropy_with_logits
@@ -306,7 +308,7 @@ def test_the_masks_pass_computes_only_what_is_compared(variant, on_mask):
     for head in net.heads.values():
         head.register_forward_hook(lambda module, args, out: seen.append("R"))
     net.backbone.encode = lambda image: seen.append("down") or encode(image)
-    objective(net, batch())
+    loss_terms(objective, net, batch())
     image = ["down", "S"] + ["R"] * (variant != "deep")  # a whole pass goes down first
     assert seen[: len(image)] == image
     assert seen[len(image) :] == (["down", *on_mask] if "S" in on_mask else on_mask)
@@ -316,7 +318,7 @@ def test_where_batch_norm_learns_no_more_both_passes_go_as_one_batch():
     net, objective = small("hyb", norm="batch")
     seen = []
     net.eval().backbone.register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
-    objective(net, batch())
+    loss_terms(objective, net, batch())
     assert seen == [4]
 
 
@@ -330,12 +332,11 @@ def test_a_teacher_with_other_channels_is_refused_and_told_what_fits():
 
 
 def test_in_bfloat16_the_masks_way_down_is_lowered_too():
-    from dsnotes.training.precision import Terms
+    from dsnotes.training.forward_pass import ForwardPass
 
     net, objective = small("rec")
     seen = []
     net.backbone.bottleneck.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
-    terms = Terms(net, objective, amp=torch.bfloat16)(batch())
+    _, terms = ForwardPass(net, objective, amp=torch.bfloat16)(batch())
     assert seen == [torch.bfloat16] * 2
     assert {term.dtype for term in terms.values()} == {torch.float32}
-    assert "encode" not in vars(net.backbone)

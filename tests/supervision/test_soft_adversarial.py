@@ -8,8 +8,7 @@ from dsnotes.losses import generator_loss
 from dsnotes.networks.dsnet import DSNet
 from dsnotes.networks.srgan import SRGAN, enlarged
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision import supervise
-from dsnotes.supervision.plain import Plain
+from dsnotes.supervision import loss_terms, supervise
 from dsnotes.supervision.soft_adversarial import SoftAdversarial
 from dsnotes.supervision.super_resolution import SuperResolution
 
@@ -28,28 +27,30 @@ def unet(objective, **settings):
 def test_terms_are_the_papers():
     objective, b = SoftAdversarial(critic_width=4), batch()
     net = unet(objective)
-    y, x = net(b["image"]).logits.sigmoid(), b["label"][:, None].float()
+    outputs, critic = net(b["image"]), objective.critic(net.backbone).eval()
+    y, x = outputs.logits.sigmoid(), b["label"][:, None].float()
     dice = 2 * (y * x).sum((1, 2, 3)) / (y.sum((1, 2, 3)) + x.sum((1, 2, 3)))
-    c = net.heads["critic"].judge(torch.cat([b["image"], y], 1)).sigmoid()
-    terms = objective(net, b)
-    assert list(terms) == ["dice", "soft", "deceive"]
+    c = critic(torch.cat([b["image"], y], 1)).sigmoid()
+    terms = objective.terms(outputs, b)
+    assert list(terms) == ["dice", "soft"]
     torch.testing.assert_close(terms["dice"], 0.5 * (1 - dice).mean(), rtol=1e-4, atol=0)
     torch.testing.assert_close(terms["soft"], 100 * (y - b["soft"]).abs().mean())
-    torch.testing.assert_close(terms["deceive"], -c.log().mean())
+    torch.testing.assert_close(objective.adversarial_term(critic, outputs, b), -c.log().mean())
 
 
 def test_the_literal_game_is_offered():
     literal, b = SoftAdversarial(saturating=True, critic_width=4), batch()
     net = unet(literal)
-    c = net.heads["critic"].judge(torch.cat([b["image"], net(b["image"]).logits.sigmoid()], 1)).sigmoid()
-    torch.testing.assert_close(literal(net, b)["deceive"], (1 - c).log().mean())
+    outputs, critic = net(b["image"]), literal.critic(net.backbone).eval()
+    c = critic(torch.cat([b["image"], outputs.logits.sigmoid()], 1)).sigmoid()
+    torch.testing.assert_close(literal.adversarial_term(critic, outputs, b), (1 - c).log().mean())
 
 
 def test_the_binarised_dice_of_print_has_no_gradient_and_ours_has():
     objective, b = SoftAdversarial(soft=0, adversarial=0), batch()
     net = unet(objective)
     net.zero_grad()
-    objective(net, b)["dice"].backward()
+    loss_terms(objective, net, b)["dice"].backward()
     assert net.backbone.output.weight.grad.abs().sum() > 0
     hard = (net(b["image"]).logits.sigmoid() >= 0.5).float()
     assert not hard.requires_grad
@@ -63,7 +64,7 @@ def test_a_fine_answer_is_compared_on_its_own_grid():
     blocks = b["label"][:, None].float().repeat_interleave(4, 2).repeat_interleave(4, 3)
     smooth = functional.interpolate(b["soft"], scale_factor=4, mode="bilinear")
     dice = 2 * (y * blocks).sum((1, 2, 3)) / (y.sum((1, 2, 3)) + blocks.sum((1, 2, 3)))
-    terms = objective(net, b)
+    terms = loss_terms(objective, net, b)
     torch.testing.assert_close(terms["dice"], 0.5 * (1 - dice).mean(), rtol=1e-4, atol=0)
     torch.testing.assert_close(terms["soft"], 100 * (y - smooth).abs().mean())
     real, fake = objective.pairs(net(b["image"]), b)
@@ -76,8 +77,9 @@ def test_a_fine_answer_is_compared_on_its_own_grid():
 def test_it_fits_other_backbones_and_every_weight_learns(classes):
     objective, b = SoftAdversarial(critic_width=4), batch(classes=classes)
     net = unet(objective, classes=classes).train()
-    assert net.heads["critic"].judge[0].in_channels == (2 if classes == 2 else 4)
-    sum(objective(net, b).values()).backward()
+    critic, outputs = objective.critic(net.backbone), net(b["image"])
+    assert critic[0].in_channels == (2 if classes == 2 else 4)
+    (sum(objective.terms(outputs, b).values()) + objective.adversarial_term(critic, outputs, b)).backward()
     assert all(p.grad is not None for p in net.parameters())
 
 
@@ -86,14 +88,13 @@ def test_a_weight_of_0_leaves_its_term_out_and_needs_nothing():
     del b["soft"]
     net = unet(objective)
     assert not net.heads
-    assert list(objective(net, b)) == ["dice"]
+    assert list(loss_terms(objective, net, b)) == ["dice"]
 
 
-def test_the_critic_gives_nothing_to_outputs_and_is_gone_when_deployed():
+def test_the_network_holds_no_critic():
     net = unet(SoftAdversarial(critic_width=4))
-    image = batch()["image"]
-    assert torch.equal(net(image).logits, net.deployed()(image).logits)
-    assert not net.deployed().heads
+    assert not net.heads
+    assert all(name.startswith("backbone.") for name in net.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,6 @@ def test_the_critic_gives_nothing_to_outputs_and_is_gone_when_deployed():
             "channels",
             r"the soft mask has 3 channel\(s\), the prediction 1. Give extras",
         ),
-        (SoftAdversarial(), "critic", "this network has no critic. Build it with dsnotes.supervision.supervise"),
     ],
 )
 def test_what_is_missing_is_said(objective, change, answer):
@@ -118,14 +118,14 @@ def test_what_is_missing_is_said(objective, change, answer):
         del b["soft"]
     if change == "channels":
         b["soft"] = b["soft"].expand(-1, 3, -1, -1)
-    net = unet(Plain()) if change == "critic" else unet(objective)
+    net = unet(objective)
     with pytest.raises(ValueError, match=answer):
-        objective(net, b)
+        loss_terms(objective, net, b)
 
 
 def test_the_pixel_critic_is_for_slices():
     with pytest.raises(ValueError, match=r"critic looks at slices, this backbone is 3-D. Pass adversarial=0"):
-        supervise(UNet(width=2, depth=2, dims=3), SoftAdversarial())
+        SoftAdversarial().critic(UNet(width=2, depth=2, dims=3))
     assert supervise(UNet(width=2, depth=2, dims=3), SoftAdversarial(adversarial=0))
 
 
@@ -133,11 +133,13 @@ def test_super_resolution_is_squares_in_units_of_the_images_variance():
     objective, image = SuperResolution(critic_width=4), batch((32, 32))["image"]
     net = supervise(SRGAN(width=2, blocks=1), objective).eval()
     made = net(image).logits
-    terms = objective(net, {"image": image})
+    terms = loss_terms(objective, net, {"image": image})
     each = (made - image).square().mean((1, 2, 3)) / image.var((1, 2, 3))
     torch.testing.assert_close(terms["squares"], each.mean())
-    in_hu = objective(net, {"image": 1000 * image - 500})
+    in_hu = loss_terms(objective, net, {"image": 1000 * image - 500})
     torch.testing.assert_close(in_hu["squares"], terms["squares"], rtol=1e-3, atol=0)
     _, fake = objective.pairs(net(image), {"image": image})
-    torch.testing.assert_close(terms["deceive"], 1e-3 * generator_loss(net.heads["critic"].judge(fake)))
-    assert list(SuperResolution(adversarial=0)(net, {"image": image})) == ["squares"]
+    critic = objective.critic(net.backbone).eval()
+    term = objective.adversarial_term(critic, net(image), {"image": image})
+    torch.testing.assert_close(term, 1e-3 * generator_loss(critic(fake)))
+    assert list(terms) == ["squares"]

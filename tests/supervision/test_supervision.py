@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional
 
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision import MultiScale, Plain, halving, supervise
-from dsnotes.supervision.multi_scale import FullSize
+from dsnotes.supervision import MultiScale, Plain, halving, loss_terms, supervise
+from dsnotes.supervision.full_size import FullSize
 
 
 def batch(classes=2, dims=2, size=32):
@@ -20,7 +20,7 @@ def test_plain_on_one_channel_is_bce_and_dice_of_the_output():
     objective = Plain()
     net, b = supervise(UNet(width=2), objective), batch()
     logits, t = net(b["image"]).logits, b["label"][:, None].float()
-    terms, p = objective(net, b), logits.sigmoid()
+    terms, p = loss_terms(objective, net, b), logits.sigmoid()
     torch.testing.assert_close(terms["cross-entropy"], functional.binary_cross_entropy_with_logits(logits, t))
     torch.testing.assert_close(terms["dice"], 1 - 2 * (p * t).sum() / (p**2 + t**2).sum(), atol=1e-5, rtol=1e-5)
 
@@ -40,12 +40,12 @@ def test_plain_leaves_the_background_out_of_dice():
         smooth_dr=1e-5,
     )
     expected = oracle(net(b["image"]).logits, b["label"][:, None])
-    torch.testing.assert_close(objective(net, b)["dice"], expected)
+    torch.testing.assert_close(loss_terms(objective, net, b)["dice"], expected)
 
 
 def test_a_weight_of_zero_takes_the_term_away():
     objective = Plain(dice=0.0)
-    assert list(objective(supervise(UNet(width=2), objective), batch())) == ["cross-entropy"]
+    assert list(loss_terms(objective, supervise(UNet(width=2), objective), batch())) == ["cross-entropy"]
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -53,7 +53,7 @@ def test_a_weight_of_zero_takes_the_term_away():
 def test_multi_scale_on_any_backbone(dims, classes):
     objective = MultiScale(reduction="area")
     net = supervise(UNet(dims=dims, classes=classes, width=2), objective)
-    terms = objective(net, batch(classes, dims, size=16 if dims == 3 else 32))
+    terms = loss_terms(objective, net, batch(classes, dims, size=16 if dims == 3 else 32))
     assert list(terms) == ["stride1", "stride2", "stride4", "stride8"]
     sum(terms.values()).backward()
     assert all(p.grad is not None for p in net.heads.parameters())
@@ -101,7 +101,7 @@ def test_full_size_weighs_each_raised_prediction_against_the_whole_mask():
 
     objective = FullSize(AuxiliaryClassifiers, {"stride1": 5.0, "stride2": 1.0, "stride4": 2.0})
     net, b = supervise(DSN3D(width=2), objective), batch(dims=3, size=16)
-    terms, raised = objective(net, b), net(b["image"]).upsampled
+    terms, raised = loss_terms(objective, net, b), net(b["image"]).upsampled
     y = b["label"][:, None].float()
     for name, weight in objective.weights.items():
         torch.testing.assert_close(terms[name], weight * functional.binary_cross_entropy_with_logits(raised[name], y))

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from dsnotes.networks.msds_unet import msds_backbone
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision import supervise
+from dsnotes.supervision import loss_terms, supervise
 from dsnotes.supervision.two_pathway import ALPHA, TwoPathway, average, distance
 
 
@@ -46,7 +46,7 @@ def test_distance_is_one_minus_equation_1_on_binary_masks():
 def test_terms_are_equations_2_to_5():
     net, objective = small()
     b = batch()
-    outputs, terms = net(b["image"]), objective(net, b)
+    outputs, terms = net(b["image"]), loss_terms(objective, net, b)
     y, alpha = b["label"][:, None].float(), {"stride1": 0.4, "stride2": 0.2, "stride4": 0.2, "stride8": 0.2}
     fused = sum(a * outputs.upsampled[name] for name, a in alpha.items())
     expected = {"soft": distance(fused, y)}
@@ -70,7 +70,7 @@ def test_lambdas_scale_their_terms_alone():
 
 def test_soft_fusion_of_one_side_is_that_sides_loss():
     net, objective = small(objective="hard+soft", sides="(4)")
-    terms = objective(net, batch())
+    terms = loss_terms(objective, net, batch())
     torch.testing.assert_close(terms["soft"], terms["hard stride1"])
 
 
@@ -96,7 +96,7 @@ def test_the_objectives_of_table_3(objective, parts):
 def test_sides_alone_leave_no_output_untaught():
     """Side 4 is the output; where it is left out of the sides, nothing else would ask the output that is deployed."""
     net, objective = small(objective="side", sides="(123)", alpha=(0.4, 0.3, 0.3))
-    assert {name.split()[0] for name in objective(net, batch())} == {"side", "output"}
+    assert {name.split()[0] for name in loss_terms(objective, net, batch())} == {"side", "output"}
 
 
 @pytest.mark.parametrize("sides", ALPHA)
@@ -112,14 +112,14 @@ def test_the_side_subsets_of_tables_4_and_5(sides):
 
 def test_local_heads_are_taught_by_the_local_loss_alone():
     net, objective = small()
-    terms = objective(net, batch())
+    terms = loss_terms(objective, net, batch())
     sum(term for name, term in terms.items() if not name.startswith("side")).backward()
     assert all(p.grad is None for p in net.heads["local"].parameters())
 
 
 def test_one_sides_hard_loss_reaches_its_own_and_coarser_blocks():
     net, objective = small()
-    objective(net, batch())["hard stride4"].backward()
+    loss_terms(objective, net, batch())["hard stride4"].backward()
     assert [any(p.grad is not None for p in block.parameters()) for block in net.backbone.decoder] == [
         False,
         False,
@@ -172,7 +172,7 @@ def test_a_patch_without_tumour_teaches_unless_the_printed_loss_is_asked_for(emp
 
 def gradient(net, objective, b):
     net.zero_grad()
-    sum(objective(net, b).values()).backward()
+    sum(loss_terms(objective, net, b).values()).backward()
     return torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]).norm()
 
 
@@ -207,7 +207,7 @@ def test_probabilities_summed_and_squashed_again_could_never_say_background():
 def test_on_other_backbones(dims, classes):
     objective = TwoPathway(reduction="area")
     net = supervise(UNet(dims=dims, classes=classes, width=2), objective)
-    sum(objective(net, batch(dims, 16, classes)).values()).backward()
+    sum(loss_terms(objective, net, batch(dims, 16, classes)).values()).backward()
     assert all(p.grad is not None for p in net.parameters())
 
 
@@ -216,7 +216,7 @@ def test_an_empty_coarse_target_is_survived():
     b = batch()
     b["label"].zero_()
     b["label"][:, 1, 1] = 1  # gone at every stride above 1
-    total = sum(objective(net, b).values())
+    total = sum(loss_terms(objective, net, b).values())
     total.backward()
     assert total.isfinite()
     assert all(p.grad.isfinite().all() for p in net.parameters())

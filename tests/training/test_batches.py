@@ -13,7 +13,7 @@ import torch
 from dsnotes.data.augment import Augmentation, apply, draw
 from dsnotes.data.case import Case
 from dsnotes.data.patches import draw_batch
-from dsnotes.training.batches import Draw, ahead, for_validation, seed_of
+from dsnotes.training.batches import Draw, for_validation, prefetched, seed_of
 from dsnotes.training.distributed import World
 from dsnotes.training.settings import Settings
 
@@ -56,12 +56,12 @@ def test_results_come_in_order_however_long_each_takes(workers):
         time.sleep(0.01 * (i % 3 == 0))
         return i * i
 
-    assert list(ahead(job, ((i,) for i in range(12)), workers=workers, prefetch=3)) == [i * i for i in range(12)]
+    assert list(prefetched(job, ((i,) for i in range(12)), workers=workers, prefetch=3)) == [i * i for i in range(12)]
 
 
 def test_no_more_is_drawn_ahead_than_asked_and_closing_ends_the_threads():
     asked, threads = [], threading.active_count()
-    results = ahead(asked.append, ((i,) for i in count()), workers=1, prefetch=3)
+    results = prefetched(asked.append, ((i,) for i in count()), workers=1, prefetch=3)
     next(results)
     time.sleep(0.05)
     assert len(asked) <= 4
@@ -74,7 +74,7 @@ def test_an_error_while_drawing_reaches_the_loop(workers):
     def job(i: int) -> float:
         return 1 / (2 - i)
 
-    results = ahead(job, ((i,) for i in range(5)), workers=workers, prefetch=2)
+    results = prefetched(job, ((i,) for i in range(5)), workers=workers, prefetch=2)
     assert [next(results), next(results)] == [0.5, 1.0]
     with pytest.raises(ZeroDivisionError):
         next(results)

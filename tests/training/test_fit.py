@@ -8,6 +8,7 @@ import torch
 
 from dsnotes.data.augment import Augmentation
 from dsnotes.data.case import Case
+from dsnotes.networks.base import Network
 from dsnotes.supervision.plain import Plain
 from dsnotes.training.batches import Draw
 from dsnotes.training.fit import fit
@@ -115,9 +116,9 @@ def test_an_epoch_is_one_pass_over_the_cases_unless_asked_otherwise(tiny, discs)
     drawn = []
 
     class Counting(Plain):
-        def __call__(self, network, batch):
+        def terms(self, outputs, batch):
             drawn.append(len(batch["image"]))
-            return super().__call__(network, batch)
+            return super().terms(outputs, batch)
 
     fit(tiny(Counting(), batch=2), discs(7), epochs=1, accumulate=2, **QUIET)
     assert drawn == [2] * 4, "ceil(7 / (2 × 2)) steps of two micro-batches"
@@ -140,8 +141,8 @@ def test_on_epoch_sees_the_history_and_may_end_the_run(tiny, discs):
 
 def test_a_stopping_rule_ends_the_run_and_says_so(tiny, discs):
     class Unteachable(Plain):
-        def __call__(self, network, batch):
-            return {"nothing": 0.0 * network(batch["image"]).logits.sum()}
+        def terms(self, outputs, batch):
+            return {"nothing": 0.0 * outputs.logits.sum()}
 
     history = fit(tiny(Unteachable(), stop="twice_best", lr=1e-9), discs(4), discs(2, seed=1), epochs=9, **QUIET)
     assert len(history) == 2 * history.best_epoch < 9
@@ -158,9 +159,9 @@ class Poisoned(Plain):
 
     calls = 0
 
-    def __call__(self, network, batch):
-        terms = super().__call__(network, batch)
-        type(self).calls += network.training
+    def terms(self, outputs, batch):
+        terms = super().terms(outputs, batch)
+        type(self).calls += torch.is_grad_enabled()
         return terms | {"dice": terms["dice"] * (math.nan if self.calls >= 5 else 1.0)}
 
 
@@ -177,11 +178,11 @@ def test_ctrl_c_returns_the_history_and_leaves_the_last_finished_epoch(tiny, dis
     class Interrupted(Plain):
         calls = 0
 
-        def __call__(self, network, batch):
+        def terms(self, outputs, batch):
             type(self).calls += 1
             if self.calls == 9:
                 raise KeyboardInterrupt
-            return super().__call__(network, batch)
+            return super().terms(outputs, batch)
 
     system, twin = tiny(Interrupted(), batch=2, epochs=4), tiny(batch=2, epochs=4)
     history = fit(system, discs(6), out=tmp_path, **QUIET)
@@ -197,24 +198,24 @@ def test_ctrl_c_returns_the_history_and_leaves_the_last_finished_epoch(tiny, dis
 
 def test_too_little_memory_is_answered_with_sizes_to_try(tiny, discs):
     class Hungry(Plain):
-        def __call__(self, network, batch):
+        def terms(self, outputs, batch):
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     with pytest.raises(torch.OutOfMemoryError) as caught:
         fit(tiny(Hungry()), discs(4), batch=4, accumulate=2, **QUIET)
     assert str(caught.value) == (
         "cpu has too little memory for patch=(16, 16) × batch=4 × accumulate=2. Try batch=2, accumulate=4 "
-        "(as many samples a step); or patch=(8, 16), batch=4, accumulate=2."
+        "(as many samples a step); or patch=(8, 16); or checkpointing=True."
     )
     with pytest.raises(torch.OutOfMemoryError, match=r"batch=1, accumulate=3 \(as many"):
         fit(tiny(Hungry()), discs(4), batch=3, **QUIET)
-    with pytest.raises(torch.OutOfMemoryError, match=r"Try patch=\(8, 16\), batch=1, accumulate=1\.$"):
+    with pytest.raises(torch.OutOfMemoryError, match=r"Try patch=\(8, 16\); or checkpointing=True\.$"):
         fit(tiny(Hungry()), discs(4), batch=1, **QUIET)
 
 
 def test_the_cpus_own_words_for_no_memory_are_understood(tiny, discs):
     class Vast(Plain):
-        def __call__(self, network, batch):
+        def terms(self, outputs, batch):
             return {"vast": torch.empty(2**60, dtype=torch.uint8).float().sum()}
 
     with pytest.raises(torch.OutOfMemoryError, match=r"too little memory for patch=\(16, 16\) × batch=2"):
@@ -223,7 +224,7 @@ def test_the_cpus_own_words_for_no_memory_are_understood(tiny, discs):
 
 def test_other_errors_pass_through(tiny, discs):
     class Wrong(Plain):
-        def __call__(self, network, batch):
+        def terms(self, outputs, batch):
             raise RuntimeError("mine")
 
     with pytest.raises(RuntimeError, match="^mine$"):
@@ -313,8 +314,11 @@ def test_without_tqdm_the_epochs_are_plain_lines(tiny, discs, capfd, monkeypatch
 def test_compile_goes_through_torch_compile_in_training_and_validation(tiny, discs, monkeypatch):
     compiled = []
 
-    def compile_(forward):
-        return lambda image: compiled.append(torch.is_grad_enabled()) or forward(image)
+    def compile_(network):
+        """The network with an eye on it, of its own class, as what torch.compile returns is."""
+        watched = Network(network.backbone, dict(network.heads))
+        watched.register_forward_pre_hook(lambda *given: compiled.append(torch.is_grad_enabled()))
+        return watched
 
     monkeypatch.setattr(torch, "compile", compile_)
     a, b = tiny(), tiny()

@@ -64,11 +64,11 @@ from dsnotes.training.fit import fit
 
 class Deadly(Plain):
     calls = 0
-    def __call__(self, network, batch):
+    def run(self, network, batch):
         type(self).calls += network.training
         if self.calls == {call}:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(network, batch)
+        return super().run(network, batch)
 
 Deadly.__qualname__ = "Plain"  # the run that goes on has the objective without the kill
 import torch
@@ -302,11 +302,12 @@ def test_best_weights_are_kept_and_load(tiny, discs, tmp_path):
     assert_equal(state(fresh), seen[history.best_epoch])
 
 
-def test_auto_precision_is_measured_once_a_run_and_kept(tiny, discs, tmp_path, monkeypatch):
-    monkeypatch.setattr("dsnotes.training.precision.speedup", lambda system, batch: 3.0)
+def test_auto_precision_is_chosen_once_a_run_and_kept(tiny, discs, tmp_path, monkeypatch):
+    monkeypatch.setattr("dsnotes.training.precision.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("dsnotes.training.precision.LARGE", 0)
     history = fit(tiny(epochs=1), discs(4), out=tmp_path, progress=False, device="cpu")
-    assert history.notes == ["networks compute in bfloat16: a bfloat16 step takes 0.33 of a float32 one on this CPU"]
-    monkeypatch.setattr("dsnotes.training.precision.speedup", lambda system, batch: 0.5)
+    assert history.notes[0].startswith("networks compute in bfloat16, losses in float32 (amp='auto'")
+    monkeypatch.setattr("dsnotes.training.precision.has_bfloat16", lambda device: False)
     again = fit(tiny(epochs=2), discs(4), out=tmp_path, progress=False, device="cpu")
     assert again.notes == history.notes
     assert json.loads((tmp_path / "settings.json").read_text())["amp"] == "bfloat16"
@@ -316,7 +317,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_training(tiny, dis
     (tmp_path / "file").write_text("")
 
     class Untouched(Plain):
-        def __call__(self, network, batch):
+        def run(self, network, batch):
             raise AssertionError("training began")
 
     with pytest.raises(

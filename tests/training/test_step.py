@@ -7,25 +7,26 @@ import pytest
 import torch
 from torch import nn
 
+from dsnotes.networks.blocks import Conv3d
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision.base import supervise
+from dsnotes.supervision import loss_terms
+from dsnotes.supervision.base import Supervision, supervise
 from dsnotes.supervision.plain import Plain
 from dsnotes.training.batches import Draw
-from dsnotes.training.precision import Terms, choose, dry, flops, in_float32, safely, speedup
+from dsnotes.training.fit import fit
+from dsnotes.training.forward_pass import ForwardPass
+from dsnotes.training.precision import choose_dtype, flops, has_bfloat16, to_channels_last
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep, make_optimiser, micro_batches
 from dsnotes.training.system import System
 
 
 @dataclass(frozen=True)
-class MeanLosses:
+class MeanLosses(Supervision):
     """Two terms that are means over samples, so that the joint gradient is the mean of the parts'."""
 
-    def heads(self, backbone):
-        return {}
-
-    def __call__(self, network, batch):
-        logits, t = network(batch["image"]).logits, batch["label"].unsqueeze(1).float()
+    def terms(self, outputs, batch):
+        logits, t = outputs.logits, batch["label"].unsqueeze(1).float()
         bce = nn.functional.binary_cross_entropy_with_logits(logits, t)
         return {"cross-entropy": bce, "squares": 0.5 * (logits.sigmoid() - t).square().mean()}
 
@@ -50,7 +51,7 @@ def test_one_step_is_forward_backward_clip_step(tiny, batch):
     returned = PlainStep(system, system.settings)(data)
 
     optimiser = torch.optim.Adam(other.network.parameters(), lr=1e-2)
-    terms = other.objective(other.network.train(), data)
+    terms = loss_terms(other.objective, other.network.train(), data)
     loss = terms["cross-entropy"] + terms["dice"]
     loss.backward()
     norm = nn.utils.clip_grad_norm_(other.network.parameters(), 0.1)
@@ -125,96 +126,140 @@ def test_frozen_parts_are_left_alone(tiny, batch):
 
 @dataclass(frozen=True)
 class Spy(Plain):
-    """Looks at what an objective gets, by whatever door it goes in."""
+    """Looks at what `run` and `terms` get."""
 
     seen: list = None
 
-    def __call__(self, network, batch):
-        outputs, features = network(batch["image"]), network.backbone(batch["image"])
-        self.seen.append((outputs.logits.dtype, features.logits.dtype, *(f.dtype for f in outputs.features.values())))
-        return super().__call__(network, batch)
+    def run(self, network, batch):
+        outputs = super().run(network, batch)
+        self.seen.append(outputs.logits.dtype)
+        return outputs
+
+    def terms(self, outputs, batch):
+        self.seen.append({outputs.logits.dtype, *(f.dtype for f in outputs.features.values())})
+        assert not torch.is_autocast_enabled("cpu")
+        return super().terms(outputs, batch)
 
 
 def test_networks_compute_in_bfloat16_and_losses_get_float32(tiny, batch):
     spy = Spy(seen=[])
     system, data = tiny(spy), batch(4)
-    inside = []
-    system.network.backbone.bottleneck.register_forward_hook(lambda *given: inside.append(given[-1].dtype))
     lowered = PlainStep(system, system.settings, amp=torch.bfloat16)(data)
-    assert inside == [torch.bfloat16] * 3
-    assert set(spy.seen[0]) == {torch.float32}
+    assert spy.seen == [torch.bfloat16, {torch.float32}]
     assert all(p.dtype == p.grad.dtype == torch.float32 for p in system.network.parameters())
     exact = PlainStep(tiny(), system.settings)(data)
     torch.testing.assert_close(lowered["loss"], exact["loss"], rtol=0.02, atol=0)
     assert lowered["loss"] != exact["loss"]
 
 
-def test_outside_a_step_the_network_is_untouched(tiny, batch):
+def test_a_step_replaces_no_forward_and_hooks_nothing(tiny, batch):
     system, data = tiny(), batch(4)
-    PlainStep(system, system.settings, amp=torch.bfloat16)(data)
-    assert "forward" not in vars(system.network)
-    assert "forward" not in vars(system.network.backbone)
-    del data["label"]
-    with pytest.raises(KeyError):
-        Terms(system.network, system.objective, amp=torch.bfloat16)(data)
-    assert "forward" not in vars(system.network), "an error inside must not leave the network changed either"
+    step = PlainStep(system, system.settings, amp=torch.bfloat16, checkpointing=True)
+    during = []
+
+    class Looking(Plain):
+        def run(self, network, batch):
+            during.extend(name for m in network.modules() for name in vars(m) if name == "forward")
+            during.extend(hook for m in network.modules() for hook in (*m._forward_hooks, *m._forward_pre_hooks))
+            return super().run(network, batch)
+
+    step.forward_pass.supervision = Looking()
+    step(data)
+    assert during == []
 
 
-def test_float32_reaches_every_tensor_inside():
-    half = torch.ones(2, dtype=torch.bfloat16)
-    raised = in_float32({"a": half, "b": [half, None], "c": (half, torch.ones(1, dtype=torch.int64))})
-    assert raised["a"].dtype == raised["b"][0].dtype == raised["c"][0].dtype == torch.float32
-    assert raised["b"][1] is None
-    assert raised["c"][1].dtype == torch.int64
+def test_evaluation_gives_outputs_and_terms_of_one_pass_without_learning(tiny, batch):
+    system, data, calls = tiny(), batch(4), []
+    step = PlainStep(system, system.settings)
+    before = copy.deepcopy(system.network.state_dict())
+    system.network.backbone.register_forward_hook(lambda *given: calls.append(1))
+    outputs, terms = step.evaluate(data)
+    assert calls == [1]
+    assert not system.network.training
+    assert not outputs.logits.requires_grad
+    assert set(terms) == {"cross-entropy", "dice"}
+    torch.testing.assert_close(system.network.state_dict(), before, rtol=0, atol=0)
+    assert torch.equal(outputs.logits, system.network(data["image"]).logits)
 
 
 @pytest.mark.parametrize("name", ["loss", "grad_norm", "lr", "epoch"])
 def test_a_term_may_not_take_a_name_of_the_history(tiny, batch, name):
     class Named(Plain):
-        def __call__(self, network, batch):
-            return {name: network(batch["image"]).logits.mean()}
+        def terms(self, outputs, batch):
+            return {name: outputs.logits.mean()}
 
-    terms = Terms(tiny().network, Named())
+    forward_pass = ForwardPass(tiny().network, Named())
     with pytest.raises(ValueError, match=f"names a term '{name}', which the history keeps for itself. Name it after"):
-        terms(batch(2))
+        forward_pass(batch(2))
 
 
 CPU = torch.device("cpu")
+SMALL, BIG = (2, 1, 16, 16), (64, 1, 512, 512)
 
 
-def test_auto_takes_bfloat16_on_a_cpu_only_where_it_is_clearly_faster():
-    assert choose("auto", CPU, lambda: 2.0) == (
-        torch.bfloat16,
-        "networks compute in bfloat16: a bfloat16 step takes 0.50 of a float32 one on this CPU",
-    )
-    assert choose("auto", CPU, lambda: 1.1)[0] is None
-    assert choose("auto", CPU, lambda: None)[0] is None
-    assert choose(True, CPU, lambda: 1 / 0)[0] is torch.bfloat16, "asked for: nothing is measured"
-    assert choose(False, CPU, lambda: 1 / 0)[0] is None
+def chosen(amp, network, shape=BIG, *, monkeypatch=None, capable=True):
+    if monkeypatch:
+        monkeypatch.setattr("dsnotes.training.precision.has_bfloat16", lambda device: capable)
+    return choose_dtype(amp, network, device=CPU, shape=shape)
+
+
+def test_auto_takes_bfloat16_on_a_cpu_that_has_it_for_networks_that_are_large(tiny, monkeypatch):
+    """A rule of machine and network: nothing is measured, so a busy machine decides as an idle one does."""
+    net, given = tiny().network, {"monkeypatch": monkeypatch}
+    assert chosen("auto", net, **given)[0] is torch.bfloat16
+    assert "operations a pass" in chosen("auto", net, **given)[1]
+    assert chosen("auto", net, SMALL, **given)[0] is None
+    assert chosen("auto", net, capable=False, **given)[0] is None
+    assert chosen(True, net, SMALL)[0] is torch.bfloat16
+    assert chosen(False, net)[0] is None
     with pytest.raises(ValueError, match=r"amp='fp16' is unknown. Pass 'auto', True \(bfloat16\) or False"):
-        choose("fp16", CPU, lambda: None)
+        chosen("fp16", net)
 
 
-def test_the_dry_steps_that_measure_leave_no_trace(tiny, batch, monkeypatch):
-    system, data = tiny(), batch(4)
-    before = copy.deepcopy(system.network.state_dict())
-    system.network.eval()
-    dry(Terms(system.network, system.objective), data, backward=True)
-    torch.testing.assert_close(system.network.state_dict(), before, rtol=0, atol=0)
-    assert all(p.grad is None for p in system.network.parameters())
-    assert not system.network.training
-    assert speedup(system, data) is None, "so small a step is not worth measuring"
-    monkeypatch.setattr("dsnotes.training.precision.WORTH_MEASURING", 0)
-    assert 0.05 < speedup(system, data) < 20
+def test_pytorchs_own_conv3d_is_not_trusted_with_bfloat16_on_a_cpu(monkeypatch):
+    network = nn.Sequential(nn.Conv3d(1, 8, 3, padding=1))
+    assert chosen("auto", network, (1, 1, 64, 128, 128), monkeypatch=monkeypatch)[0] is None
+    with pytest.raises(ValueError, match=r"Pass amp=False, or build the network of dsnotes\.networks\.blocks\.Conv3d"):
+        chosen(True, network)
 
 
-def test_operations_are_counted_not_guessed(tiny, batch):
+def test_what_a_machine_can_do_is_its_own_word():
+    flags = {name: getattr(torch.cpu, name)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")}
+    assert has_bfloat16(CPU) == any(flags.values())
+
+
+def test_operations_are_counted_not_guessed(tiny):
     """Width 4, depth 2, 16²: the multiply-adds of every convolution by hand, two operations each."""
-    system, data = tiny(), batch(1)
+    system = tiny()
+    before = copy.deepcopy(system.network.state_dict())
     full, half = 16 * 16, 8 * 8
     by_hand = full * 9 * (1 * 4 + 4 * 4) + half * 9 * (4 * 8 + 8 * 8) + half * 4 * 8 * 4 + full * 9 * (8 * 4 + 4 * 4)
     by_hand += full * 4
-    assert flops(Terms(system.network, system.objective), data) == 2 * by_hand
+    assert flops(system.network, (1, 1, 16, 16)) == 2 * by_hand
+    torch.testing.assert_close(system.network.state_dict(), before, rtol=0, atol=0)
+    assert system.network.training
+
+
+@pytest.mark.parametrize(
+    ("dims", "amp", "expected"),
+    [(2, None, False), (2, torch.bfloat16, True), (3, None, False), (3, torch.bfloat16, True)],
+)
+def test_channels_lie_last_in_bfloat16(dims, amp, expected):
+    network = UNet(dims=dims, width=4, depth=2)
+    to_channels_last(network, dims, "auto", amp=amp)
+    kernel, form = network.encoder[0][1][0].weight, {2: torch.channels_last, 3: torch.channels_last_3d}[dims]
+    assert kernel.is_contiguous(memory_format=form) == expected
+    with pytest.raises(ValueError, match=r"channels_last='yes' is unknown. Pass 'auto', True or False"):
+        to_channels_last(network, dims, "yes", amp=amp)
+
+
+def test_the_layout_in_memory_changes_a_step_by_rounding_alone(tiny, batch):
+    found = []
+    for channels_last in (False, True):
+        system = tiny()
+        to_channels_last(system.network, 2, channels_last, amp=None)
+        found.append(PlainStep(system, system.settings)(batch(4)))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
 def shallow() -> System:
@@ -225,25 +270,28 @@ def shallow() -> System:
 
 def test_no_gradient_in_bfloat16_comes_from_foreign_memory():
     """What a freed tensor left behind is 1e35 here; the CPU's own kernel takes it for a gradient, where it has one."""
-    conv, x = nn.Conv3d(32, 32, 3, padding=1), torch.randn(2, 32, 2, 4, 4)
-    forward = safely(conv)
+    conv, x = Conv3d(32, 32, 3, padding=1), torch.randn(2, 32, 2, 4, 4)
     (exact,) = torch.autograd.grad(conv(x).square().sum(), conv.weight)
     for _ in range(4):
         left_behind = [torch.full((n,), 1e35) for n in (32 * 32 * 27, 32 * 32 * 54, 32 * 32 * 32, 100_000, 1_000_000)]
         del left_behind
         with torch.autocast("cpu", torch.bfloat16):
-            made = forward(x)
+            made = conv(x)
         (found,) = torch.autograd.grad(made.float().square().sum(), conv.weight)
         assert (found - exact).norm() < 0.1 * exact.norm()
 
 
+def gradients(system, data, **how) -> list[torch.Tensor]:
+    _, terms = ForwardPass(system.network, system.objective, **how)(data)
+    return list(torch.autograd.grad(sum(terms.values()), list(system.network.parameters())))
+
+
 def test_what_is_computed_again_is_as_exact_as_it_was():
-    """The blocks are gone through a second time in backward, when the network is no longer told to be careful."""
+    """The blocks are gone through a second time in backward, outside of what the forward pass stood in."""
     system, found = shallow(), []
     data = {"image": torch.randn(2, 1, 8, 16, 16), "label": torch.ones(2, 8, 16, 16, dtype=torch.long)}
     for checkpointing in (False, True):
-        terms = Terms(system.network, system.objective, amp=torch.bfloat16, checkpointing=checkpointing)
-        found.append(dry(terms, data, backward=True))
+        found.append(gradients(system, data, amp=torch.bfloat16, checkpointing=checkpointing))
     torch.testing.assert_close(*found, rtol=0, atol=0)
 
 
@@ -253,6 +301,31 @@ def test_only_convolutions_of_volumes_shallower_than_their_kernel_stay_in_float3
     system, seen = shallow(), []
     system.network.backbone.bottleneck[0][0].register_forward_hook(lambda conv, given, made: seen.append(made.dtype))
     data = {"image": torch.randn(2, 1, depth, 16, 16), "label": torch.ones(2, depth, 16, 16, dtype=torch.long)}
-    Terms(system.network, system.objective, amp=torch.bfloat16)(data)
+    ForwardPass(system.network, system.objective, amp=torch.bfloat16)(data)
     assert seen == [expected]
-    assert "forward" not in vars(system.network.backbone.bottleneck[0][0])
+
+
+def test_dropout_falls_as_it_fell_where_blocks_are_computed_again(tiny, discs):
+    ends = []
+    for checkpointing in (False, True):
+        system = tiny()
+        system.network.backbone.bottleneck.append(nn.Dropout(0.5))
+        history = fit(system, discs(4), epochs=2, progress=False, device="cpu", checkpointing=checkpointing)
+        ends.append((history.column("loss"), list(system.network.state_dict().values())))
+    torch.testing.assert_close(*ends, rtol=0, atol=0)
+
+
+def test_bfloat16_is_computed_again_in_bfloat16(tiny, discs):
+    ends = []
+    for checkpointing in (False, True):
+        system = tiny()
+        fit(system, discs(4), epochs=1, amp=True, progress=False, device="cpu", checkpointing=checkpointing)
+        ends.append(list(system.network.state_dict().values()))
+    torch.testing.assert_close(*ends, rtol=0, atol=0)
+
+
+def test_a_compiled_network_decides_for_itself(tiny, discs):
+    with pytest.raises(ValueError, match=r"compile and checkpointing came together.*Pass one of the two"):
+        fit(tiny(), discs(2), progress=False, device="cpu", compile=True, checkpointing=True)
+    with pytest.raises(ValueError, match=r"compile='fast' is unknown\. Pass True, False or one of 'reduce-overhead'"):
+        fit(tiny(), discs(2), progress=False, device="cpu", compile="fast")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from dsnotes.supervision.plain import Plain
+from dsnotes.supervision import loss_terms
 from dsnotes.training.batches import for_validation
-from dsnotes.training.precision import Terms
 from dsnotes.training.settings import Settings
-from dsnotes.training.validate import count, metrics, outputs_and_terms, validate
+from dsnotes.training.step import PlainStep
+from dsnotes.training.validate import count, metrics, validate
 
 CPU = torch.device("cpu")
 
@@ -41,8 +41,8 @@ def test_nothing_against_nothing_is_one_and_something_against_nothing_near_zero(
 def test_validation_pools_over_batches_and_weighs_losses_by_samples(tiny, discs):
     system, cases = tiny(), discs(5)
     settings = Settings(patch=(16, 16), batch=2)
-    terms = Terms(system.network, system.objective)
-    found = validate(terms, system.deploy, for_validation(cases, settings, seed=0), classes=2, device=CPU)
+    step = PlainStep(system, settings)
+    found = validate(step.evaluate, system.deploy, for_validation(cases, settings, seed=0), classes=2, device=CPU)
 
     system.network.eval()
     images = torch.stack([torch.from_numpy(case.image)[None] for case in cases])
@@ -50,7 +50,7 @@ def test_validation_pools_over_batches_and_weighs_losses_by_samples(tiny, discs)
     with torch.no_grad():
         p = system.network(images).logits.sigmoid()
         each = [
-            system.objective(system.network, {"image": images[part], "label": labels[part]})["dice"]
+            loss_terms(system.objective, system.network, {"image": images[part], "label": labels[part]})["dice"]
             for part in (slice(0, 2), slice(2, 4), slice(4, 5))
         ]
     pooled = metrics(count(p, labels))
@@ -65,23 +65,5 @@ def test_validation_moves_neither_weights_nor_running_statistics(tiny, discs):
     system = tiny()
     before = {name: value.clone() for name, value in system.network.state_dict().items()}
     batches = for_validation(discs(3), Settings(patch=(16, 16)), seed=0)
-    validate(Terms(system.network, system.objective), system.deploy, batches, classes=2, device=CPU)
+    validate(PlainStep(system, system.settings).evaluate, system.deploy, batches, classes=2, device=CPU)
     torch.testing.assert_close(system.network.state_dict(), before, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize(("copies", "forwards"), [(False, 1), (True, 2)])
-def test_one_forward_pass_serves_losses_and_metrics_where_it_can(tiny, discs, copies, forwards):
-    class Copying(Plain):
-        def __call__(self, network, batch):
-            return super().__call__(network, batch | {"image": batch["image"].clone()} if copies else batch)
-
-    system = tiny(Copying())
-    calls = []
-    system.network.backbone.register_forward_hook(lambda *given: calls.append(1))
-    batch = next(for_validation(discs(2), Settings(patch=(16, 16)), seed=0))
-    with torch.no_grad():
-        outputs, terms = outputs_and_terms(Terms(system.network, system.objective), batch)
-    assert len(calls) == forwards
-    assert set(terms) == {"cross-entropy", "dice"}
-    assert outputs.logits.shape == (2, 1, 16, 16)
-    assert not system.network._forward_hooks

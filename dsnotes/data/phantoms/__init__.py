@@ -12,11 +12,13 @@ Each function's docstring says what stands in its cases' `extras`; all of them h
     lung      `tumours`, `components`, `lungs`
     kidneys   `tumours`, `organ_alpha`, `sides`, `distractor`
     abdomen   `tumours`, `organ_alpha`
+    brain     `alpha` alone; four channels, three labels that make up overlapping regions
 """
 
 from dsnotes.data.phantoms.abdomen import abdomen
+from dsnotes.data.phantoms.brain import brain
 from dsnotes.data.phantoms.kidneys import kidneys
 from dsnotes.data.phantoms.lung import lung
 from dsnotes.data.phantoms.nodules import nodules
 
-__all__ = ["abdomen", "kidneys", "lung", "nodules"]
+__all__ = ["abdomen", "brain", "kidneys", "lung", "nodules"]

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, MAX_POOL, UP_CONV, conv_norm_relu, normalise
+from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
 
-class AnamorphicBlock(nn.Module):
+class AnamorphicBlock(Stage):
     """ReLU(x + 1x1 to a quarter, 3x3, 1x1 back), normalised and rectified after each of the three."""
 
     def __init__(self, channels: int, dims: int) -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, LINEAR
+from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
 BLOCKS = (1, 2, 2, 4)  # of the encoder's levels, finest first
@@ -25,7 +26,7 @@ def pre_activated(n_in: int, n_out: int, dims: int) -> nn.Sequential:
     return nn.Sequential(nn.GroupNorm(gcd(8, n_in), n_in), nn.ReLU(), CONV[dims](n_in, n_out, 3, padding=1, bias=False))
 
 
-class Block(nn.Module):
+class Block(Stage):
     """x + two pre-activated convolutions."""
 
     def __init__(self, channels: int, dims: int) -> None:
@@ -36,7 +37,7 @@ class Block(nn.Module):
         return x + self.body(x)
 
 
-class Rise(nn.Module):
+class Rise(Stage):
     """1x1 to half the maps, then twice the size."""
 
     def __init__(self, n_in: int, n_out: int, dims: int) -> None:
@@ -47,7 +48,7 @@ class Rise(nn.Module):
         return functional.interpolate(self.narrow(x), scale_factor=2, mode=self.mode)
 
 
-class Gated(nn.Module):
+class Gated(Stage):
     """z -> block(z + g z), where g in [0, 1] is told by z and the mask's map y which place matters."""
 
     def __init__(self, channels: int, dims: int) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dsnotes.networks.encoders import require_slices
+from dsnotes.networks.stage import Stage
 from dsnotes.networks.voxelwise import Dense, mirrored_slices
 from dsnotes.shapes import Image, Logits
 
@@ -29,7 +30,7 @@ class Maxout(nn.Module):
         return torch.maximum(*self.conv(x).chunk(2, dim=1))
 
 
-class TwoPath(nn.Module):
+class TwoPath(Stage):
     """(B, C, H + 32, W + 32) -> logits (B, K, H, W)."""
 
     def __init__(self, n_in: int, width: int, outputs: int) -> None:

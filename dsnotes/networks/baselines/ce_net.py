@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.encoders import load_pretrained, require_slices, resnet34
+from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
 POOLS = (2, 3, 5, 6)
@@ -49,7 +50,7 @@ class PoolingPyramid(nn.Module):
         return torch.cat([*raised, x], dim=1)
 
 
-class Up(nn.Sequential):
+class Up(Stage, nn.Sequential):
     """1x1 to a quarter, a transposed 3x3 of stride 2, 1x1; each with norm and ReLU."""
 
     def __init__(self, n_in: int, n_out: int) -> None:

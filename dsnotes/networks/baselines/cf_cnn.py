@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dsnotes.networks.overlapping import Overlapping
+from dsnotes.networks.stage import Stage
 from dsnotes.networks.voxelwise import Grid, Patchwise, Where, beside, resized, sections
 
 SIDE, WIDE = 35, 65  # pixels of a patch; and of the wider one that is brought to the same size
@@ -61,7 +62,7 @@ def unit(n_in: int, n_out: int) -> list[nn.Module]:
     return [nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out), nn.PReLU()]
 
 
-class Branch(nn.Sequential):
+class Branch(Stage, nn.Sequential):
     """(N, C, 35, 35) -> (N, 25/3 width): six convolutions, two poolings, one fully connected layer."""
 
     def __init__(self, channels: int, width: int, pool: type[nn.Module]) -> None:

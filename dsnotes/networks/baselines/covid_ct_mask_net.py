@@ -89,9 +89,9 @@ class CovidCTMaskNet(Backbone):
         told = []
         for map_, stride in zip(pyramid, STRIDES, strict=True):
             x = self.search(map_)
-            moves = self.moved(x)[0].unflatten(0, (-1, 4)).permute(2, 3, 0, 1).reshape(-1, 4)
+            moves = self.moved(x)[0].float().unflatten(0, (-1, 4)).permute(2, 3, 0, 1).reshape(-1, 4)
             at = anchors(tuple(map_.shape[2:]), stride, SIZES, RATIOS).to(map_.device)
-            told.append((at, self.found(x)[0].permute(1, 2, 0).flatten(), moves))
+            told.append((at, self.found(x)[0].float().permute(1, 2, 0).flatten(), moves))  # boxes need float32
         return told
 
     def propose(self, told: list[tuple[Boxes, Tensor, Tensor]], space: tuple[int, ...]) -> Boxes:
@@ -118,7 +118,7 @@ class CovidCTMaskNet(Backbone):
     def judge(self, pyramid: list[Tensor], boxes: Boxes) -> tuple[Tensor, Tensor]:
         """Logits of every class (background first), and moves for every class: (boxes, K), (boxes, K, 4)."""
         x = self.join(self.pooled(pyramid, boxes, 7))
-        return self.kind(x), self.refine(x).unflatten(1, (-1, 4))
+        return self.kind(x).float(), self.refine(x).float().unflatten(1, (-1, 4))
 
     def draw(self, pyramid: list[Tensor], boxes: Boxes) -> Tensor:
         """(boxes, K, 28, 28) logits."""

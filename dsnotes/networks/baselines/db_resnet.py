@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dsnotes.networks.baselines.mv_dcnn import require_volumes
+from dsnotes.networks.stage import Stage
 from dsnotes.networks.voxelwise import Patchwise, Where, beside, resized, sections
 
 SIDE, SCALES = 35, (35, 50, 65)
@@ -40,7 +41,7 @@ class Bottleneck(nn.Module):
         return self.body(x).add_(self.shortcut(x)).relu_()
 
 
-class Branch(nn.Module):
+class Branch(Stage):
     """(N, C, 35, 35) -> (N, 8 width + 9 C): the mean of what was found, and the grey values of the central 3x3."""
 
     def __init__(self, channels: int, width: int) -> None:

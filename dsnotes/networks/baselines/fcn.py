@@ -13,7 +13,7 @@ from itertools import pairwise
 from torch import nn
 
 from dsnotes.networks.base import Backbone, Features, Level
-from dsnotes.networks.blocks import CONV, MAX_POOL, linear_up_sampling
+from dsnotes.networks.blocks import CONV, MAX_POOL, Layers, linear_up_sampling
 from dsnotes.shapes import Image, n_logits
 
 VGG16 = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))  # a stage's width in units of `width`, and its convolutions
@@ -35,7 +35,7 @@ class FCN(Backbone):
             **{f"decoder.stride{s}": Level(channels, (s,) * dims) for s in (1, 8, 16)},
         }
         self.stages = nn.ModuleList(
-            nn.Sequential(
+            Layers(
                 *(
                     layer
                     for a, b in pairwise([n_in, *[n_out] * convs])
@@ -45,7 +45,7 @@ class FCN(Backbone):
             for n_in, n_out, (_, convs) in zip([in_channels, *widths], widths, VGG16, strict=False)
         )
         self.pool = MAX_POOL[dims](2)
-        self.top = nn.Sequential(
+        self.top = Layers(
             CONV[dims](widths[-1], 64 * width, 7, padding=3),
             nn.ReLU(inplace=True),
             DROPOUT[dims](0.5),

@@ -16,13 +16,14 @@ from torch.nn import functional
 
 from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, LINEAR, UP_CONV, conv_norm_relu, normalise
+from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
 BINS = (1, 2, 3, 6)
 MEAN = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 
 
-class StridedResidual(nn.Module):
+class StridedResidual(Stage):
     """Two convolutions and a shortcut; the stride is the first one's."""
 
     def __init__(self, n_in: int, n_out: int, stride: int, dims: int) -> None:

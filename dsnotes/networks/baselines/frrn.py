@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, LINEAR, MAX_POOL, normalise
+from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
 # (stride, channels in widths, units): channels stop at 8 widths and are halved early on the way up, as released.
@@ -32,7 +33,7 @@ def conv_norm(n_in: int, n_out: int, dims: int, kernel: int = 3) -> nn.Sequentia
     return nn.Sequential(conv, normalise("batch", dims, n_out))
 
 
-class ResidualUnit(nn.Module):
+class ResidualUnit(Stage):
     """Two 3x3 and a shortcut, no ReLU after the sum; where channels change the shortcut is 1x1, unnormalised."""
 
     def __init__(self, n_in: int, n_out: int, dims: int) -> None:
@@ -44,7 +45,7 @@ class ResidualUnit(nn.Module):
         return self.body(x) + self.shortcut(x)
 
 
-class FullResolutionUnit(nn.Module):
+class FullResolutionUnit(Stage):
     """(y, z) -> (y', z + what y' has to say at full size): y' sees y beside the pooled z."""
 
     def __init__(self, n_in: int, n_out: int, lanes: int, stride: int, dims: int) -> None:

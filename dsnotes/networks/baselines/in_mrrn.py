@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, LINEAR, MAX_POOL, conv_norm_relu
+from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
 # Which streams (1 is full size, 5 the deepest) each stage reads and rewrites, one unit after the other.
@@ -20,7 +21,7 @@ PARTNERS = {2: (1, 1, 1), 3: (1, 2, 1), 4: (1, 3, 2, 1), 5: (1, 4, 3, 2, 1)}
 DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}
 
 
-class Residual(nn.Module):
+class Residual(Stage):
     """x + one convolution of it."""
 
     def __init__(self, channels: int, dims: int) -> None:
@@ -31,7 +32,7 @@ class Residual(nn.Module):
         return x + self.body(x)
 
 
-class StreamUnit(nn.Module):
+class StreamUnit(Stage):
     """(active, stream) -> both anew: two convolutions see the active beside the pooled stream, 1x1 writes back."""
 
     def __init__(self, n_in: int, active: int, stream: int, stride: int, dims: int) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dsnotes.networks.base import Backbone, Features, Level
-from dsnotes.networks.blocks import AVG_POOL, CONV, MAX_POOL, UP_CONV
+from dsnotes.networks.blocks import AVG_POOL, CONV, MAX_POOL, UP_CONV, Layers
 from dsnotes.networks.heads import InterpolatedHeads
 from dsnotes.shapes import Image, Logits, Outputs, Probs, n_logits
 
@@ -23,7 +23,7 @@ def conv_relu(n_in: int, n_out: int, dims: int) -> nn.Sequential:
 
 
 def double(n_in: int, n_out: int, dims: int) -> nn.Sequential:
-    return nn.Sequential(conv_relu(n_in, n_out, dims), conv_relu(n_out, n_out, dims))
+    return Layers(conv_relu(n_in, n_out, dims), conv_relu(n_out, n_out, dims))
 
 
 class FromImage(nn.Module):

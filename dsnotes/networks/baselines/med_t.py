@@ -14,12 +14,13 @@ from torch.nn import functional
 from dsnotes.networks.axial_attention import Axial, along
 from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.encoders import conv_norm, require_slices
+from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
 BLOCKS = (1, 2, 4, 1)
 
 
-class Block(nn.Module):
+class Block(Stage):
     """1x1, columns, rows, 1x1 to twice the planes, and a shortcut."""
 
     def __init__(

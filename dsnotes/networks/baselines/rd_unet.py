@@ -12,20 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from dsnotes.networks.base import Backbone, Features, Level
+from dsnotes.networks.blocks import CONV
+from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
 IN_PLANE = (1, 2, 2)
 
 
-class DenseUnit(nn.Module):
+class DenseUnit(Stage):
     """a from x, b from [x, a]; gives [x, b]. `a` itself does not leave the unit."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
-        self.a = nn.Sequential(nn.Conv3d(n_in, n_out, 3, padding=1), nn.BatchNorm3d(n_out), nn.ReLU(inplace=True))
-        self.b = nn.Sequential(
-            nn.Conv3d(n_in + n_out, n_out, 3, padding=1), nn.BatchNorm3d(n_out), nn.ReLU(inplace=True)
-        )
+        self.a = nn.Sequential(CONV[3](n_in, n_out, 3, padding=1), nn.BatchNorm3d(n_out), nn.ReLU(inplace=True))
+        self.b = nn.Sequential(CONV[3](n_in + n_out, n_out, 3, padding=1), nn.BatchNorm3d(n_out), nn.ReLU(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([x, self.b(torch.cat([x, self.a(x)], dim=1))], dim=1)
@@ -91,7 +91,7 @@ class RDUNet(Backbone):
             nn.ConvTranspose3d(a, b, IN_PLANE, stride=IN_PLANE) for a, b in ((3 * w2, w1), (2 * w3 + d3, w2), (w4, w3))
         )
         self.decoder = nn.ModuleList([DenseUnit(2 * w1, w1), DenseUnit(2 * w2, w2), DenseUnit(w3 + d3, w3)])
-        self.output = nn.Conv3d(3 * w1, n_logits(classes), 1)
+        self.output = CONV[3](3 * w1, n_logits(classes), 1)
 
     def forward(self, image: Image) -> Features:
         encoder, x = {}, image

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, UP_CONV, normalise
+from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
 STRIDES = ((2, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2), (1, 2, 2))
@@ -27,7 +28,7 @@ def conv_norm(n_in: int, n_out: int, dims: int, stride: tuple[int, ...] | int = 
     return nn.Sequential(conv, normalise("instance", dims, n_out))
 
 
-class StridedResidual(nn.Module):
+class StridedResidual(Stage):
     """Two convolutions and a shortcut, 1x1 without bias and normalised where stride or width change."""
 
     def __init__(self, n_in: int, n_out: int, stride: tuple[int, ...]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, MAX_POOL, normalise
+from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
 ATROUS = (1, 6, 12, 18)
@@ -44,7 +45,7 @@ def norm_relu_conv(n_in: int, n_out: int, dims: int, stride: int = 1) -> nn.Sequ
     )
 
 
-class Residual(nn.Module):
+class Residual(Stage):
     """(norm, ReLU, 3x3) twice beside a 1x1 shortcut, then squeeze and excite; `stem` starts with a bare 3x3."""
 
     def __init__(self, n_in: int, n_out: int, dims: int, *, stride: int = 1, stem: bool = False) -> None:
@@ -73,7 +74,7 @@ class Atrous(nn.Module):
         return self.merge(sum(branch(x) for branch in self.branches))
 
 
-class Attention(nn.Module):
+class Attention(Stage):
     """The deep map times what it and the encoder's map, halved, say together; no sigmoid, so not bounded by 1."""
 
     def __init__(self, skip: int, deep: int, dims: int) -> None:

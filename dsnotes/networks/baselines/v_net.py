@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, UP_CONV, normalise
+from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
 DOWN, UP = (1, 2, 3, 2), (1, 1, 2, 2)  # convolutions a stage; UP from the finest
 DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}
 
 
-class Stage(nn.Module):
+class ResidualStage(Stage):
     """`convs` convolutions and the residual round them: ELU(convs(inside) + beside)."""
 
     def __init__(self, channels: int, convs: int, dims: int) -> None:
@@ -62,13 +63,13 @@ class VNet(Backbone):
             nn.Sequential(CONV[dims](a, b, 2, stride=2), normalise("batch", dims, b), nn.ELU())
             for a, b in pairwise(widths)
         )
-        self.encoder = nn.ModuleList(Stage(n, convs, dims) for n, convs in zip(widths[1:], DOWN, strict=True))
+        self.encoder = nn.ModuleList(ResidualStage(n, convs, dims) for n, convs in zip(widths[1:], DOWN, strict=True))
         below = [*decoded[1:], widths[-1]]
         self.up = nn.ModuleList(
             nn.Sequential(UP_CONV[dims](n_in, n_out // 2, 2, stride=2), normalise("batch", dims, n_out // 2), nn.ELU())
             for n_in, n_out in zip(below, decoded, strict=True)
         )
-        self.decoder = nn.ModuleList(Stage(n, convs, dims) for n, convs in zip(decoded, UP, strict=True))
+        self.decoder = nn.ModuleList(ResidualStage(n, convs, dims) for n, convs in zip(decoded, UP, strict=True))
         self.drop = DROPOUT[dims](0.5)
         outputs = out_channels or n_logits(classes)
         self.output = nn.Sequential(

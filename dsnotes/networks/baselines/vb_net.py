@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dsnotes.networks.base import Backbone, Features, Level
 from dsnotes.networks.blocks import CONV, UP_CONV, normalise
+from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
 DOWN, UP = (1, 2, 3, 3), (1, 2, 3, 3)  # units a stage; UP from the finest
@@ -24,7 +25,7 @@ def conv_norm(n_in: int, n_out: int, kernel: int, dims: int) -> list[nn.Module]:
     return [CONV[dims](n_in, n_out, kernel, padding=kernel // 2), normalise("batch", dims, n_out)]
 
 
-class Residual(nn.Module):
+class Residual(Stage):
     """ReLU(x + units of it): 3x3, or 1x1 to a quarter, 3x3, 1x1 back; no ReLU after the last."""
 
     def __init__(self, channels: int, units: int, narrow: bool, dims: int) -> None:

@@ -1,13 +1,17 @@
-"""What is no system, no cases and no number is told what to type, as a person meets it: where annotations are free."""
+"""What cannot be trained is refused before anything is computed, and the answer says what to type."""
 
 import json
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
+import torch
 
 from dsnotes.training.fit import fit
+from dsnotes.training.settings import Settings
+from dsnotes.training.validation import check_run
 
 QUIET = {"device": "cpu", "progress": False, "amp": False}
 
@@ -70,3 +74,48 @@ def test_what_cannot_be_trained_is_answered(told, name):
 def test_a_patch_may_be_a_list(tiny, discs):
     lists, tuples = (fit(tiny(epochs=1), discs(4), patch=patch, **QUIET) for patch in ([8, 16], (8, 16)))
     assert lists["loss"] == tuples["loss"]
+
+
+SMALLEST = {"progress": False, "device": "cpu", "amp": False, "patch": (2, 2), "epochs": 1}
+
+
+@pytest.mark.parametrize(
+    ("norm", "batch", "told"),
+    [
+        ("batch", 1, r"patch \(2, 2\) with batch=1 .*stride \(2, 2\).* larger patch.*\(4, 4\)\. Or pass batch=2\.$"),
+        ("instance", 2, r"patch \(2, 2\) with batch=2 leaves a single voxel .*for instance patch=\(4, 4\)\.$"),
+    ],
+)
+def test_a_patch_that_leaves_a_single_voxel_is_answered_with_the_remedy(tiny, discs, norm, batch, told):
+    with pytest.raises(ValueError, match=told):
+        fit(tiny(norm=norm), discs(4), batch=batch, **SMALLEST)
+    remedy = {"batch": 2} if norm == "batch" else {"batch": batch, "patch": (4, 4)}
+    assert len(fit(tiny(norm=norm), discs(4), **SMALLEST | remedy)) == 1
+
+
+def test_asking_whether_a_patch_is_large_enough_changes_nothing_of_the_training(tiny, discs):
+    def dropping_out(*_) -> None:
+        torch.rand(1)
+
+    system = tiny()
+    system.network.register_forward_pre_hook(dropping_out)
+    before = deepcopy(system.network.state_dict())
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    check_run(system, Settings(patch=(2, 2), batch=2), discs(1), None, 0)
+    assert torch.equal(torch.rand(2), expected)
+    torch.testing.assert_close(system.network.state_dict(), before, rtol=0, atol=0)
+
+
+def test_every_setting_may_be_given_by_name_and_a_misspelt_one_is_answered(tiny, discs):
+    history = fit(tiny(), discs(4), epochs=2, schedule="step", step_every=1, factor=0.5, **QUIET)
+    assert history["lr"] == [0.01, 0.005]
+    with pytest.raises(TypeError, match="fit has no option 'iteration'. Did you mean iterations"):
+        fit(tiny(), discs(4), iteration=2, **QUIET)
+    with pytest.raises(TypeError, match="fit has no option 'memory'"):
+        fit(tiny(), discs(4), memory=8, **QUIET)
+
+
+def test_none_leaves_a_setting_as_it_is(tiny, discs):
+    assert len(fit(tiny(epochs=2), discs(4), epochs=None, **QUIET)) == 2

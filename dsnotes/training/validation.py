@@ -1,16 +1,57 @@
-"""What can be found wrong before anything is computed."""
+"""What can be found wrong before anything is computed: each `check_…` raises with what to type instead."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from numbers import Integral
 
 import torch
 
-from dsnotes.data.augment import Augmentation
 from dsnotes.data.case import Case
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
+
+
+def settings_with(settings: Settings, overrides: dict) -> Settings:
+    """The settings with some of their fields changed; None leaves a field as it is."""
+    known = [each.name for each in fields(Settings)]
+    if unknown := [name for name in overrides if name not in known]:
+        near = get_close_matches(unknown[0], known, n=3, cutoff=0.5)
+        meant = f"Did you mean {' or '.join(near)}?" if near else f"Settings are {', '.join(known)}."
+        raise TypeError(f"fit has no option {unknown[0]!r}. {meant}")
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if isinstance(given.get("patch"), list | torch.Size):
+        given["patch"] = tuple(given["patch"])
+    return replace(settings, **given)
+
+
+def check_system(system: object) -> None:
+    if isinstance(system, str):
+        raise TypeError(f"{system!r} is a name, fit trains what was built. Pass dsnotes.build({system!r}).")
+    if not isinstance(system, System):
+        raise TypeError(
+            f"fit trains a System, and a {type(system).__name__} came. Pass one that was built, such as "
+            f"dsnotes.build('unet-2d'), or dsnotes.system(name, backbone, objective)."
+        )
+
+
+def check_arguments(*, seed: object, workers: object, prefetch: object, on_epoch: object) -> None:
+    for name, value, least, example in (("seed", seed, 0, 0), ("workers", workers, 0, 1), ("prefetch", prefetch, 0, 2)):
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise TypeError(
+                f"{name}={value!r} is of type {type(value).__name__}. Pass a whole number: {name}={example}."
+            )
+        if value < least:
+            raise ValueError(
+                f"{name}={value} is too small. Pass a whole number from {least} on, such as {name}={example}."
+            )
+    if on_epoch is not None and not callable(on_epoch):
+        raise TypeError(
+            f"on_epoch={on_epoch!r} cannot be called. Pass a function of the history, such as on_epoch=print, or None."
+        )
 
 
 def fitting_patch(system: System, settings: Settings, train: Sequence[Case]) -> tuple[int, ...]:
@@ -46,9 +87,7 @@ def _at_most(size: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(max(n // s, 1) * s for n, s in zip(size, stride, strict=True))
 
 
-def refuse_unfit(
-    system: System, settings: Settings, train: Sequence[Case], val: Sequence[Case] | None, seed: int
-) -> None:
+def check_run(system: System, settings: Settings, train: Sequence[Case], val: Sequence[Case] | None, seed: int) -> None:
     """Looks at every case of a list, at the first one of a dataset that reads its cases when asked."""
     if seed < 0:
         raise ValueError(f"seed={seed} cannot seed a generator. Pass a whole number from 0 on.")
@@ -77,10 +116,10 @@ def refuse_unfit(
                     f"case {case.name!r} of {name} has {len(case.space)} axes {case.space}, {system.name!r} is "
                     f"{system.dims}-D. Build it with dims={len(case.space)}."
                 )
-    _refuse_single_voxel(system, settings)
+    _check_deepest_map(system, settings)
 
 
-def _refuse_single_voxel(system: System, settings: Settings) -> None:
+def _check_deepest_map(system: System, settings: Settings) -> None:
     """Where a deepest map of one voxel is left, one batch of zeros tells whether its normalisation can train on it.
 
     A copy is asked, and the random stream put back, so that the training to come is the same.
@@ -104,10 +143,3 @@ def _refuse_single_voxel(system: System, settings: Settings) -> None:
             f"stride {deepest}, and its normalisation needs several to train. Pass a larger patch, for instance "
             f"patch={tuple(2 * s for s in deepest)}.{more}"
         ) from error
-
-
-def augmentation(augment: bool | Augmentation) -> Augmentation | None:
-    """True is the default one; rotations and sizes are `Augmentation`'s own."""
-    if isinstance(augment, Augmentation):
-        return augment
-    return Augmentation() if augment else None

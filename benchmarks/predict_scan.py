@@ -1,0 +1,106 @@
+"""`dsnotes predict` of a whole CT: peak memory over the image, and time beside the network's own.
+
+    python benchmarks/predict_scan.py --size 200 512 512 --spacing 2.5 0.8 0.8
+
+The network is small and its weights are drawn; the scan is noise of CT's grey values. `--to` resamples on the way in
+and out. The network's own time is that within `System.probabilities`; everything else is reading, preparing, putting
+windows together, bringing back and writing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> None:
+    import SimpleITK as sitk
+    import torch
+
+    import dsnotes
+    from dsnotes.data import open_case, save_label
+    from dsnotes.data.preprocess import Preprocess
+    from dsnotes.data.task import Task
+    from dsnotes.inference.scan import predict_scan
+    from dsnotes.training.system import System
+
+    torch.manual_seed(0)
+    system = dsnotes.build("unet-3d", classes=arguments.classes, width=arguments.width)
+    steps = (Preprocess(spacing=tuple(arguments.to) if arguments.to else None),)
+    steps += (Preprocess(clip=(-100.0, 300.0), normalise="window"),)
+    names = {value: f"label {value}" for value in range(arguments.classes)}
+    task = Task(names, preprocessing=steps, window={"patch": tuple(arguments.patch), "overlap": arguments.overlap})
+    own, real = [0.0], System.probabilities
+
+    def timed(self, image):
+        clock = time.perf_counter()
+        try:
+            return real(self, image)
+        finally:
+            own[0] += time.perf_counter() - clock
+
+    System.probabilities = timed
+    with torch.no_grad():
+        system.network(torch.zeros(1, 1, *arguments.patch))  # what the network itself needs is no part of the question
+    small = open_case(folder / "small.nii.gz")
+    predict_scan([(system, task)], small, progress=False)  # everything is imported now
+    own[0] = 0.0
+    before = peak()
+    clock = time.perf_counter()
+    case = open_case(folder / "ct.nii.gz")
+    label, _ = predict_scan([(system, task)], case, progress=False)
+    save_label(folder / "label.nii.gz", label, case)
+    total = time.perf_counter() - clock
+    image = case.image.nbytes / 2**30
+    print(
+        f"{case.space} voxels, {arguments.classes} classes, width {arguments.width}"
+        + (f", resampled to {tuple(arguments.to)} mm" if arguments.to else "")
+        + f": peak {peak() - before:.2f} GiB more than before, {peak() - before - image:.2f} GiB over the image "
+        f"({image:.2f} GiB); {total:.1f} s, the network's own {own[0]:.1f} s: ratio {total / own[0]:.3f}"
+    )
+    assert sitk.ReadImage(str(folder / "label.nii.gz")).GetSize() == case.space[::-1]
+
+
+def peak() -> float:
+    """GiB that this process has had at once."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def write(path: Path, size: list[int], spacing: list[float]) -> None:
+    import SimpleITK as sitk
+
+    rng = np.random.default_rng(0)
+    image = sitk.GetImageFromArray(np.clip(rng.normal(40, 120, size), -1000, 1000).astype("int16"))
+    image.SetSpacing(spacing[::-1])
+    sitk.WriteImage(image, str(path))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, nargs=3, default=[200, 512, 512])
+    parser.add_argument("--spacing", type=float, nargs=3, default=[2.5, 0.8, 0.8])
+    parser.add_argument("--to", type=float, nargs=3, default=[], help="mm that the network wants (default: as it is)")
+    parser.add_argument("--patch", type=int, nargs=3, default=[64, 128, 128])
+    parser.add_argument("--overlap", type=float, default=0.25)
+    parser.add_argument("--classes", type=int, default=3)
+    parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--within", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    given = parse()
+    if given.within:
+        measure(given, Path(given.within))
+    else:
+        with tempfile.TemporaryDirectory() as where:
+            write(Path(where) / "ct.nii.gz", given.size, given.spacing)
+            write(Path(where) / "small.nii.gz", [32, 64, 64], given.spacing)
+            subprocess.run([sys.executable, __file__, *sys.argv[1:], "--within", where], check=True)

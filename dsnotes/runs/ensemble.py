@@ -1,0 +1,109 @@
+"""What several runs together are worth over each alone, on cases that none of them was trained on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dsnotes.data.case import Case
+from dsnotes.inference.scan import predict_scan, to_label_map
+from dsnotes.metrics import paired_t_test, score
+from dsnotes.runs.experiment import cleaned
+from dsnotes.runs.source import RefusedError
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Dice by case: `alone[run]` of each run by itself, `together` of their averaged probabilities."""
+
+    cases: tuple[str, ...]
+    alone: dict[str, tuple[float, ...]]
+    together: tuple[float, ...]
+
+    @property
+    def differences(self) -> np.ndarray:
+        """Of each case: together less the mean of the runs alone."""
+        return np.array(self.together) - np.mean(list(self.alone.values()), 0)
+
+    def rows(self) -> list[dict]:
+        """For a table: each run, all together, and the difference with its standard error and p-value."""
+        rows = [{"run": name, "Dice": float(np.mean(values)), "SD": _sd(values)} for name, values in self.alone.items()]
+        rows.append({"run": "together", "Dice": float(np.mean(self.together)), "SD": _sd(self.together)})
+        if len(self.cases) < 2:
+            return rows
+        mean = np.mean(list(self.alone.values()), 0)
+        p = paired_t_test(self.together, mean.tolist()).p
+        rows.append({"run": "together − alone", "Dice": float(self.differences.mean()), "SD": _sd(self.differences)})
+        return [*rows[:-1], rows[-1] | {"p, paired t-test": p}]
+
+    def __str__(self) -> str:
+        worst, best = (f([np.mean(values) for values in self.alone.values()]) for f in (min, max))
+        return (
+            f"Dice on {len(self.cases)} cases: {len(self.alone)} runs alone {worst:.3f} to {best:.3f}, together "
+            f"{np.mean(self.together):.3f}: {self.differences.mean():+.3f} ± "
+            f"{_sd(self.differences) / np.sqrt(len(self.cases)):.3f} (standard error) over the mean of one"
+        )
+
+
+def gain(models: Sequence, names: Sequence[str], cases: Sequence[Case], *, device: str = "auto") -> Gain:
+    """Predict every labelled case with each model and with all; refused where there is nothing to average."""
+    if len(models) < 2:
+        raise ValueError(f"{len(models)} run came; what several bring over one takes two or more, such as its folds.")
+    alone: dict[str, list[float]] = {name: [] for name in names}
+    together, seen = [], []
+    for case in cases:
+        if case.label is None:
+            raise ValueError(f"case {case.name} has no label to compare with. Pass cases that were never trained on.")
+        total = None
+        for name, model in zip(names, models, strict=True):
+            _, p = predict_scan([model], case, probabilities=True, device=device, progress=False)
+            alone[name].append(_dice(p, model[1], case))
+            total = p if total is None else total + p
+        together.append(_dice(total / len(models), models[0][1], case))
+        seen.append(case.name)
+    return Gain(tuple(seen), {name: tuple(values) for name, values in alone.items()}, tuple(together))
+
+
+def gains(table: str, runs: str | os.PathLike, data: str, *, where: Mapping[str, str] | None = None) -> dict[str, Gain]:
+    """For each row of a published table that two or more finished runs fill: its runs as one model on `data`.
+
+    `data` is a folder or phantoms (other ones than those that `80_experiment` trains on); no case of it may be among
+    those that a run was trained on.
+    """
+    from dsnotes.runs.collect import results
+    from dsnotes.runs.experiment import cases_of
+    from dsnotes.runs.paper_tables import published
+    from dsnotes.runs.predict_command import load_models
+
+    found = [one for one in results(runs, where) if not one.lacking and one.cases]
+    if own := sorted({one.dataset for one in found if one.dataset == data}):
+        raise RefusedError(
+            f"these runs were trained on {own[0]}, so each of its cases is known to some of them. Give cases that none "
+            f"of them has seen, such as a folder of scans that was kept apart"
+        )
+    cases, _ = cases_of(data)
+    gained = {}
+    for row, filler in published(table).fillers.items():
+        of_row = [one for one in found if (one.system, one.options) == (filler.system, filler.options)]
+        if len(of_row) > 1:
+            models, _ = load_models([str(one.folder) for one in of_row])
+            names = [f"fold {one.across('fold')}, seed {one.across('seed')}" for one in of_row]
+            gained[row] = gain(models, names, cases)
+    return gained
+
+
+def _dice(p: np.ndarray, task, case: Case) -> float:
+    """The mean over the labels, after the run's own clean-up, on the scan's grid."""
+    label = cleaned(to_label_map(p, task), task.postprocess)
+    valid = case.extras.get("valid")
+    if valid is not None:
+        case = replace(case, label=np.where(valid > 0, case.label, 0).astype(np.uint8))
+        label = np.where(valid > 0, label, 0).astype(np.uint8)
+    return float(score(label, case.label, spacing=case.spacing, labels=task.labels)["dice"])
+
+
+def _sd(values) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

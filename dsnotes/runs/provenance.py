@@ -1,0 +1,46 @@
+"""What a network was trained on, counted and measured: what its task.json and its model card say of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dsnotes.data.case import Case
+from dsnotes.data.layout import read_about
+
+LOOKED_AT = 20  # cases whose grey values are measured: opening all of a large dataset would take as long as an epoch
+
+
+def provenance(
+    data: str, cases: Sequence[Case], parts: Mapping[str, Sequence[Case]], *, seed: int = 0
+) -> dict[str, Any]:
+    """Counts of cases, spacing in mm and grey values of the first `LOOKED_AT` training cases, as they were filed."""
+    about: dict[str, Any] = {"data": data, "cases": {name: len(part) for name, part in parts.items()}}
+    names = {case if isinstance(case, str) else case.name for case in _names(parts["training"])}
+    chosen = [place for place, name in enumerate(_names(cases)) if name in names][:LOOKED_AT]
+    spacings, low, high, sizes = [], [], [], []
+    for place in chosen:
+        case = cases[place]
+        spacings.append(case.spacing)
+        sizes.append(case.space)
+        image = case.image.reshape(case.channels, -1)[:, ::7]
+        ends = np.percentile(image, (0.5, 99.5), axis=1)
+        low.append(ends[0])
+        high.append(ends[1])
+    about["spacing"] = {"lowest": np.min(spacings, 0).tolist(), "highest": np.max(spacings, 0).tolist()}
+    about["size"] = {"smallest": np.min(sizes, 0).tolist(), "largest": np.max(sizes, 0).tolist()}
+    about["grey values"] = [
+        [round(float(a), 4), round(float(b), 4)] for a, b in zip(np.min(low, 0), np.max(high, 0), strict=True)
+    ]
+    if (folder := getattr(cases, "folder", None)) is not None:
+        said = read_about(folder)
+        about |= {key: str(said[key]) for key in ("name", "source", "reference", "licence", "license") if key in said}
+    else:
+        about["phantoms"] = True
+    return about
+
+
+def _names(cases: Sequence[Case]) -> list[str]:
+    return list(getattr(cases, "names", None) or [case.name for case in cases])

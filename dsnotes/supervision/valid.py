@@ -1,0 +1,44 @@
+"""Voxels that count: where a label says "ignore", neither the prediction nor the target is known to any loss.
+
+The loss is computed on the other voxels, as if there were no others: for a mean over the batch they are strung
+together, for a mean over images each image keeps its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dsnotes.shapes import CoarseMask, Logits, Scalar
+
+Loss = Callable[[Logits, CoarseMask], Scalar]
+
+
+def on_valid(loss: Loss, logits: Tensor, t: Tensor, valid: Tensor | None, *, per_image: bool = False) -> Scalar:
+    """`loss(logits, t)` of the voxels in `valid` (B, *space), which None makes all; 0 where there are none.
+
+    Coarser logits take the voxels that `nearest` takes. With `per_image` the loss is a mean over images, and images
+    without any valid voxel take no part in it.
+    """
+    if valid is None:
+        return loss(logits, t)
+    counted = coarse(valid, tuple(logits.shape[2:]))
+    if not per_image:
+        logits, t = (x.movedim(1, 0)[:, counted].unsqueeze(0) for x in (logits, t))  # (1, C, voxels)
+        return loss(logits, t) if counted.any() else logits.sum() * 0
+    parts = [
+        loss(one[:, where].unsqueeze(0), target[:, where].unsqueeze(0))
+        for one, target, where in zip(logits, t, counted, strict=True)
+        if where.any()
+    ]
+    return torch.stack(parts).mean() if parts else logits.sum() * 0
+
+
+def coarse(valid: Tensor, size: tuple[int, ...]) -> Tensor:
+    """(B, *space) as booleans of `size`: the voxel that speaks for a cell says whether it counts."""
+    if tuple(valid.shape[1:]) == size:
+        return valid.bool()
+    return functional.interpolate(valid[:, None].float(), size, mode="nearest")[:, 0] > 0.5
