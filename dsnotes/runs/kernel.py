@@ -2,8 +2,8 @@
 of what the kernel used.
 
 It works through what nbclient and papermill offer: the hook before a cell, the messages of a cell, the loop over cells.
-Only how a kernel ends is by hand (`async_end`). Of nbclient's two ways, "graceful" interrupts a kernel and asks it to end
-in one breath, and what ipykernel stumbles over then comes to the terminal; "immediate" kills it.
+Only how a kernel ends is by hand (`async_end`). Of nbclient's two ways, "graceful" interrupts a kernel and at once asks
+it to end, and what ipykernel stumbles over then comes to the terminal; "immediate" kills it.
 """
 
 from __future__ import annotations
