@@ -7,13 +7,16 @@ import math
 import statistics
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
 from gpu_systems import SUBJECTS, Scale, Subject, at_scale, batch_for, noise_cases
 from gpu_worker import DEAD
-from meter import Meter
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from dsnotes.training import devices
@@ -130,6 +133,40 @@ def counted(subject: Subject, device: torch.device, scale: Scale) -> int:
     with FlopCounterMode(display=False) as counter:
         system.make_step(system, system.settings, amp=torch.bfloat16)(batch)
     return counter.get_total_flops()
+
+
+class Meter(TorchDispatchMode):
+    """Counts the bytes of the tensors that are made inside while they live: a CPU has no allocator that says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, self.highest = 0, 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        given = {id(storage) for storage in storages((args, kwargs))}
+        made = function(*args, **(kwargs or {}))
+        for storage in storages(made):
+            if id(storage) not in given:  # a view of what was there before takes nothing
+                self.count(storage)
+        return made
+
+    def count(self, storage: torch.UntypedStorage) -> None:
+        if id(storage) in self.known:
+            return
+        size = storage.nbytes()
+        self.known.add(id(storage))
+        weakref.finalize(storage, self.forget, id(storage), size).atexit = False
+        self.now += size
+        self.highest = max(self.highest, self.now)
+
+    def forget(self, name: int, size: int) -> None:
+        self.known.discard(name)
+        self.now -= size
+
+
+def storages(values: object) -> list[torch.UntypedStorage]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def held(step: Callable, device: torch.device) -> int:

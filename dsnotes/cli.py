@@ -171,7 +171,7 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(do=do_sweep)
 
 
-def _listed(plan: Plan, out: Path) -> int:
+def _listed(plan: Plan, out: str | os.PathLike) -> int:
     """Of each row how many runs are done, and how it differs from the first row."""
     from dsnotes.runs.differences import differences, labelled
     from dsnotes.runs.notebook import finished, folder_of

@@ -48,8 +48,7 @@ class Outputs:
     restored: Tensor | None = None  # logits of a reconstruction of the input
     restored_features: dict[str, Tensor] = field(default_factory=dict)  # maps of the decoder that reconstructs
     latent: dict[str, Tensor] = field(default_factory=dict)  # of a variational code: "mean" and "log_variance", (B, n)
-    fused: Tensor | None = None  # logits: the upsampled ones, added up with their weights
-    side_weights: dict[str, Tensor] = field(default_factory=dict)  # those weights, one scalar a level
+    side_weights: dict[str, Tensor] = field(default_factory=dict)  # what the upsampled ones count, one scalar a level
     fine: Tensor | None = None  # logits on a finer grid than the image's, of which `logits` is the mean
 
     def in_float32(self) -> Outputs:

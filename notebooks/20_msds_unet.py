@@ -47,6 +47,7 @@ from dsnotes.metrics import holm, paired_t_test, slice_dice, slice_scores, tumou
 from dsnotes.papers import msds_unet
 from dsnotes.supervision import loss_terms
 from dsnotes.supervision.targets import probabilities
+from dsnotes.supervision.two_pathway import fuse
 from dsnotes.viewers import Table, boxes, curves, maps, progress
 
 patients, held_out = (36, 10) if not smoke else (7, 3)
@@ -234,7 +235,7 @@ def with_answer(of_outputs):
 sides = ("stride8", "stride4", "stride2", "stride1")
 answers = {f"side {4 - i}": with_answer(lambda o, s=s: o.upsampled[s]) for i, s in enumerate(reversed(sides))}
 answers = dict(reversed(answers.items())) | {
-    "soft fusion": with_answer(lambda o: o.fused),
+    "soft fusion": with_answer(fuse),
     "average": system,
 }
 said = {name: [dsnotes.predict(one, case, patch=window) for case in test] for name, one in answers.items()}

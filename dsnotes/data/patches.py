@@ -32,7 +32,8 @@ def draw_batch(
     generator: torch.Generator,
     pad: str | float | int = "minimum",
 ) -> dict[str, Tensor]:
-    """`image` (B, C, *patch) float32, `label` (B, *patch) int64 and, where the cases have it, `soft` (B, K, *patch).
+    """`image` (B, C, *patch) float32, `label` (B, *patch) int64 and, where the cases have it, `soft` (B, K, *patch)
+    and `valid` (B, *patch), false where a label says "ignore".
 
     Two numbers in `patch` take slices across axis 0 of volumes. A volume smaller than the patch is centred in it and
     filled up by `pad`: "minimum" of its channel, "edge", or a number; the label by background.
@@ -114,7 +115,7 @@ def gather(places: Sequence[Place], *, patch: tuple[int, ...], pad: str | float 
     first = places[0].case
     images = np.empty((len(places), first.channels, *patch), np.float32)
     labels = np.empty((len(places), *patch), np.int64)
-    softs = []
+    softs, valids = [], np.ones(labels.shape, bool)
     for row, (case, start) in enumerate(places):
         if case.channels != first.channels:
             raise ValueError(
@@ -125,10 +126,14 @@ def gather(places: Sequence[Place], *, patch: tuple[int, ...], pad: str | float 
         image = case.image if case.image.ndim > len(size) else case.image[None]
         images[row] = crop(image, start, size, pad=_filling(case, size, pad)).reshape(images.shape[1:])
         labels[row] = crop(require_label(case), start, size, pad=0).reshape(patch)
+        if (valid := case.extras.get("valid")) is not None:
+            valids[row] = crop(valid, start, size, pad=1).reshape(patch)
         if (soft := case.extras.get("soft")) is not None:
             soft = soft if soft.ndim > len(size) else soft[None]
             softs.append(crop(soft, start, size, pad=0).reshape(-1, *patch).astype(np.float32))
     found = {"image": torch.from_numpy(images), "label": torch.from_numpy(labels)}
+    if any("valid" in case.extras for case, _ in places):
+        found["valid"] = torch.from_numpy(valids)
     if softs:
         without = sorted({place.case.name for place in places if place.case.extras.get("soft") is None})
         if without or len({soft.shape for soft in softs}) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ Probabilities = Float[np.ndarray, "classes *space"] | Float[Tensor, "classes *sp
 
 def predict(
     system: System,
-    case: Case,
+    case: Case | str | os.PathLike,
     *,
     patch: Sequence[int] | None = None,
     overlap: float | int = 0.5,
@@ -33,6 +34,9 @@ def predict(
 ) -> ProbabilityMap:
     """(K, *space) probabilities of `case`, which is preprocessed as the system's training cases were.
 
+    Of a file, or a folder of DICOM, the preprocessing and the windows are those of the run that `dsnotes.load` gave the
+    system from, and the probabilities lie on the file's own grid.
+
     A 2-D system predicts a volume slice by slice. Without `patch`, a 2-D system sees the whole image and a 3-D one
     windows as large as it was trained on (the whole volume where its settings name none), brought to the network's
     stride. A volume smaller than its window is filled up as in training, by the lowest value of each channel.
@@ -41,6 +45,8 @@ def predict(
     `device="auto"` is a GPU where there is one; the network stays there. With `amp=True` the network computes in
     bfloat16, which "auto" does on a GPU alone: elsewhere a prediction is the same on every machine.
     """
+    if isinstance(case, str | os.PathLike) and isinstance(system, System):
+        return _of_file(system, case, mirror=mirror, device=device)
     _require_kinds(system, case)
     patch = None if patch is None else sizes(patch, system.dims)
     views = _views(mirror, system.dims)
@@ -91,6 +97,21 @@ def to_label(p: Probabilities, *, threshold: float | int = 0.5) -> LabelMap:
     for row in range(p.shape[1]):  # argmax counts in 8 bytes a voxel: a row of them at a time
         label[row] = p[:, row].argmax(0)
     return label
+
+
+def _of_file(system: System, path: str | os.PathLike, *, mirror: object, device: str | torch.device) -> ProbabilityMap:
+    from dsnotes.data.files import open_case
+    from dsnotes.inference.scan import predict_scan
+
+    if system.task is None:
+        raise ValueError(
+            f"{system.name!r} does not know how its images were prepared, which a file needs. Pass a system from "
+            f"dsnotes.load(run), or a case that was preprocessed as the training cases were."
+        )
+    _, p = predict_scan(
+        [(system, system.task)], open_case(path), mirror=True if mirror else None, probabilities=True, device=device
+    )
+    return p
 
 
 def _require_kinds(system: object, case: object) -> None:

@@ -16,9 +16,10 @@ from dsnotes.data.case import Case
 from dsnotes.data.resample import Grid, onto
 from dsnotes.data.task import Task
 from dsnotes.inference.mirror import mirror as mirrored
-from dsnotes.inference.predict import _device, _filled_up, _images, _window
+from dsnotes.inference.predict import _filled_up, _images, _window
 from dsnotes.inference.rows import finished_rows
 from dsnotes.shapes import LabelMap, ProbabilityMap
+from dsnotes.training import devices
 from dsnotes.training.system import System
 
 LARGE = 2**29  # bytes of float32 probabilities from which they are kept in half precision
@@ -38,7 +39,7 @@ def predict_scan(
 
     `case` is not preprocessed: each model prepares it as its task says. With regions, K counts the regions.
     """
-    device = _device(device)
+    device = devices.pick(device)
     case = replace(case, label=None)
     task = models[0][1]
     groups = _alike(models)

@@ -112,7 +112,7 @@ class UpsampledHeads(PerLevel):
 
 
 class GlobalHeads(UpsampledHeads):
-    """Upsampled outputs, their weights α and their fusion: MSDS-UNet's global branch.
+    """Upsampled outputs and their weights α: MSDS-UNet's global branch.
 
     α is a buffer: GradNorm moves it, deployment needs it, so it is saved with the network.
     """
@@ -131,15 +131,7 @@ class GlobalHeads(UpsampledHeads):
         self.register_buffer("alpha", torch.tensor(alpha, dtype=torch.float32))
 
     def forward(self, features: Features, image: Image) -> dict:
-        """$\\sum_m \\alpha_m z_m$ is of logits: of probabilities, a sigmoid on top could not say background."""
-        upsampled = super().forward(features, image)[self.field]
-        weights = dict(zip(self.levels, self.alpha, strict=True))
-        fused = sum(a * upsampled[name].to(_at_least_float32(upsampled[name])) for name, a in weights.items())
-        return {self.field: upsampled, "side_weights": weights, "fused": fused}
-
-
-def _at_least_float32(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
+        return super().forward(features, image) | {"side_weights": dict(zip(self.levels, self.alpha, strict=True))}
 
 
 class InterpolatedHeads(PerLevel):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -14,6 +15,9 @@ from pkgutil import iter_modules
 from dsnotes.papers.recipe import Recipe
 from dsnotes.safety.markup import escape
 from dsnotes.safety.nearest import nearest, suggest
+from dsnotes.supervision import supervise
+from dsnotes.supervision.regions import RegionProbabilities, Regions
+from dsnotes.training.step import PlainStep
 from dsnotes.training.system import System
 
 
@@ -67,9 +71,14 @@ def build(
     classes: int = 2,
     width: int | None = None,
     dims: int | None = None,
+    regions: Mapping[str, Sequence[int]] | None = None,
     **options,
 ) -> System:
-    """A system by the name it has in `systems()`; `width` (channels of the finest level) and `dims` are the paper's."""
+    """A system by the name it has in `systems()`; `width` (channels of the finest level) and `dims` are the paper's.
+
+    `regions`, name -> label values, may overlap, such as `dataset.regions`: each gets a sigmoid channel (`Regions`),
+    and `classes` follows from them.
+    """
     if not isinstance(name, str) or name not in recipes():
         raise ValueError(unknown_name(name))
     recipe = recipes()[name]
@@ -86,7 +95,28 @@ def build(
     if dims not in (None, 2, 3):
         raise ValueError(f"dims={dims}, but images are 2-D or 3-D. Pass dims=2 or dims=3.")
     sizes |= {"width": recipe.width if width is None else width, "dims": recipe.dims if dims is None else dims}
+    if regions:
+        return _of_regions(recipe, name, sizes, options, {key: tuple(values) for key, values in regions.items()})
     return replace(recipe.make(name, **sizes, **options), arguments={"name": name, **sizes, **options})
+
+
+def _of_regions(recipe: Recipe, name: str, sizes: dict, options: dict, regions: dict) -> System:
+    """The network with a channel a region, supervised in each as the system supervises one foreground."""
+    binary = recipe.make(name, **sizes | {"classes": 2}, **options)
+    if not getattr(binary.objective, "voxelwise", False) or binary.make_step is not PlainStep or not binary.deploy:
+        raise ValueError(
+            f"{name} cannot be trained on regions: its supervision does more than compare voxel with voxel. Take a "
+            f"system with Plain, MultiScale or TwoPathway, such as 'unet-3d', or leave out regions=."
+        )
+    made = recipe.make(name, **sizes | {"classes": 1 + len(regions)}, **options)
+    objective = Regions(binary.objective, regions)
+    return replace(
+        made,
+        network=supervise(made.network.backbone, objective),
+        objective=objective,
+        deploy=RegionProbabilities(binary.deploy, len(regions)),
+        arguments={"name": name, **sizes, **options, "regions": regions},
+    )
 
 
 EXAMPLES = {"in_channels": 1, "classes": 2, "width": 8, "dims": 2}

@@ -12,6 +12,7 @@ from dsnotes.shapes import Logits, Outputs, Scalar, SoftMask
 from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.plain import foreground
 from dsnotes.supervision.targets import class_indices, downsample_target, probabilities
+from dsnotes.supervision.valid import on_valid
 
 
 def entropy_and_dice(logits: Logits, t: SoftMask) -> Scalar:
@@ -57,6 +58,8 @@ class MultiScale(Supervision):
     loss: Callable[[Logits, SoftMask], Scalar] = entropy_and_dice
     bias: bool = True  # of the 1x1 side heads
 
+    voxelwise = True
+
     def level_weights(self, names: tuple[str, ...]) -> dict[str, float | int]:
         weights = self.weights or halving(len(names))
         if len(weights) != len(names):
@@ -76,5 +79,5 @@ class MultiScale(Supervision):
         for name, weight in self.level_weights(tuple(outputs.side_outputs)).items():
             logits = outputs.side_outputs[name]
             t = downsample_target(label, tuple(logits.shape[2:]), channels=logits.shape[1], how=self.reduction)
-            terms[name] = weight * self.loss(logits, t)
+            terms[name] = weight * on_valid(self.loss, logits, t, batch.get("valid"))
         return terms

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dsnotes.losses import cross_entropy, soft_dice
-from dsnotes.shapes import Outputs, Scalar
+from dsnotes.shapes import Logits, Outputs, Probs, Scalar
 from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities
+from dsnotes.supervision.valid import on_valid
 
 
 def foreground(p: Tensor) -> Tensor:
@@ -27,10 +28,17 @@ class Plain(Supervision):
     over_batch: bool = True
     eps: float | int = 1e-5  # above and below in D
 
+    voxelwise = True
+
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
         logits = outputs.logits
-        t = one_hot(class_indices(batch["label"], logits), logits.shape[1])
+        t, valid = one_hot(class_indices(batch["label"], logits), logits.shape[1]), batch.get("valid")
         how = {"squared": self.squared, "over_batch": self.over_batch, "eps": self.eps}
-        overlap = soft_dice(foreground(probabilities(logits)), foreground(t), **how)
-        terms = {"cross-entropy": (self.cross_entropy, cross_entropy(logits, t)), "dice": (self.dice, overlap)}
+
+        def dice(logits: Logits, t: Probs) -> Scalar:
+            return soft_dice(foreground(probabilities(logits)), foreground(t), **how)
+
+        overlap = on_valid(dice, logits, t, valid, per_image=not self.over_batch)
+        entropy = on_valid(cross_entropy, logits, t, valid)
+        terms = {"cross-entropy": (self.cross_entropy, entropy), "dice": (self.dice, overlap)}
         return {name: weight * value for name, (weight, value) in terms.items() if weight}

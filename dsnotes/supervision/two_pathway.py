@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from dsnotes.shapes import CoarseMask, Logits, Outputs, Probs, Scalar
 from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.plain import foreground
 from dsnotes.supervision.targets import class_indices, downsample_target, one_hot, probabilities
+from dsnotes.supervision.valid import on_valid
 
 OBJECTIVES = ("none", "hard", "soft", "side", "hard+soft", "all")
 EMPTY = ("background", "printed")
@@ -71,6 +73,8 @@ class TwoPathway(Supervision):
     local_width: int = 6
     empty: str = "background"  # what d is where a patch holds no tumour, or "printed"
     numbering: str = NUMBERING[0]
+
+    voxelwise = True
 
     def __post_init__(self) -> None:
         if self.empty not in EMPTY:
@@ -129,7 +133,7 @@ class TwoPathway(Supervision):
 
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
         alpha = outputs.side_weights  # GradNorm moves them
-        if not alpha:
+        if not alpha and outputs.side_outputs:
             alpha = dict(zip(outputs.side_outputs, self.by_level().values(), strict=True))
         terms = {
             f"{part} {name}": alpha[name] * value
@@ -156,14 +160,12 @@ class TwoPathway(Supervision):
         losses: dict[str, dict[str, Scalar]] = {}
         if "hard" in self.parts:
             y = one_hot(label, channels)
-            losses["hard"] = {name: distance(z, y, empty=self.empty) for name, z in outputs.upsampled.items()}
+            losses["hard"] = {name: self._distance(z, y, batch) for name, z in outputs.upsampled.items()}
         if "side" in self.parts:
             losses["side"] = {
                 name: self.local_weight
-                * distance(
-                    z,
-                    downsample_target(label, tuple(z.shape[2:]), channels=channels, how=self.reduction),
-                    empty=self.empty,
+                * self._distance(
+                    z, downsample_target(label, tuple(z.shape[2:]), channels=channels, how=self.reduction), batch
                 )
                 for name, z in outputs.side_outputs.items()
             }
@@ -173,10 +175,18 @@ class TwoPathway(Supervision):
         """The soft fusion, which does not split; and the output's own loss where no other term reaches the output."""
         y = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
         if "soft" in self.parts:
-            return {"soft": self.soft_weight * distance(outputs.fused, y, empty=self.empty)}
+            return {"soft": self.soft_weight * self._distance(fuse(outputs), y, batch)}
         finest = next(iter(outputs.features))
         reached = "hard" in self.parts or ("side" in self.parts and finest in outputs.side_outputs)
-        return {} if reached else {"output": distance(outputs.logits, y, empty=self.empty)}
+        return {} if reached else {"output": self._distance(outputs.logits, y, batch)}
+
+    def _distance(self, logits: Logits, t: CoarseMask, batch: Batch) -> Scalar:
+        return on_valid(partial(distance, empty=self.empty), logits, t, batch.get("valid"), per_image=True)
+
+
+def fuse(outputs: Outputs) -> Logits:
+    r"""$\sum_m \alpha_m z_m$, of logits: of probabilities, a sigmoid on top could not say background."""
+    return sum(alpha * outputs.upsampled[name] for name, alpha in outputs.side_weights.items())
 
 
 def average(outputs: Outputs, *, parts: tuple[str, ...] = ("hard", "soft")) -> Probs:
@@ -186,6 +196,6 @@ def average(outputs: Outputs, *, parts: tuple[str, ...] = ("hard", "soft")) -> P
     averaged: maps that no loss has seen would spoil the one that was taught. Without either it is the output.
     """
     maps = list(outputs.upsampled.values()) if "hard" in parts else []
-    if "soft" in parts and outputs.fused is not None:
-        maps.append(outputs.fused)
+    if "soft" in parts and outputs.upsampled:
+        maps.append(fuse(outputs))
     return torch.stack([probabilities(z) for z in maps]).mean(0) if maps else probabilities(outputs.logits)

@@ -24,6 +24,7 @@ from dsnotes.supervision.targets import unknown_classes
 from dsnotes.training.distributed import ALONE, World
 from dsnotes.training.settings import Settings
 
+IGNORED = 255  # no class: within augmentation alone
 Job, Result = TypeVar("Job"), TypeVar("Result")
 
 
@@ -121,8 +122,15 @@ class Draw:
 def augmented(batch: Batch, drawn: Drawn | None) -> Batch:
     if drawn is None:
         return batch
-    image, label, soft = augment.apply(drawn, batch["image"], batch["label"], batch.get("soft"))
-    return {"image": image, "label": label} | ({} if soft is None else {"soft": soft})
+    label, valid = batch["label"], batch.get("valid")
+    if valid is not None:  # it moves with the label, as one more value of it
+        label = label.where(valid, IGNORED)
+    image, label, soft = augment.apply(drawn, batch["image"], label, batch.get("soft"))
+    moved_along = {} if soft is None else {"soft": soft}
+    if valid is not None:
+        moved_along["valid"] = label != IGNORED
+        label = label.where(moved_along["valid"], 0)
+    return {"image": image, "label": label} | moved_along
 
 
 def pinned(batch: Batch, device: torch.device) -> Batch:

@@ -16,6 +16,7 @@ from dsnotes.data.any_dataset import as_cases
 from dsnotes.data.augment import Augmentation
 from dsnotes.data.dataset import Dataset
 from dsnotes.data.task import read_task, task_of
+from dsnotes.supervision.regions import label_values, regions_of
 from dsnotes.training import checkpoints, devices, distributed, precision, schedules
 from dsnotes.training.batches import Draw, for_validation, prefetched, seed_of
 from dsnotes.training.history import History, Record
@@ -90,7 +91,8 @@ def fit(
         stack.enter_context(devices.explained_memory(settings, system.network.backbone.stride, device))
         system.network.to(device)
         augment = Augmentation() if settings.augment is True else settings.augment or None
-        draw = Draw(train, settings, system.classes, augment, seed, world.rank, device, world.size)
+        values = label_values(system.objective, system.classes)
+        draw = Draw(train, settings, values, augment, seed, world.rank, device, world.size)
         run = describe_run(system, settings, train, val, seed=seed, processes=world.size)
         if channels_last == "auto":
             stack.callback(system.network.to, memory_format=torch.contiguous_format)  # weights as they came
@@ -123,7 +125,8 @@ def fit(
                     reestimate_statistics(system.network, (draw.to_device(draw(epoch, i))["image"] for i in again))
                 if val is not None:
                     seen = for_validation(val, settings, seed=seed, world=world, workers=workers)
-                    record |= validate(step.evaluate, system.deploy, seen, classes=system.classes, device=device)
+                    how_scored = {"classes": system.classes, "regions": regions_of(system.objective)}
+                    record |= validate(step.evaluate, system.deploy, seen, **how_scored, device=device)
                 history.append({**record, "seconds": time.perf_counter() - started})
                 warn_once(step.diagnose(history), history, aloud=world.first)
                 if folder is not None and world.first:

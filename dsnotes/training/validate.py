@@ -6,13 +6,14 @@ with `dsnotes.predict` and `dsnotes.score`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from dsnotes.shapes import Integer, Label, Outputs, Probs
 from dsnotes.supervision.base import Batch
+from dsnotes.supervision.regions import members
 from dsnotes.supervision.targets import class_indices
 from dsnotes.training import distributed
 
@@ -28,6 +29,7 @@ def validate(
     *,
     classes: int,
     device: torch.device,
+    regions: Sequence[tuple[int, ...]] = (),
 ) -> dict[str, float]:
     """val_dice, val_iou, val_ppv, val_sensitivity; val_score, the mean of these four; val_loss and its terms.
 
@@ -46,7 +48,8 @@ def validate(
             losses[name] = losses.get(name, 0.0) + size * term.float()
         samples += size
         if deploy is not None:
-            counts += count(deploy(outputs), class_indices(batch["label"], outputs.logits))
+            label = class_indices(batch["label"], outputs.logits)
+            counts += count(deploy(outputs), label, valid=batch.get("valid"), regions=regions)
     distributed.total(counts)
     distributed.total(samples)
     names = distributed.named_anywhere(list(losses))
@@ -66,12 +69,20 @@ def validate(
     }
 
 
-def count(p: Probs, label: Label) -> Counts:
-    """One channel means foreground above 0.5; of several, the likeliest class is taken."""
-    predicted = (p[:, 0] > 0.5).long() if p.shape[1] == 1 else p.argmax(1)
+def count(p: Probs, label: Label, *, valid: Tensor | None = None, regions: Sequence[tuple[int, ...]] = ()) -> Counts:
+    """One channel means foreground above 0.5; of several, the likeliest class is taken; a region has its own channel.
+
+    Voxels that are not `valid` count nowhere.
+    """
+    if regions:
+        pairs = [(p[:, k] > 0.5, members(label, values)) for k, values in enumerate(regions)]
+    else:
+        predicted = (p[:, 0] > 0.5).long() if p.shape[1] == 1 else p.argmax(1)
+        pairs = [(predicted == c, label == c) for c in range(1, max(p.shape[1], 2))]
     rows = []
-    for c in range(1, max(p.shape[1], 2)):
-        positive, true = predicted == c, label == c
+    for positive, true in pairs:
+        if valid is not None:
+            positive, true = positive & valid, true & valid
         rows.append(torch.stack([(positive & true).sum(), positive.sum(), true.sum()]))
     return torch.stack(rows, dim=1)
 

@@ -105,6 +105,12 @@ def check_run(system: System, settings: Settings, train: Sequence[Case], val: Se
                     f"case {case.name!r} of {name} has no label. Pass labelled cases only: "
                     f"[case for case in {name} if case.label is not None]."
                 )
+            if "valid" in case.extras and not getattr(system.objective, "voxelwise", False):
+                raise ValueError(
+                    f"case {case.name!r} of {name} has voxels labelled 'ignore', which {system.name!r} cannot leave "
+                    f"out: its supervision does more than compare voxel with voxel. Train one with the supervision "
+                    f"Plain, MultiScale or TwoPathway, such as dsnotes.build('unet-3d'), or label those voxels."
+                )
             needed = system.network.backbone.in_channels
             if case.channels != needed:
                 raise ValueError(

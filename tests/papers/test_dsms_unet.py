@@ -127,7 +127,7 @@ def test_deployment_does_not_know_the_restoration_decoder():
 
 def test_doubling_the_ratio_doubles_the_segmentation_term_alone():
     system, b = build("drs-unet", width=2), batch()
-    ten, twenty = (Restoration(segmentation=ratio)(system.network, b) for ratio in (10.0, 20.0))
+    ten, twenty = (loss_terms(Restoration(segmentation=ratio), system.network, b) for ratio in (10.0, 20.0))
     torch.testing.assert_close(twenty["segmentation"], 2 * ten["segmentation"])
     torch.testing.assert_close(twenty["restoration"], ten["restoration"])
 
@@ -228,7 +228,7 @@ def test_restoration_reads_the_field_and_asks_not_who_restored():
             return {"restored": x.logit(eps=1e-6)}
 
     b = batch()
-    terms = Restoration()(Network(UNet(width=2), {"anything": Copy()}), b)
+    terms = loss_terms(Restoration(), Network(UNet(width=2), {"anything": Copy()}), b)
     torch.testing.assert_close(terms["restoration"], torch.zeros(()), atol=1e-5, rtol=0)  # no floor left
 
 
@@ -259,7 +259,10 @@ def test_table_1_does_not_bear_out_the_claim_of_best_in_all_three():
             lambda: build("drs-unet", like="msc"),
             r"module='none' cannot be given the weights of like='msc'.*both of \['kcm', 'msc'\]",
         ),
-        (lambda: Restoration()(supervise(UNet(width=2), Restoration(restoration=0.0)), batch()), "restores no image"),
+        (
+            lambda: loss_terms(Restoration(), supervise(UNet(width=2), Restoration(restoration=0.0)), batch()),
+            "restores no image",
+        ),
     ],
 )
 def test_wrong_settings_are_answered(call, answer):

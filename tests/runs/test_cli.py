@@ -80,10 +80,13 @@ def test_the_parameters_can_be_asked_for(tiny, capsys):
 
 
 def test_a_sweep_can_be_looked_at_before(tiny, capsys):
-    tiny.with_name("some.yml").write_text("notebook: tiny.py\ngrid: {seed: [0, 1]}\n", encoding="utf-8")
+    """Rows, how many of their runs are done, and how they differ from the first: the seed is no difference."""
+    text = "notebook: tiny.py\nrows: {plain: {}, slow: {wait: 3.0}, same: {scale: 2}}\ngrid: {seed: [0, 1]}\n"
+    tiny.with_name("some.yml").write_text(text, encoding="utf-8")
     assert main(["sweep", "some.yml", "--dry-run", "-p", "scale=2"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[-1] for line in lines] == ["scale=2.0", "seed=1 scale=2.0"]
+    assert capsys.readouterr().out.splitlines() == [
+        "0 of 2 done  plain", "0 of 2 done  slow", "    wait 3.0, not 0.0", "0 of 2 done  same", "    as the first",
+    ]  # fmt: skip
 
 
 def test_a_table_is_printed_and_saved(result, capsys, tmp_path):

@@ -140,6 +140,15 @@ def test_several_runs_are_averaged(run, scan, tmp_path):
     assert sure.mean() > 0.1
 
 
+def test_the_public_function_takes_a_path(run, scan):
+    system, path = load_run(str(run())), scan()
+    how = {"patch": (16, 16, 16), "overlap": 0.25, "device": "cpu"}
+    expected = dsnotes.predict(system, STEPS[0](open_case(path)), **how)
+    np.testing.assert_allclose(dsnotes.predict(system, path, device="cpu"), expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"does not know how its images were prepared.*dsnotes\.load"):
+        dsnotes.predict(replace(system, task=None), path)
+
+
 def test_the_runs_own_clean_up(run, scan, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr("dsnotes.runs.experiment.cleaned", lambda label, how: seen.append(how) or label * 0)

@@ -47,7 +47,7 @@ def test_what_is_deployed_is_the_last_refined_score(batch):
 def test_several_classes_are_asked_of_their_softmax(batch):
     batch["label"][1, 5:9, 5:9] = 2
     net = supervise(InfNet(width=8, classes=3), EdgeGuided())
-    terms = EdgeGuided()(net, batch)
+    terms = loss_terms(EdgeGuided(), net, batch)
     sum(terms.values()).backward()
     assert all(term.isfinite() for term in terms.values())
     assert all(p.grad is not None for p in net.parameters())
@@ -74,4 +74,4 @@ def test_the_border_is_where_a_window_holds_both():
 def test_another_network_is_answered(batch):
     net = supervise(UNet(width=2), EdgeGuided())
     with pytest.raises(ValueError, match=r"has no maps \['score32', 'coarse', 'edge'\].* build inf-net, or supervise"):
-        EdgeGuided()(net, batch)
+        loss_terms(EdgeGuided(), net, batch)

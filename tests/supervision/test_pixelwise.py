@@ -66,7 +66,9 @@ def test_border_and_rest_weigh_the_same_and_an_empty_border_is_no_nan():
 def test_a_network_without_a_border_is_refused():
     network = supervise(UNet(width=2), Boundary())
     with pytest.raises(ValueError, match="this network has no map 'edge'; its own are .* build boundary-aware"):
-        Boundary()(network, {"image": torch.zeros(2, 1, 16, 16), "label": torch.zeros(2, 16, 16, dtype=torch.long)})
+        loss_terms(
+            Boundary(), network, {"image": torch.zeros(2, 1, 16, 16), "label": torch.zeros(2, 16, 16, dtype=torch.long)}
+        )
 
 
 def test_the_output_alone_is_asked():

@@ -150,9 +150,9 @@ def test_levels_are_weighed_by_omega_and_sigma_and_those_left_out_not_at_all():
 
 
 def test_the_autoencoders_features_are_weighed_by_omega():
-    every = small("auto", features=9.0)[1](*(pair := (small("auto")[0], batch())))["restored features"]
+    every = loss_terms(small("auto", features=9.0)[1], *(pair := (small("auto")[0], batch())))["restored features"]
     omega = dict.fromkeys(("stride1", "stride2", "stride4", "stride8", "stride16"), 2.0)
-    doubled = small("auto", features=9.0, levels=omega)[1](*pair)["restored features"]
+    doubled = loss_terms(small("auto", features=9.0, levels=omega)[1], *pair)["restored features"]
     torch.testing.assert_close(doubled, 2 * every)
 
 

@@ -61,8 +61,8 @@ def test_multi_scale_on_any_backbone(dims, classes):
 
 def test_each_term_scales_with_its_weight():
     net, b = supervise(UNet(width=2), MultiScale()), batch()
-    ones = MultiScale(weights=(1.0, 1.0, 1.0, 1.0))(net, b)
-    printed = MultiScale(weights=(0.4, 0.3, 0.2, 0.1))(net, b)
+    ones = loss_terms(MultiScale(weights=(1.0, 1.0, 1.0, 1.0)), net, b)
+    printed = loss_terms(MultiScale(weights=(0.4, 0.3, 0.2, 0.1)), net, b)
     for weight, name in zip((0.4, 0.3, 0.2, 0.1), ones, strict=True):
         torch.testing.assert_close(printed[name], weight * ones[name])
 
@@ -72,15 +72,15 @@ def test_without_the_deep_weights_the_gradient_is_the_plain_networks():
     net = supervise(UNet(width=2), MultiScale())
     parameters = list(net.backbone.parameters())
     only_top = MultiScale(weights=(1.0, 0.0, 0.0, 0.0))
-    deep = torch.autograd.grad(sum(only_top(net, b).values()), parameters)
-    plain = torch.autograd.grad(sum(Plain()(net, b).values()), parameters)
+    deep = torch.autograd.grad(sum(loss_terms(only_top, net, b).values()), parameters)
+    plain = torch.autograd.grad(sum(loss_terms(Plain(), net, b).values()), parameters)
     for ours, theirs in zip(deep, plain, strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
 def test_a_side_teaches_its_own_level_and_deeper_ones_only():
     net, b = supervise(UNet(width=2), MultiScale()), batch()
-    MultiScale()(net, b)["stride4"].backward()
+    loss_terms(MultiScale(), net, b)["stride4"].backward()
     reached = {
         level: any(p.grad is not None for p in block.parameters()) for level, block in enumerate(net.backbone.decoder)
     }
@@ -106,4 +106,4 @@ def test_full_size_weighs_each_raised_prediction_against_the_whole_mask():
     for name, weight in objective.weights.items():
         torch.testing.assert_close(terms[name], weight * functional.binary_cross_entropy_with_logits(raised[name], y))
     with pytest.raises(KeyError, match=r"weights name \['stride8'\], but the network raises"):
-        FullSize(AuxiliaryClassifiers, {"stride8": 1.0})(net, b)
+        loss_terms(FullSize(AuxiliaryClassifiers, {"stride8": 1.0}), net, b)

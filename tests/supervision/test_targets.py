@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from dsnotes.networks.base import Network
 from dsnotes.networks.unet import UNet
+from dsnotes.supervision import loss_terms
 from dsnotes.supervision.plain import Plain
 from dsnotes.supervision.targets import REDUCTIONS, class_indices, downsample_target, one_hot
 
@@ -105,7 +106,7 @@ def test_a_whole_system_refuses_classes_it_does_not_know():
     network = Network(UNet(width=2, depth=2, classes=3))
     batch = {"image": torch.rand(1, 1, 8, 8), "label": torch.full((1, 8, 8), 3)}
     with pytest.raises(ValueError, match="holds class 3, but the system was built with classes=3"):
-        Plain()(network, batch)
+        loss_terms(Plain(), network, batch)
 
 
 def test_a_label_of_another_grid_is_refused():

@@ -64,8 +64,8 @@ def test_lambdas_scale_their_terms_alone():
     b = batch()
     other = TwoPathway(soft_weight=3.0, local_weight=5.0)
     factors = {"soft": 3.0, "side": 5.0, "hard": 1.0}
-    for name, term in other(net, b).items():
-        torch.testing.assert_close(term, factors[name.split()[0]] * one(net, b)[name])
+    for name, term in loss_terms(other, net, b).items():
+        torch.testing.assert_close(term, factors[name.split()[0]] * loss_terms(one, net, b)[name])
 
 
 def test_soft_fusion_of_one_side_is_that_sides_loss():
@@ -87,7 +87,7 @@ def test_soft_fusion_of_one_side_is_that_sides_loss():
 )
 def test_the_objectives_of_table_3(objective, parts):
     net, two_pathway = small(objective=objective)
-    terms = two_pathway(net, batch())
+    terms = loss_terms(two_pathway, net, batch())
     assert {name.split()[0] for name in terms} == parts
     sum(terms.values()).backward()
     assert all(p.grad is not None for p in net.parameters())  # no head is built that is not trained
@@ -135,10 +135,10 @@ def test_deployment_is_the_mean_of_the_raised_maps_and_their_fusion():
     outputs = net(image)
     maps = [z.sigmoid() for z in outputs.upsampled.values()]
     fused = sum(a * z for a, z in zip((0.4, 0.2, 0.2, 0.2), outputs.upsampled.values(), strict=True)).sigmoid()
-    torch.testing.assert_close(average(net, outputs), sum([*maps, fused]) / 5)
+    torch.testing.assert_close(average(outputs), sum([*maps, fused]) / 5)
     deployed = net.deployed()
     assert list(deployed.heads) == ["global"]  # the local branch is dropped
-    assert torch.equal(average(deployed, deployed(image)), average(net, outputs))
+    assert torch.equal(average(deployed(image)), average(outputs))
 
 
 @pytest.mark.parametrize(("objective", "maps"), [("hard", 4), ("soft", 1), ("hard+soft", 5), ("all", 5), ("side", 0)])
@@ -146,7 +146,7 @@ def test_deployment_averages_what_was_taught_and_nothing_else(objective, maps):
     """A loss on the deployed map reaches only what the objective's own terms reach; untaught maps are left out."""
     net, goal = small(objective=objective)
     outputs = net(batch()["image"])
-    deployed = average(net, outputs, parts=goal.parts)
+    deployed = average(outputs, parts=goal.parts)
     z = torch.stack(list(outputs.upsampled.values())) if maps else None
     alpha = torch.tensor([0.4, 0.2, 0.2, 0.2]).view(4, 1, 1, 1, 1)
     expected = {
@@ -194,7 +194,7 @@ def test_the_other_reading_of_the_numbers_turns_the_sides_round():
     _, all_sides = small(numbering="1 is the output")
     assert list(all_sides.weights(net.backbone).values()) == [0.2, 0.2, 0.2, 0.4]
     local, sides = small(numbering="1 is the output", sides="(34)", objective="side")
-    assert "output" in sides(local, batch())  # nothing else would reach what is deployed
+    assert "output" in loss_terms(sides, local, batch())  # nothing else would reach what is deployed
 
 
 def test_probabilities_summed_and_squashed_again_could_never_say_background():

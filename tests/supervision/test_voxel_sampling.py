@@ -7,7 +7,7 @@ from scipy import ndimage
 from dsnotes.networks.base import Network
 from dsnotes.networks.baselines.mcroi_cnn import MCROICNN
 from dsnotes.networks.unet import UNet
-from dsnotes.supervision import supervise
+from dsnotes.supervision import loss_terms, supervise
 from dsnotes.supervision.voxel_sampling import REACH, Voxels, draw, steps, weights
 
 
@@ -42,7 +42,7 @@ def test_borders_and_what_is_near_and_bright_weigh_most():
 def test_all_answers_of_the_network_are_asked_and_others_refused():
     batch = {"image": torch.randn(2, 1, 16, 16), "label": torch.randint(0, 3, (2, 16, 16))}
     goal = Voxels(8)
-    assert list(goal(Network(MCROICNN(width=3, classes=3)), batch)) == ["cross-entropy"]
+    assert list(loss_terms(goal, Network(MCROICNN(width=3, classes=3)), batch)) == ["cross-entropy"]
     with pytest.raises(
         TypeError, match="UNet came, which answers for whole images. .* supervise this network by Plain"
     ):
