@@ -176,8 +176,17 @@ def _assist(source: Source, values: dict, folder: Path, *, timeout, started_from
     return Run(folder, account, fresh=True)
 
 
+LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+
+
 def _environment(folder: Path, started_from: str | os.PathLike | None) -> dict[str, str]:
-    environment = {**os.environ, RUN: str(folder), STARTED_FROM: str(Path(started_from or "").absolute())}
+    """This process's, with large pages of memory for torch unless they were declined (`benchmarks/pages.py`)."""
+    environment = {
+        LARGE_PAGES: "1",
+        **os.environ,
+        RUN: str(folder),
+        STARTED_FROM: str(Path(started_from or "").absolute()),
+    }
     environment.pop("MPLBACKEND", None)  # a notebook draws with its kernel's own
     return environment
 
