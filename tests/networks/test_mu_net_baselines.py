@@ -141,9 +141,7 @@ def test_pruning_keeps_the_answer_of_that_depth_bit_for_bit(depth, published):
 
 
 def test_pruning_wants_a_depth_and_its_head():
-    with pytest.raises(
-        ValueError, match=r"depth=4 cannot be cut out of a U-Net\+\+ of depth 4 with heads \['nested'\]"
-    ):
+    with pytest.raises(ValueError, match=r"depth=4 .*depth 4 with heads \['nested'\].*from 1 to 3"):
         pruned(Network(b := UNetPlusPlus(width=2), {"nested": NestedHeads(b)}), 4)
     with pytest.raises(ValueError, match=r"UNet has no nested maps"):
         NestedHeads(UNet(width=2))
