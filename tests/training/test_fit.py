@@ -205,7 +205,7 @@ def test_too_little_memory_is_answered_with_sizes_to_try(tiny, discs):
         fit(tiny(Hungry()), discs(4), batch=4, accumulate=2, **QUIET)
     assert str(caught.value) == (
         "cpu has too little memory for patch=(16, 16) × batch=4 × accumulate=2. Try batch=2, accumulate=4 "
-        "(as many samples a step); or patch=(8, 16); or checkpointing=True."
+        "(as many samples per step); or patch=(8, 16); or checkpointing=True."
     )
     with pytest.raises(torch.OutOfMemoryError, match=r"batch=1, accumulate=3 \(as many samples per step"):
         fit(tiny(Hungry()), discs(4), batch=3, **QUIET)

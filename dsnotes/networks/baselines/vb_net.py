@@ -42,7 +42,7 @@ class Residual(Stage):
 
 
 class VBNet(Backbone):
-    """`width` is 16, 256 channels at stride 16; units have a bottleneck from 4 · width on, in the decoder from 8 · width."""
+    """`width` is 16 (256 at stride 16); units have a bottleneck from 4 · width on, in the decoder from 8 · width on."""
 
     def __init__(
         self, *, in_channels: int = 1, classes: int = 3, dims: int = 3, width: int = 16, out_channels: int | None = None
