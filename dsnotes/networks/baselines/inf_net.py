@@ -145,12 +145,5 @@ class InfNet(Backbone):
             score = attend(maps[name], guide, sized(score, maps[name]))
             decoder["score32" if name == "stride32" else name] = score  # "stride32" is the bottleneck itself
         decoder["stride1"] = logits = sized(score, image)
-        finest_first = (
-            "stride1",
-            "edge",
-            "stride8",
-            "coarse",
-            "stride16",
-            "score32",
-        )  # unlike the order in which they are computed
+        finest_first = ("stride1", "edge", "stride8", "coarse", "stride16", "score32")  # not in order of computation
         return Features(encoder, deepest, {name: decoder[name] for name in finest_first}, logits)
