@@ -11,11 +11,11 @@ from dsnotes.training.system import System
 
 
 def images_of(system: System, case: Case) -> np.ndarray:
-    """(batch, channels, *space) as the network wants it: the slices of a volume are the batch of a 2-D network."""
+    """The image as (batch, channels, *space); for a 2-D network the slices of a volume are the batch."""
     axes, dims, channels = len(case.space), system.dims, system.network.backbone.in_channels
     if axes < dims:
         raise ValueError(
-            f"case {case.name!r} has {axes} axes of space {case.space}, but system {system.name!r} is {dims}-D. "
+            f"case {case.name!r} has {axes} spatial axes {case.space}, but system {system.name!r} is {dims}-D. "
             f"Build it with dims={axes}, or pass a volume (depth, height, width) with three spacings."
         )
     if case.channels != channels:
@@ -34,13 +34,13 @@ def images_of(system: System, case: Case) -> np.ndarray:
 
 
 def filled_up(images: np.ndarray, patch: tuple[int, ...]) -> tuple[np.ndarray, tuple[slice, ...]]:
-    """Images at least as large as the window, and where the volume lies in them."""
+    """The images padded to at least the window's size, and the slices of the original volume in them."""
     space = images.shape[2:]
     short = [max(0, p - n) for n, p in zip(space, patch, strict=True)]
     inside = tuple(slice(s // 2, s // 2 + n) for n, s in zip(space, short, strict=True))
     if not any(short):
         return images, inside
-    lowest = images.min((0, *range(2, images.ndim)))  # of each channel over the whole case, as draw_batch takes it
+    lowest = images.min((0, *range(2, images.ndim)))  # per channel over the whole case, as in draw_batch
     full = np.empty((*images.shape[:2], *(n + s for n, s in zip(space, short, strict=True))), np.float32)
     full[:] = lowest.reshape(1, -1, *[1] * len(space))
     full[(..., *inside)] = images
@@ -61,6 +61,6 @@ def window_size(system: System, space: Sequence[int], patch: Sequence[int] | Non
     if tuple(patch) != nearest:
         raise ValueError(
             f"patch={tuple(patch)} is not divisible by {stride}, the total stride of system {system.name!r}. "
-            f"The nearest that is: patch={nearest}."
+            f"The nearest valid size is patch={nearest}."
         )
     return nearest
