@@ -1,6 +1,8 @@
 """Hospital DICOM: series of slices, and the outlines (RTSTRUCT) or segments (SEG) drawn on them.
 
 A label must lie on the voxels of the series it refers to; otherwise an error is raised, nothing is resampled.
+Segments are read here: highdicom rejects files without attributes that the standard requires and a mask does not need,
+such as the code of a segment's category.
 """
 
 from __future__ import annotations

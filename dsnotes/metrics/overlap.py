@@ -7,7 +7,6 @@ get a perfect PPV. With µ-Net's eps = 1 it does: (0 + 1) / (0 + 1).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,14 +57,6 @@ def sensitivity(prediction: Array, truth: Array, *, eps: float | int = 0) -> flo
 def accuracy(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
     """(TP + TN + eps) / (all voxels + eps); near 1 for any small organ, even if it is missed."""
     return accuracy_of(confusion(prediction, truth), eps=eps)
-
-
-def pooled_f1(counts: Iterable[Confusion], *, eps: float | int = 0) -> float:
-    """Dice of all cases pooled: 2 ΣTP / (2 ΣTP + ΣFP + ΣFN).
-
-    For one case F1 equals Dice. Over several, the pooled F1 weights a case by its size; the mean Dice does not.
-    """
-    return dice_of(sum(counts, start=Confusion(0, 0, 0, 0)), eps=eps)
 
 
 def dice_of(c: Confusion, *, eps: float | int = 0) -> float:

@@ -1,5 +1,10 @@
 """One notebook in one kernel, told about as it goes: papermill's engine, with a time limit for the whole and an account
-of what the kernel used."""
+of what the kernel used.
+
+It works through what nbclient and papermill offer: the hook before a cell, the messages of a cell, the loop over cells.
+Only how a kernel ends is by hand (`async_end`). Of nbclient's two ways, "graceful" interrupts a kernel and at once asks
+it to end, and what ipykernel stumbles over then comes to the terminal; "immediate" kills it.
+"""
 
 from __future__ import annotations
 
@@ -52,17 +57,13 @@ def execute(
             said = self.wait_for_reply(sent)["content"].get("user_expressions", {}).get("said", {})
             return ast.literal_eval(said["data"]["text/plain"]) if said.get("status") == "ok" else {}
 
-        async def async_execute_cell(self, cell, cell_index, **kwargs):
+        def begin(self, cell, cell_index) -> None:
             if cell.cell_type == "code":
                 self.at += 1
                 self.say(cell.source.strip().splitlines()[0] if cell.source.strip() else "")
-            return await super().async_execute_cell(cell, cell_index, **kwargs)
-
-        execute_cell = _sync(async_execute_cell)
 
         async def async_end(self) -> None:
-            """Told to end in the line of its cells, a kernel does so after the last of them. nbclient interrupts it and
-            tells it by another line, in one breath, and what ipykernel stumbles over then comes to the terminal."""
+            """Asked to end on the channel of its cells, a kernel does so after the last of them."""
             left = asyncio.all_tasks() - {asyncio.current_task()}  # Ctrl-C ends the waiting, not what was waited for
             for task in left:
                 task.cancel()
@@ -103,6 +104,7 @@ def execute(
         timeout_func=None if deadline is None else lambda cell: max(1, round(deadline - time.monotonic())),
         startup_timeout=120,
     )
+    client.on_cell_start = client.begin
     client.create_kernel_manager()
     if hasattr(client.km, "transport_encryption"):  # else ipykernel warns of it in every run
         client.km.transport_encryption = "auto"

@@ -167,7 +167,7 @@ def test_a_click_that_could_not_be_kept_is_taken_back_and_says_so(tmp_path, monk
     monkeypatch.setattr(module.os, "replace", full)
     tiles(sheet)[0].children[1].value = "reject"
     tiles(sheet)[1].children[1].value = "reject"
-    assert "not kept:" in sheet.controls.children[1].value
+    assert "not saved:" in sheet.controls.children[1].value
     assert "No space left" in sheet.controls.children[1].value
     assert [tile.children[1].value for tile in tiles(sheet)] == ["accept", None]
     assert read_decisions(tmp_path / "decisions.csv") == {"crop-00": "accept"}

@@ -1,9 +1,13 @@
 """Who is working on a run: so that no run is done twice, and a dead worker's run is taken over.
 
-A folder's claims are numbered files, claim.1.json, claim.2.json, …; the last one counts. A claim is made by creating
-the next number, which the file system grants to one process alone, and is never deleted, so that numbers are never
-given out twice. It is over when its owner says so, when its owner's process is gone (on this machine), or when nobody
-has touched it for `SILENT` seconds (on another).
+A folder's locks are numbered files, lock.1.json, lock.2.json, …; the last one counts. A lock is taken by creating the
+next number, which the file system grants to one process alone, and is never deleted, so that numbers are never given
+out twice. It is over when its owner says so, when its owner's process is gone (on this machine), or when nobody has
+touched it for `SILENT` seconds (on another).
+
+By hand and not by filelock: its `FileLock` needs a file system that carries flock from machine to machine, and its
+`SoftFileLease` takes a dead owner's lock over by exchanging two names in one call, which NFS and SMB refuse, so that on
+a cluster's shared folder a killed worker's run would stay locked for ever. A hard link, which NFS has, does it here.
 """
 
 from __future__ import annotations
@@ -26,44 +30,44 @@ class BusyError(RuntimeError):
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[Claim]:
+def locked(folder: Path) -> Iterator[Lock]:
     """Inside, this process alone works in `folder`; `BusyError` where another one does."""
-    claim = Claim.make(folder)
-    beating = threading.Thread(target=claim.beat, daemon=True)
+    lock = Lock.take(folder)
+    beating = threading.Thread(target=lock.beat, daemon=True)
     beating.start()
     try:
-        yield claim
+        yield lock
     finally:
-        claim.over.set()
+        lock.over.set()
         beating.join()
-        claim.release()
+        lock.release()
 
 
-class Claim:
+class Lock:
     def __init__(self, path: Path, token: str) -> None:
         self.path, self.token, self.over = path, token, threading.Event()
 
     @classmethod
-    def make(cls, folder: Path) -> Claim:
+    def take(cls, folder: Path) -> Lock:
         folder.mkdir(parents=True, exist_ok=True)
         number, owner = latest(folder)
-        if owner is not None and alive(folder / f"claim.{number}.json", owner):
+        if owner is not None and alive(folder / f"lock.{number}.json", owner):
             raise BusyError(
                 f"{folder} is being worked on by process {owner.get('pid', '?')} on {owner.get('host', '?')}"
             )
         token = uuid.uuid4().hex
-        claim = cls(folder / f"claim.{number + 1}.json", token)
-        part = folder / f"claim.{token}.part"
+        lock = cls(folder / f"lock.{number + 1}.json", token)
+        part = folder / f"lock.{token}.part"
         part.write_text(
             json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token}), encoding="utf-8"
         )
         try:
-            os.link(part, claim.path)  # with its content at once, and unlike a rename only where the number is free
+            os.link(part, lock.path)  # with its content at once, and unlike a rename only where the number is free
         except FileExistsError:
-            raise BusyError(f"{folder} has just been claimed by another process") from None
+            raise BusyError(f"{folder} has just been locked by another process") from None
         finally:
             part.unlink()
-        return claim
+        return lock
 
     def held(self) -> bool:
         """Whether nobody has taken over, as they may after this machine was asleep."""
@@ -89,11 +93,11 @@ class Claim:
 
 def latest(folder: Path) -> tuple[int, dict | None]:
     """The highest number, and who holds it."""
-    numbers = [int(p.name.split(".")[1]) for p in folder.glob("claim.*.json") if p.name.split(".")[1].isdigit()]
+    numbers = [int(p.name.split(".")[1]) for p in folder.glob("lock.*.json") if p.name.split(".")[1].isdigit()]
     if not numbers:
         return 0, None
     try:
-        return max(numbers), json.loads((folder / f"claim.{max(numbers)}.json").read_text(encoding="utf-8"))
+        return max(numbers), json.loads((folder / f"lock.{max(numbers)}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return max(numbers), {}
 
