@@ -1,4 +1,4 @@
-"""Does a value fit `list[int] | None`? Annotations of parameters are read as text and never evaluated."""
+"""Checks a value against an annotation such as `list[int] | None`, which is read as text and never evaluated."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ PLAIN = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": li
 
 
 def fits(value: Any, kind: str) -> bool:
-    """An int is a float too, a bool is neither; a list counts as a tuple, since YAML has no other."""
+    """An int also fits float, a bool fits neither; a list fits tuple, since YAML has no tuples."""
     return _fits(value, ast.parse(kind, mode="eval").body)
 
 
 def parse(text: str, kind: str) -> Any:
-    """What was typed for it: text where the annotation wants text, else a Python literal; ValueError if neither."""
+    """The value typed on a command line: text if the annotation is str, else a Python literal; ValueError otherwise."""
     node = ast.parse(kind, mode="eval").body
     options = _options(node)
     if all(_is(option, "str") for option in options):
@@ -31,7 +31,7 @@ def parse(text: str, kind: str) -> Any:
 
 
 def convert(value: Any, kind: str) -> Any:
-    """One value for what means the same: 1 for a float becomes 1.0, a list for a tuple a tuple."""
+    """The value in the annotation's own type: 1 becomes 1.0 for float, a list becomes a tuple for tuple."""
     options = _options(ast.parse(kind, mode="eval").body)
     names = {getattr(option.value if isinstance(option, ast.Subscript) else option, "id", "") for option in options}
     if isinstance(value, int) and not isinstance(value, bool) and "float" in names and "int" not in names:

@@ -1,9 +1,9 @@
-"""Who is working on a run: so that no run is done twice, and a dead worker's run is taken over.
+"""Locks on run folders: no two processes compute the same run, and a dead worker's run is taken over.
 
-A folder's claims are numbered files, claim.1.json, claim.2.json, …; the last one counts. A claim is made by creating
-the next number, which the file system grants to one process alone, and is never deleted, so that numbers are never
-given out twice. It is over when its owner says so, when its owner's process is gone (on this machine), or when nobody
-has touched it for `SILENT` seconds (on another).
+A folder's claims are numbered files, claim.1.json, claim.2.json, …; the last one counts. A process claims a folder by
+creating the next number, which the file system allows only one process to do. Claims are never deleted, so no number
+is used twice. A claim ends when its owner releases it, when its owner's process is gone (on this machine), or when its
+file has not been touched for `SILENT` seconds (on another).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-BEAT, SILENT = 5.0, 120.0  # seconds between two signs of life, and without one until an owner counts as gone
+BEAT, SILENT = 5.0, 120.0  # seconds between heartbeats, and without one until an owner counts as gone
 
 
 class BusyError(RuntimeError):
@@ -27,7 +27,7 @@ class BusyError(RuntimeError):
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[Claim]:
-    """Inside, this process alone works in `folder`; `BusyError` where another one does."""
+    """Inside the block, only this process works in `folder`; `BusyError` if another one does."""
     claim = Claim.make(folder)
     beating = threading.Thread(target=claim.beat, daemon=True)
     beating.start()
@@ -58,7 +58,7 @@ class Claim:
             json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token}), encoding="utf-8"
         )
         try:
-            os.link(part, claim.path)  # with its content at once, and unlike a rename only where the number is free
+            os.link(part, claim.path)  # atomic, with its content; unlike a rename it fails if the number is taken
         except FileExistsError:
             raise BusyError(f"{folder} has just been claimed by another process") from None
         finally:
@@ -66,7 +66,7 @@ class Claim:
         return claim
 
     def held(self) -> bool:
-        """Whether nobody has taken over, as they may after this machine was asleep."""
+        """Whether the claim is still ours; another process may have taken over while this machine was asleep."""
         number, owner = latest(self.path.parent)
         return owner is not None and owner.get("token") == self.token
 
@@ -78,17 +78,17 @@ class Claim:
                 return
 
     def release(self) -> None:
-        """Say that it is over; after a crash the next one finds out by itself."""
+        """End the claim; after a crash the next process detects it without this."""
         part = self.path.with_suffix(f".{self.token}.part")
         try:
             part.write_text(json.dumps({"token": self.token, "released": True}), encoding="utf-8")
             os.replace(part, self.path)
-        except OSError:  # a full disk, a removed folder: an owner that is gone holds nothing either
+        except OSError:  # full disk or removed folder: the claim then ends with the process
             part.unlink(missing_ok=True)
 
 
 def latest(folder: Path) -> tuple[int, dict | None]:
-    """The highest number, and who holds it."""
+    """The highest number, and its owner."""
     numbers = [int(p.name.split(".")[1]) for p in folder.glob("claim.*.json") if p.name.split(".")[1].isdigit()]
     if not numbers:
         return 0, None
@@ -108,16 +108,16 @@ def alive(path: Path, owner: dict) -> bool:
 
 def running(pid: int) -> bool:
     try:
-        os.kill(pid, 0)  # asks, and sends nothing
+        os.kill(pid, 0)  # signal 0 only checks
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's process
         return True
     return not _zombie(pid)
 
 
 def _zombie(pid: int) -> bool:
-    """Dead, though its parent has not looked yet (Linux)."""
+    """Whether the process has ended but not been reaped by its parent (Linux)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:

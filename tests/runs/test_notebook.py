@@ -74,9 +74,9 @@ def test_a_run_that_another_process_is_at_is_left_alone(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (errno.ENOSPC, "no space left for .*free some and run the same command again, it goes on"),
-        (errno.EPERM, "cannot be written to .*give a folder of yours by --out"),
-        (errno.EACCES, "cannot be written to .*give a folder of yours by --out"),
+        (errno.ENOSPC, "no space left for .*free some and run the same command again"),
+        (errno.EPERM, "cannot write to .*give a writable folder with --out"),
+        (errno.EACCES, "cannot write to .*give a writable folder with --out"),
     ],
 )
 def test_a_disk_that_is_full_or_closed_is_said_in_one_line(tiny, tmp_path, monkeypatch, code, said):

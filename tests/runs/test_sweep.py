@@ -107,7 +107,7 @@ def test_ctrl_c_is_said_without_a_traceback_and_nothing_is_left_running(tiny, tm
     assert "Traceback" not in said
     until(lambda: not any(one.is_running() for one in descendants), "an end")
     (begun,) = (line for line in compare("mss-2", out).missing if "begun" in line)
-    assert re.fullmatch(r"mss-unet: begun \S+ and not done; the same command goes on with it \(\S+\)", begun)
+    assert re.fullmatch(r"mss-unet: started \S+, not finished; the same command resumes it \(\S+\)", begun)
 
 
 def test_a_worker_and_a_driver_of_a_real_cluster_are_killed(tiny, result, tmp_path):
