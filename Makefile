@@ -10,6 +10,10 @@ endif
 # One thread a process, as many processes as there are cores (four at most: each holds a torch of its own).
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal --durations=15
 
+# Large maps in large pages of memory, where Linux has them: a training step on a CPU takes .67 to .96 times as long
+# (benchmarks/results/pages.md). torch asks for this once, at its first tensor.
+export THP_MEM_ALLOC_ENABLE ?= 1
+
 .DEFAULT_GOAL := help
 .PHONY: help lab test check lint notebooks labs site sitecheck pairs links clean
 

@@ -22,7 +22,7 @@ from dsnotes.papers import build
 LARGE, TRIMMED = "THP_MEM_ALLOC_ENABLE", "MALLOC_TRIM_THRESHOLD_"
 WAYS = {
     "small pages": {LARGE: "0"},
-    "large pages, as `import dsnotes` asks for": {LARGE: "1"},
+    "large pages, as `make` and `dsnotes run` ask for": {LARGE: "1"},
     "given back at once, as a dask worker does": {LARGE: "0", TRIMMED: "65536"},
 }
 SUBJECTS = {  # their width, image and batch

@@ -6,7 +6,6 @@ The names a notebook needs, nothing else. Each is fetched from its floor when it
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
     from dsnotes.training.settings import Settings
     from dsnotes.training.system import System, system
     from dsnotes.viewers import show
-
-# Maps of megabytes lie in pages of megabytes where Linux has them: fewer to clear in each step of a training on a CPU
-# (`benchmarks/pages.py`). torch asks for this once, at its first tensor.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __version__ = "0.1.0"
 __all__ = [

@@ -661,12 +661,12 @@ print("avg.m:", ", ".join(f"{name} {x:.3f}" for name, x in average.items()))
 #   .96 at once. On real hearts and three seeds, U-Net-Deep as printed is .25 behind the U-Net after 600 steps; the
 #   hybrid, with $\lambda$ and $\eta$ divided by ten, is .02 behind (`benchmarks/results/mu_net_weights.md`).
 # - **Not shown, with three seeds of 15 epochs on phantoms:** that pseudo-labels help. Of the rows of Table 4, plain
-#   U-Net had the best mean Dice (.85, on $L_{BD}$ as on cross-entropy and Dice; the hybrid .82). With the U-Net on
-#   the latter, the hybrid's difference to every other row changed its sign from seed to seed. Without its feature
+#   U-Net had the best mean Dice (.85 on $L_{BD}$; the hybrid .81), and the difference between the two changes its sign
+#   from seed to seed, as it did to every other row when the U-Net had cross-entropy and Dice. Without its feature
 #   terms ($\lambda = \eta = 0$) the hybrid was .05 *better* than with them; with the weights printed for the spleen it
 #   marked next to nothing in two of three seeds.
 # - **Not what the paper says:** by its own Table 5 the hybrid needs fewer epochs than U-Net on all four datasets, but
-#   less time on only one. Ours needed fewer epochs in none of three seeds, and an epoch cost almost three times
+#   less time on only one. Ours needed fewer epochs in none of three seeds, and an epoch cost two to three times
 #   U-Net's, as in the paper. It may be efficient beside other deeply supervised networks, but not beside a plain one.
 # - **The rule and the silence of section 2 meet:** one U-Net-Auto was stopped in epoch 7 with epoch 1 as its best.
 # - **Open:** all of this at the end of a training of hours, with 64 to 1024 channels; `mu_net.SETTINGS` holds the

@@ -100,6 +100,17 @@ def test_baselines_never_import_papers():
     assert not wrong, "a baseline leans on a paper:\n" + "\n".join(wrong)
 
 
+def test_supervision_knows_no_network():
+    """It builds heads and critics on what a backbone says of itself, so that it runs on every backbone."""
+    allowed = {f"dsnotes.networks.{name}" for name in ("base", "heads", "critic", "regions")}
+    wrong = [
+        f"{MODULES[module].relative_to(ROOT)}:{line} imports {name}"
+        for module, line, name in inside()
+        if floor(module) == "supervision" and floor(name) == "networks" and name not in allowed
+    ]
+    assert not wrong, "a supervision leans on a network:\n" + "\n".join(wrong)
+
+
 def test_there_is_no_attic():
     attic = {"utils", "util", "helpers", "helper", "common", "misc"}
     rooms = ("dsnotes", "tests", "benchmarks", "data_scripts", "notebooks")
@@ -148,27 +159,9 @@ def test_importing_dsnotes_loads_nothing():
     assert not {"torch", "numpy", *HEAVY} & set(loaded)
 
 
-FLAGS_OF_A_TENSOR = """
-import torch, dsnotes
-kept = torch.ones(2**24)
-inside = False
-for line in open("/proc/self/smaps"):
-    first, _, rest = line.partition(" ")
-    if "-" in first:
-        low, high = (int(end, 16) for end in first.split("-"))
-        inside = low <= kept.data_ptr() < high
-    elif inside and first == "VmFlags:":
-        print(rest)
-"""
-
-
-@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").is_dir(), reason="large pages are Linux's")
-@pytest.mark.parametrize(("wanted", "flagged"), [(None, True), ("0", False)])
-def test_importing_dsnotes_asks_for_large_pages_unless_told_otherwise(wanted, flagged, monkeypatch):
-    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
-    if wanted:
-        monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", wanted)
-    assert ("hg" in fresh(FLAGS_OF_A_TENSOR).split()) == flagged
+def test_importing_dsnotes_changes_nothing_outside_itself():
+    told = "import os, sys; before = dict(os.environ); import dsnotes, torch; print(dict(os.environ) == before)"
+    assert fresh(told).split() == ["True"]
 
 
 def test_every_public_name_is_there_and_loads_nothing_heavy():

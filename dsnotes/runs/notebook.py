@@ -176,8 +176,17 @@ def _assist(source: Source, values: dict, folder: Path, *, timeout, started_from
     return Run(folder, account, fresh=True)
 
 
+LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+
+
 def _environment(folder: Path, started_from: str | os.PathLike | None) -> dict[str, str]:
-    environment = {**os.environ, RUN: str(folder), STARTED_FROM: str(Path(started_from or "").absolute())}
+    """This process's environment, with large memory pages for torch unless it disables them (`benchmarks/pages.py`)."""
+    environment = {
+        LARGE_PAGES: "1",
+        **os.environ,
+        RUN: str(folder),
+        STARTED_FROM: str(Path(started_from or "").absolute()),
+    }
     environment.pop("MPLBACKEND", None)  # notebooks use their kernel's own backend
     return environment
 

@@ -12,6 +12,7 @@ from dsnotes.networks.srgan import reduced
 from dsnotes.papers import build, dsnet, systems
 from dsnotes.softmask import soft_mask, trimap_from_mask
 from dsnotes.supervision import loss_terms
+from dsnotes.training import checkpoints
 from dsnotes.training.cached_teacher import CachedTeacherAdversarialStep, CachedTeacherStep
 from dsnotes.training.step import PlainStep
 
@@ -95,7 +96,8 @@ def test_weights_that_were_loaded_are_a_teacher_too(nodules):
 
 
 def test_a_file_that_is_no_teacher_is_answered(tmp_path):
-    torch.save({"network": {"weight": torch.zeros(1)}}, tmp_path / "other.pt")
+    weights = {"network": {"weight": torch.zeros(1)}}
+    checkpoints.write(tmp_path / "other.pt", lambda file: torch.save(weights, file), kept=0, sealed=True)
     with pytest.raises(ValueError, match=r"no super-resolution generator among these weights \(weight, …\). Pass the"):
         build("dsnet", width=2, teacher=tmp_path / "other.pt")
 
