@@ -88,12 +88,12 @@ def build(
     sizes = {"in_channels": in_channels, "classes": classes, "width": width, "dims": dims}
     for key, value in sizes.items():
         if not (isinstance(value, Integral) or (value is None and key in ("width", "dims"))):
-            raise TypeError(f"{key} must be an integer, got {value!r}. For instance {key}={EXAMPLES[key]}.")
+            raise TypeError(f"{key}={value!r} is not an integer. Pass one, for instance {key}={EXAMPLES[key]}.")
     for key, value, least in (("in_channels", in_channels, 1), ("width", width, 1)):
         if value is not None and value < least:
-            raise ValueError(f"{key} must be at least {least}, got {value}. For instance {key}={max(least, 8)}.")
+            raise ValueError(f"{key}={value}, but it must be at least {least}. Try {key}={max(least, 8)}.")
     if dims not in (None, 2, 3):
-        raise ValueError(f"dims must be 2 or 3, got {dims}. Pass dims=2 or dims=3.")
+        raise ValueError(f"dims={dims}, but images are 2-D or 3-D. Pass dims=2 or dims=3.")
     sizes |= {"width": recipe.width if width is None else width, "dims": recipe.dims if dims is None else dims}
     if regions:
         return _of_regions(recipe, name, sizes, options, {key: tuple(values) for key, values in regions.items()})

@@ -115,7 +115,7 @@ def test_what_cannot_be_is_said(tmp_path):
     with pytest.raises(RefusedError, match=r"holds no submission.*put each student's file into"):
         find(tmp_path, [LAB])
     (tmp_path / "roster.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(RefusedError, match="names nobody; it needs a first line with some of the columns student,"):
+    with pytest.raises(RefusedError, match="its first line needs some of the columns student,"):
         read_roster(tmp_path / "roster.csv")
 
 

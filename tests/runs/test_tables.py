@@ -138,7 +138,7 @@ def test_of_equal_runs_the_newest_counts_and_a_failure_never_outdoes_a_result(re
 def test_runs_that_are_not_alike_are_not_averaged(result):
     result(dices(A), scale=1.0)
     runs = result(dices(B), scale=2.0)
-    with pytest.raises(RefusedError, match=r"scale \(1.0, 2.0\); choose by --filter"):
+    with pytest.raises(RefusedError, match=r"scale \(1.0, 2.0\); choose with --filter"):
         compare("mss-2", runs)
     assert compare("mss-2", runs, where={"scale": "2.0"}).ours["mss-unet"]["dice"].mean == pytest.approx(B.mean())
     runs = result(dices(B), data="other")
@@ -147,11 +147,11 @@ def test_runs_that_are_not_alike_are_not_averaged(result):
 
 
 def test_what_cannot_be_found_is_refused_in_one_line(result, tmp_path):
-    with pytest.raises(RefusedError, match="there is no folder .*nowhere; `dsnotes sweep"):
+    with pytest.raises(RefusedError, match="there is no folder .*nowhere; .*`dsnotes sweep"):
         compare("mss-2", tmp_path / "nowhere")
     with pytest.raises(RefusedError, match="no run in .* has a parameter 'sede'; the nearest are seed"):
         compare("mss-2", result(dices(A)), where={"sede": "1"})
-    with pytest.raises(RefusedError, match="no paper has a table 'mu-net-22'; the nearest are mu-net-2"):
+    with pytest.raises(RefusedError, match="no table 'mu-net-22'; the nearest are mu-net-2"):
         compare("mu-net-22", tmp_path)
 
 
