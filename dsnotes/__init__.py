@@ -1,7 +1,7 @@
-"""Deep-supervision notes: five papers on deeply supervised medical segmentation to run, see, question and change.
+"""Deep-supervision notes: five papers on deeply supervised medical segmentation, to run, inspect, question and change.
 
-The names a notebook needs, nothing else. Each is fetched from its floor when it is first used, so that
-`import dsnotes` costs nothing and a bare machine needs only what it uses.
+These are the names a notebook needs. Each is imported from its subpackage on first use, so that `import dsnotes` is
+fast and needs only the libraries that are used.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    """Fetch a public name, once (PEP 562)."""
+    """Import a public name on first use (PEP 562)."""
     if name not in _HOME:
         raise AttributeError(
-            f"dsnotes has no {name!r}. It offers {', '.join(sorted(_HOME))}; everything else is imported from its "
-            f"floor, for instance `from dsnotes.data import phantoms`."
+            f"dsnotes has no {name!r}. It has {', '.join(sorted(_HOME))}; import everything else from its "
+            f"subpackage, for instance `from dsnotes.data import phantoms`."
         )
     globals()[name] = found = getattr(import_module(_HOME[name]), name)
     return found

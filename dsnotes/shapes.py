@@ -1,4 +1,4 @@
-"""The vocabulary: what every array and tensor in the package is called, and what a network returns.
+"""The types of the arrays and tensors in this package, and what a network returns.
 
 Axes are always (batch, channel, depth, height, width); 2-D drops depth. Outside a network a volume is
 (depth, height, width) with its spacing in mm in the same order.
@@ -16,7 +16,7 @@ from torch import Tensor
 
 try:
     from jaxtyping import Float, Float32, Integer, UInt8
-except ModuleNotFoundError:  # a bare GPU machine with torch and numpy alone: the names remain, unchecked
+except ModuleNotFoundError:  # with torch and numpy alone the names exist, but nothing checks them
 
     class _Unchecked:
         def __class_getitem__(cls, item):
@@ -26,10 +26,10 @@ except ModuleNotFoundError:  # a bare GPU machine with torch and numpy alone: th
 
 Image = Float[Tensor, "batch channels *space"]  # *space: one name for 2-D and 3-D
 Label = Integer[Tensor, "batch *space"]  # class indices, 0 is background
-Logits = Float[Tensor, "batch classes *space"]  # one channel for two classes, else one a class
+Logits = Float[Tensor, "batch classes *space"]  # one channel for two classes, else one per class
 Probs = Float[Tensor, "batch classes *space"]  # in [0, 1]
 SoftMask = Float[Tensor, "batch classes *space"]  # in [0, 1]; a hard mask is a special case
-CoarseMask = Float[Tensor, "batch classes *coarse"]  # a target at the size of a deep side
+CoarseMask = Float[Tensor, "batch classes *coarse"]  # a target at the size of a side output
 Scalar = Float[Tensor, ""]
 
 Volume = Float32[np.ndarray, "..."]  # ([channels], depth, height, width), or ([channels], height, width)
@@ -39,20 +39,20 @@ ProbabilityMap = Float32[np.ndarray, "classes *space"]
 
 @dataclass(frozen=True)
 class Outputs:
-    """What every network returns, in training and in evaluation alike; finest first in every dict."""
+    """What every network returns, in training and in evaluation; every dict is ordered finest first."""
 
-    logits: Tensor  # (B, K, *space): what is deployed
-    side_outputs: dict[str, Tensor] = field(default_factory=dict)  # deep logits at their own size: "stride1", …
-    upsampled: dict[str, Tensor] = field(default_factory=dict)  # the same, brought to full size
+    logits: Tensor  # (B, K, *space): the prediction that is deployed
+    side_outputs: dict[str, Tensor] = field(default_factory=dict)  # logits of decoder levels at their own size
+    upsampled: dict[str, Tensor] = field(default_factory=dict)  # logits of decoder levels at full size
     features: dict[str, Tensor] = field(default_factory=dict)  # decoder maps, the bottleneck last
     restored: Tensor | None = None  # logits of a reconstruction of the input
-    restored_features: dict[str, Tensor] = field(default_factory=dict)  # maps of the decoder that reconstructs
-    latent: dict[str, Tensor] = field(default_factory=dict)  # of a variational code: "mean" and "log_variance", (B, n)
-    side_weights: dict[str, Tensor] = field(default_factory=dict)  # what the upsampled ones count, one scalar a level
-    fine: Tensor | None = None  # logits on a finer grid than the image's, of which `logits` is the mean
+    restored_features: dict[str, Tensor] = field(default_factory=dict)  # maps of the reconstruction decoder
+    latent: dict[str, Tensor] = field(default_factory=dict)  # "mean" and "log_variance" of a variational code, (B, n)
+    side_weights: dict[str, Tensor] = field(default_factory=dict)  # weight of each upsampled output, one scalar each
+    fine: Tensor | None = None  # logits on a finer grid than the image's; `logits` belong to their mean probability
 
     def in_float32(self) -> Outputs:
-        """Everything that autocast left in half precision, in float32: what losses are computed from."""
+        """The same outputs with every half-precision tensor in float32, as losses need them."""
         return map_tensors(self, lambda t: t.float() if t.dtype in (torch.bfloat16, torch.float16) else t)
 
     def detach(self) -> Outputs:
@@ -68,7 +68,7 @@ class Outputs:
 
 
 def map_tensors(value, change: Callable[[Tensor], Tensor]):
-    """The same dict, list, tuple or dataclass with every tensor inside changed; everything else as it is."""
+    """Apply `change` to every tensor inside a dict, list, tuple or dataclass; keep everything else."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, dict):
@@ -90,7 +90,7 @@ def n_logits(classes: int) -> int:
     """Channels that predict `classes` label values (background included): one sigmoid for two, else a softmax."""
     if classes < 2:
         raise ValueError(
-            f"classes={classes}, but background counts too: a binary task has classes=2. "
+            f"classes={classes}, but background counts as a class: a binary task has classes=2. "
             f"Pass the number of label values, for instance classes=len(dataset.labels)."
         )
     return 1 if classes == 2 else classes

@@ -1,4 +1,4 @@
-"""Losses: pure functions of (prediction, target); everything here is to be made small."""
+"""Losses: pure functions of (prediction, target), to be minimised."""
 
 from dsnotes.losses.adversarial import critic_loss, generator_loss
 from dsnotes.losses.cross_entropy import bce_dice, binary_cross_entropy, cross_entropy

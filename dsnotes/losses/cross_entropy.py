@@ -1,6 +1,6 @@
 """Cross-entropies, against hard or soft targets.
 
-They take logits, because the logarithm of a float32 sigmoid is -inf as soon as the network is sure of itself.
+They take logits, because the logarithm of a float32 sigmoid overflows to -inf for confident predictions.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def cross_entropy(
 ) -> Scalar:
     r"""$\frac{-\sum_i \sum_c w_c t_{ic} \ln p_{ic}}{\sum_i \sum_c w_c t_{ic}}$ with $p$ the softmax of the logits.
 
-    For one-hot targets this is PyTorch's weighted mean; it goes on to soft targets without a second definition.
-    `normalised=False` divides by the number of voxels instead, so that smaller weights make a smaller loss (MSS U-Net).
-    A single channel is the foreground of two classes, and its cross-entropy the binary one.
+    For one-hot targets this equals PyTorch's weighted mean; soft targets use the same formula.
+    `normalised=False` divides by the number of voxels instead, so that smaller weights give a smaller loss (MSS U-Net).
+    A single channel is the foreground of two classes: its cross-entropy is the binary one.
     """
     require_alike(logits, t)
     if logits.shape[1] == 1 and weights is None:
@@ -33,7 +33,7 @@ def cross_entropy(
     if weights is not None and len(weights) != logits.shape[1]:
         raise ValueError(
             f"{len(weights)} class weights {weights} came for {logits.shape[1]} classes. "
-            f"Give one weight a class, background first."
+            f"Pass one weight per class, background first."
         )
     w = torch.tensor(weights or (1.0,) * logits.shape[1], dtype=logits.dtype, device=logits.device)
     weighted = t * w.view(1, -1, *[1] * (logits.ndim - 2))
@@ -44,6 +44,6 @@ def cross_entropy(
 def bce_dice(logits: Logits, t: SoftMask, *, squared: bool = False) -> Scalar:
     r"""$L_{BD} = \frac12 \mathrm{BCE} + (1 - D)$: U-Net++'s and µ-Net's combined loss; t may be soft.
 
-    Zero only where the prediction is as sure as the target is.
+    It is zero only where prediction and target are equal and hard (0 or 1).
     """
     return 0.5 * binary_cross_entropy(logits, t) + soft_dice(logits.sigmoid(), t, squared=squared)

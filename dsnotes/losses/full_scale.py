@@ -1,4 +1,4 @@
-"""UNet3+'s hybrid loss: focal for each pixel, structural similarity for the patch, IoU for the map.
+"""UNet3+'s hybrid loss: focal loss per pixel, structural similarity per patch, IoU per map.
 
 Huang et al. 2020, https://arxiv.org/abs/2004.08790, Eq. 4; MS-SSIM is Wang, Simoncelli and Bovik's of 2003.
 """
@@ -20,7 +20,7 @@ HALVE = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
 
 
 def focal(logits: Logits, t: SoftMask, *, gamma: float | int = 2.0) -> Scalar:
-    r"""$-\overline{\sum_c t_c (1 - p_c)^\gamma \ln p_c}$: cross-entropy that forgets what is easy.
+    r"""$-\overline{\sum_c t_c (1 - p_c)^\gamma \ln p_c}$: cross-entropy with less weight on easy pixels.
 
     A single channel is the foreground of two classes.
     """
@@ -40,17 +40,17 @@ def soft_iou(p: Probs, t: SoftMask, *, eps: float | int = 1e-5) -> Scalar:
 
 
 def ms_ssim(p: Probs, t: SoftMask) -> Scalar:
-    r"""$1 - \prod_m (l_m^{\beta_m}) \, cs_m^{\beta_m}$, luminance at the coarsest scale alone; values in [0, 1].
+    r"""$1 - \prod_m (l_m^{\beta_m}) \, cs_m^{\beta_m}$ with the luminance l at the coarsest scale only; p, t in [0, 1].
 
-    Scales into which the window of 11 no longer fits are left out, and the weights of the others scaled to the sum 1;
-    five scales need 176 pixels along each axis. Similarities are kept above 1e-6: the slope of a power below one is
-    infinite at 0.
+    Scales smaller than the window of 11 are left out, and the other weights are scaled to sum to 1; all five scales
+    need 176 pixels along each axis. Similarities are clamped to 1e-6 or more: the slope of a power below one is infinite
+    at 0.
     """
     require_alike(p, t)
     shortest = min(p.shape[2:])
     if shortest < WINDOW:
         raise ValueError(
-            f"a map of {tuple(p.shape[2:])} is smaller than the window of {WINDOW} that similarity is measured in. "
+            f"a map of {tuple(p.shape[2:])} is smaller than MS-SSIM's window of {WINDOW}. "
             f"Use patches of at least {WINDOW} along each axis, or another loss."
         )
     scales = sum(shortest >> m >= WINDOW for m in range(len(SCALE_WEIGHTS)))
@@ -65,7 +65,7 @@ def ms_ssim(p: Probs, t: SoftMask) -> Scalar:
 
 
 def similarity(p: Probs, t: SoftMask) -> tuple[Tensor, Tensor]:
-    """Luminance, and contrast times structure, in a Gaussian window round every pixel that has a whole one."""
+    """Luminance, and contrast times structure, in every complete Gaussian window."""
     c1, c2 = CONSTANTS
     mean_p, mean_t = blur(p), blur(t)
     var_p, var_t = blur(p * p) - mean_p**2, blur(t * t) - mean_t**2
@@ -75,7 +75,7 @@ def similarity(p: Probs, t: SoftMask) -> tuple[Tensor, Tensor]:
 
 
 def blur(x: Tensor) -> Tensor:
-    """A Gaussian along one axis after the other; the border without a whole window is cut off."""
+    """Gaussian filter, one axis after the other, without padding."""
     at = torch.arange(WINDOW, device=x.device, dtype=x.dtype) - WINDOW // 2
     kernel = (-(at**2) / (2 * SIGMA**2)).exp()
     kernel = kernel / kernel.sum()
@@ -88,7 +88,7 @@ def blur(x: Tensor) -> Tensor:
 
 
 def full_scale(logits: Logits, t: SoftMask) -> Scalar:
-    """focal + MS-SSIM + IoU, the last two over the foreground."""
+    """focal + MS-SSIM + IoU; the last two over the foreground classes."""
     require_alike(logits, t)
     if logits.shape[1] == 1:
         p, of = logits.sigmoid(), t

@@ -1,6 +1,6 @@
-"""Soft Dice, with either denominator; a loss: 0 is best.
+"""Soft Dice, with a squared or a plain denominator.
 
-p are probabilities, t is the target, both (B, C, *space) in [0, 1].
+p are the probabilities, t the target, both (B, C, *space) in [0, 1].
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dsnotes.shapes import Probs, Scalar, SoftMask
 
 
 def require_alike(p: Tensor, t: Tensor) -> None:
-    """Prediction and target have one shape: others would be broadcast, and the loss be a number of something else."""
+    """Check that prediction and target have the same shape, so that nothing is broadcast silently."""
     if p.shape == t.shape:
         return
     came = f"the prediction has shape {tuple(p.shape)}, the target {tuple(t.shape)}"
     if p.shape[0] != t.shape[0]:
-        cure = "Take both from one batch"
+        cure = "Take both from the same batch"
     elif p.ndim == t.ndim and p.shape[1] != t.shape[1]:
         cure = "Take the same classes of both: p[:, 1:] and t[:, 1:] leave out the background, one_hot(label, channels)"
         cure += " of dsnotes.supervision.targets gives a label as many channels as the prediction has"
@@ -24,8 +24,8 @@ def require_alike(p: Tensor, t: Tensor) -> None:
         cure = f"downsample_target(label, {tuple(p.shape[2:])}, channels={p.shape[1]})"
         cure = f"Bring the label to the prediction's size: dsnotes.supervision.targets.{cure}"
     else:
-        cure = f"Give a label its channels: dsnotes.supervision.targets.one_hot(label, {p.shape[1]})"
-    raise ValueError(f"{came}; a loss needs two of one shape (batch, channel, *space). {cure}.")
+        cure = f"Add channels to the label: dsnotes.supervision.targets.one_hot(label, {p.shape[1]})"
+    raise ValueError(f"{came}; a loss needs the same shape (batch, channel, *space) for both. {cure}.")
 
 
 def dice_coefficient(
@@ -33,8 +33,8 @@ def dice_coefficient(
 ) -> Tensor:
     r"""$D = \frac{2\sum p t + \epsilon}{\sum p^2 + \sum t^2 + \epsilon}$ of every image and class: (B, C), 1 is best.
 
-    `squared=False` has $\sum p + \sum t$ below the line. `over_batch` takes the sums over the batch too and gives
-    (C,): a patch without a class then borrows the others' voxels instead of reporting a Dice of nearly 0.
+    `squared=False` uses the denominator $\sum p + \sum t$. `over_batch=True` also sums over the batch and returns (C,),
+    so that a patch without a class does not contribute a Dice near 0 of its own.
     """
     require_alike(p, t)
     space = tuple(range(2, p.ndim))

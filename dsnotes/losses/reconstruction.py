@@ -1,4 +1,4 @@
-"""How far a restored image is from the image; targets are scaled to [0, 1]."""
+"""Losses between a restored image and the image itself; targets are scaled to [0, 1]."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dsnotes.shapes import Image, Logits, Scalar
 
 
 def binary_entropy(t: Image) -> Scalar:
-    r"""$-\frac1n \sum [\,t \ln t + (1 - t) \ln (1 - t)\,]$: what BCE still shows when every grey value is met."""
+    r"""$-\frac1n \sum [\,t \ln t + (1 - t) \ln (1 - t)\,]$: the BCE of a perfect reconstruction."""
     return -(torch.xlogy(t, t) + torch.xlogy(1 - t, 1 - t)).mean()
 
 
 def restoration_bce(logits: Logits, t: Image) -> Scalar:
-    """BCE less its floor, the entropy of the grey values: the same gradient, and 0 when the image is restored."""
+    """BCE minus the entropy of the grey values: the same gradient, and 0 for a perfect reconstruction."""
     return functional.binary_cross_entropy_with_logits(logits, t) - binary_entropy(t)
 
 

@@ -1,1 +1,1 @@
-"""Networks: backbones that name their levels, heads that read them; one file a network, the figure of its paper."""
+"""Networks: backbones with named levels, and heads that read them; one file per network."""

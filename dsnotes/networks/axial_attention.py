@@ -1,6 +1,6 @@
-"""Attention along one axis at a time, with gates on what positions may say.
+"""Attention along one axis at a time, with learned gates on the positional terms.
 
-Papers: Wang et al. 2020, https://arxiv.org/abs/2003.07853; the gates: Valanarasu et al. 2021,
+Papers: Wang et al. 2020, https://arxiv.org/abs/2003.07853; gates: Valanarasu et al. 2021,
 https://arxiv.org/abs/2102.10662
 """
 
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 
 class Axial(nn.Module):
-    """Attention of every pixel to its column: softmax(norm(qk, g qr, g kr)) over (v, g r), without 1/√d.
+    """Attention of every pixel to its column: softmax(norm(qk, g qr, g kr)) applied to (v, g r), without 1/√d.
 
-    r are learnt maps of the distance, one for each of 2 · length - 1; without `length` there are none and no gates.
+    r are learned embeddings of the 2 · length - 1 relative positions, g their gates; `length=None` leaves both out.
     """
 
     def __init__(self, channels: int, groups: int, length: int | None) -> None:
@@ -49,7 +49,7 @@ class Axial(nn.Module):
 
 
 def along(attention: Axial, x: Tensor, axis: int) -> Tensor:
-    """Rows or columns as sequences of the batch."""
+    """Apply attention along one spatial axis; the other one is folded into the batch."""
     order = (0, 3, 1, 2) if axis == 2 else (0, 2, 1, 3)
     y = x.permute(order)  # (B, other axis, C, axis)
     y = attention(y.flatten(0, 1)).view(y.shape)

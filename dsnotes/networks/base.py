@@ -1,7 +1,7 @@
-"""The contract every network keeps: a backbone that names its levels, and heads that read them.
+"""The interface of every network: a backbone with named levels, and heads that read them.
 
-A backbone knows nothing of supervision. A head is built from `backbone.levels` alone, so that any head fits
-any backbone that has the levels it asks for; a `Network` is one backbone with the heads that were asked for.
+A backbone does not depend on the supervision. A head is built from `backbone.levels` alone, so that it fits any
+backbone that has the levels it reads. A `Network` is one backbone with its heads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dsnotes.shapes import Image, Outputs
 
 
 class Level(NamedTuple):
-    """A map that a head can read: its channels, and the input's voxels per voxel of it along each axis."""
+    """A feature map that a head can read: its channels, and its stride along each axis in voxels of the input."""
 
     channels: int
     stride: tuple[int, ...]
@@ -25,19 +25,19 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class Features:
-    """Everything a backbone computes on the way; each dict finest first, keyed "stride1", "stride2", …
+    """The feature maps of a backbone; each dict is ordered finest first, with keys "stride1", "stride2", …
 
-    On the way down alone (`Backbone.encode`) the decoder is empty and there are no logits.
+    After `Backbone.encode` the decoder is empty and `logits` is None.
     """
 
     encoder: dict[str, Tensor]
-    bottleneck: Tensor | None  # None where a wrapped network named none
+    bottleneck: Tensor | None  # None if a wrapped network has no level of that name
     decoder: dict[str, Tensor]
     logits: Tensor | None
     fine: Tensor | None = None  # as in `Outputs`
 
     def __getitem__(self, level: str) -> Tensor:
-        """The map of a level by the name it has in `Backbone.levels`, such as "decoder.stride4"."""
+        """The map of a level, by its name in `Backbone.levels`, such as "decoder.stride4"."""
         part, _, stride = level.partition(".")
         return getattr(self, part)[stride] if stride else getattr(self, part)
 
@@ -45,8 +45,8 @@ class Features:
 class Backbone(nn.Module):
     """forward(image) -> Features.
 
-    `levels` names every map: "encoder.stride1" …, "bottleneck", "decoder.stride1" …, finest first within a part.
-    `stride` is what each axis of the input must be divisible by.
+    `levels` names every map: "encoder.stride1" …, "bottleneck", "decoder.stride1" …, finest first within each part.
+    Each axis of the input must be divisible by `stride`.
     """
 
     levels: dict[str, Level]
@@ -59,7 +59,7 @@ class Backbone(nn.Module):
         return len(self.stride)
 
     def encode(self, image: Image) -> Features:
-        """The way down alone; a backbone that can stop there does."""
+        """The encoder's maps and the bottleneck. Subclasses override this to skip the decoder."""
         features = self(image)
         return Features(features.encoder, features.bottleneck, {}, None)
 
@@ -69,13 +69,13 @@ class Backbone(nn.Module):
 
 
 class Head(nn.Module):
-    """forward(features, image) -> some fields of `Outputs`. `deployed` heads stay when training is over."""
+    """forward(features, image) -> some fields of `Outputs`. Heads with `deployed` are kept after training."""
 
     deployed = False
 
 
 class Network(nn.Module):
-    """A backbone and its heads; forward(image) -> Outputs, the same type in training and evaluation."""
+    """A backbone and its heads. forward(image) -> Outputs, in training and in evaluation."""
 
     def __init__(self, backbone: Backbone, heads: dict[str, Head] | None = None) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Network(nn.Module):
         self.heads = nn.ModuleDict(heads or {})
 
     def forward(self, image: Image, *, heads: Collection[str] | None = None) -> Outputs:
-        """`heads` names those that are to answer; None is all of them."""
+        """`heads` names the heads to compute; None means all."""
         require_divisible(image, self.backbone.stride)
         require_input(image, getattr(self.backbone, "in_channels", None), next(self.parameters(), None))
         features = self.backbone(image)
@@ -101,45 +101,45 @@ class Network(nn.Module):
             given = head(features, image)
             if clash := fields.keys() & given.keys():
                 raise ValueError(
-                    f"head {name!r} gives {sorted(clash)}, which another part of this network gives already. "
-                    f"Keep one of them: heads are {list(self.heads)}."
+                    f"head {name!r} returns {sorted(clash)}, which another part of this network returns already. "
+                    f"Keep one of them: the heads are {list(self.heads)}."
                 )
             fields.update(given)
         return Outputs(**fields)
 
     def deployed(self) -> Network:
-        """What is left when training is over: the same weights without the heads that only training needs."""
+        """The network after training: the same weights, without the heads that only training needs."""
         return Network(self.backbone, {name: head for name, head in self.heads.items() if head.deployed})
 
 
 def require_input(image: Tensor, channels: int | None, weight: Tensor | None) -> None:
-    """Refuse what the first convolution would refuse in its own words."""
+    """Check the image's channels and dtype, with clearer messages than the first convolution gives."""
     if channels is not None and image.shape[1] != channels:
         raise ValueError(
-            f"an image of {image.shape[1]} channel(s) came, shape {tuple(image.shape)}, but this network takes "
-            f"{channels}. Build it with in_channels={image.shape[1]}, or choose channels: image[:, :{channels}]."
+            f"the image has {image.shape[1]} channel(s) (shape {tuple(image.shape)}), but this network takes "
+            f"{channels}. Build it with in_channels={image.shape[1]}, or select channels: image[:, :{channels}]."
         )
     if not image.is_floating_point():
-        raise TypeError(f"an image of {image.dtype} came; a network computes with floats. Pass image.float().")
+        raise TypeError(f"the image has dtype {image.dtype}, but networks compute in floats. Pass image.float().")
     if weight is None or image.dtype == weight.dtype or torch.is_autocast_enabled(image.device.type):
         return
     remedy = "image.float()" if weight.dtype == torch.float32 else f"image.to({weight.dtype})"
-    raise TypeError(f"an image of {image.dtype} came, but the weights are {weight.dtype}. Pass {remedy}.")
+    raise TypeError(f"the image has dtype {image.dtype}, but the weights are {weight.dtype}. Pass {remedy}.")
 
 
 def require_divisible(image: Tensor, stride: tuple[int, ...]) -> None:
-    """Refuse an image that the network cannot halve as often as it wants to."""
+    """Check that the image has the network's number of axes and is divisible by its total stride."""
     size = tuple(image.shape[2:])
     if len(size) != len(stride):
-        remedy = f"Pass (batch, channel, *space) with {len(stride)} axes of space."
+        remedy = f"Pass (batch, channel, *space) with {len(stride)} spatial axes."
         if len(size) in (2, 3):
             remedy = f"Build it with dims={len(size)}, or pass {len(stride)} spatial axes after (batch, channel)."
         elif image.ndim == len(stride):
             remedy = "Add batch and channel: image[None, None]."
         elif image.ndim == len(stride) + 1:
-            remedy = "Add the batch to (channel, *space), image[None], or the channel to a batch, image[:, None]."
+            remedy = "Add the missing axis: image[None] for the batch, or image[:, None] for the channel."
         raise ValueError(
-            f"an image with {len(size)} spatial axes {size}, shape {tuple(image.shape)}, came, but this network is "
+            f"the image of shape {tuple(image.shape)} has {len(size)} spatial axes {size}, but this network is "
             f"{len(stride)}-D. {remedy}"
         )
     if any(n % s for n, s in zip(size, stride, strict=True)):

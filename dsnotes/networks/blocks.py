@@ -1,4 +1,4 @@
-"""Building blocks that several networks share, in 2-D and 3-D from the same lines."""
+"""Building blocks that several networks share, in 2-D and 3-D."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dsnotes.networks.stage import Stage
 
 
 class Conv3d(nn.Conv3d):
-    """In float32 where a CPU computes in bfloat16 and the volume is shallower than the kernel.
+    """`nn.Conv3d` that computes in float32 where a CPU uses bfloat16 and the volume is shallower than the kernel.
 
-    There the CPU's bfloat16 kernel for the gradient of the weights (torch 2.13 with AVX-512) reads and writes memory
-    that is not its own: gradients of 1e35, and now and then the end of the process.
+    There the CPU's bfloat16 kernel for the weight gradient (torch 2.13 with AVX-512) reads and writes out of bounds:
+    gradients reach 1e35, and the process sometimes crashes.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
@@ -29,7 +29,7 @@ CONV = {2: nn.Conv2d, 3: Conv3d}
 UP_CONV = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 AVG_POOL = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
-LINEAR = {2: "bilinear", 3: "trilinear"}  # what PyTorch calls linear interpolation
+LINEAR = {2: "bilinear", 3: "trilinear"}
 NORM = {
     ("batch", 2): nn.BatchNorm2d,
     ("batch", 3): nn.BatchNorm3d,
@@ -39,7 +39,7 @@ NORM = {
 
 
 def normalise(norm: str, dims: int, channels: int) -> nn.Module:
-    """Batch or instance normalisation with a learned scale and shift, or with norm="none" the identity."""
+    """Batch or instance normalisation with a learned scale and shift; norm="none" is the identity."""
     if norm == "none":
         return nn.Identity()
     if (norm, dims) not in NORM:
@@ -50,7 +50,7 @@ def normalise(norm: str, dims: int, channels: int) -> nn.Module:
 
 
 def norm_of(network: nn.Module) -> str:
-    """The normalisation that a new part beside `network` takes over from it."""
+    """The kind of normalisation in `network`, for a new part beside it."""
     modules = list(network.modules())
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in modules):
         return "batch"
@@ -58,7 +58,7 @@ def norm_of(network: nn.Module) -> str:
 
 
 class Layers(Stage, nn.Sequential):
-    """One after the other."""
+    """`nn.Sequential` as a stage."""
 
 
 def conv_norm_relu(n_in: int, n_out: int, *, dims: int, kernel: int = 3, norm: str = "batch") -> nn.Sequential:
@@ -69,7 +69,7 @@ def conv_norm_relu(n_in: int, n_out: int, *, dims: int, kernel: int = 3, norm: s
 
 
 class DoubleConv(Stage, nn.Sequential):
-    """(3x3 convolution, normalisation, ReLU), twice: the U-Net's block."""
+    """(3x3 convolution, normalisation, ReLU), `convs` times: the U-Net's block."""
 
     def __init__(self, n_in: int, n_out: int, *, dims: int, norm: str = "batch", convs: int = 2) -> None:
         widths = [n_in] + [n_out] * convs
@@ -77,7 +77,7 @@ class DoubleConv(Stage, nn.Sequential):
 
 
 class ResidualBlock(Stage):
-    """`convs` convolutions with a shortcut round them, a 1x1 one where the channels change."""
+    """`convs` convolutions and a shortcut, which is a 1x1 convolution where the channels change."""
 
     def __init__(self, n_in: int, n_out: int, *, dims: int, norm: str = "batch", convs: int = 2) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class ResidualBlock(Stage):
 
 
 def linear_up_sampling(channels: int, stride: tuple[int, ...], *, bias: bool = True) -> nn.Module:
-    """A transposed convolution of kernel 2s, stride s, that begins as linear interpolation and is free to leave it."""
+    """A transposed convolution with stride s, initialised to linear interpolation (kernel 2s, or 2s - 1 for odd s)."""
     dims = len(stride)
     kernel = tuple(2 * s - s % 2 for s in stride)
     padding = tuple(s // 2 for s in stride)
@@ -104,7 +104,7 @@ def linear_up_sampling(channels: int, stride: tuple[int, ...], *, bias: bool = T
     tent = torch.ones(())
     for s, k in zip(stride, kernel, strict=True):
         along = 1 - (torch.arange(k) - (k - 1) / 2).abs() / s
-        tent = tent.unsqueeze(-1) * along  # one axis more
+        tent = tent.unsqueeze(-1) * along  # adds one axis
     with torch.no_grad():
         conv.weight.zero_()
         if bias:

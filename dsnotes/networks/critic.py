@@ -1,7 +1,7 @@
-"""Critics: what an adversarial step trains beside a network, and what no network contains.
+"""Critics, which an adversarial step trains beside the network.
 
-The one of DSNet judges every pixel by itself; SRGAN's judges a whole image, and ends in a mean over space and a logit,
-which fits any size, where Ledig et al. flatten crops of 96².
+DSNet's critic classifies every pixel on its own. SRGAN's classifies a whole image; it ends in a mean over space, so
+that it takes any size, where Ledig et al. flatten crops of 96².
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from torch import nn
 
 
 class PixelCritic(nn.Sequential):
-    """A logit a pixel, from that pixel alone: image and soft mask there, are they a true pair?"""
+    """One logit per pixel, from that pixel alone: are image and soft mask there a true pair?"""
 
     def __init__(self, channels: int = 2, width: int = 64) -> None:
         super().__init__(
@@ -24,7 +24,7 @@ class PixelCritic(nn.Sequential):
 
 
 class ImageCritic(nn.Sequential):
-    """One logit an image: is it a true one? Eight 3x3 convolutions, every second of stride 2."""
+    """One logit per image: is it a true one? Eight 3x3 convolutions, every second with stride 2."""
 
     def __init__(self, channels: int = 1, width: int = 64) -> None:
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.LeakyReLU(0.2)]

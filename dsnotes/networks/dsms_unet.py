@@ -1,7 +1,8 @@
-"""DSMS U-Net: convolutions of several sizes on every skip, and a second decoder that restores the image.
+"""DSMS U-Net: parallel convolutions of several sizes on every skip, and a second decoder that restores the image.
 
 Paper: Wang, Wang and Xu 2020, "Tumor Segmentation Based on Deeply Supervised Multi-Scale U-Net".
-Departs from the paper, which gives no widths: each parallel convolution keeps its channels, norm and ReLU follow.
+Departs from the paper, which gives no widths: each parallel convolution keeps the number of channels and is followed by
+norm and ReLU.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ KERNELS = {"none": (), "kcm": (3, 3, 3), "msc": (1, 3, 5)}
 
 
 class ParallelConvs(nn.Module):
-    """Convolutions side by side, then a 1x1 one back to the channels that the decoder expects.
+    """Parallel convolutions, concatenated, then a 1x1 convolution back to the channels that the decoder expects.
 
-    (1, 3, 5) is the paper's multi-scale module MSC; (3, 3, 3) its control KCM, which has 27 C² weights where MSC has
-    1 + 9 + 25 = 35 C². Each branch has `factor` times its input's channels.
+    Kernels (1, 3, 5) are the paper's multi-scale module MSC, (3, 3, 3) its control KCM. In 2-D, KCM has 27 C² weights
+    and MSC 1 + 9 + 25 = 35 C². Each branch has `factor` times the input's channels.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class ParallelConvs(nn.Module):
 
 
 def factor_like(module: str, like: str | None, *, dims: int) -> float:
-    r"""What widens `module`'s branches until a skip has as many weights as with `like`.
+    r"""The factor that widens the branches of `module` until a skip has as many weights as with `like`.
 
     $\sum_{k \in \mathrm{like}} (k^d + 1) \,/\, \sum_{k \in \mathrm{module}} (k^d + 1)$: a branch of f C channels holds
     k^d f C² weights, and the merging convolution f C² more for it.
@@ -48,8 +49,8 @@ def factor_like(module: str, like: str | None, *, dims: int) -> float:
         return 1.0
     if not KERNELS[module] or not KERNELS[like]:
         raise ValueError(
-            f"module={module!r} cannot be given the weights of like={like!r}: 'none' has no convolution to widen. "
-            f"Leave out `like`, or choose both of {[name for name, kernels in KERNELS.items() if kernels]}."
+            f"module={module!r} cannot have as many weights as like={like!r}: 'none' has no convolution to widen. "
+            f"Leave out `like`, or choose both from {[name for name, kernels in KERNELS.items() if kernels]}."
         )
     theirs, ours = (sum(kernel**dims + 1 for kernel in KERNELS[name]) for name in (like, module))
     return theirs / ours
@@ -58,7 +59,7 @@ def factor_like(module: str, like: str | None, *, dims: int) -> float:
 class DSMSUNet(UNet):
     """A U-Net with `module` ("none", "kcm" or "msc") on each skip; the restoration decoder is a head.
 
-    `like="msc"` widens KCM until it has as many weights as MSC: the control of equal size that the paper leaves out.
+    `like="msc"` widens KCM until it has as many weights as MSC: a control of equal size, which the paper lacks.
     """
 
     def __init__(

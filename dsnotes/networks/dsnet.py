@@ -1,10 +1,10 @@
-"""DSNet: a frozen super-resolution network's detail, fused selectively, in front of a U-Net of attentive blocks.
+"""DSNet: features of a frozen super-resolution network, fused selectively, in front of a U-Net with attention blocks.
 
 Paper: Wang et al., "Accurate Lung Nodules Segmentation with Detailed Representation Transfer and Soft Mask
-Supervision", https://arxiv.org/abs/2007.14556 (version 2). It gives no widths: 64…1024 (57.8 M) here, and 64 maps
-after the fusion.
-Departs from it: the mask is found at the super-resolved size (`Outputs.fine`), and `logits` is that of its mean over
-each pixel of the image, so that deployment and scores keep the image's own grid.
+Supervision", https://arxiv.org/abs/2007.14556 (version 2). It gives no widths: here they are 64…1024 (57.8 M
+parameters), with 64 maps after the fusion.
+Departs from it: the mask is predicted at the super-resolved size (`Outputs.fine`); `logits` is the logit of the mean
+probability over each pixel of the image, so that deployment and scores stay on the image's grid.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from dsnotes.networks.stage import Stage
 from dsnotes.networks.teacher import Teacher
 from dsnotes.shapes import Image, n_logits
 
-GATE_MOMENTUM = 0.01  # of the batch norm in CBAM's spatial gate, as in CBAM's release
+GATE_MOMENTUM = 0.01  # batch norm in CBAM's spatial gate, as in CBAM's release
 FUSIONS = ("interpolated", "super-resolved", "edrfm", "sdrfm")
 
 
 class CBAM(nn.Module):
-    """Which channels matter, then which pixels. Woo et al. 2018, https://arxiv.org/abs/1807.06521"""
+    """Attention over channels, then over pixels. Woo et al. 2018, https://arxiv.org/abs/1807.06521"""
 
     def __init__(self, channels: int, reduction: int = 16, momentum: float = GATE_MOMENTUM) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class CBAM(nn.Module):
 
 
 class Block(Stage):
-    """3x3, norm, ReLU, 3x3, norm, CBAM, and a shortcut round them, a 1x1 one where the channels change."""
+    """3x3, norm, ReLU, 3x3, norm, CBAM, and a shortcut, which is a 1x1 convolution where the channels change."""
 
     def __init__(self, n_in: int, n_out: int, momentum: float = GATE_MOMENTUM) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Block(Stage):
 
 
 class EDRFM(nn.Module):
-    """Efficient fusion: interpolated image, super-resolved image and features side by side, one convolution."""
+    """Efficient fusion: interpolated image, super-resolved image and features, concatenated, then one convolution."""
 
     def __init__(self, channels: int = 1, features: int = 64, width: int = 64) -> None:
         super().__init__()
@@ -76,9 +76,9 @@ class EDRFM(nn.Module):
 
 
 class SDRFM(nn.Module):
-    """Selective fusion: context F_c from both images, detail F_d from the features, a F_c + (1 - a) F_d.
+    """Selective fusion a F_c + (1 - a) F_d of the context F_c, from both images, and the detail F_d, from the features.
 
-    a is one weight a channel, chosen by the image: softmax over the two branches of FC(ReLU(FC(GAP(F_c + F_d)))).
+    a is one weight per channel, computed from the image: softmax over the two branches of FC(ReLU(FC(GAP(F_c + F_d)))).
     """
 
     def __init__(self, channels: int = 1, features: int = 64, width: int = 64) -> None:
@@ -91,7 +91,7 @@ class SDRFM(nn.Module):
         self.choose = nn.ModuleList(nn.Linear(hidden, width) for _ in range(2))
 
     def weights(self, context: Tensor, detail: Tensor) -> Tensor:
-        """(2, B, width, 1, 1): how much of context and of detail, together 1."""
+        """(2, B, width, 1, 1): the weights of context and detail, which sum to 1."""
         z = self.squeeze((context + detail).mean((2, 3)))
         return torch.stack([branch(z) for branch in self.choose]).softmax(0)[..., None, None]
 
@@ -106,10 +106,10 @@ class SDRFM(nn.Module):
 
 
 class DSNet(Backbone):
-    """`fusion` says what the U-Net sees: the `interpolated` image, the `super-resolved` one, or one of both modules.
+    """`fusion` says what the U-Net sees: the "interpolated" image, the "super-resolved" one, or "edrfm" or "sdrfm".
 
-    `scale` is how many times finer than the image its grid is; with a `generator` that one's. Level names are strides
-    against the image: with scale 4 the maps at a quarter and at half a pixel have none and no head reads them.
+    The U-Net's grid is `scale` times finer than the image's; a `generator` has its own scale. Level names are strides
+    relative to the image: with scale 4 the maps at a quarter and half a pixel have no name, and no head reads them.
     """
 
     def __init__(
@@ -130,18 +130,18 @@ class DSNet(Backbone):
         if fusion not in FUSIONS:
             raise ValueError(f"fusion={fusion!r} is unknown. Choose one of {list(FUSIONS)}.")
         if dims != 2:
-            raise ValueError(f"dims={dims}, but super-resolution here is for slices. Build it with dims=2.")
+            raise ValueError(f"dims={dims}, but super-resolution works on slices here. Build it with dims=2.")
         if fusion != "interpolated":
             generator = generator or Generator(channels=in_channels, width=width, scale=scale)
             if generator.channels != in_channels:
                 raise ValueError(
-                    f"the teacher enlarges images of {generator.channels} channel(s), in_channels={in_channels} came. "
+                    f"the teacher takes images of {generator.channels} channel(s), but in_channels={in_channels}. "
                     f"Train a teacher on such images, or build with in_channels={generator.channels}."
                 )
             self.teacher = Teacher(generator, with_features=fusion in ("edrfm", "sdrfm"))
             scale = generator.scale
         if scale < 1 or 16 % scale:
-            raise ValueError(f"scale={scale}, but the U-Net's stride of 16 must be a multiple of it. Pass 1, 2 or 4.")
+            raise ValueError(f"scale={scale} does not divide the U-Net's stride of 16. Pass 1, 2 or 4.")
         self.in_channels, self.classes, self.scale, self.fusion = in_channels, classes, scale, fusion
         widths = [width * factor for factor in factors]
         self.stride = (2 ** (len(widths) - 1) // scale,) * 2
@@ -169,7 +169,7 @@ class DSNet(Backbone):
         self.output = nn.Conv2d(width, n_logits(classes), 1)
 
     def see(self, image: Image) -> Tensor:
-        """What the U-Net is given, on the fine grid."""
+        """The input of the U-Net, on the fine grid."""
         if self.fusion == "super-resolved":
             return self.teacher(image)
         interpolated = enlarged(image, self.scale)
@@ -195,7 +195,7 @@ class DSNet(Backbone):
 
 
 def mean_logits(fine: Tensor, scale: int) -> Tensor:
-    """Logits of the mean probability of every `scale` × `scale` cell, in float32 and exact however sure they are."""
+    """Logits of the mean probability in every `scale` × `scale` cell, in float32 and without saturation."""
     b, k, h, w = fine.shape
     cells = fine.float().view(b, k, h // scale, scale, w // scale, scale)
     if k > 1:

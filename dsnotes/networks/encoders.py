@@ -1,7 +1,7 @@
-"""Encoders that others pretrain: ResNet-34 and -50, Res2Net-50 v1b; with the names their published weights have.
+"""ResNet-34, ResNet-50 and Res2Net-50 v1b encoders, with the parameter names of their published weights.
 
 Papers: He et al. 2016, https://arxiv.org/abs/1512.03385; Gao et al. 2019, https://arxiv.org/abs/1904.01169
-An encoder gives its maps at strides 2, 4, 8, 16 and 32 (16 where the last stage is dilated instead of strided).
+An encoder returns maps at strides 2, 4, 8, 16 and 32 (16 where the last stage is dilated instead of strided).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STAGES = (3, 4, 6, 3)
 
 
 def conv_norm(n_in: int, n_out: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> list[nn.Module]:
-    """A convolution without bias that keeps the size, up to its stride, and batch norm."""
+    """A padded convolution without bias, and batch norm."""
     conv = nn.Conv2d(n_in, n_out, kernel, stride, dilation * (kernel // 2), dilation=dilation, bias=False)
     return [conv, nn.BatchNorm2d(n_out)]
 
@@ -27,7 +27,7 @@ def shortcut(n_in: int, n_out: int, stride: int) -> nn.Module | None:
 
 
 class BasicBlock(Stage):
-    """ResNet-34's: two 3x3."""
+    """ResNet-34's block: two 3x3 convolutions."""
 
     expansion = 1
 
@@ -43,7 +43,7 @@ class BasicBlock(Stage):
 
 
 class Bottleneck(Stage):
-    """ResNet-50's: 1x1, 3x3 with the stride, 1x1 to four times the planes."""
+    """ResNet-50's block: 1x1, 3x3 with the stride, 1x1 to four times the planes."""
 
     expansion = 4
 
@@ -60,9 +60,10 @@ class Bottleneck(Stage):
 
 
 class Bottle2neck(Stage):
-    """Res2Net's: the 3x3 falls into four splits, each but the first also seeing what the one before it found.
+    """Res2Net's block: four splits of the channels; three are convolved, each after adding the previous result.
 
-    In a stage's first block they stay apart and the last split is only pooled, as in the release.
+    In a stage's first block the splits are independent. The fourth split is pooled there and unchanged in the other
+    blocks, as in the release.
     """
 
     expansion = 4
@@ -92,9 +93,9 @@ class Bottle2neck(Stage):
 
 
 class Encoder(nn.Module):
-    """forward(image) -> {"stride2": …, …}, finest first, and the deepest map, whose stride `dilated` keeps at 16.
+    """forward(image) -> ({"stride2": …, …}, finest first, and the deepest map); `dilated` keeps its stride at 16.
 
-    A dilated last stage works as torchvision's: its first block keeps the dilation of the stage before.
+    As in torchvision, the first block of a dilated last stage keeps the dilation of the stage before.
     """
 
     def __init__(
@@ -157,9 +158,9 @@ def res2net50(**settings) -> Encoder:
 
 
 def load_pretrained(encoder: Encoder, path: str | Path) -> None:
-    """The usual state dict of torchvision, timm or the authors, its classifier left aside.
+    """Load a state dict of torchvision, timm or the authors, without its classifier.
 
-    One channel instead of three: the first kernels are summed over the colours, which answers a grey image as before.
+    For one input channel the first kernels are summed over the colours, which gives the same result on a grey image.
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
@@ -167,8 +168,8 @@ def load_pretrained(encoder: Encoder, path: str | Path) -> None:
         raise
     except Exception as error:  # a zip error, an unpickling error, …: torch has no common class for them
         raise ValueError(
-            f"pretrained={str(path)!r} is no readable state dict ({error}). Pass the .pth file that torchvision or "
-            f"timm offers, saved by torch.save(model.state_dict(), path)."
+            f"cannot read a state dict from pretrained={str(path)!r} ({error}). Pass the .pth file of torchvision or "
+            f"timm, saved by torch.save(model.state_dict(), path)."
         ) from error
     found = found.get("state_dict", found) if isinstance(found, dict) else {}
     found = {name.removeprefix("module."): value for name, value in found.items()}
@@ -186,11 +187,11 @@ def load_pretrained(encoder: Encoder, path: str | Path) -> None:
         )
         raise ValueError(
             f"pretrained={str(path)!r} holds another encoder: {len(missing)} tensors missing, {len(other)} of another "
-            f"shape ({few}). Pass the weights of this one, at the paper's width, or leave pretrained out."
+            f"shape ({few}). Pass weights of this encoder at the paper's width, or leave pretrained out."
         )
     encoder.load_state_dict({name: found.get(name, value) for name, value in own.items()})
 
 
 def require_slices(dims: int, name: str) -> None:
     if dims != 2:
-        raise ValueError(f"dims={dims}, but {name} is for slices. Build it with dims=2.")
+        raise ValueError(f"dims={dims}, but {name} works on slices. Build it with dims=2.")

@@ -1,11 +1,11 @@
-"""Networks as they predict: batch norms folded into the convolutions before them, activations computed in place.
+"""Faster networks for prediction: batch norms folded into the convolutions before them, activations in place.
 
-A trained batch norm scales and shifts each map, which the convolution before it can do as well:
+In evaluation a batch norm scales and shifts each map, which the convolution before it can do as well:
 
     norm(W x + b) = (s W) x + s (b - mean) + beta,   s = gamma / sqrt(variance + eps)
 
-The answers are the same up to rounding. On a processor reading and writing maps takes about as long as convolving them
-where they are large and few, and this way each is read and written once.
+The outputs are the same up to rounding. On a CPU, reading and writing large maps takes about as long as convolving
+them; with folded norms each map is read and written once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def folded(network: nn.Module) -> nn.Module:
-    """A copy to predict with; what is learned later does not reach it."""
+    """A copy of the network for prediction; later training does not change it."""
     network = copy.deepcopy(network).eval()
     for layers in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
         for at, layer in enumerate(layers):

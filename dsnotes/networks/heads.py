@@ -1,6 +1,6 @@
-"""Heads that several supervisions ask for; each is built from `backbone.levels` alone.
+"""Heads that several supervisions use; each is built from `backbone.levels` alone.
 
-A decoder level is spoken of by its stride: "stride1", "stride2", … "stride1" is the network's own output.
+A decoder level is named by its stride: "stride1", "stride2", … "stride1" is the network's own output.
 """
 
 from __future__ import annotations
@@ -30,20 +30,18 @@ __all__ = [
 
 
 def choose_levels(backbone: Backbone, levels: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The decoder levels asked for, finest first, or all of them; a level that is not there is an error."""
+    """The decoder levels in `levels`, or all of them, finest first; an unknown level is an error."""
     offered = tuple(backbone.sides())
     unknown = sorted(set(levels or ()) - set(offered))
     if unknown:
-        raise ValueError(
-            f"levels {unknown} were asked for, but this backbone's decoder has {list(offered)}. Use those."
-        )
+        raise ValueError(f"levels {unknown} do not exist: this backbone's decoder has {list(offered)}. Use those.")
     return offered if levels is None else tuple(name for name in offered if name in levels)
 
 
 class PerLevel(Head):
-    """One branch a decoder level, gathered in one field of `Outputs`; "stride1" is the network's own output.
+    """One branch per decoder level, collected in one field of `Outputs`; "stride1" is the network's own output.
 
-    With `bottleneck`, the bottleneck is one more level, the coarsest.
+    With `bottleneck=True` the bottleneck is added as the coarsest level.
     """
 
     field = "side_outputs"
@@ -74,7 +72,7 @@ class PerLevel(Head):
 
 
 class SideHeads(PerLevel):
-    """A 1x1 convolution: deep predictions at their own size."""
+    """A 1x1 convolution per level: predictions at the level's own size."""
 
     def __init__(self, backbone: Backbone, *, levels: tuple[str, ...] | None = None, bias: bool = True) -> None:
         self.bias = bias
@@ -99,7 +97,7 @@ class LocalHeads(PerLevel):
 
 
 class UpsampledHeads(PerLevel):
-    """A 1x1 convolution, then a learned up-sampling to full size that starts as linear interpolation."""
+    """A 1x1 convolution, then a learned upsampling to full size, initialised to linear interpolation."""
 
     field = "upsampled"
     deployed = True
@@ -114,7 +112,7 @@ class UpsampledHeads(PerLevel):
 class GlobalHeads(UpsampledHeads):
     """Upsampled outputs and their weights α: MSDS-UNet's global branch.
 
-    α is a buffer: GradNorm moves it, deployment needs it, so it is saved with the network.
+    α is a buffer and saved with the network: GradNorm changes it, and deployment needs it.
     """
 
     alpha: Tensor
@@ -126,7 +124,7 @@ class GlobalHeads(UpsampledHeads):
         if len(alpha) != len(self.levels):
             raise ValueError(
                 f"{len(alpha)} weights alpha={alpha} came for {len(self.levels)} sides {list(self.levels)}. "
-                f"Give one a side, finest first."
+                f"Pass one per side, finest first."
             )
         self.register_buffer("alpha", torch.tensor(alpha, dtype=torch.float32))
 
@@ -135,7 +133,7 @@ class GlobalHeads(UpsampledHeads):
 
 
 class InterpolatedHeads(PerLevel):
-    """A convolution to scores, then up-sampling that learns nothing, to full size: "nearest" or "linear"."""
+    """A convolution to scores, then fixed upsampling to full size: mode "nearest" or "linear"."""
 
     field = "upsampled"
 
@@ -151,7 +149,7 @@ class InterpolatedHeads(PerLevel):
 
 
 class RestorationDecoder(Head):
-    """A second decoder from the bottleneck, without skips, that restores the image: logits of grey values in [0, 1]."""
+    """A second decoder without skips that restores the image from the bottleneck: logits of grey values in [0, 1]."""
 
     def __init__(self, backbone: Backbone, *, norm: str = "batch") -> None:
         super().__init__()

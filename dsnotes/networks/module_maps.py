@@ -1,4 +1,4 @@
-"""The maps that a network makes on its way, found by one pass over an image: what can be named to `dsnotes.wrap`."""
+"""The feature maps inside a network, found by one forward pass: the modules that `dsnotes.wrap` can use as levels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-SIZE = 64  # of the image that the maps are found with
+SIZE = 64  # voxels per axis of the trial image
 
 
 class Candidate(NamedTuple):
@@ -32,21 +32,21 @@ class Candidate(NamedTuple):
 
 
 class Candidates(list[Candidate]):
-    """In the order in which the modules run; shows as a table."""
+    """The candidates in the order in which the modules run; prints as a table."""
 
     def __repr__(self) -> str:
         wide = max((len(each.path) for each in self), default=0)
         return "\n".join(f"{c.path:{wide}}  {c.channels:5} channels, stride {c.stride}  {c.kind}" for c in self)
 
     def by_stride(self) -> str:
-        """One line: of each stride three modules, outer ones before the parts of a block, the last first."""
+        """One line with up to three modules per stride: outer modules before their parts, later ones first."""
         order = {c.path: place for place, c in enumerate(self)}
         by = sorted(self, key=lambda c: (c.coarseness, c.depth, -order[c.path]))
         groups = groupby(by, key=lambda c: c.coarseness)
         return "; ".join(f"stride {s}: {', '.join([repr(c.path) for c in group][:3])}" for s, group in groups)
 
     def suggested(self) -> dict[str, str]:
-        """The last outermost map of each stride on the way up, and of the coarsest: a start, not an answer."""
+        """A first guess at `levels`: the last outermost module of each stride in the decoder, and the bottleneck."""
         if not self:
             return {}
         deepest = max(c.coarseness for c in self)
@@ -63,30 +63,30 @@ class Candidates(list[Candidate]):
 def candidates(module: nn.Module, image: Tensor | None = None) -> Candidates:
     """Every module whose output could be a level, with its channels and stride, in the order in which they run.
 
-    A block's last part returns the block's own output: then the block is listed.
+    Where a block returns the output of its last part, only the block is listed.
     """
     return dry_run(module, example_for(module) if image is None else image)[1]
 
 
 def example_for(module: nn.Module, in_channels: int | None = None, dims: int | None = None) -> Tensor:
-    """A black image as the network's first convolution takes it."""
+    """A black image that fits the network's first convolution."""
     first = next((m for m in module.modules() if isinstance(m, tuple(CONVOLUTIONS.values()))), None)
     if first is not None:
         dims = dims or next(n for n, kind in CONVOLUTIONS.items() if isinstance(first, kind))
         in_channels = in_channels or first.in_channels
     if in_channels is None or dims is None:
         raise ValueError(
-            f"{type(module).__name__} has no convolution that would tell its input. Pass in_channels=1 and dims=2, "
-            f"for instance, or an example image=torch.zeros(1, 1, 64, 64)."
+            f"{type(module).__name__} has no convolution, so its input is unknown. Pass in_channels= and dims=, "
+            f"for instance in_channels=1, dims=2, or an example image=torch.zeros(1, 1, 64, 64)."
         )
     weight = next(module.parameters(), torch.zeros(()))
     return torch.zeros(1, in_channels, *(SIZE,) * dims, dtype=weight.dtype, device=weight.device)
 
 
 def dry_run(module: nn.Module, image: Tensor) -> tuple[Any, Candidates, dict[str, Candidate]]:
-    """What the network answers, the candidates, and the same with every block's last part.
+    """The network's output, the candidates, and all usable modules by path (including the last part of each block).
 
-    Neither the network's mode and statistics nor the random stream change.
+    The network's mode, its statistics and the random state do not change.
     """
     seen: list[tuple[str, nn.Module, object]] = []
     hooks = [
@@ -99,8 +99,8 @@ def dry_run(module: nn.Module, image: Tensor) -> tuple[Any, Candidates, dict[str
             answer = module(image)
     except Exception as error:
         raise ValueError(
-            f"{type(module).__name__} does not take an image of shape {tuple(image.shape)}: {error}. Pass one that it "
-            f"takes, wrap(…, image=torch.zeros(1, channels, *size)), or in_channels= and dims=."
+            f"{type(module).__name__} fails on an image of shape {tuple(image.shape)}: {error}. Pass an example that "
+            f"fits, wrap(…, image=torch.zeros(1, channels, *size)), or in_channels= and dims=."
         ) from error
     finally:
         for hook in hooks:
@@ -117,7 +117,7 @@ def dry_run(module: nn.Module, image: Tensor) -> tuple[Any, Candidates, dict[str
 
 
 def _stride(image: Tensor, output: object) -> tuple[int, ...] | None:
-    """None for what is not a map of the image: another number of axes, one voxel, or not a whole stride."""
+    """The stride of a module's output; None for another number of axes, a single voxel or a fractional stride."""
     if not isinstance(output, Tensor) or output.ndim != image.ndim or len(output) != len(image):
         return None
     pairs = list(zip(image.shape[2:], output.shape[2:], strict=True))

@@ -1,10 +1,10 @@
-"""MSDS-UNet: a residual 3-D U-Net whose decoder answers at every level, at full size and at its own.
+"""MSDS-UNet: a residual 3-D U-Net whose decoder predicts at every level, at full size and at the level's own size.
 
 Paper: Yang et al. 2021, "MSDS-UNet: A multi-scale deeply supervised 3D U-Net for automatic segmentation of lung
 tumor in CT", Computerized Medical Imaging and Graphics.
-Departs from the paper, which prints neither widths nor block depth: 30…480 channels, two convolutions a block and
-three in the bottleneck are the plainest layout found that meets the printed 26.38 M parameters, and 26.45 M with local
-branches six maps wide.
+Departs from the paper, which gives neither widths nor block depth: 30…480 channels, two convolutions per block and
+three in the bottleneck are the simplest layout we found that has the published 26.38 M parameters, and 26.45 M with
+local branches six maps wide.
 """
 
 from __future__ import annotations

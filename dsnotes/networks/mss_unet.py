@@ -1,8 +1,8 @@
-"""MSS U-Net's backbone: five strided halvings, first in the slice plane alone, and never more than 320 channels.
+"""MSS U-Net's backbone: five strided halvings, the first in the slice plane only, and at most 320 channels.
 
 Paper: Zhao et al. 2020, "Multi-Scale Supervised 3D U-Net for Kidneys and Kidney Tumor Segmentation",
 https://arxiv.org/abs/2004.08108; widths, strides and kernels are those of the authors' release.
-Departs from the paper: it prints "not smaller than 8x8x8", but five halvings of 48x192x192 end at 6x6x6.
+Departs from the paper: it says "not smaller than 8x8x8", but five halvings of 48x192x192 end at 6x6x6.
 """
 
 from __future__ import annotations
@@ -21,20 +21,23 @@ from dsnotes.shapes import Image, n_logits
 
 
 class Plan(NamedTuple):
-    """`strides[i]` leads from level i to level i + 1; `kernels[i]` is the encoder's at level i, the bottleneck last."""
+    """`strides[i]`: from level i to level i + 1; `kernels[i]`: the encoder's at level i, the bottleneck's last."""
 
     strides: tuple[tuple[int, ...], ...]
     kernels: tuple[tuple[int, ...], ...]
 
 
 def plan(patch: tuple[int, ...], spacing: tuple[float | int, ...], *, smallest: int = 4, halvings: int = 5) -> Plan:
-    """Strides and kernels from patch and spacing by nnU-Net's first rule ("pool late").
+    """Strides and kernels from patch and spacing, by nnU-Net's first rule ("pool late").
 
-    Every axis is halved as often as leaves `smallest` voxels, the axes with fewer halvings last. A kernel is 1 along
-    the axes that are still more than twice as coarse as the finest one has become.
+    Each axis is halved as often as leaves at least `smallest` voxels; an axis with fewer halvings is halved at the
+    deeper levels. A kernel is 1 along an axis whose spacing is more than half the input's coarsest while another's is
+    not.
     """
     if len(patch) != len(spacing):
-        raise ValueError(f"patch {patch} and spacing {spacing} differ in axes. Give one spacing (mm) an axis.")
+        raise ValueError(
+            f"patch {patch} and spacing {spacing} differ in length. Pass one spacing in mm for each axis of the patch."
+        )
     possible = [min(halvings, max(0, floor(log2(n / smallest)))) for n in patch]
     deepest = max(possible)
     if deepest == 0:
@@ -43,8 +46,8 @@ def plan(patch: tuple[int, ...], spacing: tuple[float | int, ...], *, smallest: 
     if any(n % s for n, s in zip(patch, total, strict=True)):
         nearest = tuple(max(1, round(n / s)) * s for n, s in zip(patch, total, strict=True))
         raise ValueError(
-            f"patch {patch} cannot be halved {tuple(possible)} times. The nearest that can is {nearest}; "
-            f"or ask for fewer with halvings=."
+            f"patch {patch} cannot be halved {tuple(possible)} times. The nearest patch that can is {nearest}; "
+            f"or pass fewer halvings=."
         )
     strides = tuple(tuple(2 if n + level >= deepest else 1 for n in possible) for level in range(deepest))
     kernels, now, coarsest = [], list(spacing), max(spacing)
@@ -59,7 +62,7 @@ PAPER = plan((48, 192, 192), (3.0, 0.78162, 0.78162))
 
 
 def initialise(part: nn.Module) -> None:
-    """He's normal weights for a leaky ReLU of slope 0.01, biases 0: the release's, for heads as for all else."""
+    """He's normal weights for a leaky ReLU of slope 0.01, biases 0: as in the release, also for the heads."""
     for module in part.modules():
         if isinstance(module, (*CONV.values(), *UP_CONV.values())):
             nn.init.kaiming_normal_(module.weight, a=0.01)
@@ -68,7 +71,7 @@ def initialise(part: nn.Module) -> None:
 
 
 class ConvBlock(Stage, nn.Sequential):
-    """Convolution, instance norm, leaky ReLU, twice; the stride is the first one's."""
+    """(Convolution, instance norm, leaky ReLU), twice; the first convolution has the stride."""
 
     def __init__(
         self, n_in: int, n_out: int, *, kernel: tuple[int, ...], stride: tuple[int, ...] | None = None
@@ -85,7 +88,7 @@ class ConvBlock(Stage, nn.Sequential):
 
 
 class MSSUNet(Backbone):
-    """`plan` fixes depth, strides and kernels; the paper's is the default in 3-D."""
+    """`plan` sets depth, strides and kernels; the default is the paper's, in 3-D."""
 
     def __init__(
         self, *, in_channels: int = 1, classes: int = 3, width: int = 30, widest: int = 320, plan: Plan = PAPER

@@ -1,8 +1,8 @@
-"""µ-Net: a U-Net that can also be run backwards, a second decoder made of the encoder's own kernels, transposed.
+"""µ-Net: a U-Net with a second decoder that reuses the encoder's kernels, transposed.
 
 Paper: Yuan et al., "µ-Net: Medical image segmentation using efficient and effective deep supervision".
-Departs from the paper, which does not say: norm and ReLU after each transposed convolution, up-sampling by nearest (the
-counterpart of max-pooling that has no parameters), and reconstruction of images scaled to [0, 1].
+The paper does not say, so chosen here: norm and ReLU after each transposed convolution, nearest upsampling (the
+parameter-free counterpart of max-pooling), and reconstruction of images scaled to [0, 1].
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ TRANSPOSED = {2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 
 
 def require_channels(given: dict[str, int], backbone: Backbone, who: str) -> None:
-    """Refuse a teacher whose maps have other channels than the decoder's that are to learn from them."""
+    """Check that a teacher's maps have the same channels as the decoder's maps that learn from them."""
     wanted = {name: level.channels for name, level in backbone.sides().items()}
     if given != wanted:
         raise ValueError(
-            f"{who} gives channels {given}, but the decoder of {type(backbone).__name__} has {wanted}: their features "
+            f"{who} has channels {given}, but the decoder of {type(backbone).__name__} has {wanted}: their features "
             f"cannot be compared. Use PseudoLabels('deep'), which has no second decoder, or a backbone such as unet-2d."
         )
 
@@ -32,9 +32,9 @@ def require_channels(given: dict[str, int], backbone: Backbone, who: str) -> Non
 class TiedDecoder(Head):
     """From the bottleneck back to the image by conv_transpose(u, w) with the encoder's w: the adjoint of its conv.
 
-    Only biases and norms are its own (8,833 at the paper's widths). The kernels stay the encoder's parameters: they are
-    reached through an unregistered reference, so that no weight has two names, and their gradient is the sum of both
-    paths. Its map at "stride2^i" has the channels of the U-Net decoder's at that level.
+    Only biases and norms are new parameters (8,833 at the paper's widths). The kernels remain the encoder's, held by an
+    unregistered reference so that no weight has two names; their gradient is the sum over both paths. The map at
+    "stride2^i" has as many channels as the U-Net decoder's at that level.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -42,8 +42,8 @@ class TiedDecoder(Head):
         self.dims = backbone.dims
         if not (hasattr(backbone, "encoder") and hasattr(backbone, "bottleneck")):
             raise ValueError(
-                f"the tied decoder mirrors an encoder level by level, and {type(backbone).__name__} is not built of an "
-                f"encoder and a bottleneck. Use PseudoLabels('deep'), or a backbone such as unet-2d or unet++."
+                f"the tied decoder mirrors an encoder level by level, but {type(backbone).__name__} has no encoder and "
+                f"bottleneck. Use PseudoLabels('deep'), or a backbone such as unet-2d or unet++."
             )
         blocks = [*backbone.encoder, backbone.bottleneck]
         convs = [
@@ -51,7 +51,7 @@ class TiedDecoder(Head):
         ]
         if any(len(pair) != 2 for pair in convs):
             raise ValueError(
-                f"the tied decoder mirrors two 3x3 convolutions a level, this encoder has {[len(c) for c in convs]}. "
+                f"the tied decoder mirrors two 3x3 convolutions per level, this encoder has {[len(c) for c in convs]}. "
                 f"Use a backbone with plain double convolutions, such as unet-2d or unet++."
             )
         self._encoder = (convs,)
@@ -86,7 +86,7 @@ class TiedDecoder(Head):
 
 
 class AutoEncoder(Head):
-    """U-Net-Auto's separate teacher: the same U-Net without skips, 27,908,929 parameters of its own."""
+    """U-Net-Auto's separate teacher: the same U-Net without skips, with 27,908,929 parameters of its own."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class AutoEncoder(Head):
 
 
 class WithoutSkips(UNet):
-    """A U-Net whose decoder sees the bottleneck alone."""
+    """A U-Net without skip connections."""
 
     def __init__(self, *, outputs: int, **settings) -> None:
         super().__init__(**settings)

@@ -1,13 +1,13 @@
-"""What overlapping patches share: two 3x3 convolutions and a pooling into segments, done once for all of them.
+"""Two 3x3 convolutions and a pooling into segments, computed once for all overlapping patches of an image.
 
-A patch is padded with zeros, so its outermost two rows and columns after two convolutions are its own. All else is the
-image's, the same in every patch that holds it. Along each axis a segment of the pooling is thus one of five kinds:
+Each patch is padded with zeros, so after two convolutions its outermost two rows and columns depend on the patch. All
+other pixels are the same in every patch that holds them. Along each axis a pooling segment is one of five kinds:
 
-    the patch's first, its last        3 pixels, from windows of 5 that zeros surround
-    1, 2 or 3 pixels between them      from the image as a whole
+    the first or the last of the patch     3 pixels, computed from a window of 5 surrounded by zeros
+    1, 2 or 3 pixels between them          computed from the whole image
 
-For each of the 5 x 5 kinds of rectangles a table holds the maximum at every place of the image, and a patch looks up
-its own: the numbers that it would have by itself.
+For each of the 5 x 5 kinds of rectangle a table holds the maximum at every position in the image. A patch looks up its
+own rectangles and gets the same numbers as if it were computed alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from dsnotes.shapes import Image
 
-EDGE, SPOILT = 3, 2  # pixels of the first and last segment; rows that zeros reach in two convolutions
+EDGE, SPOILT = 3, 2  # pixels of the first and last segment; rows that the zero padding reaches in two convolutions
 WINDOW = EDGE + SPOILT
 
 
@@ -34,21 +34,21 @@ class Overlapping:
         height, width = image.shape[2:]
         kinds = [0, *(1 + length for length in segments[1:-1]), 1]
         first = [0, *accumulate(segments[:-1])]
-        first[-1] -= SPOILT  # the last is found by where its window begins
+        first[-1] -= SPOILT  # the last segment is stored at the start of its window
         kinds, first = torch.tensor([kinds, first], device=image.device)
         self.width = width
-        self.rows = (5 * height * kinds + first) * width  # where the segments of a patch at (0, 0) lie in the tables
+        self.rows = (5 * height * kinds + first) * width  # table index of the segments of a patch at (0, 0)
         self.columns = height * width * kinds + first
 
     def __call__(self, starts: Tensor) -> Tensor:
-        """(N, channels, segments, segments), channels last in memory, of the patches whose first pixels are given."""
+        """(N, channels, segments, segments), channels last in memory, for the patches that begin at `starts`."""
         rows = self.rows + self.width * starts[:, :1]
         columns = self.columns + starts[:, 1:]
         return self.tables[rows[:, :, None] + columns[:, None]].movedim(-1, 1)
 
 
 def tables(convolutions: nn.Module, image: Image) -> Tensor:
-    """(5 5 H W, channels): kind of row, kind of column, place; zeros where a kind ends before the image does."""
+    """(5·5·H·W, channels), indexed by row kind, column kind and position; zeros beyond the last position of a kind."""
     height, width = image.shape[2:]
     found = {}
     for tall in (WINDOW, height):
@@ -63,7 +63,7 @@ def tables(convolutions: nn.Module, image: Image) -> Tensor:
 
 
 def pooled(x: Tensor, axis: int) -> Iterator[tuple[int, Tensor]]:
-    """The kinds of segments along an axis, by number, and their maxima at every place."""
+    """The number of each segment kind along an axis, and its maxima at every position."""
     if x.shape[axis] == WINDOW:
         yield 0, x.narrow(axis, 0, EDGE).amax(axis, keepdim=True)
         yield 1, x.narrow(axis, SPOILT, EDGE).amax(axis, keepdim=True)

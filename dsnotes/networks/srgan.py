@@ -1,11 +1,10 @@
-"""SRGAN: a generator that enlarges an image, and the critic that makes it invent the detail an enlargement lacks.
+"""SRGAN's generator, which enlarges an image and is trained against a critic to add plausible detail.
 
 Paper: Ledig et al. 2017, https://arxiv.org/abs/1609.04802; trained on CT without labels as in DSNet,
 https://arxiv.org/abs/2007.14556
-Departs from them: the generator adds to the bicubic enlargement (its last convolution starts at 0) instead of making
-the image from nothing, so that an untrained one interpolates and minutes of training show; images are standardised
-inside, so that it enlarges HU and windows alike; no tanh. The critic ends in a mean over space and a logit, which fits
-any size; Ledig's flattens crops of 96².
+Departs from them: the generator adds to the bicubic enlargement (its last convolution starts at 0) instead of producing
+the whole image, so that an untrained one interpolates and a few minutes of training are visible; it standardises
+images, so that it takes HU and windowed values alike; no tanh. For the critic see `networks.critic`.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Residual(nn.Module):
 
 
 class Generator(nn.Module):
-    """generator(image) -> the image `scale` times as large, and the map it was made of: (B, width, scale · size)."""
+    """generator(image) -> the image enlarged `scale` times, and the last feature map: (B, width, scale · size)."""
 
     def __init__(self, *, channels: int = 1, width: int = 64, blocks: int = 16, scale: int = 4) -> None:
         super().__init__()
@@ -64,22 +63,22 @@ class Generator(nn.Module):
 
 
 def enlarged(image: Tensor, scale: int) -> Tensor:
-    """The bicubic interpolation; on a grid of the same size the image itself."""
+    """Bicubic enlargement by `scale`; 1 returns the image itself."""
     return image if scale == 1 else functional.interpolate(image, scale_factor=scale, mode="bicubic")
 
 
 def reduced(image: Tensor, scale: int) -> Tensor:
-    """`scale` times as small, bicubic, and without the moiré of skipped pixels."""
+    """Bicubic reduction by `scale`, antialiased."""
     return functional.interpolate(image, scale_factor=1 / scale, mode="bicubic", antialias=True)
 
 
 def generator_of(weights: dict[str, Tensor]) -> Generator:
-    """The generator of a run's weights, its sizes read off their shapes."""
+    """The generator in a run's weights; its sizes follow from the shapes of the weights."""
     start = "backbone.generator."
     own = {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
     if "first.0.weight" not in own or "output.weight" not in own:
         raise ValueError(
-            f"no super-resolution generator among these weights ({', '.join(list(weights)[:3])}, …). Pass the "
+            f"these weights hold no super-resolution generator ({', '.join(list(weights)[:3])}, …). Pass the "
             f"checkpoint.pt or best.pt of a run of dsnotes.papers.dsnet.super_resolution()."
         )
     width, channels = own["first.0.weight"].shape[:2]
@@ -94,9 +93,9 @@ def generator_of(weights: dict[str, Tensor]) -> Generator:
 
 
 class SRGAN(Backbone):
-    """Its own teacher: forward(image) takes the image `scale` times down, and the generator brings it back.
+    """forward(image) reduces the image by `scale`, and the generator enlarges it again: training needs no labels.
 
-    `logits` is that image, on the grid and in the units of the one that came: there is nothing to label.
+    `logits` is the enlarged image, on the grid and in the units of the input.
     """
 
     def __init__(self, *, in_channels: int = 1, width: int = 64, blocks: int = 16, scale: int = 4) -> None:

@@ -1,4 +1,4 @@
-"""Blocks that can be computed again instead of kept: a step in less memory, for one more forward pass.
+"""Activation checkpointing: blocks computed again in the backward pass, which needs less memory and more time.
 
 Chen et al. 2016, "Training deep nets with sublinear memory cost", https://arxiv.org/abs/1604.06174
 """
@@ -14,9 +14,9 @@ from torch.utils.checkpoint import checkpoint
 
 
 class Stage(nn.Module):
-    """A block of a network. While `checkpointing` is on, its input alone is kept for the way back.
+    """A block of a network. While `checkpointing` is on, only its input is kept for the backward pass.
 
-    Backward computes what lay between once more, with the same dropout and in the same precision.
+    Backward computes the block once more, with the same dropout and in the same precision.
     """
 
     checkpointing = False
@@ -29,9 +29,9 @@ class Stage(nn.Module):
 
 
 class BuffersKept:
-    """Inside, batch norm may look at the batch once more; its running statistics have counted it already.
+    """Restores a block's buffers on exit, so that a recomputed batch does not count twice in the running statistics.
 
-    It is entered as often as there are backward passes over one forward pass, GradNorm's for instance.
+    It is entered once per backward pass over the same forward pass; GradNorm makes several.
     """
 
     def __init__(self, block: nn.Module) -> None:
@@ -46,7 +46,7 @@ class BuffersKept:
 
 
 def outermost(module: nn.Module) -> Iterator[Stage]:
-    """The stages that lie in no other stage."""
+    """The stages that are not inside another stage."""
     for child in module.children():
         if isinstance(child, Stage):
             yield child
@@ -56,11 +56,11 @@ def outermost(module: nn.Module) -> Iterator[Stage]:
 
 @contextmanager
 def activation_checkpointing(module: nn.Module, enabled: bool = True) -> Iterator[None]:
-    """Inside, the forward pass of `module` keeps the inputs of its stages alone."""
+    """Inside, the forward pass of `module` keeps only the inputs of its stages."""
     stages = [stage for stage in outermost(module) if enabled and any(p.requires_grad for p in stage.parameters())]
     if enabled and not stages:
         raise ValueError(
-            f"checkpointing=True, but {type(module).__name__} has no block that can be computed again. Derive its "
+            f"checkpointing=True, but {type(module).__name__} has no block that can be recomputed. Derive its "
             f"blocks from dsnotes.networks.stage.Stage, or pass checkpointing=False and a smaller batch."
         )
     for stage in stages:

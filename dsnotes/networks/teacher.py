@@ -1,4 +1,4 @@
-"""A frozen super-resolution network in front of another one, and a memory of what it answered."""
+"""A frozen super-resolution network in front of another one, and a cache of its outputs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from dsnotes.shapes import Image
 
 
 class Memory:
-    """Answers by what was asked, at most `limit` bytes of them.
+    """A cache of outputs by the hash of their input, of at most `limit` bytes.
 
-    When it is full and nothing was ever asked twice (patches drawn anywhere, augmented images), it empties itself and
-    gives up: what never comes again is not worth keeping.
+    If it is full and nothing was ever found in it (random patches, augmented images), it empties itself and stays off.
     """
 
     def __init__(self, limit: int = 2**30) -> None:
@@ -41,8 +40,8 @@ class Memory:
 class Teacher(nn.Module):
     """teacher(image) -> (B, channels [+ width], scale · size): the super-resolved image [and its feature maps].
 
-    It learns nothing, and its batch norm stays as it was learnt: `train()` does not reach it. While it is lent a
-    `memory`, an image that was seen before is looked up instead of computed, bit for bit the same.
+    It is frozen, and `train()` leaves its batch norm in evaluation mode. While `memory` is set, an image that was seen
+    before is looked up instead of computed, bit for bit the same.
     """
 
     def __init__(self, generator: Generator, *, with_features: bool = True) -> None:
@@ -59,7 +58,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, image: Image) -> Tensor:
-        if self.memory is None or not self.memory.open or torch.compiler.is_compiling():  # a look-up cannot be traced
+        if self.memory is None or not self.memory.open or torch.compiler.is_compiling():  # a lookup cannot be traced
             return self.answer(image)
         return self.remembered(image)
 
@@ -68,7 +67,7 @@ class Teacher(nn.Module):
         return torch.cat([raised, features.to(raised.dtype)], dim=1) if self.with_features else raised
 
     def remembered(self, image: Image) -> Tensor:
-        """One image at a time, so that an answer does not hang on who was in the batch."""
+        """One image at a time, so that an output does not depend on the rest of the batch."""
         memory, answers = self.memory, []
         for one, raw in zip(image.split(1), image.detach().float().cpu().contiguous().numpy(), strict=True):
             key = blake2b(raw.tobytes(), digest_size=16).digest()

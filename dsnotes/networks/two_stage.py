@@ -1,7 +1,7 @@
-"""Two networks in a row: one finds the region on a shrunk image, the other segments that region and nothing else.
+"""Two networks in a row: one finds the region on a shrunk image, the other segments only that region.
 
-So VB-Net (https://doi.org/10.24926/548719.003) finds kidneys in a whole abdomen. There both grids are resampled by
-millimetres; here the coarse one is the fine one shrunk by a whole factor.
+VB-Net (https://doi.org/10.24926/548719.003) finds kidneys in a whole abdomen in this way. It resamples both grids to
+fixed spacings in mm; here the coarse grid is the fine one shrunk by a whole factor.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from dsnotes.networks.blocks import AVG_POOL
 from dsnotes.shapes import Image, n_logits
 
 Where = tuple[slice, ...]
-NOTHING = -20.0  # the logit of what lies outside the region
+NOTHING = -20.0  # the foreground logit outside the region
 
 
 class TwoStage(Backbone):
-    """Where the coarse network finds nothing the whole image is the region; outside it the logits say background.
+    """If the coarse network finds nothing, the region is the whole image; outside the region the logits say background.
 
-    Among the decoder's maps "stride1" is the fine network's answer and f"stride{shrink}" the coarse one's.
+    Of the decoder's maps, "stride1" is the fine network's output and f"stride{shrink}" the coarse one's.
     """
 
     def __init__(self, coarse: Backbone, fine: Backbone, *, shrink: int = 4, margin: int = 8) -> None:
         super().__init__()
         if shrink < 2:
-            raise ValueError(f"shrink={shrink} leaves both networks one grid. Pass shrink=2 or more, 4 by default.")
+            raise ValueError(f"shrink={shrink} gives both networks the same grid. Pass shrink=2 or more (default 4).")
         self.in_channels, self.classes = fine.in_channels, fine.classes
         self.coarse, self.fine, self.shrink, self.margin = coarse, fine, shrink, margin
         self.stride = tuple(shrink * s for s in coarse.stride)
@@ -53,10 +53,10 @@ class TwoStage(Backbone):
         return Features({}, seen.bottleneck, {"stride1": logits, f"stride{self.shrink}": seen.logits}, logits)
 
     def box(self, mask: Tensor) -> Where:
-        """The region of a mask on the coarse grid (*space), as slices of the fine one.
+        """The region of a mask on the coarse grid (*space), as slices of the fine grid.
 
-        `margin` voxels wider, as many strides of the fine network long as that takes, two at least, and all the image
-        if nothing is marked (or on the meta device, where nothing can be looked at).
+        It is the bounding box plus `margin` voxels, rounded up to strides of the fine network, two at least; or the
+        whole image if the mask is empty (or on the meta device, which has no values).
         """
         whole = tuple(n * self.shrink for n in mask.shape)
         if mask.is_meta or not mask.any():
@@ -73,8 +73,8 @@ class TwoStage(Backbone):
 
 
 def pasted(logits: Tensor, box: Where, space: Sequence[int]) -> Tensor:
-    """(1, K, *box) on a grid of `space`, which is background elsewhere."""
+    """(1, K, *box) logits on a grid of `space`, with background elsewhere."""
     pad = [n for at, size in zip(reversed(box), reversed(space), strict=True) for n in (at.start, size - at.stop)]
-    background = logits[:, :-1][:, :1]  # none where a single channel is the foreground
+    background = logits[:, :-1][:, :1]  # empty if the single channel is the foreground
     others = functional.pad(logits[:, background.shape[1] :], pad, value=NOTHING)
     return torch.cat([functional.pad(background, pad, value=0.0), others], dim=1)

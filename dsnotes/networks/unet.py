@@ -1,7 +1,7 @@
-"""The U-Net, 2-D and 3-D, plain or residual: the backbone that every supervision is tried on first.
+"""The U-Net, 2-D and 3-D, plain or residual: the default backbone.
 
 Papers: Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597; Çiçek et al. 2016, https://arxiv.org/abs/1606.06650
-Departs from them: padded convolutions (nothing is cropped), normalisation after each, and instance norm on request.
+Departs from them: padded convolutions (nothing is cropped), each followed by batch or instance normalisation.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dsnotes.shapes import Image, n_logits
 
 
 class UNetEncoder(Backbone):
-    """The U-Net's way down: `width` channels at full size, doubled at each of `depth - 1` halvings by max-pooling.
+    """The U-Net's encoder: `width` channels at full size, doubled at each of `depth - 1` halvings by max-pooling.
 
-    What comes after `encode` is a subclass's own, which adds the levels of its decoder.
+    A subclass adds the decoder and its levels.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class UNetEncoder(Backbone):
 
 
 class UNet(UNetEncoder):
-    """The way up again: transposed convolutions, and at each level the encoder's map beside what comes from below.
+    """The U-Net: transposed convolutions, each concatenated with the encoder's map of the same level.
 
-    `skips` is one module a level, the identity here: what a paper puts between encoder and decoder goes there.
+    `skips` holds one module per level, here the identity: subclasses put their skip modules there.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
-"""A variational autoencoder's branch on the bottleneck: the rival of µ-Net's tied decoder.
+"""A variational autoencoder's decoder on the bottleneck, compared with µ-Net's tied decoder.
 
 Paper: Myronenko 2018, "3D MRI brain tumor segmentation using autoencoder regularization",
-https://arxiv.org/abs/1810.11654, brought to µ-Net's channels (and to 2-D), so that its levels are the decoder's.
-Departs from it: normalisation as the backbone has it after each convolution, and the reconstruction as logits of
-greys in [0, 1]. The code's size hangs on the image's, so an image of another size than `patch` is pooled to fit.
+https://arxiv.org/abs/1810.11654, with µ-Net's channels (and in 2-D), so that its levels match the decoder's.
+Departs from it: the backbone's kind of normalisation after each convolution, and the reconstruction as logits of grey
+values in [0, 1]. The code's size depends on the image's, so an image of another size than `patch` is pooled to fit.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from dsnotes.networks.mu_net import require_channels
 from dsnotes.shapes import Image
 
 LATENT = 128
-NARROW = 16  # channels on the way to the code
+NARROW = 16  # channels before the code
 POOL = {2: functional.adaptive_avg_pool2d, 3: functional.adaptive_avg_pool3d}
 
 
 class VariationalDecoder(Head):
-    """7,531,409 parameters for patches of 240² or 256² below 1024 channels.
+    """7,531,409 parameters for patches of 240² or 256² with 1024 channels in the bottleneck.
 
-    A code z = mean + exp(log variance / 2) · noise in training, z = mean afterwards; then up again without skips.
+    The code is z = mean + exp(log variance / 2) · noise in training and z = mean otherwise; the decoder has no skips.
     """
 
     def __init__(self, backbone: Backbone, *, patch: tuple[int, ...] | None = None, latent: int = LATENT) -> None:
@@ -61,7 +61,7 @@ class VariationalDecoder(Head):
         mean, log_variance = self.to_code(squeezed.flatten(1)).chunk(2, dim=1)  # (B, latent) each
         z = mean + (log_variance / 2).exp() * torch.randn_like(mean) if self.training else mean
         x = self.widen(self.from_code(z).relu().unflatten(1, (NARROW, *self.grid)))
-        x = self.up(x, bottleneck.shape[2:])  # 240 / 32 is no whole number
+        x = self.up(x, bottleneck.shape[2:])  # not by a factor of 2: 240 / 32 is fractional
         maps = {}
         for name, stage in zip(self.names, self.stages, strict=True):
             x = maps[name] = stage["block"](self.up(stage["halve"](x), [2 * n for n in x.shape[2:]]))

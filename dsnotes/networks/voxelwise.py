@@ -1,12 +1,11 @@
-"""Classifiers of one voxel by the patch round it, as networks for whole images.
+"""Classifiers of one voxel from the patch around it, as networks for whole images.
 
-Two kinds. Where every layer moves along with the patch, the image goes through once and all voxels share the work
-(`Dense`). Where it does not (patches padded with zeros, pooled from their centre, or seen at several scales), the
-patches of many voxels are cut and classified together (`Patchwise`). Beyond its border an image is mirrored.
+There are two kinds. If every layer is translation-equivariant, the image passes through once and all voxels share the
+work (`Dense`). Otherwise (patches padded with zeros, pooled from their centre, or seen at several scales) the patches
+of many voxels are cut out and classified in batches (`Patchwise`). Images are mirrored at their borders.
 
-What can be shared ends where patches begin to differ: at a pooling that depends on the place in the patch, and at the
-very first convolution where it joins two scales or planes. A pixel of two patches lies elsewhere at the other scale in
-each, so of all patches no two have a map's value in common.
+Patches can share work up to the first layer that depends on the position within the patch, such as a pooling, or that
+joins two scales or planes: there no two patches have a value in common.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from dsnotes.networks.folding import folded
 from dsnotes.shapes import Image, Integer, Logits, n_logits
 
 Where = Integer[Tensor, "voxels axes"]  # (image in the batch, *voxel)
-Grid = Integer[Tensor, "rows columns axes"]  # the same of a slice's voxels
-AT_ONCE = 512  # patches, where it is no processor that computes
+Grid = Integer[Tensor, "rows columns axes"]  # the same for all voxels of a slice
+AT_ONCE = 512  # patches per batch on a GPU
 
 
 class Voxelwise(Backbone):
-    """`scores(image, at)` is what supervision asks: named logits (N, K) of the voxels `at`, the deployed ones first."""
+    """`scores(image, at)` returns named logits (N, K) of the voxels `at`, the deployed ones first, for supervision."""
 
     def __init__(self, *, in_channels: int, classes: int, dims: int, out_channels: int | None = None) -> None:
         super().__init__()
@@ -41,7 +40,7 @@ class Voxelwise(Backbone):
 
 
 class Dense(Voxelwise):
-    """A subclass gives `everywhere(image)`: named logits of all pixels, the deployed ones first."""
+    """A subclass defines `everywhere(image)`: named logits of all pixels, the deployed ones first."""
 
     def everywhere(self, image: Image) -> dict[str, Logits]:
         raise NotImplementedError
@@ -56,20 +55,22 @@ class Dense(Voxelwise):
 
 
 class Patchwise(Voxelwise):
-    """A subclass gives `classify(volume, at)`, (N, K); `reach` is how far a patch reaches from its centre, by axis.
+    """A subclass defines `classify(volume, at)` -> (N, K); `reach` is the patch's radius along each axis.
 
-    `volume` is (B, C, depth, height, width), mirrored over `reach` on each side, a slice being a volume of depth one;
-    `at` counts in it. `every=2` classifies every other row and column of a slice and interpolates the logits between:
-    a quarter of the work, and a lesion of a single pixel may be missed.
+    `volume` is (B, C, depth, height, width), mirrored by `reach` on each side, and `at` indexes it; a slice is a volume
+    of depth one. `every=2` classifies every other row and column of a slice and interpolates the logits between them:
+    a quarter of the work, but it can miss a lesion of a single pixel.
     """
 
     reach: tuple[int, int, int]
-    a_thread = 32  # patches at once on a processor, whose caches still hold their maps
+    a_thread = 32  # patches per thread and batch on a CPU: their maps fit in the cache
 
     def __init__(self, *, every: int = 1, **shape) -> None:
         super().__init__(**shape)
         if every < 1:
-            raise ValueError(f"every={every} classifies nothing. Pass every=1 for all voxels, 2 for every other one.")
+            raise ValueError(
+                f"every must be 1 or more, got {every}. Pass every=1 for all voxels, 2 for every other one."
+            )
         self.every = every
 
     def classify(self, volume: Tensor, at: Where) -> Tensor:
@@ -97,15 +98,15 @@ class Patchwise(Voxelwise):
         return Features({}, logits, {"stride1": logits}, logits)
 
     def to_predict(self) -> Patchwise:
-        """A copy with norms folded away and weights laid out as the patches are, or each portion would copy them."""
+        """A copy with folded norms, and weights in channels-last format as the patches have."""
         return folded(self).to(memory_format=torch.channels_last)
 
     def each_by_itself(self, volume: Tensor, at: Grid) -> Iterator[Tensor]:
-        """The voxels of a slice, row by row, a portion at a time."""
+        """The logits of a slice's voxels, row by row, in portions."""
         return (self.classify(volume, some) for some in self.portions(at.flatten(0, 1)))
 
     def share(self, volume: Tensor, at: Grid) -> Iterator[Tensor]:
-        """The same in prediction, where patches may share work; a subclass says which."""
+        """The same for prediction; subclasses override it where patches can share work."""
         return self.each_by_itself(volume, at)
 
     def portions(self, at: Where) -> Iterator[Where]:
@@ -123,7 +124,7 @@ class Patchwise(Voxelwise):
         return volume
 
     def between(self, logits: Tensor, height: int, width: int) -> Tensor:
-        """Linear between what was classified; the last row and column stand for what lies beyond them."""
+        """Linear interpolation between the classified voxels; the last row and column are repeated beyond them."""
         depth, *coarse = logits.shape[2:]
         fine = [(n - 1) * self.every + 1 for n in coarse]
         logits = functional.interpolate(logits, (depth, *fine), mode="trilinear", align_corners=True)
@@ -132,7 +133,7 @@ class Patchwise(Voxelwise):
 
 
 def mirror(x: Tensor, axis: int, before: int, after: int) -> Tensor:
-    """Reflected at its first and last voxel, as often as that takes."""
+    """Reflect at the first and last voxel, repeatedly if needed."""
     size = x.shape[axis]
     period = max(2 * (size - 1), 1)
     index = torch.arange(-before, size + after, device=x.device) % period
@@ -140,12 +141,12 @@ def mirror(x: Tensor, axis: int, before: int, after: int) -> Tensor:
 
 
 def mirrored_slices(image: Tensor, before: int, after: int) -> Tensor:
-    """(B, C, H + before + after, W + before + after)."""
+    """(B, C, H + before + after, W + before + after), reflected."""
     return mirror(mirror(image, 2, before, after), 3, before, after)
 
 
 def sections(volume: Tensor, at: Where, *, across: int, side: int) -> Tensor:
-    """(N, C, side, side): squares round the voxels `at` of a volume, at right angles to the axis `across` (0, 1, 2)."""
+    """(N, C, side, side): squares around the voxels `at` of a volume, perpendicular to the axis `across` (0, 1, 2)."""
     batch, *voxel = at.unbind(1)
     first, second = (axis for axis in range(3) if axis != across)
     windows = volume.unfold(2 + first, side, 1).unfold(2 + second, side, 1)  # a view: nothing is copied yet
@@ -156,12 +157,12 @@ def sections(volume: Tensor, at: Where, *, across: int, side: int) -> Tensor:
 
 
 def resized(patches: Tensor, side: int) -> Tensor:
-    """By cubic interpolation."""
+    """Patches resized to `side` by cubic interpolation."""
     if patches.shape[-1] == side:
         return patches
     return functional.interpolate(patches, (side, side), mode="bicubic")
 
 
 def beside(*patches: Tensor) -> Tensor:
-    """(N, all channels, side, side), channels last in memory: up to twice as fast on a processor."""
+    """(N, all channels, side, side), channels last in memory: up to twice as fast on a CPU."""
     return torch.cat(patches, dim=1).contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
-"""Any `nn.Module` as a backbone: MONAI, torchvision, segmentation_models_pytorch, timm, or somebody's own.
+"""Any `nn.Module` as a backbone: from MONAI, torchvision, segmentation_models_pytorch, timm, or your own.
 
-Heads read the maps that some of its modules make. Forward hooks catch them, since nothing else works on a network
-whose code is not ours; channels and strides are found by one pass over an image.
+Forward hooks collect the outputs of the named modules, which heads then read; channels and strides are found by one
+forward pass.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NAME = re.compile(r"(encoder\.)?stride([1-9]\d*)|bottleneck")
 
 
 class Levels(dict[str, Level]):
-    """The levels of a wrapped network; where a head needs one that was not named, the answer says which to name."""
+    """The levels of a wrapped network; the error for a missing one lists the modules that can be named."""
 
     def __init__(self, levels: Mapping[str, Level], listing: str) -> None:
         super().__init__(levels)
@@ -36,7 +36,7 @@ class Levels(dict[str, Level]):
 
 
 class Wrapped(Backbone):
-    """What `wrap` returns. `module` is the network that was given, itself and not a copy: training trains it."""
+    """What `wrap` returns. `module` is the given network itself, not a copy: training changes its weights."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Wrapped(Backbone):
         self.module, self.classes, self.in_channels, self.output = module, classes, in_channels, output
         self.stride, self.listing = stride, listing
         self.paths = {name: path for name, (path, _) in levels.items()}
-        named = {"decoder.stride1": Level(n_logits(classes), (1,) * len(stride))}  # the output, where none is named
+        named = {"decoder.stride1": Level(n_logits(classes), (1,) * len(stride))}  # the output, unless one is named
         named |= {name: level for name, (_, level) in levels.items()}
         order = ("encoder", "bottleneck", "decoder")
         finest_first = sorted(named.items(), key=lambda at: (order.index(at[0].partition(".")[0]), max(at[1].stride)))
@@ -63,13 +63,13 @@ class Wrapped(Backbone):
         sides = super().sides()
         if list(sides) == ["stride1"]:
             raise ValueError(
-                f"this supervision reads decoder levels, and none below the output is named. {self.listing}"
+                f"this supervision reads decoder levels, but none below the output is named. {self.listing}"
             )
         return sides
 
     def forward(self, image: Image) -> Features:
         maps: dict[str, Tensor] = {}
-        # Hooks for this pass alone: whoever copies, saves or wraps the module again finds it as it was.
+        # Hooks for this pass only, so that the module can be copied, saved or wrapped again.
         hooks = [
             self.module.get_submodule(path).register_forward_hook(partial(_keep, maps, name))
             for name, path in self.paths.items()
@@ -101,18 +101,18 @@ def wrap(
     image: Tensor | None = None,
     output: str | int | None = None,
 ) -> Wrapped:
-    """A backbone made of any network, for `dsnotes.system` and every supervision that finds the levels it needs.
+    """Make a backbone of any network, for `dsnotes.system` and every supervision whose levels are named.
 
-    `levels` names modules by their paths, `{"stride2": "up.2", "stride4": "up.1", "bottleneck": "down.3"}`; their
-    outputs are the decoder's maps at these strides ("encoder.stride2" is one of the way down). Without "stride1" the
-    output itself stands for it. `candidates(module)` lists what can be named. The network gives logits of the image's
-    size, one channel for `classes=2`, else `classes`; where it returns several things, `output` says which (a key, a
-    place or an attribute). What its first convolution does not tell, `in_channels` and `dims` do; `image` is an example
-    for a network that does not take one of 64 pixels an axis.
+    `levels` maps level names to module paths, `{"stride2": "up.2", "stride4": "up.1", "bottleneck": "down.3"}`: the
+    outputs of these modules are the decoder's maps at these strides ("encoder.stride2" is an encoder map). "stride1" is
+    the network's output unless it is named. `candidates(module)` lists the modules that can be named. The network must
+    return logits of the image's size, one channel for `classes=2`, else `classes`; if it returns several values,
+    `output` selects one (a key, an index or an attribute). `in_channels` and `dims` are read off the first convolution
+    unless given. Pass an example `image` if the network does not take 64 voxels per axis.
     """
     if isinstance(module, Backbone):
         raise TypeError(f"{type(module).__name__} is a backbone already. Pass it to dsnotes.system as it is.")
-    n_logits(classes)  # refuses a number of classes that cannot be
+    n_logits(classes)  # raises if classes < 2
     image = example_for(module, in_channels, dims) if image is None else image
     answer, found, every = dry_run(module, image)
     output = _choice(answer, output, image, classes)
@@ -133,12 +133,12 @@ def wrap(
 
 
 def _level(name: str, path: str, module: nn.Module, every: Mapping[str, Candidate], found: Candidates) -> Level:
-    """The map at `path`, refused where the path or the name is wrong."""
+    """The level at `path`; an error if the path or the name is wrong."""
     named = NAME.fullmatch(name)
     if named is None:
         raise ValueError(
-            f"levels has the name {name!r}. A level is called by its stride: 'stride2', 'stride4' … of the way up, "
-            f"'encoder.stride2' … of the way down, 'bottleneck'."
+            f"levels has the unknown name {name!r}. Name a level by its stride: 'stride2', 'stride4' … in the decoder, "
+            f"'encoder.stride2' … in the encoder, or 'bottleneck'."
         )
     paths = [known for known, _ in module.named_modules() if known]
     if path not in paths:
@@ -146,20 +146,19 @@ def _level(name: str, path: str, module: nn.Module, every: Mapping[str, Candidat
         near = dict.fromkeys([*nearest(path, paths, cutoff=0.5), *last, *paths])
         raise ValueError(
             f"levels[{name!r}]={path!r}: {type(module).__name__} has no module there. The nearest are "
-            f"{', '.join(map(repr, [*near][:3]))}; dsnotes.networks.wrap.candidates(module) lists those that can be "
-            f"named."
+            f"{', '.join(map(repr, [*near][:3]))}; dsnotes.networks.wrap.candidates(module) lists those you can use."
         )
     if path not in every:
         raise ValueError(
-            f"levels[{name!r}]={path!r}: in one pass over an image this {type(module.get_submodule(path)).__name__} "
-            f"does not return one map of it: it did not run, ran several times, or returned something else. There are, "
-            f"by stride: {found.by_stride()}."
+            f"levels[{name!r}]={path!r}: in one forward pass this {type(module.get_submodule(path)).__name__} did not "
+            f"return exactly one feature map (it did not run, ran several times, or returned something else). Use one "
+            f"of, by stride: {found.by_stride()}."
         )
     right = f"{named[1] or ''}stride{every[path].coarseness}"
     if name not in (right, "bottleneck"):
         raise ValueError(
-            f"levels[{name!r}]={path!r} has stride {every[path].stride}. Call it {right!r}, or name another module. "
-            f"There are, by stride: {found.by_stride()}."
+            f"levels[{name!r}]={path!r} has stride {every[path].stride}. Call it {right!r}, or use another module: "
+            f"by stride, {found.by_stride()}."
         )
     return Level(every[path].channels, every[path].stride)
 
@@ -167,15 +166,13 @@ def _level(name: str, path: str, module: nn.Module, every: Mapping[str, Candidat
 def _listing(module: nn.Module, classes: int, found: Candidates) -> str:
     maps = Candidates(c for c in found if c.channels != n_logits(classes))
     if all(c.coarseness == 1 for c in maps):
-        return (
-            f"{type(module).__name__} makes no map coarser than the image: use Plain(), which reads the output alone."
-        )
+        return f"{type(module).__name__} has no map coarser than the image: use Plain(), which reads only the output."
     line = f"dsnotes.wrap(module, classes={classes}, levels={maps.suggested()})"
-    return f"Name levels, for instance {line}. {type(module).__name__} offers, by stride: {maps.by_stride()}."
+    return f"Name levels, for instance {line}. {type(module).__name__} has, by stride: {maps.by_stride()}."
 
 
 def _choice(answer: object, output: str | int | None, image: Tensor, classes: int) -> str | int | None:
-    """Which part of the answer is the logits, where it can be only one."""
+    """Which part of the network's output is the logits; an error if several could be."""
     if output is not None or isinstance(answer, Tensor):
         return output
     if isinstance(answer, Mapping):
@@ -186,7 +183,8 @@ def _choice(answer: object, output: str | int | None, image: Tensor, classes: in
         offered = dict(enumerate(answer))
     else:
         raise ValueError(
-            f"the network returns a {type(answer).__name__}. Say which attribute is the logits: output='logits'."
+            f"the network returns a {type(answer).__name__}. Name the attribute that holds the logits, for instance "
+            f"output='logits'."
         )
     wanted = (n_logits(classes), *image.shape[2:])
     fitting = [key for key, value in offered.items() if isinstance(value, Tensor) and value.shape[1:] == wanted]
@@ -197,13 +195,13 @@ def _choice(answer: object, output: str | int | None, image: Tensor, classes: in
     shapes = {key: tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for key, v in offered.items()}
     example = (fitting or [*offered])[0]
     raise ValueError(
-        f"the network returns {len(offered)} things, {shapes}, and {len(fitting) or 'none'} of them could be the "
-        f"logits {('B', *wanted)}. Say which is: output={example!r}."
+        f"the network returns {len(offered)} values, {shapes}; {len(fitting) or 'none'} of them could be the "
+        f"logits {('B', *wanted)}. Select one, for instance output={example!r}."
     )
 
 
 def _output(answer: Any, output: str | int | None, image: Tensor, classes: int) -> Tensor:
-    """The logits of an answer, refused where they are not the image's."""
+    """The logits in the network's output; an error if they do not match the image and `classes`."""
     if output is not None:
         try:
             answer = answer[output] if isinstance(answer, Mapping | tuple | list) else getattr(answer, str(output))
@@ -214,8 +212,8 @@ def _output(answer: Any, output: str | int | None, image: Tensor, classes: int) 
     if not isinstance(answer, Tensor) or answer.ndim != image.ndim:
         came = f"a tensor {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
         raise ValueError(
-            f"the network answers an image {tuple(image.shape)} with {came}; needed are logits "
-            f"{('B', channels, *space)}. Turn off what makes it return more (deep_supervision=False), or pass output=."
+            f"for an image {tuple(image.shape)} the network returns {came}, but logits {('B', channels, *space)} are "
+            f"needed. Turn off what makes it return more (deep_supervision=False), or pass output=."
         )
     if answer.shape[1] != channels:
         remedy = f"Build it with {channels} output channel{'s' * (channels > 1)}"
@@ -223,16 +221,16 @@ def _output(answer: Any, output: str | int | None, image: Tensor, classes: int) 
             remedy += f", or pass classes={answer.shape[1]}" if answer.shape[1] > 2 else ""
         conv = CONV[len(space)].__name__
         raise ValueError(
-            f"the network gives {answer.shape[1]} channels, and classes={classes} needs {channels}"
-            f"{' (one sigmoid for two classes)' * (classes == 2)}. {remedy}, or put a convolution behind it: "
+            f"the network returns {answer.shape[1]} channels, but classes={classes} needs {channels}"
+            f"{' (one sigmoid for two classes)' * (classes == 2)}. {remedy}, or append a convolution: "
             f"wrap(nn.Sequential(module, nn.{conv}({answer.shape[1]}, {channels}, 1)), …); its modules' paths then "
             f"begin with '0.'."
         )
     if tuple(answer.shape[2:]) != space:
         factor = max(round(i / o) for i, o in zip(space, answer.shape[2:], strict=True))
         raise ValueError(
-            f"the network gives logits of size {tuple(answer.shape[2:])} for an image of {space}. Pad its "
-            f"convolutions, or put an up-sampling behind it: wrap(nn.Sequential(module, nn.Upsample(scale_factor="
+            f"the network returns logits of size {tuple(answer.shape[2:])} for an image of {space}. Pad its "
+            f"convolutions, or append an upsampling: wrap(nn.Sequential(module, nn.Upsample(scale_factor="
             f"{factor}, mode={LINEAR[len(space)]!r})), …); its modules' paths then begin with '0.'."
         )
     return answer

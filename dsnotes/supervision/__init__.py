@@ -1,4 +1,4 @@
-"""Supervision: where a network is told what it should have said, and with which weight."""
+"""Supervision: which outputs of a network are compared with which targets, and with which weights."""
 
 import warnings
 
@@ -12,7 +12,7 @@ from dsnotes.supervision.two_pathway import TwoPathway
 RENAMED = {
     "Objective": "Supervision",
     "reduce": "downsample_target",
-}  # old public names: they warn, and go with the next release
+}  # old public names: they warn, and will be removed in the next release
 
 
 def __getattr__(name: str) -> object:

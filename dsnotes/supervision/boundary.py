@@ -1,10 +1,9 @@
-"""Masks and, beside them, their borders: the supervision of the boundary-aware network.
+"""The loss of the boundary-aware network: masks, and their borders beside them.
 
     CE + (1 - D)  of the masks  +  weight · [ balanced BCE + (1 - D) ]  of the borders
 
-A border is what an erosion by 3x3(x3) takes from a mask, so it is one voxel wide and inside. It is a few per cent of
-the voxels, hence both of its terms count it as much as all the rest. Which losses the paper uses its abstract does not
-say; these are ours.
+A border is the part of a mask that an erosion by 3x3(x3) removes: one voxel wide, inside the mask. It covers a few per
+cent of the voxels, so both of its terms are balanced. The paper's abstract does not name its losses; these are ours.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ class Boundary(Supervision):
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
         if "edge" not in outputs.features:
             raise ValueError(
-                f"this network has no map 'edge'; its own are {list(outputs.features)}. The boundary loss needs a "
-                f"network that draws borders: build boundary-aware, or supervise this one by Plain()."
+                f"this network has no map 'edge', only {list(outputs.features)}. The boundary loss needs a "
+                f"network that predicts borders: build boundary-aware, or supervise this one with Plain()."
             )
         t = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
         edge, borders = outputs.features["edge"], border(foreground(t))
@@ -44,12 +43,12 @@ class Boundary(Supervision):
 
 
 def border(masks: Probs) -> Probs:
-    """Each mask less its erosion; beyond the image lies more of the same, so its rim is no border."""
+    """Each mask minus its erosion. The mask continues beyond the image, so the image's rim is not a border."""
     return masks + MAX_POOL[masks.ndim - 2](-masks, 3, 1, 1)
 
 
 def balanced_entropy(logits: Logits, t: Probs) -> Scalar:
-    """Binary cross-entropy in which the border and the rest each weigh one half; a batch without one has the rest."""
+    """Binary cross-entropy, half of it over the border and half over the rest; only the rest if there is no border."""
     cost = functional.binary_cross_entropy_with_logits(logits, t, reduction="none")
     sides = torch.stack([t, 1 - t])
     counts = sides.flatten(1).sum(1)

@@ -1,8 +1,8 @@
-"""Mask R-CNN's five losses: which anchors hold something and where it lies, what it is, where exactly, and its mask.
+"""Mask R-CNN's five losses: class and box of the anchors, class and box of the regions, and the masks.
 
-Objects are the connected components of each class with more than `smallest` pixels; what is smaller is background.
-The authors skip images without any; here those teach what background is. Counts, thresholds and the plain sum of the
-five are theirs.
+Objects are the connected components of each class with more than `smallest` pixels; smaller ones are background. The
+authors skip images without objects; here they train the background. Sample sizes, thresholds and the unweighted sum of
+the five losses are the authors'.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from dsnotes.networks.regions import Boxes, align, encode, overlaps
 from dsnotes.shapes import Outputs, Scalar
 from dsnotes.supervision.base import Batch, Supervision
 
-SAMPLED, POSITIVE = 256, 0.75  # anchors and regions that count, an image; the largest share of objects among them
-ANCHOR, ELSEWHERE = 0.7, 0.3  # an anchor is an object's from this overlap on, background's below that
-REGION, BACKGROUND = 0.75, 0.5  # likewise a region
+SAMPLED, POSITIVE = 256, 0.75  # anchors (and regions) sampled per image; the largest share of objects among them
+ANCHOR, ELSEWHERE = 0.7, 0.3  # an anchor is positive from the first overlap on, negative below the second
+REGION, BACKGROUND = 0.75, 0.5  # the same for a region
 NAMES = ("anchor class", "anchor box", "region class", "region box", "mask")
 
 
 @dataclass(frozen=True)
 class Objects:
-    """Of one image: boxes (n, 4), classes (n,) from 1 on, masks (n, H, W)."""
+    """The objects of one image: boxes (n, 4), classes (n,) from 1 on, masks (n, H, W)."""
 
     boxes: Boxes
     kinds: Tensor
@@ -36,12 +36,12 @@ class Objects:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Of one image: what the network says of some anchors and regions, each beside what is true of them.
+    """Predictions for the sampled anchors and regions of one image, with their targets.
 
-    Moves and masks are of those alone that hold an object; `drawn` holds one that does not where there is none.
+    Moves and masks are those of positive samples; without any, `drawn` holds one negative sample.
     """
 
-    anchors: Tensor  # (n,) logits of holding something
+    anchors: Tensor  # (n,) objectness logits
     holds: Tensor
     anchor_moves: Tensor  # (p, 4)
     anchor_targets: Tensor
@@ -55,7 +55,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class DetectionOutputs(Outputs):
-    sampled: tuple[Sampled, ...] = ()  # one an image
+    sampled: tuple[Sampled, ...] = ()  # one per image
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Detection(Supervision):
     def heads(self, backbone: Backbone) -> dict[str, Head]:
         if not hasattr(backbone, "propose"):
             raise TypeError(
-                f"{type(backbone).__name__} came, which proposes no boxes. Build covid-ct-mask-net, or supervise this "
-                f"network by Plain()."
+                f"{type(backbone).__name__} proposes no boxes. Build covid-ct-mask-net, or supervise this network with "
+                f"Plain()."
             )
         return {}
 
     def run(self, network: Network, batch: Batch) -> DetectionOutputs:
-        """While training, `logits` are the sampled regions': those that are deployed would take a second pass."""
+        """In training, `logits` are those of the sampled regions: the deployed ones would need a second pass."""
         net, image, label = network.backbone, batch["image"], batch["label"]
         require_divisible(image, net.stride)
         label = label[:, 0] if label.ndim == image.ndim else label
@@ -104,7 +104,7 @@ def losses(one: Sampled) -> tuple[Tensor, ...]:
 
 
 def objects(label: Tensor, classes: int, smallest: int) -> Objects:
-    """The components of every class, by 8 neighbours."""
+    """The connected components of every class (8 neighbours) with more than `smallest` pixels."""
     import cc3d
 
     masks, kinds = [], []
@@ -123,13 +123,13 @@ def objects(label: Tensor, classes: int, smallest: int) -> Objects:
 
 
 def box(mask: Tensor) -> Tensor:
-    """The smallest that holds the mask."""
+    """The bounding box of a mask."""
     rows, columns = (mask.any(axis).nonzero().flatten() for axis in (1, 0))
     return torch.stack([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]).float()
 
 
 def sample(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-    """Indices of at most 256 of both by lot, of which at most three quarters are positive."""
+    """Random indices of positive and negative samples: at most 256 in all, at most three quarters of them positive."""
     chosen = []
     room = int(POSITIVE * SAMPLED)
     for side in (positive, negative):
@@ -140,11 +140,11 @@ def sample(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sample_anchors(told: list[tuple[Boxes, Tensor, Tensor]], things: Objects) -> tuple[Tensor, ...]:
-    """The first four of `Sampled`."""
+    """The first four fields of `Sampled`."""
     at, found, moves = (torch.cat(parts) for parts in zip(*told, strict=True))
     best, which = nearest(at, things)
     positive = best >= ANCHOR
-    if len(things.boxes):  # an object that no anchor meets so well has the one that meets it best
+    if len(things.boxes):  # the best anchor of every object is positive, whatever its overlap
         positive[overlaps(at, things.boxes).argmax(0)] = True
         which[overlaps(at, things.boxes).argmax(0)] = torch.arange(len(things.boxes), device=which.device)
     yes, no = sample(positive, (best < ELSEWHERE) & ~positive)
@@ -153,8 +153,8 @@ def sample_anchors(told: list[tuple[Boxes, Tensor, Tensor]], things: Objects) ->
 
 
 def sample_regions(net: Backbone, pyramid: list[Tensor], proposed: Boxes, things: Objects) -> tuple[Tensor, ...]:
-    """The other six."""
-    proposed = torch.cat([proposed, things.boxes])  # so that there is something to draw from the first step on
+    """The other six fields of `Sampled`."""
+    proposed = torch.cat([proposed, things.boxes])  # so that there are positive regions from the first step on
     best, which = nearest(proposed, things)
     yes, no = sample(best >= REGION, best < BACKGROUND)
     kinds, moves = net.judge(pyramid, proposed[torch.cat([yes, no])])
@@ -175,7 +175,7 @@ def sample_regions(net: Backbone, pyramid: list[Tensor], proposed: Boxes, things
 
 
 def nearest(boxes: Boxes, things: Objects) -> tuple[Tensor, Tensor]:
-    """The overlap with the object that overlaps most, and which that is; 0 where there is none."""
+    """The largest overlap of each box with an object, and that object's index; 0 and 0 without objects."""
     if not len(things.boxes):
         return boxes.new_zeros(len(boxes)), torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
     return overlaps(boxes, things.boxes).max(1)

@@ -1,9 +1,9 @@
-"""Inf-Net's supervision: four scores against the mask, with the weight on what is hard, and an edge against its border.
+"""Inf-Net's loss: four score maps against the mask, weighted towards hard pixels, and an edge map against its border.
 
     Σ_S [ Σ w BCE / Σ w  +  1 - (Σ w y t + 1) / (Σ w (y + t - y t) + 1) ]  +  BCE(edge, border)
     w = 1 + 5 |mean of t over 31² - t|
 
-The release means to weigh its BCE so, but passes a flag that makes it a plain mean (`reference_bce=True`).
+The authors' code multiplies the BCE by w too, but passes a flag that makes it a plain mean (`reference_bce=True`).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class EdgeGuided(Supervision):
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
         if lacking := [name for name in (*SCORES, "edge") if name not in outputs.features]:
             raise ValueError(
-                f"this network has no maps {lacking}; its own are {list(outputs.features)}. The edge-guided loss is "
-                f"Inf-Net's: build inf-net, or supervise this network by Plain() or MultiScale()."
+                f"this network has no maps {lacking}, only {list(outputs.features)}. The edge-guided loss needs "
+                f"Inf-Net: build inf-net, or supervise this network with Plain() or MultiScale()."
             )
         t = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
         lesion = foreground(t).amax(1, keepdim=True)
@@ -53,7 +53,7 @@ class EdgeGuided(Supervision):
 
 
 def weight(t: Probs) -> Tensor:
-    """1 far from any border, up to 6 at a lone pixel."""
+    """1 far from any border, up to 6 at an isolated pixel."""
     return 1 + 5 * (functional.avg_pool2d(t, 31, 1, 15) - t).abs()
 
 
@@ -65,7 +65,7 @@ def weighted_iou(logits: Logits, t: Probs, w: Tensor) -> Scalar:
 
 
 def border(t: Probs) -> Probs:
-    """1 where a 3x3 window holds both lesion and not."""
+    """1 where a 3x3 window holds both lesion and background."""
     return functional.max_pool2d(t, 3, 1, 1) + functional.max_pool2d(-t, 3, 1, 1)
 
 

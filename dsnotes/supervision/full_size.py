@@ -1,4 +1,4 @@
-"""Every upsampled prediction against the whole mask: how 3-D DSN and M-Net are trained."""
+"""Every upsampled prediction against the full-size mask, as in 3-D DSN and M-Net."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dsnotes.supervision.targets import class_indices, one_hot
 
 @dataclass(frozen=True)
 class FullSize(Supervision):
-    """`head` makes the upsampled predictions, `weights` says how much each counts."""
+    """`head` makes the upsampled predictions; `weights` holds the weight of each."""
 
     head: Callable[[Backbone], Head]
     weights: dict[str, float | int]
@@ -27,6 +27,6 @@ class FullSize(Supervision):
         t = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
         if unknown := sorted(set(self.weights) - set(outputs.upsampled)):
             raise KeyError(
-                f"weights name {unknown}, but the network raises {list(outputs.upsampled)}. Use those names."
+                f"weights name {unknown}, but the network upsamples {list(outputs.upsampled)}. Use those names."
             )
         return {name: weight * self.loss(outputs.upsampled[name], t) for name, weight in self.weights.items()}

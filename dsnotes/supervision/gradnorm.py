@@ -1,12 +1,12 @@
-"""GradNorm: task weights that make every task pull equally hard at what the tasks share, slow ones harder.
+"""GradNorm: task weights that equalise the gradient norms at shared weights, with larger ones for slower tasks.
 
 Paper: Chen et al. 2018, https://arxiv.org/abs/1711.02257; as used in MSDS-UNet's Algorithm 1.
 
     G_m = ‖∇_Ws α_m L_m‖    r_m = (L_m / L_m(0)) / mean    L_grad = Σ_m |G_m - Ḡ r_m^a|    target held constant
 
-Departs from Algorithm 1, which starts every α at 0: then every G is 0 and so is the sum that α is divided by.
-The weights are kept at the sum 1 as MSDS-UNet prints it; GradNorm itself keeps them at the number of tasks, so the
-network's learning rate is that many times smaller here.
+Departs from Algorithm 1, which starts every α at 0: then every G is 0, and α is divided by a sum of 0.
+The weights sum to 1, as in MSDS-UNet; in the GradNorm paper they sum to the number of tasks, so the network's effective
+learning rate is smaller here by that factor.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-SMALLEST = 1e-3  # what a weight is clamped to: at 0 a task could never come back
+SMALLEST = 1e-3  # lower bound of a weight: at 0 a task could never come back
 
 
 class GradNorm:
-    """`weights` of `tasks`, moved by their own optimiser. `asymmetry` is the exponent a that print leaves open."""
+    """The `weights` of `tasks`, with their own optimiser. `asymmetry` is the exponent a, not given in MSDS-UNet."""
 
     def __init__(
         self,
@@ -31,12 +31,13 @@ class GradNorm:
     ) -> None:
         start = tuple(1 / len(tasks) for _ in tasks) if start is None else start
         if len(tasks) < 2:
-            raise ValueError(f"GradNorm balances several tasks, and the objective has {list(tasks)}. Train it plainly.")
+            raise ValueError(
+                f"GradNorm balances several tasks, but the objective has only {list(tasks)}. Train it with PlainStep."
+            )
         if len(start) != len(tasks) or min(start) <= 0:
             raise ValueError(
-                f"GradNorm was to start at {start} for the tasks {list(tasks)}. Every task needs a positive weight: at "
-                f"0 its gradient norm is 0 and stays 0, and the weights are divided by a sum of 0. Leave start=None "
-                f"for 1/{len(tasks)} each."
+                f"GradNorm cannot start at {start} for the tasks {list(tasks)}. Every task needs a positive weight, "
+                f"because at 0 its gradient norm stays 0. Leave start=None for 1/{len(tasks)} each."
             )
         self.tasks, self.asymmetry = tasks, asymmetry
         self.weights = torch.tensor(start, dtype=torch.float32, device=device)
@@ -45,21 +46,21 @@ class GradNorm:
         self.first_losses: Tensor | None = None
 
     def update(self, losses: Tensor, norms: Tensor) -> dict[str, Tensor]:
-        """One step of the weights from L_m and ‖∇_Ws L_m‖, both without α; returns what is worth a look.
+        """One step of the weights from L_m and ‖∇_Ws L_m‖, both without α; returns G, its target and r.
 
-        dL_grad/dα_m = sign(α_m g_m - target_m) g_m: written out, nothing of it can leak into the network's gradient.
+        The gradient dL_grad/dα_m = sign(α_m g_m - target_m) g_m is written out, so it cannot reach the network.
         """
         if self.first_losses is None:
             if not bool((losses > 0).all()):
                 raise ValueError(
-                    f"the first losses of {list(self.tasks)} are {losses.tolist()}. GradNorm divides by them: "
-                    f"give it tasks whose loss starts above 0."
+                    f"the first losses of {list(self.tasks)} are {losses.tolist()}, but GradNorm divides by them. "
+                    f"Use tasks whose loss starts above 0."
                 )
             self.first_losses = losses.detach().clone()
         pull = self.weights * norms  # G_m
         rates = losses / self.first_losses
         target = pull.mean() * (rates / rates.mean()) ** self.asymmetry
-        self.weights.grad = ((pull - target).sign() * norms).to(self.weights.dtype)  # a network may be in float64
+        self.weights.grad = ((pull - target).sign() * norms).to(self.weights.dtype)  # the network may be in float64
         self.optimiser.step()
         self.weights.clamp_(min=SMALLEST)
         self.weights /= self.weights.sum()
@@ -77,7 +78,7 @@ class GradNorm:
         if tuple(state["tasks"]) != self.tasks:
             raise ValueError(
                 f"the checkpoint balances {list(state['tasks'])}, this run {list(self.tasks)}. "
-                f"Start in another folder, or build the system with the sides it had."
+                f"Pass another out, or build the system with the checkpoint's sides."
             )
         self.weights.copy_(state["weights"])
         first = state["first_losses"]

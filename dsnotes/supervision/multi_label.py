@@ -1,7 +1,7 @@
-"""The output against the mask, and each side output against every class that its cells hold: how MLDS-Net is trained.
+"""MLDS-Net's loss: the output against the mask, and each side output against all classes present in its cells.
 
-A cell may hold several classes: the planes of the classes are reduced by their maximum, and a side output has a sigmoid
-for each class. The authors sum over the batch; this is its mean.
+A cell may hold several classes, so one-hot masks are reduced by their maximum and a side output has one sigmoid per
+class. The authors sum over the batch; here it is a mean.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class MultiLabel(Supervision):
     """`head` makes the side outputs."""
 
     head: Callable[[Backbone], Head]
-    weight: float | int = 1.0  # of every side
+    weight: float | int = 1.0  # of every side output
     loss: Callable[[Logits, SoftMask], Scalar] = cross_entropy  # of the output
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:

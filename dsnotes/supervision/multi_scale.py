@@ -1,4 +1,4 @@
-"""A loss at every decoder level, against the mask reduced to that level: the one idea in its plainest form."""
+"""A loss at every decoder level, against the mask downsampled to that level: deep supervision in its simplest form."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from dsnotes.supervision.valid import on_valid
 
 
 def entropy_and_dice(logits: Logits, t: SoftMask) -> Scalar:
-    """CE + (1 - D): what `Plain` asks of the output, asked of a side."""
+    """CE + (1 - D), the loss of `Plain`, for a side output."""
     return cross_entropy(logits, t) + soft_dice(foreground(probabilities(logits)), foreground(t), over_batch=True)
 
 
 @dataclass(frozen=True)
 class ExponentialLogAndEntropy:
-    r"""MSS-UNet's loss of a side: $\sum_c w_c (-\ln D_c)^{0.3}$ over the foreground, plus class-weighted CE.
+    r"""MSS U-Net's loss of a side output: $\sum_c w_c (-\ln D_c)^{0.3}$ over the foreground, plus class-weighted CE.
 
-    `squared` is the paper's denominator (Eqs. 6-7) and `normalised=False` its CE (Eq. 2): a mean over voxels of
+    `squared=True` is the paper's denominator (Eqs. 6-7) and `normalised=False` its CE (Eq. 2), a mean over voxels of
     w_c (-ln p). The authors' release has plain sums in D and divides CE by the sum of the weights.
     """
 
@@ -32,7 +32,7 @@ class ExponentialLogAndEntropy:
     entropy_weights: tuple[float | int, ...] | None = (0.28, 0.28, 0.44)
     squared: bool = True
     normalised: bool = False
-    absent: str = "kept"  # what a class that the batch lacks counts, see `exponential_log`
+    absent: str = "kept"  # whether classes absent from the batch count, see `exponential_log`
 
     def __call__(self, logits: Logits, t: SoftMask) -> Scalar:
         p, of = foreground(probabilities(logits)), foreground(t)
@@ -41,15 +41,15 @@ class ExponentialLogAndEntropy:
 
 
 def halving(levels: int) -> tuple[float, ...]:
-    """1, 1/2, 1/4, … scaled to the sum 1: nnU-Net's weights, for a start with any backbone."""
+    """1, 1/2, 1/4, … scaled to sum to 1, as in nnU-Net: a default for any backbone."""
     return tuple(2.0**-i / (2 - 2.0 ** (1 - levels)) for i in range(levels))
 
 
 @dataclass(frozen=True)
 class MultiScale(Supervision):
-    """`weights`: one a level, finest first; None is `halving`. `loss(logits, t)` is asked of every side.
+    """`weights`: one per level, finest first; None is `halving`. `loss(logits, t)` is computed for every level.
 
-    `levels` names the decoder levels that are supervised; None is all of them.
+    `levels` names the supervised decoder levels; None means all.
     """
 
     weights: tuple[float | int, ...] | None = None
@@ -65,12 +65,12 @@ class MultiScale(Supervision):
         if len(weights) != len(names):
             raise ValueError(
                 f"{len(weights)} level weights {weights} came, but the network has {len(names)} levels {list(names)}. "
-                f"Give one a level, finest first, for instance weights={halving(len(names))}."
+                f"Pass one per level, finest first, for instance weights={halving(len(names))}."
             )
         return dict(zip(names, weights, strict=True))
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:
-        self.level_weights(choose_levels(backbone, self.levels))  # refuse now, not in the first step
+        self.level_weights(choose_levels(backbone, self.levels))  # raises now instead of in the first step
         return {"sides": SideHeads(backbone, levels=self.levels, bias=self.bias)}
 
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:

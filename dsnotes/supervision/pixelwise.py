@@ -1,7 +1,7 @@
-"""One loss on the output alone, where the loss is not the usual sum of cross-entropy and Dice.
+"""A single pixelwise loss on the output, instead of cross-entropy plus Dice.
 
-`hardest` is FRRN's: of every image only the pixels that fare worst count. `balanced` is Anam-Net's: every class weighs
-as much as any other, however few its pixels.
+`hardest` is FRRN's: only the pixels with the largest loss in each image count. `balanced` is Anam-Net's: all classes
+have the same weight, however few pixels they have.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dsnotes.shapes import Logits, Outputs, Probs, Scalar
 from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.targets import class_indices, one_hot
 
-HARDEST, SHARE = 512 * 64, 1 / 4  # pixels; and the share of a smaller image that is theirs in the authors' crops
+HARDEST, SHARE = 512 * 64, 1 / 4  # pixels; for smaller images, the same share as in the authors' crops
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ def cost(logits: Logits, t: Probs) -> Tensor:
 
 
 def hardest(logits: Logits, t: Probs, *, pixels: int = HARDEST, share: float | int = SHARE) -> Scalar:
-    """The mean over each image's `pixels` worst, or over the worst `share` of it where that is fewer."""
+    """The mean over the `pixels` with the largest loss in each image, or over the worst `share` if that is fewer."""
     each = cost(logits, t).flatten(1)
     kept = min(pixels, max(int(share * each.shape[1]), 1))
     return each.topk(kept, dim=1).values.mean()
 
 
 def balanced(logits: Logits, t: Probs) -> Scalar:
-    r"""$\frac1K \sum_c \frac1{n_c} \sum_{i \in c} -\ln p_i$ over the K classes that the batch holds."""
+    r"""$\frac1K \sum_c \frac1{n_c} \sum_{i \in c} -\ln p_i$ over the K classes present in the batch."""
     shares = t if t.shape[1] > 1 else torch.cat([1 - t, t], dim=1)  # (B, K, *space)
     over = (0, *range(2, t.ndim))
     counts = shares.sum(over)

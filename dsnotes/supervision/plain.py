@@ -1,4 +1,4 @@
-"""The control of every experiment: cross-entropy and Dice on the output alone."""
+"""Cross-entropy and Dice on the output alone: the control without deep supervision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dsnotes.supervision.valid import on_valid
 
 
 def foreground(p: Tensor) -> Tensor:
-    """All channels but the background's; a single channel is foreground already."""
+    """All channels except the background; a single channel is the foreground."""
     return p if p.shape[1] == 1 else p[:, 1:]
 
 
@@ -26,7 +26,7 @@ class Plain(Supervision):
     dice: float | int = 1.0
     squared: bool = True
     over_batch: bool = True
-    eps: float | int = 1e-5  # above and below in D
+    eps: float | int = 1e-5  # in numerator and denominator of D
 
     voxelwise = True
 

@@ -1,5 +1,5 @@
-"""µ-Net's supervision: the network looks at the mask as if it were an image, and its features there are the labels of
-its features on the image.
+"""µ-Net's supervision: the features the network computes when it is given the mask as its input serve as labels for its
+features on the image.
 
 S is the segmentation decoder, R the reconstruction; X the image, G the mask as one grey channel.
 y, y_i = S(X)    y^x = R(X)    y^g, y_i^g = S(G)    r^g, r_i^g = R(G)        L_BD(p, t) = BCE / 2 + 1 - Dice
@@ -8,12 +8,12 @@ y, y_i = S(X)    y^x = R(X)    y^g, y_i^g = S(G)    r^g, r_i^g = R(G)        L_B
     rec  α L_BD(y, G) + a BCE(r^g, G)  + b BCE(y^x, X) + ξ L_BD(y, r^g) + η Σ σ_i MSE(y_i, r_i^g)
     hyb  both together
     deep seg without a second decoder
-    auto rec with an autoencoder of its own as R, weighed by γ and λ
-    vae  rec with a variational decoder as R: its squared errors and its divergence KL are weighed by .1 each
+    auto rec with a separate autoencoder as R, weighted by γ and λ
+    vae  rec with a variational decoder as R: squared errors and the divergence KL, each weighted by .1
 
-The paper prints the logarithm on the mask instead of the prediction, loses two signs and trains y^x against G; the
-forms above are what its text describes. It does not say whether a pseudo-label gets a gradient: `detach_targets=True`
-treats it as a label; with False both sides move, and shrinking all features lowers the loss.
+The published equations put the logarithm on the mask instead of the prediction, drop two signs and train y^x against G;
+the forms above follow the text. The paper does not say whether a pseudo-label receives a gradient:
+`detach_targets=True` treats it as a label; with False both sides move, and shrinking all features lowers the loss.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Weighted = dict[str, tuple[float | int, Callable[[], Scalar]]]
 
 @dataclass(frozen=True)
 class OnMask:
-    """What the network computes when it is given the mask as its input, as far as a variant compares with it."""
+    """What the network computes when it is given the mask as its input, as far as the variant needs it."""
 
     logits: Tensor | None = None  # y^g
     features: dict[str, Tensor] = field(default_factory=dict)  # y_i^g
@@ -55,7 +55,7 @@ class MuNetOutputs(Outputs):
 
 @dataclass(frozen=True)
 class MaskPass(Supervision):
-    """What the variants share. Weights as printed: α β a b λ η and γ ξ; the defaults are those found for BraTS."""
+    """Base class of the variants. The weights are the paper's α β a b λ η and γ ξ, by default its values for BraTS."""
 
     output: float | int = 5.0  # α
     mask: float | int = 1.0  # β
@@ -66,7 +66,7 @@ class MaskPass(Supervision):
     agree: float | int = 1.0  # γ
     agree_restored: float | int = 1.0  # ξ
     detach_targets: bool = True
-    levels: dict[str, float | int] | None = None  # ω_i by level, such as {"stride16": 1.0}; None: all, 1 each
+    levels: dict[str, float | int] | None = None  # ω_i by level, such as {"stride16": 1.0}; None: 1 for all
     restored_levels: dict[str, float | int] | None = None  # σ_i
 
     def run(self, network: Network, batch: Batch) -> MuNetOutputs:
@@ -76,7 +76,7 @@ class MaskPass(Supervision):
         return MuNetOutputs(**vars(on_image), mask_image=grey, on_mask=on_mask)
 
     def terms(self, outputs: MuNetOutputs, batch: Batch) -> dict[str, Scalar]:
-        """The variant's equation; what weighs nothing is not computed."""
+        """The terms of the variant's equation; terms of weight 0 are not computed."""
         equation = self.equation(outputs, batch)
         return {name: weight * term() for name, (weight, term) in equation.items() if weight}
 
@@ -144,7 +144,7 @@ class Seg(MaskPass):
     def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
         on_image = network(image)
         with statistics_not_kept(learning_norms(network)):
-            return on_image, compared(vars(network(grey, heads=())))  # how the mask is restored is not compared
+            return on_image, compared(vars(network(grey, heads=())))  # the restored mask is not needed
 
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
         return (
@@ -164,7 +164,7 @@ class Rec(MaskPass):
     def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
         on_image = network(image)
         (decoder,) = network.heads.values()
-        with statistics_not_kept(learning_norms(network)):  # how the mask is segmented is not compared
+        with statistics_not_kept(learning_norms(network)):  # the segmented mask is not needed
             return on_image, compared(decoder(network.backbone.encode(grey), grey))
 
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
@@ -232,8 +232,7 @@ class Auto(MaskPass):
 class Vae(Rec):
     """rec with .1 MSE(r^g, G) + .1 MSE(y^x, X) + .1 KL. `patch` is the image size that the code is made for.
 
-    With `squared=False` it restores as the tied decoder does, by cross-entropies weighed a and b: then only the decoder
-    differs from rec's.
+    `squared=False` uses rec's cross-entropies with the weights a and b, so that only the decoder differs from rec.
     """
 
     variational: float | int = 0.1
@@ -269,7 +268,7 @@ VARIANTS = {"deep": Deep, "auto": Auto, "seg": Seg, "rec": Rec, "vae": Vae, "hyb
 
 
 def PseudoLabels(variant: str = "hyb", *weights: float | int, **options) -> MaskPass:  # noqa: N802
-    """The variant of that name."""
+    """The supervision of the variant with that name, for instance PseudoLabels("rec")."""
     if variant not in VARIANTS:
         raise ValueError(f"variant={variant!r} is unknown. Choose one of {list(VARIANTS)}.")
     return VARIANTS[variant](*weights, **options)
@@ -280,45 +279,45 @@ def compared(found: dict) -> OnMask:
 
 
 def segmentation(logits: Logits, t: SoftMask) -> Scalar:
-    """L_BD; over several classes with their softmax and the Dice of the foreground."""
+    """L_BD; for several classes with the softmax and the Dice of the foreground."""
     if logits.shape[1] == 1:
         return bce_dice(logits, t)
     return 0.5 * cross_entropy(logits, t) + soft_dice(logits.softmax(1)[:, 1:], t[:, 1:], squared=False)
 
 
 def divergence(latent: dict[str, Tensor], image: Image) -> Scalar:
-    r"""$\frac1N \sum (\mu^2 + \sigma^2 - \ln \sigma^2 - 1)$ with N the voxels of an image, averaged over the batch."""
+    r"""$\frac1N \sum (\mu^2 + \sigma^2 - \ln \sigma^2 - 1)$ with N the values of an image, averaged over the batch."""
     mean, log_variance = latent["mean"], latent["log_variance"]
     summed = (mean.square() + log_variance.exp() - log_variance - 1).sum(1)  # (B,)
     return summed.mean() / image[0].numel()
 
 
 def as_image(label: Label, classes: int, like: Image) -> Image:
-    """The mask as the network is shown it: class indices spread over [0, 1], on as many channels as the image."""
+    """The mask as an input image: class indices scaled to [0, 1], repeated to the image's number of channels."""
     return (label.to(like.dtype) / (classes - 1)).unsqueeze(1).expand(-1, like.shape[1], *like.shape[2:])
 
 
 def as_grey(logits: Logits, restored: Image) -> Scalar:
-    """L_BD between the prediction, turned into grey values as the mask was, and a restored mask."""
+    """L_BD between the prediction, converted to grey values like the mask, and a restored mask."""
     if logits.shape[1] == restored.shape[1] == 1:
         return bce_dice(logits, restored)
     p = probabilities(logits)
     if p.shape[1] > 1:
         values = torch.linspace(0, 1, p.shape[1], device=p.device, dtype=p.dtype)
         p = torch.einsum("c,bc...->b...", values, p).unsqueeze(1)
-    p = p.expand_as(restored).clamp(1e-6, 1 - 1e-6)  # a sum of probabilities may miss 1 by a rounding
+    p = p.expand_as(restored).clamp(1e-6, 1 - 1e-6)  # sums of probabilities may exceed 1 by rounding
     return bce_dice(p.logit(), restored)
 
 
 def feature_distance(
     ours: dict[str, Tensor], labels: dict[str, Tensor], frozen, levels: dict[str, float | int] | None = None
 ) -> Scalar:
-    """Σ_i ω_i MSE(y_i, label_i) over the levels, the bottleneck included; ω is 1, or 0 of those `levels` leaves out."""
+    """Σ_i ω_i MSE(y_i, label_i) over the levels, including the bottleneck; `levels` gives ω_i, None is 1 for all."""
     levels = dict.fromkeys(ours, 1.0) if levels is None else levels
     if not levels or not levels.keys() <= ours.keys():
         raise ValueError(
-            f"levels={levels} weighs levels by name, and this network compares {list(ours)}. Name some of them, such "
-            f"as levels={{{next(reversed(ours))!r}: 1.0}}; for none, give the features' weight as 0."
+            f"levels={levels} does not fit this network, which compares {list(ours)}. Name some of them, such "
+            f"as levels={{{next(reversed(ours))!r}: 1.0}}; for none, set the features' weight to 0."
         )
     return sum(weight * functional.mse_loss(ours[name], frozen(labels[name])) for name, weight in levels.items())
 
@@ -326,8 +325,8 @@ def feature_distance(
 def two_passes(network: Network, image: Image, mask: Image) -> tuple[Outputs, Outputs]:
     """The network on the image and on the mask.
 
-    Where no batch norm is learning both go through as one batch. Otherwise they may not: each has statistics of its
-    own, and the mask's are used but not kept, for deployment will see images only.
+    Without batch norm in training mode, both pass as one batch. Otherwise each pass uses its own batch statistics, and
+    the mask's do not enter the running statistics, because deployment sees images only.
     """
     norms = learning_norms(network)
     if not norms:
@@ -339,13 +338,13 @@ def two_passes(network: Network, image: Image, mask: Image) -> tuple[Outputs, Ou
 
 
 def learning_norms(network: Network) -> list[nn.Module]:
-    """Those whose statistics are the batch's."""
+    """The batch norms in training mode."""
     return [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
 
 
 @contextmanager
 def statistics_not_kept(norms: list[nn.Module]) -> Iterator[None]:
-    """Inside, batch norm in training mode uses the batch and leaves its running statistics alone."""
+    """Inside, batch norm in training mode uses batch statistics and does not update the running ones."""
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
@@ -357,5 +356,5 @@ def statistics_not_kept(norms: list[nn.Module]) -> Iterator[None]:
 
 
 def _part(outputs: Outputs, rows: slice) -> Outputs:
-    """The same outputs of some of the batch."""
+    """The outputs of some rows of the batch."""
     return map_tensors(outputs, lambda value: value[rows])

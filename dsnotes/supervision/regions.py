@@ -1,8 +1,7 @@
-"""Regions that overlap (whole tumour ⊃ core ⊃ enhancing): each a foreground of its own, with a sigmoid.
+"""Overlapping regions (whole tumour ⊃ core ⊃ enhancing), each a binary task with its own sigmoid.
 
-As nnU-Net trains them (Isensee et al. 2020, https://arxiv.org/abs/2011.00848, sec. 2.3). A network of 1 + R classes has
-one channel a region behind that of the background, which is left alone; each region is then a binary task for the
-supervision, and the loss is the mean over the regions.
+As in nnU-Net (Isensee et al. 2020, https://arxiv.org/abs/2011.00848, sec. 2.3). A network of 1 + R classes has one
+channel per region and an unused background channel; the loss is the mean over the regions.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from dsnotes.supervision.base import Batch, Supervision
 
 @dataclass(frozen=True)
 class Regions(Supervision):
-    """`binary` supervises a foreground against the rest; `regions`: name -> label values."""
+    """`binary` is the supervision of each region; `regions` maps names to label values."""
 
     binary: Supervision
     regions: Mapping[str, tuple[int, ...]]
@@ -43,12 +42,12 @@ class Regions(Supervision):
 
 
 def regions_of(objective: object) -> tuple[tuple[int, ...], ...]:
-    """The label values of each region; none where the labels are classes."""
+    """The label values of each region; empty if the labels are plain classes."""
     return tuple(getattr(objective, "regions", {}).values())
 
 
 def label_values(objective: object, classes: int) -> int:
-    """How many values a label may hold, the background's among them."""
+    """The number of values a label may hold, including the background."""
     return 1 + max((value for values in regions_of(objective) for value in values), default=classes - 1)
 
 
@@ -58,7 +57,7 @@ def members(label: Tensor, values: tuple[int, ...]) -> Tensor:
 
 
 def of_region(outputs: Outputs, number: int) -> Outputs:
-    """The outputs with the one channel of a region where all channels were; what has no classes stays."""
+    """The outputs with only one region's channel; fields without classes stay as they are."""
 
     def one(x: Tensor | None) -> Tensor | None:
         channel = number + 1 if x is not None and x.shape[1] > 1 else number
@@ -76,7 +75,7 @@ def of_region(outputs: Outputs, number: int) -> Outputs:
 
 @dataclass(frozen=True)
 class RegionProbabilities:
-    """Deployment: `deploy` of each region's own channel, (B, R, *space)."""
+    """Deployment: `deploy` applied to each region's channel, (B, R, *space)."""
 
     deploy: Callable[[Outputs], Probs]
     count: int

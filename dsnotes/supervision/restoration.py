@@ -1,10 +1,10 @@
-"""DSMS U-Net's supervision: a second decoder must give the image back, so that the bottleneck keeps what it shows.
+"""DSMS U-Net's supervision: a second decoder restores the image, so that the bottleneck keeps the image's content.
 
     L = 10 BCE(segmentation, mask) + 1 BCE(restoration, image)
 
-Each image of a batch is scaled to [0, 1] by its own lowest and highest value, whatever it was normalised to before.
-BCE against grey values never falls below their own entropy, about a half for evenly spread greys: the restoration term
-is reported with that floor taken off, which leaves every gradient as it is.
+Each image of a batch is scaled to [0, 1] by its own minimum and maximum, whatever its normalisation. BCE against grey
+values is never below their entropy, about 0.5 for uniformly distributed values. The restoration term is reported minus
+that entropy, which does not change the gradient.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Scalar]] = {
 
 @dataclass(frozen=True)
 class Restoration(Supervision):
-    """`segmentation` : `restoration` is 10 : 1 in the paper; a restoration weight of 0 builds no second decoder."""
+    """The paper's weights are 10 for `segmentation` and 1 for `restoration`; 0 builds no second decoder."""
 
     segmentation: float | int = 10.0
     restoration: float | int = 1.0
@@ -39,11 +39,11 @@ class Restoration(Supervision):
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
-            raise ValueError(f"loss={self.loss!r} cannot compare images here. Choose one of {list(LOSSES)}.")
+            raise ValueError(f"loss={self.loss!r} is unknown. Choose one of {list(LOSSES)}.")
         if min(self.segmentation, self.restoration) < 0 or not self.segmentation + self.restoration > 0:
             raise ValueError(
-                f"segmentation={self.segmentation}, restoration={self.restoration} leave nothing to learn, or teach "
-                f"the opposite. Pass weights of 0 or more, one of them positive, such as the paper's 10.0 and 1.0."
+                f"segmentation={self.segmentation}, restoration={self.restoration} are not valid weights. Pass "
+                f"weights of 0 or more, one of them positive, such as the paper's 10.0 and 1.0."
             )
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:

@@ -3,9 +3,9 @@
     L = λ1 (1 - D(y, mask))  +  λ2 mean|y - soft|  +  λ3 mean(-ln C(x, y))        λ = .5, 100, 1, y the probabilities
         dice                    soft                  adversarial
 
-The paper prints the Dice of the binarised prediction, which has no gradient, and log(1 - C) in the last term, whose
-gradient dies as soon as the critic wins (`saturating=True`). L1 is a mean over pixels: a sum would be 65 536 times as
-much. The critic belongs to `training.adversarial_step`, which trains it and adds the last term.
+The paper has the Dice of the binarised prediction, which has no gradient, and log(1 - C) in the last term, whose
+gradient vanishes once the critic wins (`saturating=True`). L1 is a mean over pixels; over 256² pixels a sum would be
+65 536 times larger. `training.adversarial_step` trains the critic and adds the last term.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from dsnotes.supervision.targets import class_indices, one_hot, probabilities
 
 @dataclass(frozen=True)
 class SoftAdversarial(Supervision):
-    """A weight of 0 leaves its term out: without `soft` and `adversarial` no soft mask is needed, without the last no
-    critic is built. Where a network answers on a finer grid (`Outputs.fine`), label and soft mask are brought there.
+    """A weight of 0 leaves out its term: `adversarial=0` builds no critic, with `soft=0` too no soft mask is needed.
+    If the network predicts on a finer grid (`Outputs.fine`), label and soft mask are upsampled to it.
     """
 
     dice: float | int = 0.5
@@ -52,7 +52,7 @@ class SoftAdversarial(Supervision):
     def critic(self, backbone: Backbone) -> nn.Module:
         if backbone.dims != 2:
             raise ValueError(
-                f"the pixel-wise critic looks at slices, this backbone is {backbone.dims}-D. Pass adversarial=0 for "
+                f"the pixelwise critic works on slices, but this backbone is {backbone.dims}-D. Pass adversarial=0 for "
                 f"the soft mask alone, or build the backbone with dims=2."
             )
         return PixelCritic(backbone.in_channels + n_logits(backbone.classes), self.critic_width)
@@ -62,7 +62,7 @@ class SoftAdversarial(Supervision):
         return self.adversarial * generator_loss(critic(fake), saturating=self.saturating)
 
     def pairs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What the critic compares: the image with the true soft mask, and with the predicted one."""
+        """The critic's inputs: the image with the true soft mask, and with the predicted one."""
         y, soft, image = prediction(outputs), true_soft_mask(outputs, batch), batch["image"]
         if y.shape[2:] != image.shape[2:]:
             image = functional.interpolate(image, scale_factor=y.shape[-1] // image.shape[-1], mode="bicubic")
@@ -70,7 +70,7 @@ class SoftAdversarial(Supervision):
 
 
 def prediction(outputs: Outputs) -> Probs:
-    """Probabilities on the finest grid the network answers on."""
+    """Probabilities on the network's finest grid."""
     return probabilities(outputs.logits if outputs.fine is None else outputs.fine)
 
 
@@ -79,15 +79,15 @@ def true_soft_mask(outputs: Outputs, batch: Batch) -> SoftMask:
     y = outputs.logits if outputs.fine is None else outputs.fine
     if "soft" not in batch:
         raise ValueError(
-            "this objective compares with soft masks, and the cases have none. Give each of them one, for instance "
+            "this objective needs soft masks, but the cases have none. Add one to each case, for instance "
             "replace(case, extras={**case.extras, 'soft': soft_mask(case.image, trimap_from_mask(case.label, 3), "
-            "eps=1e-2)}) of dsnotes.softmask, or build a system without them, such as dsnet-sdrfm."
+            "eps=1e-2)}) with dsnotes.softmask, or build a system without them, such as dsnet-sdrfm."
         )
     soft = batch["soft"]
     if soft.shape[1] != y.shape[1]:
         raise ValueError(
-            f"the soft mask has {soft.shape[1]} channel(s), the prediction {y.shape[1]}. Give extras['soft'] one "
-            f"channel a class, background first, or a single one where classes=2."
+            f"the soft mask has {soft.shape[1]} channel(s), the prediction {y.shape[1]}. extras['soft'] needs one "
+            f"channel per class, background first, or a single channel if classes=2."
         )
     if soft.shape[2:] == y.shape[2:]:
         return soft

@@ -1,10 +1,10 @@
-"""SRGAN's supervision: the image itself, seen smaller, is the exercise and its solution; no label is looked at.
+"""SRGAN's supervision: the network restores an image from a reduced copy of it; labels are not used.
 
     L = mean (G(x↓) - x)² / var x  +  λ mean(-ln C(G(x↓)))        λ = 0 to begin with, then 1e-3
         squares                       adversarial
 
-Ledig et al. take the squares between VGG features; here they are between pixels, and in units of each image's own
-variance, so that HU and windows weigh alike against the critic, which `training.adversarial_step` trains.
+Ledig et al. compare VGG features; here pixels are compared, in units of each image's variance, so that HU and windowed
+images have the same weight against the critic, which `training.adversarial_step` trains.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SuperResolution(Supervision):
         return self.adversarial * generator_loss(critic(fake))
 
     def pairs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What the critic compares: the image and the one made from it, both standardised by the true one."""
+        """The critic's inputs: image and restored image, both standardised by the image's mean and deviation."""
         x = batch["image"]
         mean, spread = x.mean((2, 3), keepdim=True), x.std((2, 3), keepdim=True).clamp_min(1e-6)
         return (x - mean) / spread, (outputs.logits - mean) / spread

@@ -1,4 +1,4 @@
-"""From a label map to what a prediction is compared with."""
+"""Training targets made from label maps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def probabilities(logits: Logits) -> Probs:
 
 
 def one_hot(label: Label, channels: int) -> Probs:
-    """(B, *space) class indices as (B, channels, *space) in {0, 1}; one channel means the foreground alone."""
+    """(B, *space) class indices as (B, channels, *space) in {0, 1}; a single channel is the foreground."""
     require_known(label, channels)
     if channels == 1:
         return (label == 1).unsqueeze(1).float()
@@ -24,9 +24,9 @@ def one_hot(label: Label, channels: int) -> Probs:
 
 
 def require_known(label: Label, channels: int) -> None:
-    """Refuse classes that a network with so many channels does not know: they would train it as background, or as NaN.
+    """Check that a network with `channels` channels knows all classes of the label.
 
-    On the CPU alone: a GPU would be waited for, and `fit` looks at its batches before they go there.
+    Only on the CPU: on a GPU the check would wait for the device, and `fit` checks batches before they are moved there.
     """
     if label.device.type == "cpu" and label.numel() and not torch.compiler.is_compiling():
         low, high = (int(end) for end in torch.aminmax(label))
@@ -40,26 +40,26 @@ def n_classes(channels: int) -> int:
 
 
 def unknown_classes(low: int, high: int, classes: int) -> str | None:
-    """What is wrong with a label that goes from `low` to `high`, where anything is."""
+    """The error message for labels from `low` to `high`; None if they fit."""
     known = f"the system was built with classes={classes} (0 to {classes - 1})"
     if low < 0:
-        return f"a label holds {low}, but {known}. Renumber the labels from 0 on, which is background: label.clip(0)."
+        return f"a label holds {low}, but {known}. Number the classes from 0 (background): label.clip(0)."
     if high >= classes:
-        if high == 255:  # how pictures write a mask, or a rim that nobody is to be judged by
-            return f"a label holds class 255, but {known}. Of a mask of 0 and 255 pass label > 0; else merge classes."
+        if high == 255:  # masks saved as pictures; also a common value for "ignore"
+            return f"a label holds class 255, but {known}. For masks of 0 and 255 pass label > 0; else merge classes."
         remedy = f"Build it with classes={high + 1}, or merge classes in the labels."
         return f"a label holds class {high}, but {known}. {remedy}"
     return None
 
 
 def class_indices(label: Tensor, logits: Tensor) -> Label:
-    """The label without a channel axis of one, checked against the grid of the logits."""
+    """The label as (B, *space), without a channel axis; its shape must match the logits."""
     if label.ndim == logits.ndim and label.shape[1] == 1:
         label = label[:, 0]
     if label.shape != (logits.shape[0], *logits.shape[2:]):
         raise ValueError(
-            f"the label has shape {tuple(label.shape)}, the logits {tuple(logits.shape)}. A label holds class indices "
-            f"as (batch, *space), here {(logits.shape[0], *logits.shape[2:])}: crop or resample both together."
+            f"the label has shape {tuple(label.shape)}, the logits {tuple(logits.shape)}. Pass class indices of shape "
+            f"(batch, *space), here {(logits.shape[0], *logits.shape[2:])}: crop or resample both together."
         )
     return label.long()
 
@@ -70,17 +70,17 @@ REDUCTIONS = ("nearest", "area", "max", "corner", "official_code")
 def downsample_target(label: Label, size: tuple[int, ...], *, channels: int, how: str = "nearest") -> CoarseMask:
     """The label as a target of `size`: (B, channels, *size) in [0, 1].
 
-    nearest        the voxel nearest the middle of each cell: a small tumour may vanish, no new label appears;
-    area           the share of each class in the cell: a voxel that is 3/4 tumour has target 0.75;
-    max            every class that the cell holds, so several may be 1: nothing small is lost (MLDS-Net);
-    corner         each cell's first voxel, as PyTorch's mode="nearest" takes it: upsampled again, the target lies
-                   half a cell further on, 4 voxels at stride 8 and 8 at stride 16;
-    official_code  MSS-UNet's release: the label *map* interpolated linearly and rounded, which between 0 and 2
-                   invents a rim of 1. Kept to be looked at.
+    nearest        the voxel nearest to the centre of each cell: a small tumour can vanish, but no new label appears;
+    area           the share of each class in the cell: a cell that is 3/4 tumour has target 0.75;
+    max            every class present in the cell, so several channels may be 1: nothing small is lost (MLDS-Net);
+    corner         the first voxel of each cell, as in PyTorch's mode="nearest": relative to the image the target is
+                   shifted by half a cell, 4 voxels at stride 8 and 8 at stride 16;
+    official_code  MSS U-Net's release: the label *map* interpolated linearly and rounded, which creates a rim of 1
+                   between 0 and 2. For comparison only.
     """
     if how not in REDUCTIONS:
-        raise ValueError(f"how={how!r} is no way to reduce a label. Choose one of {list(REDUCTIONS)}.")
-    require_known(label, channels)  # all of it: a smaller map may miss what is wrong
+        raise ValueError(f"how={how!r} is unknown. Choose one of {list(REDUCTIONS)}.")
+    require_known(label, channels)  # before downsampling, which could drop the wrong values
     if mode := {"nearest": "nearest-exact", "corner": "nearest"}.get(how):
         return one_hot(functional.interpolate(label[:, None].float(), size, mode=mode)[:, 0].long(), channels)
     if how == "official_code":

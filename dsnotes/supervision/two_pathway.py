@@ -1,13 +1,14 @@
-"""MSDS-UNet's supervision: every side at full size (global: hard and soft fusion) and at its own size (local).
+"""MSDS-UNet's supervision: every side output at full size (global: hard and soft fusion) and at its own size (local).
 
     L = Σ_m α_m d(y, z_m)  +  λ1 d(y, Σ_m α_m z_m)  +  λ2 Σ_m α_m d(y_m, l_m)        d = 1 - Dice
         hard                  soft                    side
 
-z_m are raised sides, l_m local ones, y_m the mask reduced to their size. The paper prints d as the Dice itself, which
-would be made small; and sums probabilities in the soft fusion, where a further sigmoid cannot fall below 1/2.
+z_m are upsampled sides, l_m local ones, y_m is the mask downsampled to their size. The published d is the Dice itself,
+which training would minimise; and the published soft fusion sums probabilities, of which a further sigmoid is never
+below 1/2.
 
-Its Dice has no gradient in a patch without tumour, and six of seven patches of Table 9 are of that kind: nothing
-would be learned from them. There d is that of the background by default; `empty="printed"` keeps the equation.
+The Dice has no gradient in a patch without tumour, so nothing would be learned from six of seven patches of Table 9.
+There d is by default the background's; `empty="printed"` keeps the published equation.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from dsnotes.supervision.valid import on_valid
 
 OBJECTIVES = ("none", "hard", "soft", "side", "hard+soft", "all")
 EMPTY = ("background", "printed")
-# Which side is number 1? The paper gives α "from the shallow layer to the high layer", calls the sides it adds to (4)
-# the coarse ones, which makes 4 the output, and yet says that small tumours need the "shallow hidden layers" 1 and 2
-# because the deep ones have lost them, which makes 4 the coarsest. The first is our reading, the second an option.
+# The paper is ambiguous about which side is number 1. It gives α "from the shallow layer to the high layer" and calls
+# the sides added to (4) the coarse ones, so 4 is the output; but it also says that small tumours need the "shallow
+# hidden layers" 1 and 2, so 4 is the coarsest. The first reading is the default, the second an option.
 NUMBERING = ("4 is the output", "1 is the output")
-# α of the sides by number. (134) and (124) are not given in the paper: they take the weights of (234).
+# α of the sides by number. The paper does not give (134) and (124): they have the weights of (234) here.
 ALPHA = {
     "4": (1.0,),
     "34": (0.2, 0.8),
@@ -48,7 +49,7 @@ ALPHA = {
 def distance(logits: Logits, t: CoarseMask, *, empty: str = "printed") -> Scalar:
     r"""d = 1 - Dice with the plain denominator, per image and then averaged, as 2TP / (2TP + FP + FN).
 
-    Of an image where t is 0 throughout, the printed d is 1 whatever the network says, short of eps. With
+    For an image where t is 0 everywhere, the published d is 1 (up to eps), whatever the prediction. With
     `empty="background"` it is the background's: $1 - D(1 - p, 1) = \sum p / (2n - \sum p)$ over n voxels.
     """
     p, t = foreground(probabilities(logits)), foreground(t)
@@ -62,7 +63,7 @@ def distance(logits: Logits, t: CoarseMask, *, empty: str = "printed") -> Scalar
 
 @dataclass(frozen=True)
 class TwoPathway(Supervision):
-    """`sides` by their numbers, `alpha` one for each of them in that order; `numbering` says which side is number 4."""
+    """`sides` are numbers, `alpha` their weights in the same order; `numbering` says which side is number 4."""
 
     objective: str = "all"
     sides: str = "1234"
@@ -71,7 +72,7 @@ class TwoPathway(Supervision):
     local_weight: float | int = 1.0  # λ2
     reduction: str = "nearest"
     local_width: int = 6
-    empty: str = "background"  # what d is where a patch holds no tumour, or "printed"
+    empty: str = "background"  # d of a patch without tumour: the background's, or "printed" as published
     numbering: str = NUMBERING[0]
 
     voxelwise = True
@@ -86,13 +87,13 @@ class TwoPathway(Supervision):
         if not isinstance(self.sides, str):
             listed = self.sides if isinstance(self.sides, list | tuple) else (self.sides,)
             raise ValueError(
-                f"sides={self.sides!r} is no text of the sides' numbers. Pass sides='({''.join(map(str, listed))})', "
+                f"sides={self.sides!r} must be a string of side numbers. Pass sides='({''.join(map(str, listed))})', "
                 f"for instance; 4 is the output."
             )
         if self.alpha is None and self.numbers not in ALPHA:
             raise ValueError(
                 f"sides={self.sides!r} has no weights in the paper. Use one of {[f'({s})' for s in ALPHA]}, "
-                f"or give alpha=, one weight a side."
+                f"or pass alpha=, one weight per side."
             )
 
     @property
@@ -106,19 +107,19 @@ class TwoPathway(Supervision):
         )
 
     def by_level(self) -> dict[int, float | int]:
-        """α by decoder level, counted from 0 at the output; the finest first."""
+        """α by decoder level, counted from 0 at the output, finest first."""
         alpha = self.alpha or ALPHA[self.numbers]
         level = [4 - int(number) if self.numbering == NUMBERING[0] else int(number) - 1 for number in self.numbers]
         return dict(sorted(zip(level, alpha, strict=True)))
 
     def weights(self, backbone: Backbone) -> dict[str, float | int]:
-        """α by level, finest first. A backbone with more than four levels counts from the fine end, the output."""
+        """α by level name, finest first. Levels are counted from the output, also if there are more than four."""
         names, alpha = list(backbone.sides()), self.by_level()
         if max(alpha) >= len(names):
             raise ValueError(
                 f"sides={self.sides!r} needs {max(alpha) + 1} decoder levels, this backbone has {len(names)}. "
-                f"Leave out the coarsest, which {'the lowest' if self.numbering == NUMBERING[0] else 'the highest'} "
-                f"numbers are."
+                f"Leave out the coarsest sides, those with "
+                f"{'the lowest' if self.numbering == NUMBERING[0] else 'the highest'} numbers."
             )
         return {names[level]: a for level, a in alpha.items()}
 
@@ -132,7 +133,7 @@ class TwoPathway(Supervision):
         return heads
 
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
-        alpha = outputs.side_weights  # GradNorm moves them
+        alpha = outputs.side_weights  # GradNorm may have changed them
         if not alpha and outputs.side_outputs:
             alpha = dict(zip(outputs.side_outputs, self.by_level().values(), strict=True))
         terms = {
@@ -143,18 +144,18 @@ class TwoPathway(Supervision):
         return {**terms, **self.coupled(outputs, batch)}
 
     def tasks(self, network: Network) -> dict[str, tuple[str, ...]]:
-        """GradNorm's tasks, one a side, and the terms of each. The soft fusion belongs to no one side."""
+        """GradNorm's tasks, one per side, and the terms of each. The soft fusion belongs to no single side."""
         return {
             name: tuple(f"{part} {name}" for part in self.parts if part != "soft")
             for name in self.weights(network.backbone)
         }
 
     def weigh(self, network: Network, weights: Tensor) -> None:
-        """Take GradNorm's weights as α, in the order of `tasks`: the soft fusion and deployment use them too."""
+        """Set α to GradNorm's weights, in the order of `tasks`; the soft fusion uses them too."""
         network.heads["global"].alpha.copy_(weights)
 
     def side_losses(self, outputs: Outputs, batch: Batch) -> dict[str, dict[str, Scalar]]:
-        """What splits into one loss a side, without α: {"hard": {level: d(y, z)}, "side": {level: λ2 d(y_m, l)}}."""
+        """The losses per side, without α: {"hard": {level: d(y, z)}, "side": {level: λ2 d(y_m, l)}}."""
         label = class_indices(batch["label"], outputs.logits)
         channels = outputs.logits.shape[1]
         losses: dict[str, dict[str, Scalar]] = {}
@@ -172,7 +173,7 @@ class TwoPathway(Supervision):
         return losses
 
     def coupled(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
-        """The soft fusion, which does not split; and the output's own loss where no other term reaches the output."""
+        """The soft fusion, which joins all sides; or the output's own loss if no other term trains the output."""
         y = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
         if "soft" in self.parts:
             return {"soft": self.soft_weight * self._distance(fuse(outputs), y, batch)}
@@ -185,15 +186,15 @@ class TwoPathway(Supervision):
 
 
 def fuse(outputs: Outputs) -> Logits:
-    r"""$\sum_m \alpha_m z_m$, of logits: of probabilities, a sigmoid on top could not say background."""
+    r"""$\sum_m \alpha_m z_m$ of logits: the sigmoid of a sum of probabilities could never predict background."""
     return sum(alpha * outputs.upsampled[name] for name, alpha in outputs.side_weights.items())
 
 
 def average(outputs: Outputs, *, parts: tuple[str, ...] = ("hard", "soft")) -> Probs:
-    """Deployment: the mean of the maps that were taught, each as probabilities.
+    """Deployment: the mean probability over the maps that were trained.
 
-    "hard" taught the M upsampled maps and "soft" their fusion; the paper averages both. Of one alone, only those are
-    averaged: maps that no loss has seen would spoil the one that was taught. Without either it is the output.
+    "hard" trains the M upsampled maps and "soft" their fusion; the paper averages both. With only one of the two, only
+    its maps are averaged, because the others were never trained. With neither, it is the output.
     """
     maps = list(outputs.upsampled.values()) if "hard" in parts else []
     if "soft" in parts and outputs.upsampled:

@@ -1,6 +1,6 @@
-"""Both networks of a two-stage one, each by itself: the coarse one finds foreground, the fine one learns in its region.
+"""The loss of a two-stage network: the coarse network learns to find foreground, the fine one to segment its region.
 
-The region is the label's while training, so that the fine network never waits for the coarse one.
+In training the region is that of the label, so that the fine network does not depend on the coarse one.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ MAX_POOL = {2: functional.max_pool2d, 3: functional.max_pool3d}
 
 
 def dice(logits: Logits, t: Probs) -> Scalar:
-    """1 - D of the foreground classes, over the batch."""
+    """1 - D of the foreground classes, summed over the batch."""
     return soft_dice(foreground(probabilities(logits)), foreground(t), over_batch=True)
 
 
 @dataclass(frozen=True)
 class TwoStageOutputs(Outputs):
     coarse: Tensor | None = None  # logits of the coarse network on its own grid
-    crops: tuple[Tensor, ...] = ()  # of the fine one in each image's region
+    crops: tuple[Tensor, ...] = ()  # logits of the fine network in each image's region
     regions: tuple[tuple[slice, ...], ...] = ()
 
 
@@ -41,13 +41,13 @@ class TwoStageLoss(Supervision):
     def heads(self, backbone: Backbone) -> dict[str, Head]:
         if not (hasattr(backbone, "coarse") and hasattr(backbone, "fine")):
             raise TypeError(
-                f"{type(backbone).__name__} came, but two stages are taught here. Put two networks in a row with "
-                f"TwoStage(coarse, fine), or supervise this one by Plain()."
+                f"{type(backbone).__name__} came, but TwoStageLoss needs two networks in a row. Build "
+                f"TwoStage(coarse, fine), or supervise this one with Plain()."
             )
         return {}
 
     def run(self, network: Network, batch: Batch) -> TwoStageOutputs:
-        """While training, `logits` are the coarse network's alone: what is deployed would be a third pass."""
+        """In training, `logits` are the coarse network's: the deployed ones would need a third pass."""
         backbone, image = network.backbone, batch["image"]
         require_divisible(image, backbone.stride)
         mask = self.coarse_mask(batch, backbone.shrink)
@@ -70,7 +70,7 @@ class TwoStageLoss(Supervision):
         }
 
     def coarse_mask(self, batch: Batch, shrink: int) -> Probs:
-        """Foreground on the coarse grid: 1 where a cell holds any."""
+        """Foreground on the coarse grid: 1 where a cell holds any foreground voxel."""
         label = without_channel(batch)
         return MAX_POOL[label.ndim - 1]((label > 0).unsqueeze(1).float(), shrink)
 

@@ -1,7 +1,7 @@
-"""Voxels that count: where a label says "ignore", neither the prediction nor the target is known to any loss.
+"""Ignore labels: voxels labelled "ignore" do not enter the loss.
 
-The loss is computed on the other voxels, as if there were no others: for a mean over the batch they are strung
-together, for a mean over images each image keeps its own.
+The loss is computed on the valid voxels only: for a mean over the batch they are concatenated, for a mean over images
+each image keeps its own.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Loss = Callable[[Logits, CoarseMask], Scalar]
 
 
 def on_valid(loss: Loss, logits: Tensor, t: Tensor, valid: Tensor | None, *, per_image: bool = False) -> Scalar:
-    """`loss(logits, t)` of the voxels in `valid` (B, *space), which None makes all; 0 where there are none.
+    """`loss(logits, t)` over the voxels in `valid` (B, *space); None means all, and without any the loss is 0.
 
-    Coarser logits take the voxels that `nearest` takes. With `per_image` the loss is a mean over images, and images
-    without any valid voxel take no part in it.
+    For coarser logits, `valid` is downsampled by PyTorch's mode="nearest". With `per_image` the loss is a mean over the
+    images that have a valid voxel.
     """
     if valid is None:
         return loss(logits, t)
@@ -38,7 +38,7 @@ def on_valid(loss: Loss, logits: Tensor, t: Tensor, valid: Tensor | None, *, per
 
 
 def coarse(valid: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(B, *space) as booleans of `size`: the voxel that speaks for a cell says whether it counts."""
+    """`valid` (B, *space) downsampled to `size`, as booleans."""
     if tuple(valid.shape[1:]) == size:
         return valid.bool()
     return functional.interpolate(valid[:, None].float(), size, mode="nearest")[:, 0] > 0.5

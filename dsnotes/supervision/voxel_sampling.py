@@ -1,13 +1,13 @@
-"""Voxels drawn by lot instead of whole masks: how classifiers of patches are taught.
+"""Random voxels instead of whole masks: the training of patch classifiers.
 
-As many of the lesion as of the rest, the hard ones more often: of the lesion those near its border, of the rest those
-near the lesion and bright, such as vessels and pleura. The weights are
+Lesion and background are sampled equally, hard voxels more often: lesion voxels near the border, and background voxels
+that are near the lesion and bright, such as vessels and pleura. The weights are
 
-    lesion  exp(-d)    d: steps to the nearest voxel outside
-    rest    exp(-d) g  d: steps to the lesion, g: grey value between the image's lowest (0) and highest (1)
+    lesion      exp(-d)    d: steps to the nearest voxel outside
+    background  exp(-d) g  d: steps to the lesion, g: grey value scaled from the image's minimum (0) to its maximum (1)
 
-after public code for CF-CNN, which ranks by them; a probability that follows them is ours. A step goes to any of the
-neighbours, diagonally too; what is more than `REACH` away counts as that far.
+after public code for CF-CNN, which ranks voxels by them; here they are sampling probabilities. A step goes to any
+neighbour, also diagonally; distances are limited to `REACH`.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ MAX_POOL = {2: functional.max_pool2d, 3: functional.max_pool3d}
 
 @dataclass(frozen=True)
 class VoxelOutputs(Outputs):
-    scores: dict[str, Tensor] = field(default_factory=dict)  # every answer for the drawn voxels, (N, K)
-    at: Tensor | None = None  # where they are
+    scores: dict[str, Tensor] = field(default_factory=dict)  # named logits of the drawn voxels, (N, K)
+    at: Tensor | None = None  # their positions
 
 
 @dataclass(frozen=True)
 class Voxels(Supervision):
-    """Cross-entropy of `each` voxels of every side and image, of all answers that the network has for them."""
+    """Cross-entropy of all named logits at `each` lesion and `each` background voxels per image."""
 
     each: int = 64
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:
         if not hasattr(backbone, "scores"):
             raise TypeError(
-                f"{type(backbone).__name__} came, which answers for whole images. Voxels are drawn for classifiers of "
-                f"patches such as cf-cnn; supervise this network by Plain()."
+                f"{type(backbone).__name__} segments whole images, but voxel sampling is for patch classifiers such as "
+                f"cf-cnn. Supervise this network with Plain()."
             )
         return {}
 
     def run(self, network: Network, batch: Batch) -> VoxelOutputs:
-        """While training, only the drawn voxels are classified, and `logits` are theirs."""
+        """In training, only the drawn voxels are classified, and `logits` are theirs."""
         image, label = batch["image"], batch["label"]
         at = draw(image, label[:, 0] if label.ndim == image.ndim else label, self.each)
         scores = network.backbone.scores(image, at)
@@ -65,7 +65,7 @@ class Voxels(Supervision):
 
 
 def draw(image: Image, label: Label, each: int) -> Where:
-    """`2 * each` voxels of every image; where one side is missing, all of them from the other."""
+    """`2 * each` voxels per image, half lesion and half background; all from one if the other is absent."""
     lesion, chances = label > 0, weights(image, label)
     drawn = []
     for one, inside, chance in zip(range(len(image)), lesion, chances, strict=True):
@@ -78,7 +78,7 @@ def draw(image: Image, label: Label, each: int) -> Where:
 
 
 def weights(image: Image, label: Label) -> Tensor:
-    """(B, *space), as above; never quite 0, so that there always is something to draw."""
+    """(B, *space) sampling weights, see above; always positive, so that sampling never fails."""
     lesion = (label > 0).unsqueeze(1).float()
     grey = image.mean(1, keepdim=True)
     space = tuple(range(2, image.ndim))
@@ -89,7 +89,7 @@ def weights(image: Image, label: Label) -> Tensor:
 
 
 def steps(mask: Tensor) -> Tensor:
-    """How many steps each voxel is from the mask, `REACH` at most; 0 within it."""
+    """The number of steps from each voxel to the mask, at most `REACH`; 0 inside it."""
     pool, reached, count = MAX_POOL[mask.ndim - 2], mask, torch.zeros_like(mask)
     for _ in range(REACH):
         count = count + (1 - reached)

@@ -40,14 +40,10 @@ def told():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_loss_says_which_shapes_came_and_what_to_do(told, name):
     channels, label = told[name]
-    assert channels.startswith(
-        "the prediction has shape (2, 1, 16, 16), the target (2, 3, 16, 16); a loss needs two of"
-    )
+    assert channels.startswith("the prediction has shape (2, 1, 16, 16), the target (2, 3, 16, 16);")
     assert "Take the same classes of both: p[:, 1:] and t[:, 1:]" in channels
-    assert label.startswith(
-        "the prediction has shape (2, 1, 16, 16), the target (2, 16, 16); a loss needs two of one s"
-    )
-    assert label.endswith("Give a label its channels: dsnotes.supervision.targets.one_hot(label, 1).")
+    assert label.startswith("the prediction has shape (2, 1, 16, 16), the target (2, 16, 16);")
+    assert label.endswith("dsnotes.supervision.targets.one_hot(label, 1).")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +54,7 @@ def test_a_loss_says_which_shapes_came_and_what_to_do(told, name):
             r"to the prediction's size: .*downsample_target\(label, \(4, 4\), channels=3\)\.",
         ),
         ((2, 1, 8, 8), r"Take the same classes of both"),
-        ((1, 3, 4, 4), r"Take both from one batch\."),
+        ((1, 3, 4, 4), r"Take both from the same batch\."),
         ((2, 4, 4), r"one_hot\(label, 3\)\."),
     ],
 )

@@ -29,7 +29,7 @@ def test_ms_ssim_leaves_out_scales_that_do_not_fit():
     two = tuple(w / sum(SCALE_WEIGHTS[:2]) for w in SCALE_WEIGHTS[:2])
     oracle = MultiScaleSSIMMetric(spatial_dims=2, data_range=1.0, weights=two, kernel_size=11)
     torch.testing.assert_close(ms_ssim(p, t), 1 - oracle(p, t).mean(), atol=1e-4, rtol=1e-3)
-    with pytest.raises(ValueError, match=r"a map of \(8, 8\) is smaller than the window of 11"):
+    with pytest.raises(ValueError, match=r"\(8, 8\) is smaller than .*window of 11"):
         ms_ssim(*pair(size=(1, 8, 8)))
 
 

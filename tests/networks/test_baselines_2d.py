@@ -81,7 +81,7 @@ def test_a_few_steps_lower_the_loss(name):
 
 @pytest.mark.parametrize("network", [DeepLabV3Plus, CENet, InfNet, MedT])
 def test_they_are_for_slices(network):
-    with pytest.raises(ValueError, match="dims=3, but .* is for slices. Build it with dims=2"):
+    with pytest.raises(ValueError, match="dims=3, .*Build it with dims=2"):
         network(dims=3)
 
 

@@ -10,5 +10,5 @@ from dsnotes.networks.mu_net import TiedDecoder
 
 def test_a_network_without_encoder_blocks_is_refused():
     backbone = FCN(in_channels=1, classes=2, dims=2, width=4)
-    with pytest.raises(ValueError, match=r"FCN is not built of an encoder and a bottleneck. Use Pseudo"):
+    with pytest.raises(ValueError, match=r"FCN has no encoder and bottleneck. Use Pseudo"):
         TiedDecoder(backbone)

@@ -86,10 +86,10 @@ def test_an_image_of_other_dimensions_is_answered_with_dims():
         ((16, 16), r"Add batch and channel: image\[None, None\]"),
         (
             (1, 16, 16),
-            r"Add the batch to \(channel, \*space\), image\[None\], or the channel to a batch, image\[:, None\]",
+            r"image\[None\] for the batch, or image\[:, None\] for the channel",
         ),
-        ((1, 1, 1, 1, 16, 16), r"4 spatial axes .*Pass \(batch, channel, \*space\) with 2 axes of space"),
-        ((1, 3, 16, 16), r"3 channel\(s\) came, .*takes 1\. Build it with in_channels=3, or .*image\[:, :1\]"),
+        ((1, 1, 1, 1, 16, 16), r"4 spatial axes .*Pass \(batch, channel, \*space\) with 2 spatial axes"),
+        ((1, 3, 16, 16), r"3 channel\(s\) .*takes 1\. Build it with in_channels=3, or .*image\[:, :1\]"),
     ],
 )
 def test_an_image_of_another_shape_is_answered_with_what_to_do(shape, told):
@@ -99,13 +99,11 @@ def test_an_image_of_another_shape_is_answered_with_what_to_do(shape, told):
 
 def test_an_image_of_another_type_is_answered_with_the_one_of_the_weights():
     network, image = Network(UNet(width=2)).eval(), torch.rand(1, 1, 16, 16)
-    with pytest.raises(
-        TypeError, match=r"torch\.float64 came, but the weights are torch\.float32\. Pass image\.float\(\)"
-    ):
+    with pytest.raises(TypeError, match=r"torch\.float64, but the weights are torch\.float32\. Pass image\.float\(\)"):
         network(image.double())
     with pytest.raises(TypeError, match=r"Pass image\.to\(torch\.float64\)"):
         Network(UNet(width=2)).double()(image)
-    with pytest.raises(TypeError, match=r"image of torch\.uint8 came; .*image\.float\(\)"):
+    with pytest.raises(TypeError, match=r"dtype torch\.uint8, .*image\.float\(\)"):
         require_input(image.byte(), 1, next(network.parameters()))
     with torch.autocast("cpu", torch.bfloat16):
         assert network(image).logits.dtype == network(image.bfloat16()).logits.dtype == torch.bfloat16

@@ -205,7 +205,7 @@ WRONG = {
     "another stride": (lambda: dsnotes.wrap(basic_unet(), levels={"stride2": "upcat_3"}), ["(4, 4)", "'stride4'"]),
     "no level's name": (lambda: dsnotes.wrap(basic_unet(), levels={"fine": "upcat_1"}), ["'fine'", "'stride2'"]),
     "no map": (lambda: dsnotes.wrap(sequential(), levels={"stride2": "5"}), ["'5'", "candidates(module)"]),
-    "two equal answers": (lambda: dsnotes.wrap(Answers(lambda y: (y, -y))), ["2 things", "output=0"]),
+    "two equal answers": (lambda: dsnotes.wrap(Answers(lambda y: (y, -y))), ["2 values", "output=0"]),
     "too many channels": (lambda: dsnotes.wrap(Answers(lambda y: y, 2)), ["2 channels", "nn.Conv2d(2, 1, 1)"]),
     "another size": (lambda: dsnotes.wrap(Answers(lambda y: y[:, :, ::4, ::4])), ["(16, 16)", "scale_factor=4"]),
     "not an image's": (lambda: dsnotes.wrap(Answers(lambda y: y.mean((2, 3)))), ["(1, 1)", "64, 64"]),

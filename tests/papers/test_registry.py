@@ -123,7 +123,7 @@ def test_what_is_no_name_and_no_whole_number_is_answered(wrong, error, answer):
 @pytest.mark.parametrize(
     ("wrong", "answer"),
     [
-        ({"classes": 1}, "background counts too: a binary task has classes=2"),
+        ({"classes": 1}, "classes=1, .*a binary task has classes=2"),
         ({"dims": 4}, "dims=4, but images are 2-D or 3-D"),
         ({"width": 0}, "width=0, .* at least 1. Try width=8"),
         ({"in_channels": 0}, "in_channels=0"),

@@ -71,12 +71,12 @@ def test_a_loss_of_twice_the_scale_gets_less_weight():
 
 
 def test_a_start_at_zero_says_why_not():
-    with pytest.raises(ValueError, match=r"start at \(0.0, 0.0\).*gradient norm is 0 and stays 0.*start=None for 1/2"):
+    with pytest.raises(ValueError, match=r"start at \(0.0, 0.0\).*start=None for 1/2"):
         GradNorm(("a", "b"), start=(0.0, 0.0))
 
 
 def test_one_task_needs_no_balance():
-    with pytest.raises(ValueError, match=r"the objective has \['output'\]. Train it plainly"):
+    with pytest.raises(ValueError, match=r"\['output'\]. Train it with PlainStep"):
         GradNorm(("output",))
 
 

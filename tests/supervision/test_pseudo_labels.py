@@ -113,7 +113,7 @@ def test_levels_of_both_decoders_have_the_same_shapes():
 
 
 def test_an_encoder_without_double_convolutions_is_refused():
-    with pytest.raises(ValueError, match=r"mirrors two 3x3 convolutions a level, this encoder has \[2, 2, 2, 2, 3\]"):
+    with pytest.raises(ValueError, match=r"two 3x3 convolutions per level, this encoder has \[2, 2, 2, 2, 3\]"):
         TiedDecoder(UNet(width=2, residual=True, bottleneck_convs=3))
 
 
@@ -325,9 +325,9 @@ def test_where_batch_norm_learns_no_more_both_passes_go_as_one_batch():
 def test_a_teacher_with_other_channels_is_refused_and_told_what_fits():
     from dsnotes.networks.baselines.unet3_plus import UNet3Plus
 
-    with pytest.raises(ValueError, match=r"the tied decoder gives channels .* the decoder of UNet3Plus has .*'deep'"):
+    with pytest.raises(ValueError, match=r"the tied decoder has channels .* the decoder of UNet3Plus has .*'deep'"):
         TiedDecoder(UNet3Plus(width=2))
-    with pytest.raises(ValueError, match="the autoencoder gives channels"):
+    with pytest.raises(ValueError, match="the autoencoder has channels"):
         AutoEncoder(UNet3Plus(width=2))
 
 

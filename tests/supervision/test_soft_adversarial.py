@@ -103,12 +103,12 @@ def test_the_network_holds_no_critic():
         (
             SoftAdversarial(adversarial=0),
             "without",
-            "compares with soft masks, and the cases have none. Give each of them",
+            "needs soft masks, .*extras=.*'soft'",
         ),
         (
             SoftAdversarial(adversarial=0),
             "channels",
-            r"the soft mask has 3 channel\(s\), the prediction 1. Give extras",
+            r"the soft mask has 3 channel\(s\), the prediction 1\. extras\['soft'\]",
         ),
     ],
 )
@@ -124,7 +124,7 @@ def test_what_is_missing_is_said(objective, change, answer):
 
 
 def test_the_pixel_critic_is_for_slices():
-    with pytest.raises(ValueError, match=r"critic looks at slices, this backbone is 3-D. Pass adversarial=0"):
+    with pytest.raises(ValueError, match=r"this backbone is 3-D. Pass adversarial=0"):
         SoftAdversarial().critic(UNet(width=2, depth=2, dims=3))
     assert supervise(UNet(width=2, depth=2, dims=3), SoftAdversarial(adversarial=0))
 

@@ -72,7 +72,7 @@ def test_only_the_official_code_invents_a_rim():
 
 
 def test_an_unknown_way_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match="how='mean' is no way to reduce a label. Choose one of"):
+    with pytest.raises(ValueError, match="how='mean' .*Choose one of"):
         downsample_target(torch.zeros(1, 4, 4, dtype=torch.long), (2, 2), channels=1, how="mean")
 
 
@@ -82,7 +82,7 @@ def test_an_unknown_way_is_answered_with_the_known_ones():
         (
             255,
             1,
-            r"holds class 255, but .* classes=2 \(0 to 1\)\. Of a mask of 0 and 255 pass label > 0",
+            r"holds class 255, but .* classes=2 \(0 to 1\)\. .*pass label > 0",
         ),
         (
             3,

@@ -228,7 +228,7 @@ def test_an_empty_coarse_target_is_survived():
         ({"objective": "fusion"}, "objective='fusion' is unknown. Choose one of"),
         ({"empty": "none"}, "empty='none' is unknown. Choose one of"),
         ({"numbering": "1234"}, "numbering='1234' is unknown. Choose one of"),
-        ({"sides": "(12)"}, r"sides='\(12\)' has no weights in the paper. Use one of .* or give alpha="),
+        ({"sides": "(12)"}, r"sides='\(12\)' .*Use one of .* or pass alpha="),
     ],
 )
 def test_wrong_settings_are_answered(settings, answer):

@@ -43,7 +43,5 @@ def test_all_answers_of_the_network_are_asked_and_others_refused():
     batch = {"image": torch.randn(2, 1, 16, 16), "label": torch.randint(0, 3, (2, 16, 16))}
     goal = Voxels(8)
     assert list(loss_terms(goal, Network(MCROICNN(width=3, classes=3)), batch)) == ["cross-entropy"]
-    with pytest.raises(
-        TypeError, match="UNet came, which answers for whole images. .* supervise this network by Plain"
-    ):
+    with pytest.raises(TypeError, match="UNet .*patch classifiers.* Supervise this network with Plain"):
         supervise(UNet(width=2), goal)

@@ -35,9 +35,9 @@ WRONG = {
     "one number": ("fit(tiny, [case], patch=32)", "patch=32 is one number, a patch has one for each axis. Pass "
                    "patch=(32, 32), or patch=(32, 32, 32) in 3-D."),
     "half a pixel": ("fit(tiny, [case], patch=[16.5, 16])", "patch=(16.5, 16) holds what is no whole number. Pass as"),
-    "sides": ("build('msds-unet', width=2, dims=2, sides=(1, 2, 3, 4))", "sides=(1, 2, 3, 4) is no text of the sides' "
+    "sides": ("build('msds-unet', width=2, dims=2, sides=(1, 2, 3, 4))", "sides=(1, 2, 3, 4) must be a string of side "
               "numbers. Pass sides='(1234)', for instance; 4 is the output."),
-    "a side": ("build('msds-unet', width=2, dims=2, sides=4)", "sides=4 is no text of the sides' numbers. Pass s"),
+    "a side": ("build('msds-unet', width=2, dims=2, sides=4)", "sides=4 must be a string of side numbers. Pass sides="),
 }  # fmt: skip
 ASK = """
 import json, sys
