@@ -64,7 +64,7 @@ class Paper:
 
 
 def flat(tensor: Tensor) -> np.ndarray:
-    """The first image of a batch as 2-D: one channel as it is, classes by argmax, feature maps by their norm."""
+    """The first image of a batch as 2-D: one channel as it is, several by their root mean square."""
     maps = tensor[0].detach().float()
     if len(maps) == 1:
         return maps[0].numpy()
