@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     141: the reader closed the pipe, as in `dsnotes systems | head`.
     """
-    from dsnotes.runs.claims import BusyError
+    from dsnotes.runs.locks import BusyError
     from dsnotes.runs.notebook import FailedError
     from dsnotes.runs.source import RefusedError
 

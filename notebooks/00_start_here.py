@@ -11,10 +11,10 @@
 #
 # In about a minute, on a laptop, without a GPU and without any download, you will
 #
-# - look into a phantom chest, whose tumours are known to the last voxel;
-# - train a small U-Net to find such tumours, and watch it learn;
-# - see where it is right and where it is wrong on a patient it has never met, and put numbers on both;
-# - find out what the rest of this course holds.
+# - look into a phantom chest in which every tumour voxel is known;
+# - train a small U-Net to find such tumours, and watch its loss;
+# - see where it is right and wrong on a patient it was not trained on, and measure both;
+# - see what the rest of this course covers.
 #
 # Click into a cell and press **Shift + Enter** to run it; *Run → Run All Cells* runs them all. You cannot break
 # anything: change a number, run the cell again, see what happens.
@@ -22,9 +22,9 @@
 # The network is the U-Net of Ronneberger, Fischer, Brox 2015, <https://arxiv.org/abs/1505.04597>.
 
 # %% tags=["parameters"]
-epochs: int = 12  # rounds of training; each ends with a look at the validation patients
+epochs: int = 12  # each ends with a score on the validation patients
 width: int = 8  # channels of the U-Net at full size; the paper has 64
-smoke: bool = False  # a few seconds: two short rounds, to see that everything runs
+smoke: bool = False  # a few seconds: two short epochs, to check that everything runs
 
 # %%
 import json
@@ -51,13 +51,14 @@ patient = patients[-1]
 dsnotes.show(patient, window="lung")
 
 # %% [markdown]
-# You see three planes through the largest tumour, and all tumours as solid bodies; the line is the truth. In JupyterLab
-# and VS Code an interactive view of the same patient stands above the picture: scroll through the planes, drag the body
-# to turn it, switch the truth off and try to find the tumours yourself. The still picture stays in the saved notebook.
+# You see three planes through the largest tumour, and all tumours as solid bodies; the line is the true outline. In
+# JupyterLab and VS Code an interactive view of the same patient appears above the picture: scroll through the planes,
+# drag the body to turn it, hide the truth and try to find the tumours yourself. The still picture stays in the saved
+# notebook.
 #
-# `viewer=` chooses how to look: `"volume"` for the view you can turn, `"slices"` for sliders, `"itk"` for itkwidgets
-# where it is installed, `"still"` for the picture alone. The environment variable `DSNOTES_VIEWER` sets this for all
-# cells. Without either, `show` picks what suits the place where it runs.
+# `viewer=` chooses the view: `"volume"` for the view you can turn, `"slices"` for sliders, `"itk"` for itkwidgets where
+# it is installed, `"still"` for the still picture. The environment variable `DSNOTES_VIEWER` sets this for all cells.
+# Without either, `show` picks a view that works where it runs.
 
 # %%
 dsnotes.show(patient, window="lung", viewer="slices", zoom=40)
@@ -67,17 +68,17 @@ dsnotes.show(patient, window="lung", viewer="slices", zoom=40)
 
 # %%
 share = patient.label.mean()
-print(f"{share:.2%} of the voxels are tumour; whoever says 'no tumour anywhere' is right in {1 - share:.2%} of them")
+print(f"{share:.2%} of the voxels are tumour; 'no tumour anywhere' is right in {1 - share:.2%} of them")
 assert share < 0.02
 
 # %% [markdown]
-# Keep that number in mind. It is why nobody in this field reports accuracy alone, and why a network that has learned to
-# say "nothing" is hard to talk out of it.
+# Keep that number in mind. Because of it nobody in this field reports accuracy alone, and a network that has learned to
+# predict "no tumour" tends to stay stuck there.
 #
 # ## 2. A network that learns
 #
-# Twenty patients are for training, two for checking on the way, and six are put aside until the end. Grey values from
-# −1000 to 400 HU become numbers from 0 to 1, and the U-Net sees one slice at a time.
+# Twenty patients are for training, two for validation, and six are held out until the end. Grey values from −1000 to
+# 400 HU are scaled to 0 … 1, and the U-Net sees one slice at a time.
 
 # %%
 prepared = [hu_window(-1000, 400)(each) for each in patients]
@@ -88,13 +89,12 @@ system = dsnotes.build("unet-2d", in_channels=1, classes=2, width=width)
 print(f"{system.name}: {sum(weight.numel() for weight in system.network.parameters()):,} weights")
 
 # %% [markdown]
-# A *system* is a network together with what it is trained for: here cross-entropy plus a Dice term (1 − Dice), at its
-# output and nowhere else. `fit` draws slices, compares the answer with the truth and moves the weights, over and over.
-# `augment=True` turns, stretches and mirrors every slice, so that the network cannot simply remember *where* tumours
-# were.
+# A *system* is a network together with its training objective: here cross-entropy plus a Dice term (1 − Dice), at the
+# output only. `fit` repeatedly draws slices, compares the prediction with the truth and updates the weights.
+# `augment=True` rotates, stretches and mirrors every slice, so that the network cannot memorise *where* tumours were.
 #
-# **Before running:** which of the two terms falls first: the cross-entropy, which counts every voxel alike, or the Dice
-# term, which looks at the tumour alone?
+# **Before running:** which of the two terms falls first: the cross-entropy, which weights every voxel alike, or the
+# Dice term, which measures the overlap with the tumour?
 
 # %%
 history = dsnotes.fit(
@@ -108,13 +108,12 @@ history = dsnotes.fit(
     lr=2e-3,
     augment=True,
     on_epoch=curves.live(),
-    progress=False,  # the curves tell how far it is
+    progress=False,  # the live curves show the progress
 )
 
 # %% [markdown]
-# The cross-entropy does: saying "nothing" nearly everywhere is easy to learn, and lowers it at once. The Dice term
-# falls later, and as it falls the Dice of the validation patients rises. It rises unevenly, because there are only two
-# of them.
+# The cross-entropy: predicting "no tumour" nearly everywhere is easy to learn and lowers it at once. The Dice term
+# falls later, and as it falls the Dice of the validation patients rises, unevenly because there are only two of them.
 
 # %%
 assert history[-1]["cross-entropy"] < history[0]["cross-entropy"]
@@ -124,10 +123,10 @@ if not smoke:
     assert history.best["val_dice"] > 0.5
 
 # %% [markdown]
-# ## 3. Its answer
+# ## 3. Its prediction
 #
-# Now a patient it has never met. The network gives every voxel a probability; `to_label` marks the voxels whose
-# probability is above one half.
+# Now a patient it was not trained on. The network predicts a probability for every voxel; `to_label` marks the voxels
+# where it is above one half.
 
 # %%
 prediction = dsnotes.to_label(dsnotes.predict(system, unseen[-1]))
@@ -139,7 +138,7 @@ dsnotes.show(patient, prediction=prediction, window="lung")
 #
 # ## 4. Numbers
 #
-# **Before running:** beside the network we score an answer that is always "no tumour". Which of the two has the better
+# **Before running:** beside the network we score the prediction "no tumour anywhere". Which of the two has the better
 # accuracy, and by how much?
 
 # %%
@@ -156,11 +155,11 @@ if not smoke:
     assert scores["the U-Net"]["dice"] > 0.5
 
 # %% [markdown]
-# *Accuracy* can hardly tell the two apart. *Dice*, the overlap of prediction and truth, can: 1 is perfect, 0 is no
-# overlap at all. *Sensitivity* is the share of the tumour that was found, *PPV* (positive predictive value) the share
-# of the prediction that is tumour. The last column, the 95 % Hausdorff distance, says how far apart the two surfaces
-# are, in millimetres, leaving out the worst 5 % of each. A missed tumour, or a false spot far away, can make it large
-# even where the Dice is good.
+# *Accuracy* hardly distinguishes the two. *Dice*, the overlap of prediction and truth, does: 1 is perfect, 0 is no
+# overlap. *Sensitivity* is the share of the tumour that was found, *PPV* (positive predictive value) the share of the
+# prediction that is tumour. The last column, the 95 % Hausdorff distance, is the distance between the two surfaces in
+# millimetres, leaving out the worst 5 % of each. A missed tumour or a distant false positive can make it large even
+# when the Dice is good.
 #
 # One more number leads to the rest of this course. **Before running:** take the large, the medium and the small tumours
 # of all six unseen patients. What share of their voxels does the network find?
@@ -178,24 +177,24 @@ if not smoke:
     assert np.mean(found["large"]) > np.mean(found["medium"]) > np.mean(found["small"])
 
 # %% [markdown]
-# The small ones are mostly missed. The network was supervised at its output alone, and there a tumour of ten voxels
-# weighs next to nothing beside one of a thousand. Can one supervise it at *more places than its output*, so that every
-# scale is heard?
+# The small ones are mostly missed. The network was supervised at its output alone, where a tumour of ten voxels counts
+# for almost nothing beside one of a thousand. Would it help to supervise it at *more places than its output*, so that
+# every scale contributes to the loss?
 #
 # ## 5. The rest of the course
 #
-# Five papers give five answers. Each has its notebook, its networks and its tables here, and any of their ways of
-# supervising can be put on any backbone:
+# Five papers give five answers. Each has its notebook, networks and tables here, and each way of supervising works on
+# any backbone:
 #
 # | paper | where it supervises | against what |
 # |---|---|---|
-# | MSDS-UNet | four depths of the decoder, at full size and at their own | the mask |
+# | MSDS-UNet | four depths of the decoder, at full size and at their own size | the mask |
 # | DSMS U-Net | a second decoder at the bottleneck | the input image |
-# | MSS U-Net | five depths of the decoder, at their own size | the mask, made coarse |
-# | µ-Net | the decoder's *features* at five depths | the features of the mask's own pass |
+# | MSS U-Net | five depths of the decoder, at their own size | the mask, downsampled |
+# | µ-Net | the decoder's *features* at five depths | the features the network computes from the mask |
 # | DSNet | the output | a *soft* mask, and a critic |
 #
-# Here are the notebooks beside this one, as they are on your disk:
+# These are the notebooks in this folder:
 
 # %%
 beside = sorted(Path().glob("[0-9]*.ipynb"))
@@ -203,7 +202,7 @@ first_cells = {file.stem: json.loads(file.read_text(encoding="utf-8"))["cells"][
 Table({"notebook": name, "about": "".join(text).splitlines()[0].lstrip("# ")} for name, text in first_cells.items())
 
 # %% [markdown]
-# And here is every system that `dsnotes.build` knows, with the tables of the papers in which it is a row:
+# And these are all systems that `dsnotes.build` knows, with the paper tables that list them:
 
 # %%
 dsnotes.systems()
@@ -215,5 +214,5 @@ dsnotes.systems()
 #
 # 1. Train with `augment=False`. Does the loss fall faster? What happens to the unseen patients, and which tumours of
 #    the *training* patients does the network still find?
-# 2. Train with `width=4` and with `width=16`. How many weights is that, and do more weights find the small tumours? Say
-#    what you expect before you run it.
+# 2. Train with `width=4` and with `width=16`. How many weights is that, and does the larger network find more of the
+#    small tumours? Predict first, then run.

@@ -7,17 +7,18 @@
 # ---
 
 # %% [markdown]
-# # One idea: a teacher at every depth
+# # One idea: a loss at every depth
 #
-# Every system of this course fits one sentence, with different nouns in it: **a network is supervised at more places
-# than its output.** Here you build that sentence from nothing and measure each of its parts.
+# All systems of this course are variations on one idea: **supervise a network at more places than its output.** They
+# differ in where they add a loss and what they compare with. Here you build the idea from scratch and measure each
+# part.
 #
 # You will learn
 #
-# - why the layers far from the output hear so little of its loss, and by how much;
-# - what a *side output* is: one 1×1 convolution and one more term in the loss;
-# - what a coarse side output should be compared with, and how a careless answer makes small tumours vanish;
-# - when hearing more makes a network learn, when it does not, and how much of the effect is left in a U-Net.
+# - how much smaller the gradient is in layers far from the output, and why;
+# - what a *side output* is: a 1×1 convolution and one more term in the loss;
+# - what to compare a coarse side output with, and how a careless choice makes small tumours vanish;
+# - when larger gradients help a network to learn, when they do not, and how much of the effect remains in a U-Net.
 #
 # Paper: Lee, Xie, Gallagher, Zhang, Tu 2015, *Deeply-Supervised Nets*, <https://arxiv.org/abs/1409.5185>. Needs a CPU
 # and about two minutes; with `smoke=True` about twenty seconds. Read [00_start_here](00_start_here.ipynb) first if
@@ -25,7 +26,7 @@
 
 # %% tags=["parameters"]
 steps: int = 400  # training steps of the small network
-seeds: int = 3  # how often each way of training is repeated, from other first weights
+seeds: int = 3  # trainings per variant, each from other initial weights
 smoke: bool = False  # a minute at most: fewer steps, one seed
 
 # %%
@@ -51,9 +52,8 @@ from dsnotes.viewers import curves, maps
 # %% [markdown]
 # ## A dozen images
 #
-# These are slices of phantom chests, each with at least one tumour in it. The same slices are used all the way through,
-# for training and for scoring: this notebook asks how well a network can be *told* something, not how well it
-# generalises.
+# These are slices of phantom chests, each with at least one tumour. The same slices serve for training and for scoring:
+# this notebook is about how well a network *fits* its training images, not how well it generalises.
 
 # %%
 chests = [hu_window(-1000, 400)(chest) for chest in phantoms.lung(8, seed=1)]
@@ -68,12 +68,12 @@ maps(
 )
 
 # %% [markdown]
-# ## A network from nothing
+# ## A network from scratch
 #
-# Five layers halve the image, five double it again. There are no shortcuts and no normalisation: what the first layer
-# sees must travel through all ten. A last 1×1 convolution turns eight channels into one logit per pixel, and we already
-# give such a *head* to every layer on the way up. A layer's name is an arrow and a stride: `↓8` is the layer on the way
-# down after which one pixel stands for 8 × 8 pixels of the image, `↑8` the layer on the way up with the same stride.
+# Five layers halve the image, five double it again. There are no shortcuts and no normalisation, so information passes
+# through all ten layers. A last 1×1 convolution turns eight channels into one logit per pixel, and we already give such
+# a *head* to every layer on the way up. A layer's name is an arrow and a stride: `↓8` is the layer on the way down
+# after which one pixel covers 8 × 8 pixels of the image, `↑8` the layer on the way up with the same stride.
 
 # %%
 torch.manual_seed(0)
@@ -103,11 +103,10 @@ for side in answers(first_weights, image):
     print(f"stride {64 // side.shape[-1]:2}: {tuple(side.shape)}")
 
 # %% [markdown]
-# ## One teacher, ten layers away
+# ## One loss, ten layers away
 #
-# The usual way is one loss, at the output. `loss.backward()` tells every layer in which direction its weights should
-# go, and the length of that message is the norm of the layer's gradient. (Coarse heads will be asked for the *share* of
-# tumour under each of their pixels; the reason follows below.)
+# The usual way is one loss, at the output. `loss.backward()` computes the gradient of every layer's weights; we look at
+# its norm. (The target of a coarse head is the *share* of tumour under each of its pixels; the reason follows below.)
 #
 # **Before running:** the last layer's gradient has some norm. How many times smaller is the norm at the first layer: 2,
 # 100, or 1000 times?
@@ -138,16 +137,16 @@ curves.lines({"loss at the output alone": alone}, x="layer, from input to output
 print(f"first layer: {alone['↓2']:.1e}, last layer: {alone['↑1']:.1e}, {alone['↑1'] / alone['↓2']:.0f} times more")
 
 # %% [markdown]
-# More than a thousand times. Each layer passes on only part of what it was told, and after ten layers little is left.
+# More than a thousand times. Each layer passes on only part of its gradient, and after ten layers little is left.
 
 # %%
 assert alone["↑1"] > 1000 * alone["↓2"]
 
 # %% [markdown]
-# ## A teacher at every depth
+# ## A loss at every depth
 #
-# The heads are there; all we have to do is listen to them. Each gets a loss of its own, with weights 1, ½, ¼, … so that
-# the output, which is what we want in the end, keeps the loudest voice. That is all there is to *deep supervision*.
+# The heads are already there. Each now gets its own loss, with weights 1, ½, ¼, … so that the output, which is what we
+# want in the end, keeps the largest weight. This is *deep supervision*.
 #
 # **Before running:** the new terms have weights below one. Which layers gain most, and does the last one gain at all?
 
@@ -164,9 +163,9 @@ gain = {name: deep[name] / alone[name] for name in alone}
 print("times more:", ", ".join(f"{name} {factor:.1f}" for name, factor in gain.items()))
 
 # %% [markdown]
-# The last layer hears what it heard before: no side loss depends on it. Every other layer hears more. The gain is
-# largest in the middle of the network: all four side losses depend on these layers, and the first of them sits close
-# by.
+# The last layer's gradient is unchanged: no side loss depends on it. Every other layer's is larger. The gain is largest
+# in the middle of the network: all four side losses depend on these layers, and the nearest is one to three layers
+# away.
 
 # %%
 assert gain["↑1"] == 1
@@ -175,17 +174,17 @@ assert min(gain[name] for name in ("↓2", "↓4", "↓8", "↓16", "↓32")) > 
 assert max(gain, key=gain.get) in ("↓8", "↓16", "↓32")
 
 # %% [markdown]
-# ## What is a coarse pixel to say?
+# ## The target of a coarse pixel
 #
-# At stride 8 one pixel stands for 64. The mask has to be reduced to that size, and there is more than one way:
+# At stride 8 one pixel covers 64. The mask has to be downsampled to that size, and there are several ways:
 #
-# - **nearest**: the pixel in the middle speaks for all 64. It is quick and crisp. Many codes take the first pixel
-#   instead, which PyTorch's `interpolate(mode="nearest")` does: that also moves the target by half a cell, 4 pixels at
-#   stride 8 (here its name is `corner`; [11_what_each_depth_sees](11_what_each_depth_sees.ipynb) measures the cost);
+# - **nearest**: the pixel in the middle represents all 64; the target stays binary. Many programs take the first pixel
+#   instead, as PyTorch's `interpolate(mode="nearest")` does, which also shifts the target by half a cell, 4 pixels at
+#   stride 8 (called `corner` here; [11_what_each_depth_sees](11_what_each_depth_sees.ipynb) measures the cost);
 # - **area**: the share of the 64 that is tumour, a soft target between 0 and 1;
 # - **max**: 1 as soon as any of the 64 is tumour.
 #
-# Take a slice whose tumour is small. **Before running:** which of the three loses it at stride 8?
+# Take a slice with a small tumour. **Before running:** which of the three loses it at stride 8?
 
 # %%
 strides = (1, 2, 4, 8)
@@ -198,8 +197,8 @@ coarse = {
 maps(coarse, window=(0, 1))
 
 # %% [markdown]
-# By `nearest`, the network is told at stride 8 that this patient is healthy. By `area`, nothing is lost: the shares,
-# times 64 pixels, add up to every pixel of the tumour. By `max` the tumour is kept, but made larger than it is.
+# With `nearest`, the target at stride 8 has no tumour. With `area`, nothing is lost: the shares, times 64 pixels, add
+# up to the tumour's area. With `max` the tumour is kept, but made larger than it is.
 
 # %%
 pixels = small.sum()
@@ -208,13 +207,13 @@ assert torch.isclose(64 * coarse["area"]["stride 8"].sum(), pixels.float())
 assert 64 * coarse["max"]["stride 8"].sum() > pixels
 
 # %% [markdown]
-# One tumour proves little. In the volumes every tumour has a number, so we can count how many are gone at each stride,
-# the large ones included.
+# One tumour proves little. In the volumes every tumour is numbered, so we can count how many of all tumours, large and
+# small, vanish at each stride.
 
 
 # %%
 def lost(stride, how):
-    """The share of all tumours of the eight chests of which a target of this stride holds nothing."""
+    """The share of all tumours of the eight chests that vanish from a target of this stride."""
     gone = []
     for chest in chests:
         size = tuple(n // stride for n in chest.space)
@@ -226,30 +225,32 @@ def lost(stride, how):
 
 # %%
 share = {how: {str(stride): lost(stride, how) for stride in (1, 2, 4, 8, 16)} for how in ("nearest", "area")}
-curves.lines(share, x="stride of the side output", y="share of tumours lost", title="What the target no longer holds")
+curves.lines(
+    share, x="stride of the side output", y="share of tumours lost", title="Tumours that vanish from the target"
+)
 
 # %%
 assert share["nearest"]["8"] > 0.4
 assert max(share["area"].values()) == 0
 
 # %% [markdown]
-# A supervision that is meant to help with small tumours, and tells the deep layers that there are none, works against
-# itself. This is why the way to reduce the mask has a name in this library, `reduction="area"`: it should be chosen,
-# not left to whatever an interpolation function does by default.
+# Deep supervision is meant to help with small tumours; targets without them do the opposite. This is why the
+# downsampling of the mask is a named option in this library, `reduction="area"`: choose it, rather than rely on the
+# default of an interpolation function.
 #
 # ## Does it help?
 #
-# A larger gradient does not yet mean that the network learns better. Gradient descent multiplies every gradient by the
-# same learning rate, so a layer that hears a whisper takes tiny steps. Adam first divides each gradient by its own
-# usual size.
+# A larger gradient does not mean that the network learns better. Gradient descent multiplies every gradient by the same
+# learning rate, so a layer with a tiny gradient takes tiny steps. Adam first divides each gradient by its recent
+# magnitude.
 #
-# **Before running:** we take two optimisers, each once with a loss at the output alone and once with a loss at every
-# depth, all from the same first weights. In which of the four trainings will the network learn to find the tumours?
+# **Before running:** we train with two optimisers, each with a loss at the output alone and with a loss at every depth,
+# all from the same initial weights. In which of the four trainings will the network learn to find the tumours?
 
 
 # %%
 def dice_while_learning(net, weights, optimiser):
-    """Dice of the output before each step, on the images that are learned."""
+    """Dice of the output before each step, on the training images."""
     scores = []
     for _ in range(steps):
         sides = answers(net, image)
@@ -290,16 +291,16 @@ curves.lines(
 )
 for name, scores in runs.items():
     each = ", ".join(f"{score:.2f}" for score in scores[:, -1].tolist())
-    print(f"{name:30} mean over all steps {scores.mean():.3f}; at the end, seed by seed: {each}")
+    print(f"{name:30} mean over all steps {scores.mean():.3f}; at the end, per seed: {each}")
 
 # %% [markdown]
-# With gradient descent, the network that is supervised at its output alone learns nothing at all. Supervised at every
-# depth it learns, though not equally well from every set of first weights. **With Adam both learn, and neither is
-# clearly ahead:** Adam turns the whispers up by itself.
+# With gradient descent, the network supervised at its output alone learns nothing. Supervised at every depth it learns,
+# though not equally well from all initial weights. **With Adam both learn, and neither is clearly ahead:** Adam
+# compensates for small gradients.
 #
-# So deep supervision was invented to rescue trainings that better optimisers, normalisation and shortcuts have since
-# rescued too. Remember this when you read that a side loss "makes the gradient flow". What no optimiser brings is the
-# other half: a say in *what every depth should know*. The five papers are about that half.
+# So deep supervision was invented for trainings that better optimisers, normalisation and shortcuts now make possible
+# without it. Remember this when you read that a side loss "makes the gradient flow". Its other half, no optimiser can
+# replace: it decides *what each depth should represent*. The five papers are about that half.
 
 # %%
 if not smoke:
@@ -310,9 +311,9 @@ if not smoke:
     assert abs(runs["Adam, every depth"].mean() - runs["Adam, output alone"].mean()) < 0.1
 
 # %% [markdown]
-# ## What each depth says
+# ## What each depth predicts
 #
-# Look at the network's own answers: the top row is what each depth was asked for, the bottom row what it says.
+# The top row shows the target of each depth, the bottom row its prediction.
 
 # %%
 with torch.no_grad():
@@ -320,8 +321,8 @@ with torch.no_grad():
 largest = label.sum((1, 2)).argmax()
 maps(
     {
-        "asked for": {f"stride {2**i}": t[largest] for i, t in enumerate(targets)},
-        "answered": {f"stride {2**i}": p[largest] for i, p in enumerate(said)},
+        "target": {f"stride {2**i}": t[largest] for i, t in enumerate(targets)},
+        "predicted": {f"stride {2**i}": p[largest] for i, p in enumerate(said)},
     },
     window=(0, 1),
 )
@@ -329,8 +330,8 @@ maps(
 # %% [markdown]
 # ## The same in two lines
 #
-# What we wrote by hand is `MultiScale` in the library: it puts the heads on any backbone and returns one named term per
-# depth. Here it is on a U-Net, whose shortcuts carry fine detail past the deep layers.
+# What we wrote by hand is `MultiScale` in the library: it adds heads to any backbone and returns one named loss term
+# per depth. Here it is on a U-Net, whose shortcuts carry fine detail past the deep layers.
 
 # %%
 torch.manual_seed(0)
@@ -340,7 +341,7 @@ terms = loss_terms(objective, network, batch)
 print({name: round(term.item(), 4) for name, term in terms.items()})
 
 # %% [markdown]
-# Its terms add up to exactly the sum that we wrote by hand:
+# Its terms add up to the sum that we wrote by hand:
 
 # %%
 sides = network(image).side_outputs.values()
@@ -352,7 +353,7 @@ assert torch.allclose(sum(by_hand), sum(terms.values()))
 
 
 # %% [markdown]
-# **Before running:** the U-Net has shortcuts and batch normalisation, both of which help gradients to travel. Do its
+# **Before running:** the U-Net has shortcuts and batch normalisation, both of which help gradients to pass. Do its
 # deepest layers still gain?
 
 
@@ -378,9 +379,9 @@ curves.lines(
 print(f"at the bottom {unet_deep['bottom'] / unet_alone['bottom']:.1f} times more")
 
 # %% [markdown]
-# The ends of the U are well served: a shortcut joins the first block to the last. But without side losses the bottom of
-# the U gets a gradient many times smaller than the top, and it is the bottom that gains. That is where a side loss
-# belongs; the five papers of this course differ in *what* they ask for there.
+# The first block gets a large gradient through the shortcut that joins it to the last. But without side losses the
+# gradient at the bottom of the U is many times smaller than at the top, and the bottom gains most. A side loss is most
+# useful there; the five papers of this course differ in *what* they compare with there.
 
 # %%
 assert unet_alone["↓1"] > 5 * unet_alone["bottom"]
@@ -388,18 +389,18 @@ assert unet_deep["bottom"] > 2 * unet_alone["bottom"]
 assert unet_deep["↓1"] < unet_deep["bottom"] / unet_alone["bottom"] * unet_alone["↓1"]
 
 # %% [markdown]
-# ## To take along
+# ## Takeaways
 #
-# - The further a layer is from the loss, the less it hears of it. A side output is a teacher next door.
-# - Under gradient descent that decides whether a network learns; Adam makes up for it. What remains is the choice of
-#   what each depth is asked.
-# - It costs one 1×1 convolution per depth, and nothing at all once training is over: the heads are thrown away.
-# - A coarse answer needs a coarse question. Reduced by `nearest`, small tumours vanish from it; by `area`, none does.
+# - The further a layer is from the loss, the smaller its gradient. A side output brings a loss close to it.
+# - With gradient descent that decides whether this network learns; Adam makes up for it. What remains is the choice of
+#   target for each depth.
+# - It costs one 1×1 convolution per depth during training, and nothing afterwards: the side heads can be dropped.
+# - A coarse output needs a coarse target. With `nearest`, small tumours vanish from it; with `area`, none does.
 #
 # ## Exercises
 #
-# 1. Give the network better first weights: in `fresh`, replace `layer.reset_parameters()` by
-#    `nn.init.kaiming_normal_(layer.weight)`. What becomes of the gradients, and of the four trainings? (He et al. 2015,
-#    <https://arxiv.org/abs/1502.01852>, appeared five months after deep supervision, with the same difficulty in mind.)
-# 2. Train once more with `how="nearest"` in `targets`. On the slice with the smallest tumour, compare the *answers* at
-#    stride 8 with those of the network that was taught by area. Which of the two would you rather build a detector on?
+# 1. Give the network better initial weights: in `fresh`, replace `layer.reset_parameters()` by
+#    `nn.init.kaiming_normal_(layer.weight)`. What happens to the gradients and to the four trainings? (He et al. 2015,
+#    <https://arxiv.org/abs/1502.01852>, appeared five months after deep supervision and addresses the same problem.)
+# 2. Train once more with `how="nearest"` in `targets`. On the slice with the smallest tumour, compare the *predictions*
+#    at stride 8 with those of the network trained with `area`. Which of the two would you rather build a detector on?

@@ -9,13 +9,13 @@
 # %% [markdown]
 # # What each depth sees
 #
-# A side output at stride 8 has seen a wide piece of the image and answers in blocks of eight pixels. Both matter when
-# it is asked about a tumour of 5 mm, and both can be measured. You will
+# A side output at stride 8 sees a wide part of the image and predicts in blocks of eight pixels. Both matter for a
+# tumour of 5 mm, and both can be measured. You will
 #
-# - work out the *receptive field* of every depth by a rule of two lines, and check it with gradients;
+# - compute the *receptive field* of every depth by a simple rule, and check it with gradients;
 # - see how much of that field a network really uses, before and after training;
-# - ask what a side of stride 8 could say about a small tumour at best, whatever the training;
-# - train the sides with three ways of reducing the mask, and compare them with that best.
+# - find the best that a side output of stride 8 could do for a small tumour, whatever the training;
+# - train the side outputs with three ways of downsampling the mask, and compare them with that best.
 #
 # Papers: Luo, Li, Urtasun, Zemel 2016, *Understanding the Effective Receptive Field*,
 # <https://arxiv.org/abs/1701.04128>; the question comes from Yang et al. 2021, *MSDS-UNet*,
@@ -52,8 +52,8 @@ ways = ("nearest", "area", "max")
 #
 # A 3×3 convolution lets a pixel see one neighbour on each side, on its own grid. So each convolution widens the
 # receptive field by 2 × (the stride so far), and each pooling by two widens it by one such stride and then doubles the
-# stride. That is the rule. **Before running:** how wide is the field of a pixel at the bottom of a U-Net of five
-# levels, with two convolutions each: 32, 80 or 140 pixels?
+# stride. **Before running:** how wide is the field of a pixel at the bottom of a U-Net of five levels, with two
+# convolutions each: 32, 80 or 140 pixels?
 
 # %%
 levels = ["encoder.stride1", "encoder.stride2", "encoder.stride4", "encoder.stride8", "bottleneck"]
@@ -68,12 +68,12 @@ print(by_rule)
 # %% [markdown]
 # On the way up the rule has exceptions: a transposed convolution with stride 2 sees a single coarse pixel, and a
 # shortcut brings in a map with a smaller field. So we measure instead: we take the gradient of one pixel in the middle
-# of a map with respect to every pixel of the image. To see the *possible* field, nothing may be switched off: all
-# weights are made equal and positive, and the maximum of each pooling is replaced by the mean.
+# of a map with respect to every pixel of the image. To find the *possible* field, no path may be blocked: all weights
+# are set equal and positive, and max pooling is replaced by mean pooling.
 
 
 # %%
-def heard(backbone, image, level):
+def input_gradient(backbone, image, level):
     """|d middle pixel of the level / d image|, summed over its channels: (height, width)."""
     image = image.clone().requires_grad_()
     features = backbone(image)[level]
@@ -91,14 +91,14 @@ def width_of(touched):
 torch.manual_seed(0)
 objective = MultiScale(weights=(1, 1 / 2, 1 / 4, 1 / 8), reduction="area")
 network = supervise(UNet(width=8), objective)
-open_to_all = copy.deepcopy(network.backbone).double().eval()
-open_to_all.pool = nn.AvgPool2d(2)
-for parameter in open_to_all.parameters():
+unblocked = copy.deepcopy(network.backbone).double().eval()
+unblocked.pool = nn.AvgPool2d(2)
+for parameter in unblocked.parameters():
     nn.init.constant_(parameter, 1 / parameter[0].numel() if parameter.ndim > 1 else 1)
 
 levels += [f"decoder.stride{s}" for s in (8, 4, 2, 1)]
 ones = torch.ones(1, 1, 320, 320, dtype=torch.float64)
-possible = {level: width_of(heard(open_to_all, ones, level) > 0) for level in levels}
+possible = {level: width_of(input_gradient(unblocked, ones, level) > 0) for level in levels}
 Table([{"level": name, "by the rule": by_rule.get(name), "by gradient": width} for name, width in possible.items()])
 
 # %%
@@ -106,15 +106,14 @@ assert all(possible[level] == width for level, width in by_rule.items())
 assert possible["decoder.stride1"] > possible["decoder.stride8"] > possible["bottleneck"]
 
 # %% [markdown]
-# No map has a wider field than the *output*: it too hears what has been at the bottom. So "deep layers see the context,
-# fine layers the detail" is true of the encoder only. In the decoder all depths see the context; what differs is how
-# finely they can answer.
+# No map has a wider field than the *output*, because it depends on the bottleneck too. So "deep layers see the context,
+# fine layers the detail" is true of the encoder only. In the decoder all depths see the context; what differs is the
+# resolution of their prediction.
 #
-# ## 2. How far it does see
+# ## 2. How much of the field is used
 #
-# From a pixel at the rim of the field, one path leads to the middle; from a pixel close by, thousands do. **Before
-# running:** the square that holds nine tenths of the gradient has what share of the possible width: all of it, a half,
-# a fifth?
+# From a pixel at the edge of the field, one path leads to the middle; from a pixel close by, thousands do. **Before
+# running:** how wide is the square that holds nine tenths of the gradient: the whole field, half of it, a fifth?
 
 # %%
 cases = [hu_window(-1000, 400)(case) for case in phantoms.nodules(nodules, seed=0, spacing=1.0)]
@@ -124,21 +123,21 @@ images = torch.stack([torch.from_numpy(case.image)[None] for case in wide])
 
 
 def half_widths(gradient):
-    """Of every pixel, how far it is from the middle, along the axis where it is further."""
+    """The Chebyshev distance of every pixel from the middle."""
     rows, columns = (torch.arange(n) - n // 2 for n in gradient.shape)
     return torch.maximum(rows.abs()[:, None], columns.abs()[None])
 
 
 def effective(backbone, level, share=0.9):
-    """The side of the square round the middle that holds `share` of the gradient."""
-    gradient = heard(copy.deepcopy(backbone).eval(), images, level)
+    """Width of the square around the middle that holds `share` of the gradient."""
+    gradient = input_gradient(copy.deepcopy(backbone).eval(), images, level)
     held = torch.bincount(half_widths(gradient).ravel(), weights=gradient.ravel()).cumsum(0)
     return 2 * int((held < share * held[-1]).sum()) + 1
 
 
 # %% [markdown]
 # Three networks are trained on phantom nodules with a diameter of 5 to 24 mm and pixels of 1 mm, the paper's grid. They
-# differ in one word: how the mask is reduced for the coarse sides.
+# differ only in how the mask is downsampled for the coarse side outputs.
 
 
 # %%
@@ -147,11 +146,9 @@ def trained(how):
     goal = MultiScale(weights=(1, 1 / 2, 1 / 4, 1 / 8), reduction=how)
     net, g = supervise(UNet(width=8), goal), torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for _ in range(steps):
+    for batch in (draw_batch(train, patch=(64, 64), batch=16, foreground=1.0, generator=g) for _ in range(steps)):
         optimiser.zero_grad()
-        sum(
-            loss_terms(goal, net, draw_batch(train, patch=(64, 64), batch=16, foreground=1.0, generator=g)).values()
-        ).backward()
+        sum(loss_terms(goal, net, batch).values()).backward()
         optimiser.step()
     return net.eval()
 
@@ -164,7 +161,7 @@ rows = [
     {
         "side": side.removeprefix("decoder."),
         "possible": possible[side],
-        "first weights": effective(network.backbone, side),
+        "untrained": effective(network.backbone, side),
         "trained": effective(networks["area"].backbone, side),
     }
     for side in sides
@@ -174,34 +171,35 @@ Table(rows, caption="Width of the field in pixels of 1 mm; the last two hold nin
 # %%
 seen = {
     name: {
-        side.removeprefix("decoder."): heard(copy.deepcopy(net).eval(), images, side)[64:192, 64:192] for side in sides
+        side.removeprefix("decoder."): input_gradient(copy.deepcopy(net).eval(), images, side)[64:192, 64:192]
+        for side in sides
     }
-    for name, net in {"first weights": network.backbone, "trained": networks["area"].backbone}.items()
+    for name, net in {"untrained": network.backbone, "trained": networks["area"].backbone}.items()
 }
 maps(
     {name: {side: (g / g.max()).clamp(min=1e-4).log10() for side, g in of.items()} for name, of in seen.items()},
     colours="heat",
-    title="What the middle pixel hears of the 128 mm round it (power of ten)",
+    title="Gradient of the middle pixel in the 128 mm around it (log10)",
 )
 
 # %%
-assert all(row["first weights"] < 0.5 * row["possible"] for row in rows)
-assert smoke or rows[0]["trained"] > 5 * rows[0]["first weights"]
+assert all(row["untrained"] < 0.5 * row["possible"] for row in rows)
+assert smoke or rows[0]["trained"] > 5 * rows[0]["untrained"]
 
 # %% [markdown]
-# Yellow is the strongest response in each panel, the darkest blue a ten-thousandth of it or less. With its first
-# weights the finest side hears little more than its shortcut brings, and each depth has a field of its own: this is the
-# usual picture of a U-Net. Training changes it. All sides now hear about the same hundred millimetres: the fine ones
-# have learned to use what comes from below.
+# Yellow is the strongest response in each panel, the darkest blue a ten-thousandth of it or less. Before training the
+# finest output depends on little more than its shortcut, and each depth has a different field: this is the usual
+# picture of a U-Net. Training changes it. All side outputs now use about the same hundred millimetres: the fine ones
+# have learned to use the deep features.
 
 # %% [markdown]
-# ## 3. What a side of stride 8 could say at best
+# ## 3. The best a side output of stride 8 could do
 #
-# Leave training aside. Reduce the true mask to stride $s$, raise it to full size again, and choose for every nodule the
-# threshold that suits it best: no side that answers with the reduced mask can do better. And because a side need not
-# answer with the reduced mask, we also let an optimiser look for the coarse map which, raised linearly, fits the truth
-# best, and keep the best of all four. Stride $s$ can express at least that much. **Before running:** what Dice can a
-# nodule of 5 mm reach at stride 8: zero, one half, or nine tenths?
+# Leave training aside. Downsample the true mask to stride $s$, upsample it again, and choose the best threshold for
+# every nodule: a side output that equals its target can do no better. Because a side output need not equal its target,
+# we also let an optimiser find the coarse map that, upsampled linearly, fits the truth best, and keep the best of all
+# four. Stride $s$ can express at least that much. **Before running:** what Dice can a nodule of 5 mm reach at stride 8:
+# zero, one half, or nine tenths?
 
 # %%
 truth = torch.stack([torch.from_numpy(case.label).long() for case in test])
@@ -216,7 +214,7 @@ def dice_each(p, threshold=0.5, of=truth):
     return 2 * (marked & t).sum((1, 2)) / (marked.sum((1, 2)) + t.sum((1, 2))).clamp(min=1)
 
 
-def raised(coarse):
+def to_full_size(coarse):
     return functional.interpolate(coarse, truth.shape[1:], mode="bilinear")
 
 
@@ -225,16 +223,16 @@ def by_size(dice):
 
 
 # %%
-def best_answer(stride):
-    """The coarse logits whose raised map has the best soft Dice, found by descent."""
+def best_coarse_map(stride):
+    """Dice of the coarse map found by gradient descent on the soft Dice of its upsampling."""
     logits = (8 * downsample_target(truth, (64 // stride,) * 2, channels=1, how="area") - 4).requires_grad_()
     optimiser = torch.optim.Adam([logits], lr=0.3)
     for _ in range(200 if not smoke else 20):
-        p, t = raised(logits).sigmoid(), truth[:, None].float()
+        p, t = to_full_size(logits).sigmoid(), truth[:, None].float()
         optimiser.zero_grad()
         (1 - 2 * (p * t).sum((1, 2, 3)) / (p + t).sum((1, 2, 3))).sum().backward()
         optimiser.step()
-    return dice_each(raised(logits.detach()).sigmoid())
+    return dice_each(to_full_size(logits.detach()).sigmoid())
 
 
 # %%
@@ -243,13 +241,17 @@ reachable = {}
 for stride in strides:
     size = tuple(n // stride for n in truth.shape[1:])
     for how in ways:
-        back = raised(downsample_target(truth, size, channels=1, how=how))
+        back = to_full_size(downsample_target(truth, size, channels=1, how=how))
         reachable[how, stride] = torch.stack([dice_each(back, t) for t in thresholds]).amax(0)
-    every = [best_answer(stride), *(reachable[how, stride] for how in ways)]
+    every = [best_coarse_map(stride), *(reachable[how, stride] for how in ways)]
     reachable["the best found", stride] = torch.stack(every).amax(0)
 Table(
-    [{"stride": stride, "reduced by": how} | by_size(dice) for (how, stride), dice in reachable.items() if stride > 1],
-    caption="Best Dice that can be reached, mean over nodules of each size.",
+    [
+        {"stride": stride, "downsampled by": how} | by_size(dice)
+        for (how, stride), dice in reachable.items()
+        if stride > 1
+    ],
+    caption="Best possible Dice, mean over nodules of each size.",
 )
 
 # %%
@@ -267,10 +269,9 @@ assert smoke or by_size(reachable["the best found", 1])[small] == 1
 
 # %% [markdown]
 # A common fourth way takes the *first* pixel of each cell, as PyTorch's `interpolate(mode="nearest")` does; the library
-# calls it `corner`. It errs twice: a cell is coarse, and what it says is true half a cell further up and to the left.
-# Compare it with the pixel in the middle (`nearest`, the same coarseness without the shift) and with the share
-# (`area`). **Before running:** for a nodule of 14 mm and more at stride 8, which costs more, the shift or the size of
-# the cells?
+# calls it `corner`. It makes two errors: it keeps one pixel per cell, and it shifts the mask by half a cell. Compare it
+# with the pixel in the middle (`nearest`: one pixel per cell, no shift) and with the share (`area`). **Before
+# running:** for a nodule of 14 mm and more at stride 8, which costs more, the shift or the size of the cells?
 
 # %%
 shifted = []
@@ -278,32 +279,32 @@ for stride in (2, 4, 8, 16):
     size = tuple(n // stride for n in truth.shape[1:])
     reach = {}
     for how in ("corner", "nearest", "area"):
-        back = raised(downsample_target(truth, size, channels=1, how=how))
+        back = to_full_size(downsample_target(truth, size, channels=1, how=how))
         reach[how] = by_size(torch.stack([dice_each(back, t) for t in thresholds]).amax(0))[large]
-    lost = {"shift": reach["nearest"] - reach["corner"], "one pixel a cell": reach["area"] - reach["nearest"]}
+    lost = {"shift": reach["nearest"] - reach["corner"], "one pixel per cell": reach["area"] - reach["nearest"]}
     lost["size"] = 1 - reach["area"]
     shifted.append({"stride": stride} | reach | {f"lost by the {why}": dice for why, dice in lost.items()})
-Table(shifted, caption=f"Best Dice that a target allows, nodules of {large}; and where the rest went.")
+Table(shifted, caption=f"Best Dice that a target allows for nodules of {large}, and what each error costs.")
 
 # %%
 assert all(row["corner"] < row["nearest"] < row["area"] for row in shifted[1:3])
 assert shifted[2]["lost by the shift"] > shifted[2]["lost by the size"]
 
 # %% [markdown]
-# ## 4. What it does say
+# ## 4. What the trained side outputs predict
 #
-# Now we take the trained sides, each raised linearly, on nodules that the networks have not seen, first with the usual
-# threshold of one half. **Before running:** a side was asked for the *share* of nodule in a cell of 8 × 8 mm, and
-# answers correctly. What becomes of a nodule that fills a fifth of the cell?
+# Now we take the trained side outputs, upsampled linearly, on held-out nodules, first with the usual threshold of one
+# half. **Before running:** a side output was trained on the *share* of nodule in a cell of 8 × 8 mm and predicts it
+# correctly. What happens to a nodule that fills a fifth of the cell?
 
 
 # %%
 def sides_of(net, some):
-    """The raised probabilities of every side, and the truth."""
+    """The upsampled probabilities of every side output, and the truth."""
     with torch.no_grad():
         sides = net(torch.stack([torch.from_numpy(case.image)[None] for case in some])).side_outputs
     labels = torch.stack([torch.from_numpy(case.label) for case in some])
-    return {stride: raised(sides[f"stride{stride}"]).sigmoid() for stride in strides}, labels
+    return {stride: to_full_size(sides[f"stride{stride}"]).sigmoid() for stride in strides}, labels
 
 
 answers = {how: sides_of(net, test)[0] for how, net in networks.items()}
@@ -313,12 +314,12 @@ Table(
         {"stride": stride, "trained on": how} | by_size(dice) | {"5–7 mm not found": (dice[mm < 7] == 0).float().mean()}
         for (how, stride), dice in at_half.items()
     ],
-    caption="Dice of the trained sides at a threshold of one half, mean over held-out nodules of each size.",
+    caption="Dice of the side outputs at a threshold of one half, mean over held-out nodules of each size.",
 )
 
 # %% [markdown]
-# A fifth is below one half: even a correct answer marks nothing. So each side is now given the threshold that suits the
-# *training* nodules best.
+# A fifth is below one half: even a correct prediction marks nothing. So each side output now gets the threshold that is
+# best on the *training* nodules.
 
 # %%
 found, rows = {}, []
@@ -331,7 +332,7 @@ for how in ways:
         rows.append({"stride": stride, "trained on": how, "threshold": chosen} | by_size(found[how, stride]))
 assert smoke or by_size(at_half["area", 8])[small] < 0.1 < by_size(found["area", 8])[small]
 assert smoke or by_size(found["nearest", 8])[small] < by_size(found["area", 8])[small]
-Table(sorted(rows, key=lambda row: row["stride"]), caption="The same with a threshold of its own for each side.")
+Table(sorted(rows, key=lambda row: row["stride"]), caption="The same with a separate threshold for each side output.")
 
 # %%
 curves.lines(
@@ -348,40 +349,41 @@ maps(
     {
         how: {
             "truth": truth[tiny],
-            "asked for": downsample_target(truth[[tiny]], (8, 8), channels=1, how=how),
-            "said at stride 8, raised": answers[how][8][tiny],
-            "said at stride 1": answers[how][1][tiny],
+            "target": downsample_target(truth[[tiny]], (8, 8), channels=1, how=how),
+            "stride 8, upsampled": answers[how][8][tiny],
+            "stride 1": answers[how][1][tiny],
         }
         for how in ways
     },
     window=(0, 1),
-    title=f"A nodule of {mm[tiny]:.1f} mm, reduced in three ways",
+    title=f"A nodule of {mm[tiny]:.1f} mm: targets by three reductions, and predictions",
 )
 
 # %% [markdown]
 # ## What we saw, and what we did not
 #
-# - **Shown:** the rule for receptive fields holds to the pixel. The output's possible field is as wide as any; with the
-#   first weights nine tenths of the gradient lie within a twentieth of it, and after training within a field as wide as
-#   that of the coarsest side.
-# - **Shown:** stride 8 has room for a nodule of 5 mm. A map found by descent reaches a Dice of 0.74 on those of 5 to 7
-#   mm, because linear interpolation can place a small peak between the cells. The target reduced to the middle pixels
-#   (`nearest`) cannot itself do better than 0.13 on those, whatever threshold is chosen.
-# - **Shown:** where codes take the first pixel of a cell (`corner`), much of the loss is a shift and not the size of
-#   the cells. For nodules of 14 mm and more at stride 8 the best Dice is 0.58 by `corner`, 0.81 by `nearest` and 0.90
-#   by `area`: the shift costs 0.24, one pixel a cell 0.09, the size of the cells 0.10.
-# - **Measured, with one seed:** at a threshold of one half, a side of stride 8 trained on shares marks no voxel of any
-#   nodule below 7 mm. With its own threshold, 0.14, it reaches 0.48 on them, and trained on `max` 0.43; trained on
-#   `nearest` it does worst. All stay well below the 0.74 that the stride allows, and below the 0.8 of the output.
+# - **Shown:** the rule for receptive fields holds to the pixel. The output's possible field is as wide as any; before
+#   training nine tenths of its gradient lie within a twentieth of it, and after training within a field as wide as that
+#   of the coarsest side output.
+# - **Shown:** stride 8 can represent a nodule of 5 mm. A map found by gradient descent reaches a Dice of 0.74 on those
+#   of 5 to 7 mm, because linear interpolation can place a small peak between the cells. The `nearest` target itself
+#   cannot do better than 0.13 on those, whatever the threshold.
+# - **Shown:** where a program takes the first pixel of a cell (`corner`), much of the loss in Dice comes from the shift
+#   and not from the size of the cells. For nodules of 14 mm and more at stride 8 the best Dice is 0.58 by `corner`,
+#   0.81 by `nearest` and 0.90 by `area`: the shift costs 0.24, one pixel per cell 0.09, the size of the cells 0.10.
+# - **Measured, with one seed:** at a threshold of one half, a side output of stride 8 trained on shares marks no pixel
+#   of any nodule below 7 mm. With its own threshold, 0.14, it reaches 0.48 on them, and trained on `max` 0.43; trained
+#   on `nearest` it does worst. All stay well below the 0.74 that the stride allows, and below the 0.8 of the output.
 # - **Not what the paper says:** it writes that small tumours "may have lost their response" at depth. Here that depends
-#   less on how far a deep side sees, or on what its stride can express, than on what it is asked and where its
-#   threshold lies. The paper does not say how it reduced the mask.
-# - **Open:** whether another way of reducing the mask makes the *output* better. Its three rows differ by a few
-#   hundredths, from one seed each; [20_msds_unet](20_msds_unet.ipynb) shows how to ask that question.
+#   less on the receptive field, or on what the stride can express, than on the target and the threshold. The paper does
+#   not say how it downsampled the mask.
+# - **Open:** whether another downsampling of the mask improves the *output*. Its three rows differ by a few hundredths,
+#   with one seed per row; [20_msds_unet](20_msds_unet.ipynb) shows how to test that.
 #
 # ## Exercises
 #
-# 1. Put a side of stride 16 (the bottleneck) into section 3: `best_answer(16)`. From which diameter on is it useful?
-# 2. A learned up-sampling (MSDS-UNet's global sides) may raise a map by other than linear interpolation. In
-#    `best_answer`, replace `raised` by a transposed convolution whose kernel is optimised as well. How much does a 5 mm
-#    nodule gain?
+# 1. Add a side output of stride 16 (the bottleneck) to section 3: `best_coarse_map(16)`. From which diameter on is it
+#    useful?
+# 2. A learned upsampling (MSDS-UNet's global side outputs) can do better than linear interpolation. In
+#    `best_coarse_map`, replace `to_full_size` by a transposed convolution with a learned kernel. How much does
+#    a 5 mm nodule gain?

@@ -9,25 +9,25 @@
 # %% [markdown]
 # # MSDS-UNet: two pathways of deep supervision
 #
-# This notebook goes from a chest CT to lung tumours of every scale, in the steps of one paper. You will
+# This notebook segments lung tumours of every scale in chest CT, following one paper step by step. You will
 #
-# - cut the lungs out of a scan, and find that the obvious way cuts off most of the tumours at their walls;
+# - segment the lungs, and find that the obvious way cuts off most tumours attached to their walls;
 # - follow the shapes through the network for the paper's own patch, without using a gigabyte of memory;
-# - see what each of its four sides says about a small, a medium and a large tumour;
-# - train it with every objective of Table 3 and every choice of sides of Tables 4 and 5, each with two seeds, and use a
-#   paired test to ask which differences are real;
-# - move the threshold, clean up the prediction, and score slices with and without a tumour, as Tables 10 to 12 do.
+# - see what each of its four side outputs predicts for a small, a medium and a large tumour;
+# - train it with every objective of Table 3 and every choice of side outputs ("sides") of Tables 4 and 5, with two
+#   seeds each, and use a paired test to see which differences are real;
+# - vary the threshold, clean up the prediction, and score slices with and without a tumour, as Tables 10 to 12 do.
 #
 # Paper: Yang, Wu, Li, Cao, Zaiane 2021, *MSDS-UNet: A multi-scale deeply supervised 3D U-Net for automatic segmentation
 # of lung tumor in CT*, <https://doi.org/10.1016/j.compmedimag.2021.101957>. The authors trained 26 million weights for
-# 200 epochs on patches of 128³ from 220 and 422 patients; here the network has eight channels at full size and sees
-# phantoms with voxels of 4 mm. Needs a CPU and about eight minutes; with `smoke=True` less than one. Read
+# 200 epochs on patches of 128³ from 220 and 422 patients; here the network has eight channels at full size and is
+# trained on phantoms with voxels of 4 mm. Needs a CPU and about eight minutes; with `smoke=True` less than one. Read
 # [10_one_idea](10_one_idea.ipynb) first if *side output* is new to you.
 
 # %% tags=["parameters"]
 steps: int = 360  # training steps of the main network
 ablation_steps: int = 78  # training steps of each of the eleven systems that are compared
-seeds: int = 2  # how often each of them is trained, from other first weights
+seeds: int = 2  # trainings per system, each from other initial weights
 smoke: bool = False  # a minute at most: few patients, few steps, one seed of three systems
 
 # %%
@@ -56,12 +56,12 @@ if smoke:
     steps, ablation_steps, seeds = 6, 3, 1
 
 # %% [markdown]
-# ## 1. The lungs, and what they leave out
+# ## 1. The lung mask, and what it leaves out
 #
-# "Both training and testing processes use the data after lung segmentation", says the paper, and no more. The obvious
-# way needs no network: air is dark; dark voxels connected to the sides of a slice are the air around the patient; the
-# largest regions that remain are the lungs. **Before running:** a lung tumour is not dark. Which tumours does such a
-# mask keep: those that lie free in the lung, those at the chest wall (pleura), those at the mediastinum?
+# "Both training and testing processes use the data after lung segmentation", the paper says, without more detail. The
+# obvious way needs no network: air is dark; dark voxels connected to the sides of a slice are the air around the
+# patient; the largest regions that remain are the lungs. **Before running:** a lung tumour is not dark. Which tumours
+# does such a mask keep: those free in the lung, those at the chest wall (pleura), or those at the mediastinum?
 
 # %%
 raw = phantoms.lung(patients, seed=0)
@@ -73,7 +73,7 @@ dsnotes.show(found, names={1: "lung found", 2: "tumour"}, window="lung")
 
 # %%
 def share_kept(mask_of):
-    """The share of each site's tumour voxels that lies in `mask_of(case)`, over all patients."""
+    """The share of each site's tumour voxels inside `mask_of(case)`, over all patients."""
     inside, whole = {}, {}
     for case in raw:
         mask = mask_of(case)
@@ -88,33 +88,35 @@ def share_kept(mask_of):
 kept = {
     "the lungs' air": share_kept(lambda c: lung_mask(c.image, spacing=c.spacing, closing=0)),
     "closed by a ball of 8 mm": share_kept(lambda c: lung_mask(c.image, spacing=c.spacing)),
-    "and 20 mm round it": share_kept(lambda c: within_lungs(c, crop=False).image > c.image.min()),
+    "with a margin of 20 mm": share_kept(lambda c: within_lungs(c, crop=False).image > c.image.min()),
 }
-Table([{"mask": mask} | shares for mask, shares in kept.items()], caption="Share of tumour voxels that it keeps.")
+Table(
+    [{"mask": mask} | shares for mask, shares in kept.items()], caption="Share of tumour voxels that each mask keeps."
+)
 
 # %% [markdown]
-# A mask of the lungs' air leaves out nearly all that grows at a wall, and closing the mask helps little: a ball wide
-# enough to close over such a tumour would also take in the heart. A margin of 20 mm keeps the tumours, together with
-# the wall beside them. The paper's text calls tumours "attached to the mediastinum and the chest wall" difficult, and
-# its Fig. 2 shows one attached to the pleura; it does not say what its own mask left of them.
+# A mask of the lungs' air leaves out nearly all tumours at a wall, and closing the mask helps little: a ball wide
+# enough to close over such a tumour would also include the heart. A margin of 20 mm keeps the tumours, together with
+# the wall beside them. The paper calls tumours "attached to the mediastinum and the chest wall" difficult, and its Fig.
+# 2 shows one attached to the pleura; it does not say how much of them its own mask kept.
 
 # %%
 assert kept["the lungs' air"]["pleura"] < 0.2 < 0.5 < kept["the lungs' air"]["free"]
-assert min(kept["and 20 mm round it"].values()) > 0.95
+assert min(kept["with a margin of 20 mm"].values()) > 0.95
 
 # %%
 ready = [hu_window(-1000, 400)(within_lungs(case)) for case in raw]
 assert all(uncropped_label(cut).sum() == cut.label.sum() for cut in ready)  # no tumour lies outside a crop
 test, train = ready[:held_out], ready[held_out:]
 print(f"{chest.image.shape} voxels, cropped to {test[0].image.shape}; {(test[0].image > 0).mean():.0%} not blanked")
-dsnotes.show(test[0], title="what the network is given")
+dsnotes.show(test[0], title="the network's input")
 
 # %% [markdown]
 # ## 2. The network, with the paper's shapes
 #
-# A tensor on PyTorch's `meta` device has a shape and no content, so the paper's 128³ patch runs through all 26 million
-# weights in no time. **Before running:** how large is the deepest map, and how many of the weights belong to the deep
-# supervision?
+# A tensor on PyTorch's `meta` device has a shape and no content, so the paper's 128³ patch passes through all 26
+# million weights at once. **Before running:** how large is the deepest map, and how many of the weights belong to the
+# deep supervision?
 
 # %%
 with torch.device("meta"):
@@ -143,26 +145,26 @@ assert round(total / 1e6, 2) == msds_unet.TABLES[13].rows["msds-unet"][1]
 assert round((total - sum(weights.values())) / 1e6, 2) == msds_unet.TABLES[13].rows["res-unet-3d"][1]
 
 # %% [markdown]
-# Each of the four levels of the decoder is asked twice. Its *local* side $l_m$ answers at its own size, and is compared
-# with the mask $y_m$ reduced to that size. Its *global* side $z_m$ is raised to full size by a learned up-sampling and
-# compared with the mask $y$ itself: each side on its own (*hard* fusion), and their weighted sum once (*soft* fusion).
-# At side 4 both are simply the network's output. The $\alpha_m$ are the weights of the sides and add up to 1;
-# $\lambda_1$ and $\lambda_2$ are 1 here. All sides are logits: $d$ takes their sigmoid first.
+# Each of the four decoder levels has two side outputs. The *local* one, $l_m$, predicts at the level's own size and is
+# compared with the mask $y_m$ downsampled to that size. The *global* one, $z_m$, is brought to full size by a learned
+# upsampling and compared with the mask $y$ itself: each side on its own (*hard* fusion), and their weighted sum (*soft*
+# fusion). At side 4 both are the network's output. The $\alpha_m$ are the weights of the sides and add up to 1;
+# $\lambda_1$ and $\lambda_2$ are 1 here. All sides are logits; $d$ applies the sigmoid first.
 #
 # $$\mathcal L = \sum_m \alpha_m\, d(y, z_m) \;+\; \lambda_1\, d\big(y, \textstyle\sum_m \alpha_m z_m\big)
 # \;+\; \lambda_2 \sum_m \alpha_m\, d(y_m, l_m), \qquad d = 1 - \mathrm{Dice}$$
 #
-# The match of the weights was fitted: the paper gives neither widths nor depths, and ours, with local branches of six
-# maps, were chosen to meet its 26.38 and 26.45 million. The layers do not match: 33 and 45 here, 59 and 62 there. And
-# which side is number 4 is a reading. The text lists the weights "from the shallow layer to the high layer", calls
-# (124) better because "coarser" sides matter, which makes 4 the finest; and wants the "shallow hidden layers" 1 and 2
-# for small tumours that deep layers have lost, which makes 4 the coarsest. `numbering="1 is the output"` is the other
-# one.
+# The number of weights matches because we fitted it: the paper gives neither widths nor depths, and ours, with local
+# branches of six channels, were chosen to meet its 26.38 and 26.45 million. The number of layers does not match: 33 and
+# 45 here, 59 and 62 in the paper. The numbering of the sides is our interpretation. The paper lists the weights "from
+# the shallow layer to the high layer" and calls (124) better because "coarser" sides matter, which makes 4 the finest;
+# but it wants the "shallow hidden layers" 1 and 2 for small tumours that deep layers have lost, which makes 4 the
+# coarsest. `numbering="1 is the output"` selects the second reading.
 #
-# Three slips of the printed equations are mended here. As printed, training would minimise the Dice itself. The soft
+# We correct three errors in the published equations. As published, training would minimise the Dice itself. The soft
 # fusion sums *probabilities* before a last sigmoid. And in a patch without tumour the Dice is 0 whatever the network
-# says: it has no gradient there, although six of seven patches of the paper's Table 9 are of that kind. The library
-# takes the Dice of the *background* for those (`empty="printed"` keeps the equation). (The paper also penalises the
+# predicts, so it has no gradient there, although six of seven patches in the paper's Table 9 have no tumour. For those
+# the library uses the Dice of the *background* (`empty="printed"` keeps the equation). (The paper also penalises the
 # weights; here that is Adam's weight decay.) **Before running:** what is the lowest value that the sigmoid of a
 # probability can take?
 
@@ -170,12 +172,12 @@ assert round((total - sum(weights.values())) / 1e6, 2) == msds_unet.TABLES[13].r
 print(f"sigmoid(0) = {torch.tensor(0.0).sigmoid():.3f}, sigmoid(1) = {torch.tensor(1.0).sigmoid():.3f}")
 
 # %% [markdown]
-# Read literally, the fused map could never say background: no voxel could fall below one half.
+# Read literally, the fused map could never predict background: no voxel could fall below one half.
 #
 # ## 3. Training
 #
-# A voxel of tumour drawn at random, to be the middle of a patch, nearly always lies in a large tumour. So that the
-# network meets small ones too, it is trained on a block round each tumour as well as on the whole chests.
+# Patches are centred on a random tumour voxel, which nearly always lies in a large tumour. So that the network sees
+# small ones too, it is trained on a block around each tumour as well as on the whole chests.
 
 # %%
 voxels = {}
@@ -185,7 +187,7 @@ print({scale: f"{volume / sum(voxels.values()):.1%} of all tumour" for scale, vo
 
 
 def block(case, tumour, n=40):
-    """40³ voxels round one tumour, as a case."""
+    """40³ voxels around one tumour, as a case."""
     start = tuple(round(c) - n // 2 for c in tumour["centre"])
     image, label = (crop(a, start, (n, n, n), pad=0) for a in (case.image, case.label))
     return Case(f"{case.name}-{tumour['component']}", image, label, case.spacing)
@@ -195,7 +197,7 @@ blocks = [block(case, tumour) for case in train for tumour in case.extras["tumou
 
 # %% [markdown]
 # This is the same network with 8 instead of 30 channels at full size. The settings are the paper's, except where a
-# training of minutes needs others.
+# training of a few minutes needs others.
 
 # %%
 budget = replace(
@@ -219,26 +221,28 @@ history = dsnotes.fit(
 )
 
 # %% [markdown]
-# ## 4. What each side says of a tumour of each scale
+# ## 4. What each side predicts for tumours of each scale
 #
-# The paper has tables for large, medium and small tumours and does not say where one class ends and the next begins;
-# here a tumour is small below 17 mm and large from 30 mm on. Deployment averages the four raised sides and their soft
-# fusion. **Before running:** a voxel of side 1 (stride 8) stands for 32 mm here. What will it make of a small tumour?
+# The paper has tables for large, medium and small tumours but does not give the limits; here a tumour is small below 17
+# mm and large from 30 mm on. At test time the paper averages the four upsampled sides and their soft fusion. **Before
+# running:** a voxel of side 1 (stride 8) is 32 mm wide here. What will it predict for a small tumour?
 
 
 # %%
 def with_answer(of_outputs):
-    """The same trained network, deployed by another of its answers."""
+    """The same trained network with another of its outputs as the prediction."""
     return replace(system, deploy=lambda outputs: probabilities(of_outputs(outputs)))
 
 
 sides = ("stride8", "stride4", "stride2", "stride1")
-answers = {f"side {4 - i}": with_answer(lambda o, s=s: o.upsampled[s]) for i, s in enumerate(reversed(sides))}
-answers = dict(reversed(answers.items())) | {
+outputs_of = {f"side {4 - i}": with_answer(lambda o, s=s: o.upsampled[s]) for i, s in enumerate(reversed(sides))}
+outputs_of = dict(reversed(outputs_of.items())) | {
     "soft fusion": with_answer(fuse),
     "average": system,
 }
-said = {name: [dsnotes.predict(one, case, patch=window) for case in test] for name, one in answers.items()}
+probabilities_of = {
+    name: [dsnotes.predict(one, case, patch=window) for case in test] for name, one in outputs_of.items()
+}
 
 # %%
 first_of = {}
@@ -255,7 +259,7 @@ rows = {}
 for scale in ("small", "medium", "large"):
     number, at = first_of[scale]
     rows[scale] = {"image": close_up(test[number].image, *at)}
-    rows[scale] |= {name: close_up(ps[number][0], *at) for name, ps in said.items()}
+    rows[scale] |= {name: close_up(ps[number][0], *at) for name, ps in probabilities_of.items()}
     rows[scale]["truth"] = close_up(test[number].label, *at)
 maps(rows, window=(0, 1), title="10 cm of lung around one tumour of each scale")
 
@@ -268,7 +272,7 @@ def by_scale(labels):
     return {scale: [s.dice for s in scores if s.scale == scale] for scale in ("small", "medium", "large")}
 
 
-labels = {name: [dsnotes.to_label(p) for p in ps] for name, ps in said.items()}
+labels = {name: [dsnotes.to_label(p) for p in ps] for name, ps in probabilities_of.items()}
 scales = {name: by_scale(ps) for name, ps in labels.items()}
 boxes(
     {scale: {name: scales[name][scale] for name in scales} for scale in ("small", "medium", "large")},
@@ -279,7 +283,7 @@ boxes(
 
 # %%
 mean = {name: {scale: float(np.mean(d)) for scale, d in of.items()} for name, of in scales.items()}
-Table([{"answer": name} | of for name, of in mean.items()], caption="Mean Dice of a tumour.")
+Table([{"output": name} | of for name, of in mean.items()], caption="Mean Dice of a tumour.")
 
 # %%
 dice = [dsnotes.score(p, c.label, spacing=c.spacing)["dice"] for p, c in zip(labels["average"], test, strict=True)]
@@ -288,15 +292,15 @@ assert smoke or all(mean["side 1"][scale] < mean["side 4"][scale] for scale in (
 assert smoke or all(mean["average"][scale] < mean["side 4"][scale] for scale in mean["average"])
 assert smoke or np.mean(dice) > 0.5
 worst = int(np.argmin(dice))
-dsnotes.show(test[worst], prediction=labels["average"][worst], title="the patient who came out worst")
+dsnotes.show(test[worst], prediction=labels["average"][worst], title="the patient with the lowest Dice")
 
 # %% [markdown]
 # ## 5. Every objective, every choice of sides
 #
-# Table 3 takes the objective apart, Tables 4 and 5 the sides; "all" with sides (1234) is a row of both. Within a seed,
-# all systems have the same first weights of the backbone, the same batches (from whole chests) and the same number of
-# steps. **Before running:** the paper's eleven rows lie within 0.024 of each other. With ten patients whose Dice
-# differs by several tenths, will you be able to see that?
+# Table 3 varies the objective, Tables 4 and 5 the sides; "all" with sides (1234) is a row of both. For a given seed,
+# all systems have the same initial backbone weights, the same batches (from whole chests) and the same number of steps.
+# **Before running:** the paper's eleven rows lie within 0.024 of each other. With ten patients whose Dice differs by
+# several tenths, can you detect that?
 
 # %%
 variants = {f"{name}, (1234)": {"objective": name} for name in msds_unet.TABLES[3].rows}
@@ -338,8 +342,8 @@ boxes(
 
 # %% [markdown]
 # A paired test compares two systems patient by patient, so that an easy patient is easy for both. The paper tests each
-# of the other rows against its full model at a level of 0.05. With ten tests at that level, chance alone is expected to
-# make one row significant in every second table; Holm's correction takes this into account.
+# of the other rows against its full model at a level of 0.05. Ten such tests give half a significant row on average by
+# chance alone; Holm's correction takes this into account.
 
 # %%
 full = "all, (1234)"
@@ -353,10 +357,10 @@ Table(
             "objective, sides": name,
             "paper: Dice": printed[name][0],
             "ours: Dice": d.mean(),
-            "a seed each": " ".join(f"{mean:.3f}" for mean in d.mean(1)),
+            "per seed": " ".join(f"{mean:.3f}" for mean in d.mean(1)),
             "sensitivity, paper": printed[name][1],
             "sensitivity, ours": figures(name, "sensitivity").mean(),
-            "all less this": tests[name].difference if name in tests else None,
+            "full minus this": tests[name].difference if name in tests else None,
             "p": tests[name].p if name in tests else None,
             "p after Holm": corrected.get(name),
         }
@@ -369,12 +373,12 @@ Table(
 spread = max(abs(np.diff(d.mean(1))).max(initial=0) for d in dices.values())
 apart = max(d.mean() for d in dices.values()) - min(d.mean() for d in dices.values())
 below = [name for name, p in corrected.items() if p < 0.05]
-print(f"best less worst system {apart:.3f}; two seeds of one system differ by up to {spread:.3f}")
+print(f"best minus worst system {apart:.3f}; two seeds of one system differ by up to {spread:.3f}")
 print(f"different from {full!r} at 0.05 after Holm: {below or 'none'}")
 
 # %% [markdown]
-# **Before you believe a small p-value:** what is the objective "all" of the one side (4), written out? Its hard, its
-# soft and its local part are one and the same term.
+# **Before you believe a small p-value:** write out the objective "all" for the single side (4). Its hard, soft and
+# local parts are the same term.
 
 # %%
 pair = {"image": torch.from_numpy(blocks[0].image[None, None, :32, :32, :32])}
@@ -392,15 +396,15 @@ if {"none, (1234)", "all, (4)"} <= set(dices):
 
 # %% [markdown]
 # It is three times the same loss, and a factor makes almost no difference to Adam (only through its ε and the weight
-# decay): these two rows are **one system**, trained twice from the same first weights. Training amplifies the smallest
-# difference, and so the two trained networks are far apart. The test over patients is right in what it says, that these
-# two *trained networks* differ; it says nothing about the *method*, which would take many trainings. As we read them,
-# the paper's tables hold the same pair: 0.649 (no deep supervision) and 0.653 (side 4).
+# decay): these two rows are **one system**, trained twice from the same initial weights. Training amplifies the
+# smallest difference, so the two trained networks are far apart. The test over patients correctly finds that these two
+# *trained networks* differ; it says nothing about the *method*, which would need many trainings. As we read them, the
+# paper's tables contain the same pair: 0.649 (no deep supervision) and 0.653 (side 4).
 
 # %% [markdown]
 # ## 6. Small, medium and large, by sides
 #
-# Here are Tables 6 to 8. The paper finds that small tumours need all four sides, and large ones three.
+# These are Tables 6 to 8. The paper finds that small tumours need all four sides, and large ones three.
 
 # %%
 by_sides = {name.removeprefix("all, "): [by_scale(ps) for _, ps in runs[name]] for name in runs if "all, " in name}
@@ -409,18 +413,18 @@ for scale, number in {"small": 8, "medium": 7, "large": 6}.items():
     theirs = {name: row[0] for name, row in msds_unet.TABLES[number].rows.items() if name in by_sides}
     ours = {name: float(np.mean([np.mean(seed[scale]) for seed in by_sides[name]])) for name in by_sides}
     rows += [{"scale": scale, "of": "the paper"} | theirs, {"scale": scale, "of": "ours"} | ours]
-Table(rows, caption="Mean Dice: a patient in print, a tumour here, since a phantom has several.")
+Table(rows, caption="Mean Dice: per patient in the paper, per tumour here, since a phantom has several.")
 
 # %% [markdown]
-# The paper's Figs. 9 and 10 show slices of two small tumours where the sides (4) alone and (34) have a Dice of zero and
-# all four have not. **Before running:** if such slices are *chosen*, what do they prove?
+# The paper's Figs. 9 and 10 show slices of two small tumours where side (4) alone and sides (34) have a Dice of zero
+# but all four do not. **Before running:** if such slices are *selected*, what do they prove?
 
 # %%
 wanted = [name for name in ("(4)", "(34)", "(1234)") if f"all, {name}" in runs]
 
 
 def of_slices(name):
-    """The Dice of every slice of the held-out patients with a tumour, by the first seed."""
+    """The Dice of every tumour slice of the held-out patients, from the first seed."""
     found = runs[f"all, {name}"][0][1]
     dice_of = [slice_dice(found[n], c.label) for n, c in enumerate(test)]
     return [(n, z, d) for n, c in enumerate(test) for z, d in enumerate(dice_of[n]) if c.label[z].any()]
@@ -431,7 +435,7 @@ missed = {name: {(n, z) for n, z, d in each[name] if d == 0} for name in wanted}
 print({name: f"{len(those)} of {len(each[name])} tumour slices have a Dice of 0" for name, those in missed.items()})
 only_full = sorted(set.intersection(*(missed[name] for name in wanted[:-1])) - missed[wanted[-1]])
 only_others = sorted(missed[wanted[-1]] - set.union(*(missed[name] for name in wanted[:-1])))
-print(f"found by all four sides alone: {len(only_full)} slices; by the others and not by all four: {len(only_others)}")
+print(f"found only by all four sides: {len(only_full)} slices; only by the others: {len(only_others)}")
 
 # %%
 if chosen := [*only_full[:2], *only_others[:2]]:
@@ -443,17 +447,17 @@ if chosen := [*only_full[:2], *only_others[:2]]:
             for n, z in chosen
         },
         window=(0, 1),
-        title="As Figs. 9 and 10; slices that speak for all four sides first, then slices that speak against them",
+        title="As Figs. 9 and 10: first slices that only all four sides find, then slices that only the others find",
     )
 
 # %% [markdown]
-# Slices of both kinds can be found. Two chosen tumours show that a difference is possible; only a count over all slices
-# says which way it goes, and only several trainings whether it stays.
+# There are slices of both kinds. Two selected tumours show that a difference is possible; only a count over all slices
+# shows its direction, and only several trainings show whether it is reproducible.
 
 # %% [markdown]
 # ## 7. Does it learn faster?
 #
-# In its Figure 12, MSDS-UNet converges much faster than the same network without deep supervision.
+# In the paper's Figure 12, MSDS-UNet converges much faster than the same network without deep supervision.
 
 # %%
 pace = {
@@ -467,17 +471,17 @@ curves.lines(
 )
 
 # %% [markdown]
-# ## 8. Where to put the threshold
+# ## 8. The choice of threshold
 #
-# Table 12 raises the threshold above one half, and adds "morphological operations", which it only names; here they are
-# an opening by a ball of one voxel and the removal of pieces below four voxels. **Before running:** which error grows
-# with the threshold, and which shrinks?
+# Table 12 raises the threshold above one half and adds "morphological operations" without describing them; here they
+# are an opening by a ball of one voxel and the removal of components below four voxels. **Before running:** which error
+# grows with the threshold, and which shrinks?
 
 # %%
-cleaning = {"threshold alone": {}, "and cleaned up": {"voxels": 4, "opening": 1}}
+cleaning = {"threshold only": {}, "cleaned up": {"voxels": 4, "opening": 1}}
 rows, truths = [], [case.label for case in test]
 for cleaned, how in cleaning.items():
-    swept = [at_thresholds(p, **how) for p in said["average"]]
+    swept = [at_thresholds(p, **how) for p in probabilities_of["average"]]
     for t in swept[0]:
         found = slice_scores([(one[t], truth) for one, truth in zip(swept, truths, strict=True)])
         each = [dsnotes.score(one[t], c.label, spacing=c.spacing)["dice"] for one, c in zip(swept, test, strict=True)]
@@ -486,13 +490,13 @@ for cleaned, how in cleaning.items():
             | {"false positive slices": found.false_positives, "false negative slices": found.false_negatives}
             | {"paper: mean Dice": msds_unet.TABLES[12].rows[str(t)][0]}
         )
-ps = [p[0] for p in said["average"]]
+ps = [p[0] for p in probabilities_of["average"]]
 soft = [2 * (p * t).sum() / (p.sum() + t.sum()) for p, t in zip(ps, truths, strict=True)]
 rows.append(
     {"": "no threshold", "mean Dice": np.mean(soft), "median Dice": np.median(soft)}
     | {"paper: mean Dice": msds_unet.TABLES[12].rows["none"][0]}
 )
-Table(rows, caption="Table 12. Without a threshold it is the soft Dice of the probabilities.")
+Table(rows, caption="Table 12. Without a threshold: the soft Dice of the probabilities.")
 
 # %%
 for cleaned in cleaning:
@@ -504,7 +508,7 @@ for cleaned in cleaning:
 # ## 9. Slices with and without a tumour
 #
 # Table 10 scores the slices with a tumour, Table 11 all slices, and there every Dice is lower. **Before running:** a
-# slice that is rightly left empty has no Dice (0 / 0). If such slices are left out, what makes Table 11 worse than
+# slice that is correctly left empty has no Dice (0 / 0). If such slices are left out, what makes Table 11 worse than
 # Table 10?
 
 # %%
@@ -513,14 +517,14 @@ for name, predicted in scored.items():
     for only in (True, False):
         scores = slice_scores(zip(predicted, truths, strict=True), only_tumour=only)
         rows.append({"system": name, "over": "slices with a tumour" if only else "all slices"} | scores._asdict())
-Table(rows, caption="As Tables 10 and 11; the errors are counted over all slices in both.")
+Table(rows, caption="As Tables 10 and 11; false positives and negatives are counted over all slices in both.")
 
 # %% [markdown]
-# A falsely marked slice counts as 0 here. Did the paper average like this? Then each figure of Table 11 would be Table
-# 10's times the share of tumour slices among the slices that count, and the published numbers can be checked without
-# any network. How many tumour slices there were is our inference: Table 9 speaks of *patches*, but has 121 of them a
-# patient, which is how many slices a CT of this set has. **Before running:** the Dice may agree by chance. Which other
-# columns could refute the reading?
+# A slice with only false positives counts as 0 here. If the paper averaged like this, each Dice of Table 11 would be
+# that of Table 10 times the share of tumour slices among the scored slices, so the published numbers can be checked
+# without a network. The number of tumour slices is our inference: Table 9 counts *patches*, but has 121 per patient,
+# which is the number of slices in a CT of this set. **Before running:** the Dice could agree by chance. Which other
+# columns could refute this reading?
 
 # %%
 slices = sum(row[1] for name, row in msds_unet.TABLES[9].rows.items() if "test" in name)
@@ -529,8 +533,8 @@ for name, row in msds_unet.TABLES[10].rows.items():
     share, theirs = slices / (slices + row[4]), msds_unet.TABLES[11].rows[name]
     expected = {"Dice": row[0] * share, "sensitivity": row[1], "precision": row[2] * share}
     published = dict(zip(("Dice", "sensitivity", "precision"), theirs, strict=False))
-    rows += [{"system": name, "of": "by our reading"} | expected, {"system": name, "of": "published"} | published]
-Table(rows, caption="Table 11 as our reading of its average would give it, and as it is.")
+    rows += [{"system": name, "of": "our reading"} | expected, {"system": name, "of": "published"} | published]
+Table(rows, caption="Table 11 as our reading predicts it, and as published.")
 
 # %%
 pairs = list(zip(rows[::2], rows[1::2], strict=True))
@@ -540,28 +544,29 @@ assert agree == {"Dice": ["res-unet-3d", "msds-unet", "msds-unet-gm"], "sensitiv
 
 # %% [markdown]
 # The Dice of the authors' own three systems agrees, and nothing else does: by this reading their precision would be .54
-# to .57 where .47 to .50 is published, and the sensitivity could not differ between the tables. So how Table 11 was
-# averaged is not known. Ours is a choice.
+# to .57 where .47 to .50 is published, and the sensitivity could not differ between the tables. So we do not know how
+# Table 11 was averaged; our average is a choice.
 #
 # ## What we saw, and what we did not
 #
-# - **Shown:** a mask of the lungs' air loses nearly all tumour at a wall, and a margin of 20 mm brings it back. Each
-#   coarser side is worse than the next finer one, at every scale of tumour; side 1 finds almost no small one.
-# - **Not what the paper says:** the average of all sides, which the paper deploys, is worse here than side 4 alone, at
-#   every scale. The paper's best threshold is 0.6; ours, after so short a training, lies at 0.7 to 0.8. A fusion of
-#   probabilities, as printed, could not say background; and two rows of the paper's tables are, as we read them, one
-#   system.
+# - **Shown:** a mask of the lungs' air loses nearly all tumour at a wall, and a margin of 20 mm recovers it. Each
+#   coarser side is worse than the next finer one, at every tumour scale; side 1 finds almost no small tumour.
+# - **Not what the paper says:** the average of all sides, which the paper uses at test time, is worse here than side 4
+#   alone, at every scale. The paper's best threshold is 0.6; ours, after a short training, is 0.7 to 0.8. A fusion of
+#   probabilities, as published, could not predict background; and two rows of the paper's tables are, as we read them,
+#   one system.
 # - **Not shown:** that deep supervision helps, that (124) is the best choice of sides, or that small tumours need four
-#   of them. In a run with the printed loss and `corner` targets, the best and the worst row lay 0.26 apart, the two
+#   of them. In a run with the published loss and `corner` targets, the best and the worst row were 0.26 apart, the two
 #   rows that are one system 0.22, and two seeds of one system up to 0.36. "All four sides" is ahead in some epochs of
 #   section 7, and level in the last.
-# - **Open:** all of this at the paper's size; `msds_unet.PREPROCESS` and `msds_unet.SETTINGS` hold what it takes.
+# - **Open:** all of this at the paper's size; `msds_unet.PREPROCESS` and `msds_unet.SETTINGS` hold the paper's
+#   settings.
 #
-# [21_gradnorm](21_gradnorm.ipynb) lets the network find α by itself;
-# [11_what_each_depth_sees](11_what_each_depth_sees.ipynb) measures what a side of stride 8 can see at all.
+# [21_gradnorm](21_gradnorm.ipynb) adjusts α during training; [11_what_each_depth_sees](11_what_each_depth_sees.ipynb)
+# measures what a side output of stride 8 can see.
 #
 # ## Exercises
 #
-# 1. Train with `within_lungs(case, margin=0)`. Which tumours are lost, and does the mean Dice tell you?
-# 2. Reduce the mask in another way: `dsnotes.build("msds-unet", reduction="area", …)`. Do the local sides of stride 8
-#    find more of the small tumours?
+# 1. Train with `within_lungs(case, margin=0)`. Which tumours are lost, and does the mean Dice show it?
+# 2. Downsample the mask in another way: `dsnotes.build("msds-unet", reduction="area", …)`. Do the local sides of stride
+#    8 find more of the small tumours?

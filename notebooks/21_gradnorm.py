@@ -7,17 +7,16 @@
 # ---
 
 # %% [markdown]
-# # GradNorm: who may pull how hard
+# # GradNorm: balancing several losses
 #
-# A network with several losses has several teachers, and somebody must decide how loudly each of them speaks. In
-# [20_msds_unet](20_msds_unet.ipynb) the weights α of the four sides are guesses: 0.2, 0.2, 0.2, 0.4. GradNorm adjusts
-# them while the network learns. You will
+# The losses of a network with several outputs need weights. In [20_msds_unet](20_msds_unet.ipynb) the weights α of the
+# four side outputs ("sides") are set by hand: 0.2, 0.2, 0.2, 0.4. GradNorm adjusts them during training. You will
 #
-# - build it by hand, in ten lines, for two toy tasks, one of them a hundred times louder than the other;
-# - see what it rescues, and what it does not;
-# - start it at zero, as the paper's algorithm is printed, and see why that cannot work;
-# - watch α, the pull of each side and its rate of learning while MSDS-UNet-GM trains;
-# - vary the one number that the paper leaves open, the *asymmetry*.
+# - build it by hand, in ten lines, for two toy tasks, one with a loss about a hundred times larger;
+# - see where it helps, and where it does not;
+# - start it at zero, as in the published algorithm, and see why that cannot work;
+# - watch α, the gradient norm of each side (its *pull*) and its rate of learning while MSDS-UNet-GM trains;
+# - vary the parameter that the paper leaves open, the *asymmetry*.
 #
 # Papers: Chen, Badrinarayanan, Lee, Rabinovich 2018, *GradNorm*, <https://arxiv.org/abs/1711.02257>; Yang et al. 2021,
 # *MSDS-UNet*, <https://doi.org/10.1016/j.compmedimag.2021.101957>, Algorithm 1. Needs a CPU and about four minutes;
@@ -25,8 +24,8 @@
 
 # %% tags=["parameters"]
 toy_steps: int = 800  # training steps of the toy tasks
-steps: int = 240  # training steps of MSDS-UNet-GM while it is watched
-seeds: int = 2  # how often fixed weights and GradNorm are compared, from other first weights
+steps: int = 240  # training steps of MSDS-UNet-GM in section 6
+seeds: int = 2  # trainings per way of weighting, each from other initial weights
 smoke: bool = False  # a minute at most: everything short, one seed
 
 # %%
@@ -50,12 +49,13 @@ if smoke:
     toy_steps, steps, seeds = 60, 6, 1
 
 # %% [markdown]
-# ## 1. Two tasks, one of them loud
+# ## 1. Two tasks, one with a much larger loss
 #
-# The tasks are two functions of the same sixteen numbers. The second is ten times larger, so that the same relative
-# mistake costs a hundred times more. Each depends on four directions of the input that the other does not need. The
-# network has one shared layer of four units and one head per task: there is room for one of the two tasks, or for half
-# of each. **Before running:** with equal weights, which task gets the room?
+# The tasks are two functions of the same sixteen inputs. The second is ten times larger, so that the same relative
+# error costs a hundred times more; we call it *loud* and the first *quiet*. Each depends on four directions of the
+# input that the other does not need. The network has one shared layer of four units and one head per task, so its
+# capacity suffices for one of the two tasks, or for half of each. **Before running:** with equal weights, which task
+# gets the capacity?
 
 # %%
 g = torch.Generator().manual_seed(7)
@@ -79,14 +79,14 @@ def both_losses(shared, heads, scales):
 
 
 # %% [markdown]
-# What a task's loss does to the shared layer is measured by the norm of its gradient there, times its weight
-# $\alpha_i$. We call that its *pull*, $G_i = \lVert\nabla_W\, \alpha_i L_i\rVert$, where $W$ are the weights of the
-# shared layer.
+# The influence of a task's loss on the shared layer is the norm of its weighted gradient there. We call it the task's
+# *pull*, $G_i = \lVert\nabla_W\, \alpha_i L_i\rVert$, where $\alpha_i$ is the task's weight and $W$ are the weights of
+# the shared layer.
 
 
 # %%
 def pulls_of(losses, shared):
-    """‖∇L_i‖ at the shared layer, without α; the graph is kept, so that it serves for the step too."""
+    """‖∇L_i‖ at the shared layer, without α; keeps the graph for the training step."""
     return torch.stack([torch.autograd.grad(loss, shared, retain_graph=True)[0].norm() for loss in losses])
 
 
@@ -99,20 +99,20 @@ print(f"the loud task's loss is {losses[1] / losses[0]:.0f} times larger, its pu
 # %% [markdown]
 # ## 2. GradNorm by hand
 #
-# GradNorm asks every task to pull as hard as the average $\bar G$, and harder if the task has learned less than the
-# others. How far a task still has to go is measured by its loss divided by its first loss; $r_i$ is that ratio relative
-# to the mean over the tasks, and the exponent $a$ is the asymmetry:
+# GradNorm drives every task's pull towards the average $\bar G$, and above it if the task has learned less than the
+# others. A task's remaining work is measured by its loss divided by its first loss; $r_i$ is that ratio relative to the
+# mean over the tasks, and the exponent $a$ is the asymmetry:
 #
 # $$L_\mathrm{grad} = \sum_i \left|\, G_i - \bar G\, r_i^{\,a} \right|,
 # \qquad r_i = \frac{L_i / L_i(0)}{\mathrm{mean}_j\, L_j / L_j(0)}$$
 #
-# The second part, $\bar G\, r_i^{\,a}$, is held constant. The weights take a step down the gradient of
+# The target $\bar G\, r_i^{\,a}$ is treated as a constant. The weights take a step down the gradient of
 # $L_\mathrm{grad}$, are kept above zero, and are divided by their sum.
 
 
 # %%
 def balance_by_hand(alpha, optimiser, losses, first, pulls, asymmetry=1.5):
-    """One step of the weights. `optimiser` holds `alpha` and nothing else."""
+    """One step of the weights. `optimiser` optimises `alpha` only."""
     G = alpha * pulls
     r = losses / first
     target = (G.mean() * (r / r.mean()) ** asymmetry).detach()
@@ -123,8 +123,8 @@ def balance_by_hand(alpha, optimiser, losses, first, pulls, asymmetry=1.5):
 
 
 # %% [markdown]
-# The library's `GradNorm` has the derivative written out, so that nothing of it can leak into the network's gradient.
-# Here are both, side by side, on the same numbers:
+# The library's `GradNorm` computes the derivative in closed form, so that it cannot leak into the network's gradient.
+# Here are both on the same numbers:
 
 # %%
 alpha = torch.tensor([0.5, 0.5], requires_grad=True)
@@ -137,15 +137,15 @@ print(f"by hand {alpha.tolist()}, the library {library.weights.tolist()}")
 assert torch.allclose(alpha, library.weights, atol=1e-5)
 
 # %% [markdown]
-# ## 3. What it rescues
+# ## 3. Where it helps
 #
-# We weigh the two tasks in three ways: equally; by GradNorm; and at 100 : 1, as somebody would who knew the scales,
-# which in practice nobody does. **Before running:** will GradNorm come close to the one who knew?
+# We weight the two tasks in three ways: equally; by GradNorm; and at 100 : 1, which is right if the scales are known,
+# as they rarely are in practice. **Before running:** will GradNorm come close to the weights from the known scales?
 
 
 # %%
 def weighed(how, *, scales=quiet_and_loud, asymmetry=1.5, lr=0.025, slow=1.0, seed=0):
-    """Train; a record a step: each task's unexplained share, its weight and its pull."""
+    """Train; return each task's unexplained share, and its loss, weight and pull, per step."""
     (shared, heads), balance = fresh(seed), GradNorm(("quiet", "loud"), asymmetry=asymmetry, lr=lr)
     groups = [{"params": [shared, heads[0]]}, {"params": [heads[1]], "lr": 0.01 / slow}]
     optimiser, past = torch.optim.Adam(groups, lr=0.01), []
@@ -192,7 +192,7 @@ def span(values):
 
 Table(
     [{"weights": how, "quiet task": span(each[:, 0]), "loud task": span(each[:, 1])} for how, each in ends.items()],
-    caption="Unexplained share of each task at the end, lowest and highest of three first weights.",
+    caption="Unexplained share of each task at the end, lowest and highest of three initialisations.",
 )
 
 # %%
@@ -201,26 +201,25 @@ if not smoke:
     assert ends["100 : 1"][:, 0].max() < ends["GradNorm"][:, 0].min()
 
 # %% [markdown]
-# With equal weights the loud task takes the room, and the quiet one keeps most of what it had not learned. GradNorm
-# gives the quiet task most of its share without being told any scale, but it does not reach the one who knew. **Before
-# running:** is that because its weights take steps of 0.025, too coarse where a weight should be about 0.01?
+# With equal weights the loud task takes the capacity, and the quiet one stays mostly unlearned. GradNorm lets the quiet
+# task learn most of its function without knowing the scales, but it does not reach the weights from the known scales.
+# **Before running:** is that because its weights take steps of 0.025, too coarse where a weight should be about 0.01?
 
 # %%
-patient, slowly = weighed("GradNorm", lr=0.005)
-loudness = {"step of the weights 0.025": left["GradNorm"][1], "step 0.005": slowly}
+smaller_step, slowly = weighed("GradNorm", lr=0.005)
+by_step = {"step of the weights 0.025": left["GradNorm"][1], "step 0.005": slowly}
 curves.lines(
-    {name: {i: past[i]["alpha"][1] for i in range(0, toy_steps, every)} for name, past in loudness.items()}
-    | {"the one who knew": dict.fromkeys(range(0, toy_steps, every), 1 / 101)},
+    {name: {i: past[i]["alpha"][1] for i in range(0, toy_steps, every)} for name, past in by_step.items()}
+    | {"known scales": dict.fromkeys(range(0, toy_steps, every), 1 / 101)},
     x="step",
     y="weight of the loud task",
     log=True,
 )
-print(f"unexplained with the smaller step: quiet {patient[-1, 0]:.3f}, loud {patient[-1, 1]:.3f}")
+print(f"unexplained with the smaller step: quiet {smaller_step[-1, 0]:.3f}, loud {smaller_step[-1, 1]:.3f}")
 
 # %% [markdown]
-# No: the large step overshoots at first, but both end at the same place. GradNorm does what it promises, and what it
-# promises is something else. Its measure of progress is $L / L(0)$, and the quiet task's first loss came mostly from
-# the random first weights of its head:
+# No: the large step overshoots at first, but both end at the same place. The reason is GradNorm's measure of progress,
+# $L / L(0)$: the quiet task's first loss came mostly from the random initial weights of its head.
 
 # %%
 remaining = {
@@ -243,8 +242,8 @@ Table(
 assert smoke or abs(remaining["GradNorm"][0] / remaining["GradNorm"][1] - 1) < 0.1
 
 # %% [markdown]
-# Measured in this way, GradNorm has made both tasks advance almost exactly alike. A task that starts with a bad guess
-# looks as if it had learned a lot, and is held back.
+# Measured in this way, GradNorm has made both tasks advance almost equally. A task that starts with a bad guess seems
+# to have learned a lot, and is held back.
 
 # %% [markdown]
 # ## 4. Starting at zero
@@ -269,8 +268,8 @@ else:
 # ## 5. What the asymmetry does
 #
 # Now the two tasks have *equal* scale, but the second task's head learns thirty times more slowly. With asymmetry 0 all
-# tasks should pull alike, however far they have come. The larger the asymmetry, the more pull is asked of the task that
-# lags behind. The GradNorm paper uses 0.12 and 1.5 for other problems; MSDS-UNet gives no value.
+# tasks should have the same pull, however much they have learned. The larger the asymmetry, the larger the target pull
+# of the task that lags behind. The GradNorm paper uses 0.12 and 1.5 for other problems; MSDS-UNet gives no value.
 
 # %%
 asymmetries = (0.0, 0.5, 1.5, 3.0)
@@ -298,17 +297,17 @@ assert smoke or peaks[0] + 0.05 < min(peaks[1:])
 assert smoke or (errors.amax(0) - errors.amin(0)).max() < 0.01
 
 # %% [markdown]
-# The slow task is helped by any asymmetry above zero, and by 0.5 nearly as much as by 3: what moves a weight is only
-# whether its pull lies above or below the target, not by how much. And here the asymmetry changes only the way there:
-# in the end the errors are the same.
+# Any asymmetry above zero raises the slow task's weight, and 0.5 nearly as much as 3: a weight's step depends on
+# whether its pull lies above or below the target, not on how far. And here the asymmetry changes only the course of
+# training: the final errors are the same.
 
 # %% [markdown]
-# ## 6. MSDS-UNet-GM, watched
+# ## 6. GradNorm in MSDS-UNet-GM
 #
-# In MSDS-UNet-GM a task is a side: its loss at full size plus its loss at its own size. The soft fusion belongs to no
-# single side and stays out, as in the paper. The pulls are compared at the last convolution that all four sides share.
-# **Before running:** side 1 (stride 8) is attached right there, side 4 (stride 1) three blocks further on. Which pulls
-# harder, and whose weight will fall?
+# In MSDS-UNet-GM each side is a task: its loss at full size plus its loss at its own size. The soft fusion does not
+# belong to a single side and is left out, as in the paper. The pulls are compared at the last convolution that all four
+# sides share. **Before running:** side 1 (stride 8) is attached right there, side 4 (stride 1) three blocks further on.
+# Which has the larger pull, and whose weight will fall?
 
 # %%
 chests = [hu_window(-1000, 400)(within_lungs(case)) for case in phantoms.lung(24 if not smoke else 5, seed=0)]
@@ -361,7 +360,7 @@ assert torch.allclose(system.network.heads["global"].alpha.sum(), torch.tensor(1
 #
 # The paper reports a Dice of 0.675 with GradNorm against 0.664 with fixed weights (Table 1), and 0.691 against 0.683
 # (Table 10). Here we compare fixed weights, GradNorm, and GradNorm without asymmetry, with the same number of steps,
-# the same patients and the same first weights.
+# patients and initial weights.
 
 # %%
 ways = {
@@ -389,9 +388,9 @@ tests = {way: paired_t_test(d.mean(0), dice["fixed α"].mean(0)) for way, d in d
 Table(
     [
         {"weights": way, "paper": printed.get(way), "ours": d.mean()}
-        | {"a seed each": " ".join(f"{one:.3f}" for one in d.mean(1))}
-        | {"less fixed": tests[way].difference if way in tests else None, "p": tests[way].p if way in tests else None}
-        | {"seconds an epoch": np.mean([seconds for _, seconds in results[way]])}
+        | {"per seed": " ".join(f"{one:.3f}" for one in d.mean(1))}
+        | {"minus fixed": tests[way].difference if way in tests else None, "p": tests[way].p if way in tests else None}
+        | {"seconds per epoch": np.mean([seconds for _, seconds in results[way]])}
         for way, d in dice.items()
     ],
     caption=f"Mean Dice of {len(test)} held-out phantoms; the paper's are of 220 patients.",
@@ -400,20 +399,20 @@ Table(
 # %% [markdown]
 # ## What we saw, and what we did not
 #
-# - **Shown:** with equal weights the loud task leaves the quiet one three quarters unlearned; GradNorm, told nothing of
-#   their scales, brings that to less than a third. In MSDS-UNet it begins by turning down the coarsest side, which
-#   pulls hardest at the place they share, and turning up the others, above all the output; as soon as the output learns
-#   faster than the other sides its weight falls, and ends at half of what the paper gives it by hand.
-# - **Not what one might think:** it does not look for the weights that serve all tasks best. It makes them advance
-#   alike *as measured by their first losses*, and a task with a bad first guess is left behind. And the asymmetry,
-#   which the paper leaves open, made no difference to the end here once it was above zero.
-# - **Not what the paper says:** weights that start at zero, as printed, end in zero divided by zero.
+# - **Shown:** with equal weights the quiet task stays three quarters unlearned; GradNorm, without knowing the scales,
+#   brings that to less than a third. In MSDS-UNet it first lowers the weight of the coarsest side, whose pull is
+#   largest at the shared layer, and raises the others, above all the output's; once the output learns faster than the
+#   other sides its weight falls, and ends at half of the paper's fixed value.
+# - **Not what one might think:** it does not look for the weights that are best for all tasks. It makes them advance
+#   equally *relative to their first losses*, and a task with a bad initial guess is left behind. And the asymmetry,
+#   which the paper leaves open, made no difference to the final errors here.
+# - **Not what the paper says:** weights that start at zero, as published, end in zero divided by zero.
 # - **Not shown:** that GradNorm is better than fixed weights. After some seventy steps, two seeds of one system differ
-#   by more than the three systems do; the paper's gain is 0.011. Nor does the last column show what GradNorm costs, for
-#   so short a training: `benchmarks/results/gradnorm.md` does.
+#   by more than the three systems do; the paper's gain is 0.011. The training is also too short for the last column to
+#   show what GradNorm costs: `benchmarks/results/gradnorm.md` does.
 #
 # ## Exercises
 #
-# 1. Scale the quiet task down to 0.1. Does GradNorm still find it, and what stops the weights?
+# 1. Scale the quiet task down to 0.1. Does GradNorm still balance the two, and what limits the weights?
 # 2. Compare the pulls at another place: `dsnotes.build("msds-unet-gm", shared="backbone.bottleneck.body.0.0.weight")`.
 #    Does α end at the same values? `dict(system.network.named_parameters())` lists the names.

@@ -9,14 +9,14 @@
 # %% [markdown]
 # # Soft masks: how much of a pixel is nodule?
 #
-# A mask says yes or no. A pixel at the edge of a nodule is a third nodule and two thirds lung, and neither yes nor no
-# is true of it. This notebook makes labels that can say "a third". You will
+# A binary mask marks each pixel as nodule or not. A pixel at the edge may be one third nodule and two thirds lung, and
+# neither label is right. This notebook makes labels that can express "one third". You will
 #
-# - see how wrong a binary edge is, on a phantom where the true share of every pixel is known;
+# - measure the error of a binary edge on a phantom, where the true share of every pixel is known;
 # - build the matting Laplacian of a 6 × 6 image by hand and solve it;
-# - turn one mask, four readers' masks, or two diameters drawn on a screen into a trimap, and a trimap into a soft mask;
-# - measure when matting beats a plain blur, and when it does not;
-# - find out which Dice can be trusted once targets are soft;
+# - turn one mask, four readers' masks, or two measured diameters into a trimap, and a trimap into a soft mask;
+# - measure where matting beats a plain blur, and by how much;
+# - find out which Dice loss works with soft targets;
 # - make a small set of softly labelled nodules, and accept or reject each of them on a contact sheet.
 #
 # Papers: Levin, Lischinski, Weiss 2007, *A Closed-Form Solution to Natural Image Matting*,
@@ -52,10 +52,10 @@ if smoke:
 # %% [markdown]
 # ## 1. What a binary edge hides
 #
-# A phantom nodule is drawn from a continuous shape, so the true share of nodule in every pixel is known: `alpha`. The
-# scanner blurs it, and the image shows the blurred share, `seen`. That is the $\alpha$ of the equation that matting
-# solves: image = $\alpha$ · lesion + (1 − $\alpha$) · background. **Before running:** in a pixel of the edge, by how
-# much can a mask be wrong at worst?
+# A phantom nodule is computed from a continuous shape, so the true share of nodule in every pixel is known: `alpha`.
+# The scanner blurs it, and the image shows the blurred share, `seen`. That is the $\alpha$ of the equation that matting
+# solves: image = $\alpha$ · lesion + (1 − $\alpha$) · background. **Before running:** in a pixel at the edge, how large
+# can the error of a mask be?
 
 # %%
 cases = phantoms.nodules(nodules, seed=0)
@@ -75,15 +75,15 @@ assert error[edge].mean() > 0.1
 # %% [markdown]
 # ## 2. The Laplacian by hand
 #
-# Matting supposes that in every small window the share is a straight-line function of the grey value:
-# $\alpha \approx a I + b$. Choose the best $a$ and $b$ in each 3 × 3 window, with a small penalty $\epsilon a^2$ on
-# steep lines. What remains of the error is a quadratic energy $\alpha^\top L \alpha$, to which each window $w$, with
-# the mean $\mu_w$ and the variance $\sigma_w^2$ of its grey values, contributes
+# Matting assumes that in every small window the share is a linear function of the grey value: $\alpha \approx a I + b$.
+# Choose the best $a$ and $b$ in each 3 × 3 window, with a small penalty $\epsilon a^2$ on steep lines. The remaining
+# error is a quadratic energy $\alpha^\top L \alpha$, to which each window $w$, with the mean $\mu_w$ and the variance
+# $\sigma_w^2$ of its grey values, contributes
 #
 # $$L_{ij} \mathrel{+}= \delta_{ij} - \tfrac19\Big(1 + \frac{(I_i-\mu_w)(I_j-\mu_w)}{\sigma_w^2 + \epsilon/9}\Big)$$
 #
 # for every two of its pixels $i$ and $j$ ($\delta_{ij}$ is 1 where they are the same, else 0). A 6 × 6 image has
-# sixteen windows, and the whole of it fits in nine lines.
+# sixteen windows, and the code fits in nine lines.
 
 # %%
 tiny = np.clip(np.add.outer(np.arange(6.0), 0.4 * np.arange(6.0)) / 5 - 0.3, 0, 1)
@@ -94,12 +94,12 @@ for row, column in itertools.product(range(4), range(4)):
     centred = grey - grey.mean()
     L[np.ix_(window, window)] += np.eye(9) - (1 + np.outer(centred, centred) / (grey.var() + eps / 9)) / 9
 assert np.allclose(L, L.T)
-assert np.allclose(L.sum(1), 0)  # a constant costs nothing
-assert np.linalg.eigvalsh(L).min() > -1e-9  # and nothing is cheaper
+assert np.allclose(L.sum(1), 0)  # a constant has zero energy
+assert np.linalg.eigvalsh(L).min() > -1e-9  # and no energy is negative
 
 # %% [markdown]
 # A *trimap* fixes some pixels: here the dark corner is background (−1), the bright corner is nodule (1), and the rest
-# (0) is unknown. For the unknown pixels the energy is least where its derivative vanishes: one linear system. **Before
+# (0) is unknown. For the unknown pixels the energy is minimal where its derivative vanishes: a linear system. **Before
 # running:** which picture will $\alpha$ look like?
 
 # %%
@@ -120,10 +120,10 @@ assert difference < 1e-4
 # %% [markdown]
 # ## 3. Three ways to a trimap
 #
-# Which pixels are certainly nodule, and which certainly not? There are three ways to say. (1) *One mask*: what is left
-# after erosion is nodule, what lies outside after dilation is background. (2) *Several readers*: certain is where all
-# agree. (3) *Two diameters*, as radiologists measure a lesion (RECIST): the GrabCut algorithm grows a mask from them,
-# and then (1) applies.
+# A trimap needs the pixels that are certainly nodule and those that are certainly not. There are three ways to get
+# them. (1) *One mask*: what is left after erosion is nodule, what lies outside after dilation is background. (2)
+# *Several readers*: a pixel is certain where all agree. (3) *Two diameters*, as radiologists measure a lesion (RECIST):
+# the GrabCut algorithm grows a mask from them, and then (1) applies.
 
 # %%
 axes = case.extras["recist"]
@@ -133,7 +133,7 @@ trimaps = {
     "four readers": trimap_from_annotators(case.extras["readers"]),
     "two diameters": trimap_from_mask(grown, radius=3),
 }
-eps_of_noise = 9 * 0.033**2  # nine times the variance of the noise, 33 of 1000 HU: it stands beside a window's variance
+eps_of_noise = 9 * 0.033**2  # nine times the variance of the noise (33 of 1000 HU): eps / 9 is added to a variance
 soft_by = {name: soft_mask(case.image, trimap, eps=eps_of_noise) for name, trimap in trimaps.items()}
 middle = tuple(slice(int(c) - 14, int(c) + 14) for c in np.argwhere(case.label).mean(0))
 maps(
@@ -145,8 +145,8 @@ maps(
 )
 
 # %% [markdown]
-# Readers who agree leave a thin band of unknown pixels, readers who disagree a wide one: the trimap of the second way
-# knows how sure the *readers* were, that of the first only how large the brush was.
+# Readers who agree leave a thin band of unknown pixels, readers who disagree a wide one: the second trimap reflects how
+# certain the *readers* were, the first has the same width everywhere.
 
 # %%
 for name, mask in soft_by.items():
@@ -158,11 +158,11 @@ for name, mask in soft_by.items():
     )
 
 # %% [markdown]
-# ## 4. Is a matted label nearer the truth?
+# ## 4. Is a matted label closer to the truth?
 #
-# In practice the mask that is softened is what *somebody drew*, so we soften what the first reader drew. A fair rival
-# is a Gaussian blur of that mask: it is soft too, but does not look at the image. **Before running:** for which of the
-# four kinds of nodule will the image help least?
+# In practice one softens a mask that *a person drew*, so we soften the first reader's. A fair baseline is a Gaussian
+# blur of that mask: it is soft too, but does not use the image. **Before running:** for which of the four kinds of
+# nodule will the image help least?
 
 # %%
 import cv2
@@ -185,7 +185,7 @@ kinds = np.array([c.extras["kind"] for c in cases])
 boxes(
     {kind: {name: errors[kinds == kind] for name, errors in in_band.items()} for kind in dict.fromkeys(kinds)},
     y="mean error in the band",
-    title="How far each label is from the share seen",
+    title="Error of each label against the share seen",
 )
 
 # %%
@@ -194,13 +194,13 @@ for name, errors in in_band.items():
 assert in_band["matted"].mean() < in_band["blurred"].mean() < in_band["binary"].mean()
 
 # %% [markdown]
-# On average the matted label is nearest for every kind of nodule. Over the blur it gains most with the solid ones, and
-# clearly less with the other three.
+# On average the matted label is closest for every kind of nodule. Its gain over the blur is largest for solid nodules,
+# and clearly smaller for the other three.
 #
-# Two numbers are left to choose: the width of the band, and ε. In the Laplacian ε/9 stands beside the variance of a
-# window, so nine times the variance of the noise, here about 0.01, is a natural choice: with a much smaller ε the soft
-# mask follows the noise, with a much larger one it ignores the image. We try several ε at three strengths of noise, and
-# then several widths.
+# Two parameters remain: the width of the band, and ε. In the Laplacian ε/9 is added to the variance of a window, so
+# nine times the variance of the noise, here about 0.01, is a natural choice: with a much smaller ε the soft mask
+# follows the noise, with a much larger one it ignores the image. We try several ε at three strengths of noise, and then
+# several widths.
 
 # %%
 few, generator = range(max(4, nodules // 3)), np.random.default_rng(0)
@@ -210,11 +210,11 @@ for noise, eps in itertools.product((0, 20, 40), (1e-7, 1e-5, 1e-3, 1e-2, 1e-1))
     made = soft_masks(noisy, [bands[i] for i in few], eps=eps)
     errors = [np.abs(m - cases[i].extras["seen"])[bands[i] == 0].mean() for i, m in zip(few, made, strict=True)]
     of_noise.setdefault(f"{noise} HU more noise", {})[f"{eps:g}"] = float(np.mean(errors))
-curves.lines(of_noise, x="ε", y="mean error in the band", title="The right ε is that of the noise")
+curves.lines(of_noise, x="ε", y="mean error in the band", title="The best ε grows with the noise")
 
 # %%
 least = {name: min(points, key=points.get) for name, points in of_noise.items()}
-print(f"the best ε: {least}; the default 1e-7 is meant for clean images")
+print(f"the best ε: {least}; the default 1e-7 is for noise-free images")
 assert all(points["0.01"] < points["1e-07"] for points in of_noise.values())
 
 # %%
@@ -224,13 +224,15 @@ for radius in (1, 2, 3, 4, 5):
     of_radius[radius] = float(
         np.mean([np.abs(m - cases[i].extras["seen"]).sum() for i, m in zip(few, made, strict=True)])
     )
-curves.lines({"matted": of_radius}, x="radius, pixels", y="error, pixels a nodule", title="A band must reach the edge")
+curves.lines(
+    {"matted": of_radius}, x="radius, pixels", y="error, pixels per nodule", title="The band must include the edge"
+)
 
 # %% [markdown]
 # ## 5. What four readers disagree about
 #
-# The phantoms' readers are made to disagree about as much as real ones do. Real ones, four radiologists on 896 nodules
-# of LIDC-IDRI, come in with `readers_folder`.
+# The simulated readers disagree about as much as real ones. For real readers, four radiologists on 896 nodules of
+# LIDC-IDRI, set `readers_folder`.
 
 # %%
 readers_of = [c.extras["readers"] for c in cases]
@@ -248,12 +250,12 @@ print(f"reader to the consensus {np.mean(to_consensus):.3f}")
 assert np.mean(to_consensus) > np.mean(pairs)
 
 # %% [markdown]
-# Every reader is nearer to the consensus than to a colleague, because the consensus is made of them. A paper that
-# compares both a network and each reader with the consensus gives the readers that advantage.
+# On average a reader is closer to the consensus than to a colleague, because the consensus includes the reader's own
+# mask. A paper that compares both a network and each reader with the consensus gives the readers that advantage.
 #
-# `agreement` makes such a table for every nodule: readers, consensus and prediction, each against each. As the
-# prediction we take the first reader's own mask after matting, cut at one half; it has no voice in the consensus.
-# **Before running:** is it nearer to the consensus than the readers are?
+# `agreement` makes such a table for every nodule: readers, consensus and prediction, all pairs. As the prediction we
+# take the first reader's own mask after matting, thresholded at one half; it is not part of the consensus. **Before
+# running:** is it closer to the consensus than the readers are?
 
 # %%
 tables = [
@@ -269,11 +271,11 @@ Table(
 # %%
 readers, agreed, predicted = slice(0, 4), names.index("consensus"), names.index("prediction")
 assert np.allclose(mean, mean.T)
-assert (mean[readers, agreed] > (mean[readers, readers].sum(1) - 1) / 3).all()  # whoever has a voice is flattered
+assert (mean[readers, agreed] > (mean[readers, readers].sum(1) - 1) / 3).all()  # readers are part of the consensus
 assert mean[predicted, agreed] < mean[readers, agreed].mean()
 
 # %% [markdown]
-# ## 6. Which Dice survives a soft target?
+# ## 6. Which Dice loss works with soft targets?
 #
 # Take pixels whose true share is $t = 1/2$ and let the prediction $p$ run from 0 to 1. **Before running:** where is
 # each Dice loss lowest?
@@ -292,43 +294,42 @@ print(best)
 assert best == {"Σp² + Σt² below": 0.5, "Σp + Σt below": 1.0}
 
 # %% [markdown]
-# With the plain sum in the denominator, "one hundred per cent" is the best answer to "one half": this loss makes every
-# soft label hard again. Train on soft masks with squares in the denominator, or with L1, as the next notebook does.
+# With the plain sum in the denominator, the best prediction for a target of one half is one: this loss makes every soft
+# label hard again. Train on soft masks with squares in the denominator, or with L1, as the next notebook does.
 #
-# ## 7. A set of one's own
+# ## 7. Make your own set
 #
-# Radiologists measure two diameters of far more lesions than anybody outlines: DeepLesion has 32,735 of them, in a
-# table `DL_info.csv` beside 16-bit PNG images. The third way above makes labels from such files: the soft mask by
-# matting, and from it the binary mask, from one half on, as the paper does. Here we store phantom
-# nodules in that form, and one of them gets marks that belong to another slice. **Before running:** what should happen
-# to it?
+# Far more lesions are measured by two diameters than outlined: DeepLesion has 32,735 of them, in a table `DL_info.csv`
+# beside 16-bit PNG images. The third way above makes labels from such files: the soft mask by matting, and from it the
+# binary mask, thresholded at one half, as in the paper. Here we store phantom nodules in that form, and give one of
+# them the diameters of another slice. **Before running:** what should happen to it?
 
 # %%
-desk = tempfile.TemporaryDirectory()
-folder = Path(desk.name)
+scratch = tempfile.TemporaryDirectory()
+folder = Path(scratch.name)
 patients = phantoms.nodules(6 if smoke else 24, seed=7, size=96)
 lesions = read_lesions(write_deeplesion(patients, folder))
 lesions[1].row["Measurement_coordinates"] = "300, 40, 310, 42, 305, 36, 304, 46"
 report = make_set(lesions, folder / "Images_png", folder / "nodules", source="phantoms", licence="MIT")
-print(str(report).replace(desk.name, "…"))
+print(str(report).replace(scratch.name, "…"))
 
 # %%
-assert lesions[1].name in report.failed  # reported, and the others are there
+assert lesions[1].name in report.failed  # reported; the others were made
 nodule_set = dsnotes.open_dataset(folder / "nodules")
 assert len(nodule_set) == len(patients) - len(report.failed)
 again = make_set(lesions, folder / "Images_png", folder / "nodules", source="phantoms", licence="MIT")
-assert again.made == ()  # what is there is kept: an interrupted run goes on with the same line
+assert again.made == ()  # finished cases are kept: the same call resumes an interrupted run
 
 # %% [markdown]
-# GrabCut is no radiologist, so a person should look at every case. In a browser each case has two buttons, and every
-# click is saved in the CSV file at once. Here a rule stands in for the person: a mask is rejected if its area is less
-# than 0.7 or more than 1.3 times that of the ellipse with the same two diameters. **Before running:** which of the four
-# kinds will such a judge throw out?
+# GrabCut makes errors, so a person should check every case. In a browser each case has two buttons, and every click is
+# saved to the CSV file at once. Here a rule replaces the person: a mask is rejected if its area is less than 0.7 or
+# more than 1.3 times that of the ellipse with the same two diameters. **Before running:** which of the four kinds will
+# this rule reject?
 
 
 # %%
 def shares(nodules):
-    """The area of each mask over that of the ellipse."""
+    """The area of each mask divided by that of the ellipse."""
     axes = {c.name: c.extras["recist"] for c in nodules}
     ellipse = {name: np.pi / 4 * one["long_mm"] * one["short_mm"] for name, one in axes.items()}
     return {c.name: c.label.sum() * np.prod(c.spacing) / ellipse[c.name] for c in nodules}
@@ -344,23 +345,23 @@ for name, share in filled.items():
 # %%
 mine = accepted(nodule_set, folder / "decisions.csv")
 kind_of = {lesion.name: patient.extras["kind"] for lesion, patient in zip(lesions, patients, strict=True)}
-thrown_out = {kind_of[name] for name in nodule_set.names if name not in mine.names}
-print(f"{len(mine)} of {len(nodule_set)} accepted; rejected were: {', '.join(sorted(thrown_out))}")
+rejected = {kind_of[name] for name in nodule_set.names if name not in mine.names}
+print(f"{len(mine)} of {len(nodule_set)} accepted; rejected were: {', '.join(sorted(rejected))}")
 assert len(mine) < len(nodule_set)
-assert "spiculated" in thrown_out
-assert all(nodule.extras["soft"].max() == 1 for nodule in mine)  # each with its core
+assert "spiculated" in rejected
+assert all(nodule.extras["soft"].max() == 1 for nodule in mine)  # each has a certain core
 
 # %% [markdown]
-# The judge, who likes tidy outlines, has thrown out nodules with spikes, in which radiologists take most interest. A
-# set can be no better than what its makers accept: say by which rule it was made, and count what was lost.
+# The rule prefers smooth outlines and has rejected nodules with spicules, the ones that interest radiologists most.
+# Selection biases a dataset: state the rule, and report what was rejected.
 #
-# Faint nodules are in danger too: where a soft mask stays below one half, its binary mask is empty. GrabCut's own masks
-# can be kept instead. **Before running:** will the judge accept more of those, or fewer?
+# Faint nodules can be lost too: where a soft mask stays below one half, its binary mask is empty. GrabCut's own masks
+# can be kept instead. **Before running:** will the rule accept more of those, or fewer?
 
 # %%
 make_set(lesions, folder / "Images_png", folder / "cut", binary="GrabCut", source="phantoms", licence="MIT")
 by_grabcut = shares(dsnotes.open_dataset(folder / "cut"))
-for name, found in {"soft mask from one half on": filled, "GrabCut": by_grabcut}.items():
+for name, found in {"soft mask at one half": filled, "GrabCut": by_grabcut}.items():
     fine = sum(0.7 < share < 1.3 for share in found.values())
     print(f"{name}: {fine} of {len(found)} accepted, the median mask fills {np.median(list(found.values())):.2f}")
 assert np.median(list(filled.values())) < np.median(list(by_grabcut.values()))
@@ -368,18 +369,18 @@ assert np.median(list(filled.values())) < np.median(list(by_grabcut.values()))
 # %% [markdown]
 # `mine` is a dataset like any other, with the soft labels in `extras["soft"]`, ready for training.
 #
-# Where several annotators drew, as in LIDC, the second way is the paper's, and `softened` takes it for every case that
-# has their masks. **Before running:** which cases will it leave alone?
+# Where there are several annotators, as in LIDC, the paper uses the second way, and `softened` does so for every case
+# that has their masks. **Before running:** which cases will it leave unchanged?
 
 # %%
 given = [replace(c, extras={**c.extras, "annotators": c.extras["readers"]}) for c in cases[:8]]
 by_annotators, by_border = softened(given, eps=eps_of_noise), softened(given, eps=eps_of_noise, annotators=False)
-assert all(one is two for one, two in zip(softened(by_border), by_border, strict=True))  # they have soft masks
+assert all(one is two for one, two in zip(softened(by_border), by_border, strict=True))  # they already have soft masks
 errors = {
     name: np.mean([np.abs(c.extras["soft"] - c.extras["seen"]).sum() for c in made])
     for name, made in {"four annotators": by_annotators, "border of the consensus": by_border}.items()
 }
-print({name: f"off by {error:.1f} pixels a nodule" for name, error in errors.items()})
+print({name: f"off by {error:.1f} pixels per nodule" for name, error in errors.items()})
 assert errors["border of the consensus"] < errors["four annotators"]
 
 # %% [markdown]
@@ -388,6 +389,6 @@ assert errors["border of the consensus"] < errors["four annotators"]
 #
 # ## Exercises
 #
-# 1. Soften the *true* mask, `case.label`, instead of the reader's. Which of the labels gains by that?
-# 2. Put a second nodule into the band of the first. What does the first way make of it, and what does `keep_small=True`
+# 1. Soften the *true* mask, `case.label`, instead of the reader's. Which of the labels improve?
+# 2. Put a second nodule into the band of the first. What does the first way do with it, and what does `keep_small=True`
 #    change?

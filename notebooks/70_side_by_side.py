@@ -231,6 +231,35 @@ assert all(0 <= np.mean(values) <= 1 for values in dices.values())
 assert set(dices).isdisjoint(reasons)
 
 # %% [markdown]
+# ## 4. A backbone of your own
+#
+# A backbone need not come from this library. Here is a plain `nn.Sequential`, which knows nothing of levels. `wrap`
+# takes one of its modules as a decoder level: number 2, whose map is half as fine as the image. The output is the level
+# of stride 1. **Before running:** how many terms will `MultiScale` have?
+
+# %%
+net = torch.nn.Sequential(
+    torch.nn.Conv2d(1, width, 3, padding=1),
+    torch.nn.MaxPool2d(2),
+    torch.nn.Conv2d(width, 2 * width, 3, padding=1),
+    torch.nn.Upsample(scale_factor=2),
+    torch.nn.Conv2d(2 * width, 1, 1),
+)
+before = net[2].weight.clone()
+backbone = dsnotes.wrap(net, classes=2, levels={"stride2": "2"})
+system = dsnotes.system("sequential", backbone, MultiScale(), patch=(64, 64), batch=4)
+history = dsnotes.fit(system, train, epochs=1, iterations=2, progress=False)
+Table([{name: f"{history[-1][name]:.3f}" for name in ("loss", "stride1", "stride2")}])
+
+# %%
+assert np.isclose(history[-1]["loss"], history[-1]["stride1"] + history[-1]["stride2"])
+assert not torch.equal(net[2].weight, before)
+
+# %% [markdown]
+# Two, and two steps have moved the weights of the network that we brought: what is wrapped is trained itself, not a
+# copy. [Bring your own](../site/pages/bring_your_own.md) does the same with a network of MONAI, with losses and with
+# data.
+#
 # ## What we saw, and what we did not
 #
 # - **Shown:** which of the combinations are possible, and the reason for each that is not; and that a supervision is

@@ -65,7 +65,7 @@ overlap: float = 0.5  # of the windows a prediction is put together from
 mirror: bool = False  # average the prediction over all mirrored views
 postprocess: str = ""  # kidneys (at most two, with their tumours), small (opened, no small pieces), or nothing
 thresholds: list = []  # further ones that are scored, such as [0.5, 0.6, "none"]; one foreground class only
-regions: dict = {}  # classes that are scored together, such as {"kidney_and_tumour": [1, 2]}
+regions: dict = {}  # classes that are scored together, such as {"kidney_and_tumour": [1, 2]}; empty: the dataset's
 eps: float = 0.0  # added above and below each ratio; 1 in µ-Net
 teacher: dict = {}  # of a DSNet: arguments of papers.dsnet.train_teacher, or {"checkpoint": "runs/teacher/best.pt"}
 phantom_cases: int = 20  # how many phantoms
@@ -87,7 +87,7 @@ from dsnotes.data.splits import k_fold, printed_folds
 from dsnotes.data.splits import split as shares
 from dsnotes.data.task import task_of
 from dsnotes.papers import dsnet
-from dsnotes.runs.experiment import cases_of, figures, system_of
+from dsnotes.runs.experiment import cases_of, figures, label_of, system_of
 from dsnotes.runs.provenance import provenance
 from dsnotes.softmask import softened
 from dsnotes.viewers import Table, boxes, curves
@@ -146,12 +146,14 @@ if relabel:
     merged = {new: [name for old, name in names.items() if relabel[old] == new] for new in sorted(set(relabel))}
     names = {new: "+".join(those) for new, those in merged.items() if new}
 classes = 1 + max(names)
+joined = {name: getattr(cases, name, empty) for name, empty in (("regions", {}), ("order", ()), ("ignore", None))}
 
 # %% [markdown]
 # ## 2. The system
 #
 # A system is a network together with what it is trained for, and how. Rows of a table share the last: `recipe` names
-# the paper whose table it is. Where a network's strides follow from the voxel size, they are derived from it.
+# the paper whose table it is. Where a network's strides follow from the voxel size, they are derived from it. Where the
+# dataset names regions that overlap, each is trained on a channel of its own.
 
 # %%
 offered = dsnotes.systems()[system]
@@ -168,7 +170,8 @@ if "teacher" in offered["options"] and "teacher" not in options:
         how |= {key: tuple(value) if isinstance(value, list) else value for key, value in teacher.items()}
         learned["teacher"], _ = dsnet.train_teacher(train, seed=seed, device=device, progress=False, out=kept, **how)
 torch.manual_seed(seed)
-built = system_of(asked, in_channels=train[0].channels, classes=classes, spacing=train[0].spacing, **learned)
+sizes = {"in_channels": train[0].channels, "classes": classes, "spacing": train[0].spacing}
+built = system_of(asked, **sizes, regions=joined["regions"], **learned)
 parameters = sum(weight.numel() for weight in built.network.parameters())
 
 # %%
@@ -220,11 +223,11 @@ print(f"{len(history)} epochs, {history.total_seconds:.0f} s; ended: {history.st
 # %%
 known = {"labels": {0: "background", **names}, "preprocessing": (fixed, scale), "postprocess": postprocess}
 known["window"] = {"patch": tuple(patch) if patch and offered["dims"] == 3 else None}
-known["window"] |= {"overlap": overlap, "mirror": mirror}
+known["window"] |= {"overlap": overlap, "mirror": mirror, "roi": tuple(roi)}
 known["channels"] = tuple(getattr(train, "modality", ())) or ("image",) * train[0].channels
 if runs.folder():
     parts = {"training": train, "validation": val, "test": test}
-    task_of(train, **known, about=provenance(data, cases, parts)).save(runs.folder() / "training")
+    task_of(train, **known, **joined, about=provenance(data, cases, parts)).save(runs.folder() / "training")
 
 # %% [markdown]
 # ## 4. Predicting and scoring
@@ -238,10 +241,11 @@ for case, uncut in zip(test, whole, strict=True):
     clock = time.perf_counter()
     p = dsnotes.predict(built, case, **look)
     seconds.append(time.perf_counter() - clock)
-    p = region.put_back(p, case) if roi else p
-    more = {"postprocess": postprocess, "thresholds": thresholds, "regions": regions, "eps": eps}
+    p = region.put_back(p, case, background=not joined["order"]) if roi else p
+    more = {"postprocess": postprocess, "thresholds": thresholds, "eps": eps}
+    more |= {"regions": regions or joined["regions"], "order": joined["order"]}
     scores[case.name] = figures(p, uncut, names=names, **more)
-    labels[case.name] = dsnotes.to_label(p)
+    labels[case.name] = label_of(p, joined["order"])
 
 # %%
 run = {

@@ -9,12 +9,12 @@
 # %% [markdown]
 # # A report: the paper's table beside ours
 #
-# Many runs of [80_experiment](80_experiment.ipynb) make a table. This notebook takes a folder of runs and sets them
-# beside a published table: means, two kinds of spread, two paired tests, and what is missing. You will see
+# This notebook collects a folder of runs of [80_experiment](80_experiment.ipynb) into a table beside the published one:
+# means, two kinds of spread, two paired tests, and what is missing. You will see
 #
-# - that "mean ± std" can mean different things, and which of them a claim needs;
-# - for what a p-value is corrected, and why;
-# - how to read a table of somebody else's runs on other patients.
+# - that "mean ± std" can mean different things, and which one a claim needs;
+# - why p-values are corrected, and for what;
+# - how to compare with published results on other patients.
 #
 # In a terminal, `dsnotes sweep sweeps/mss-2-phantom.yml` and then `dsnotes table mss-2` do the same. Without a folder
 # of runs this notebook first makes a small one: ten minutes on a CPU, with `smoke=True` one.
@@ -22,8 +22,8 @@
 # %% tags=["parameters"]
 table: str = "mss-2"  # a table of a paper: `dsnotes systems` names them
 results: str = ""  # a folder of runs; empty: the small sweep below is run first
-where: dict = {}  # only runs with these parameters, as text, such as {"data": "kidneys"}
-held_out: str = ""  # a dataset that no run was trained on: what do the folds of each row bring as one model?
+where: dict = {}  # only runs with these parameters, as strings, such as {"data": "kidneys"}
+held_out: str = ""  # a dataset that no run was trained on, to score each row's folds as one model
 seeds: int = 2  # of the small sweep
 smoke: bool = False  # a minute: two runs of two steps
 
@@ -44,8 +44,8 @@ if smoke:
 # %% [markdown]
 # ## 1. The runs
 #
-# There is one run for each row of the table and each seed, all on the same fold. Each run lies in a folder that is
-# named by what it computes, so this cell does nothing the second time.
+# There is one run for each row of the table and each seed, all on the same fold. Each run has a folder named after its
+# parameters, so finished runs are not repeated.
 
 # %%
 out = runs.path(results) if results else (runs.folder() or Path("runs")) / "report"
@@ -69,30 +69,35 @@ if not results:
 # %% [markdown]
 # ## 2. The table
 #
-# **Before running:** the paper has 42 patients and one training of each system. Which spread can it not know?
+# **Before running:** the paper has 42 patients and one training of each system. Which spread can it not report?
 
 # %%
 report = compare(table, out, where=where)
 print(text(report))
 
 # %% [markdown]
-# It cannot know the spread over seeds. In our rows the first `±` is over the *patients*: how much they differ in
-# difficulty. It does not tell whether one system is better, because both systems meet the same patients. The `±` in
-# brackets is over the *seeds*: what another roll of the dice would have given. A difference between two rows that is
-# smaller than this spread shows nothing.
+# The spread over seeds. In our rows the first `±` is over the *patients*: how much they differ in difficulty. It does
+# not show whether one system is better, because both systems are tested on the same patients. The `±` in brackets is
+# over the *seeds*: how much a repeated training varies. A difference between two rows that is smaller than this spread
+# shows nothing.
 #
 # ## 3. The same patients, twice
 #
 # So the test is *paired*: for each patient it takes the difference between the starred row and another row. The t-test
-# asks whether the mean difference is zero, Wilcoxon's test whether the differences lie evenly on both sides of zero.
-# Both p-values are corrected by Holm's method for the number of rows: at a level of 0.05 one comparison in twenty is
-# expected to look significant by chance alone.
+# tests whether the mean difference is zero, Wilcoxon's test whether the differences are symmetric about zero. Both
+# p-values are corrected by Holm's method for the number of rows: without a real difference, one comparison in twenty is
+# significant at the level of 0.05 by chance alone.
 
 # %%
 tested = [row for row in rows(report) if row["p_t_holm"] is not None]
 Table(
     [
-        {"row": t["row"], "column": t["column"], "differs from the starred by": t["difference"], "cases": t["cases"]}
+        {
+            "row": t["row"],
+            "column": t["column"],
+            "difference from the starred row": t["difference"],
+            "cases": t["cases"],
+        }
         | {"p, t-test": t["p_t_holm"], "p, Wilcoxon": t["p_wilcoxon_holm"]}
         for t in tested
     ],
@@ -106,15 +111,15 @@ assert all(cell.cases > 0 for cells in report.ours.values() for cell in cells.va
 # %% [markdown]
 # ## 4. As a figure
 #
-# **Before looking:** the printed numbers and ours come from different patients. What may be compared?
+# **Before looking:** the published numbers and ours come from different patients. What can be compared?
 
 # %%
 figure(report)
 
 # %% [markdown]
-# The order of the rows and how far they are apart, but not where they lie.
+# The ranking of the rows and the differences between them, but not their absolute values.
 #
-# Here are the patients behind the means, all seeds together:
+# These are the patients behind the means, all seeds together:
 
 # %%
 from dsnotes.runs.collect import results as all_results
@@ -131,9 +136,9 @@ boxes({column: {row: values for row, values in patients.items() if values}}, y=f
 # %% [markdown]
 # ## 5. Folds as one model
 #
-# Five folds are five networks, and their averaged probabilities one more: `dsnotes predict runs/…fold*`. What it brings
-# cannot be seen on the folds' own cases, since four of five networks were trained on each. It takes cases that were
-# kept apart, `held_out`. **Before running:** when does an average of networks bring nothing?
+# Five folds give five networks, and their averaged probabilities a sixth model: `dsnotes predict runs/…fold*`. It
+# cannot be scored on the folds' own cases, since four of five networks were trained on each. That needs separate cases,
+# `held_out`. **Before running:** when is an average of networks no better than one?
 
 # %%
 from dsnotes.runs.ensemble import gains
@@ -146,9 +151,9 @@ Table(
 )
 
 # %% [markdown]
-# Where all of them make the same errors.
+# When all of them make the same errors.
 #
-# ## 6. To take along
+# ## 6. Export
 
 # %%
 print(latex(report))
@@ -157,11 +162,11 @@ print(as_csv(report).splitlines()[0])
 # %% [markdown]
 # ## What we saw, and what we did not
 #
-# - **Shown:** every figure of the table with its spreads, its tests, its number of cases and what is missing.
+# - **Shown:** every number of the table with its spreads, tests and number of cases, and what is missing.
 # - **Not shown:** that the paper is right or wrong. The small sweep above has few patients, narrow networks and a few
-#   minutes; its p-values answer *this* small question. The sweeps in `sweeps/` ask the paper's own.
-# - **Mind:** a p-value over patients says how sure the difference is for *these two trained networks*. Only several
-#   seeds can say it of the methods.
+#   minutes; its p-values are about *this* small experiment. The sweeps in `sweeps/` repeat the paper's.
+# - **Note:** a p-value over patients is about *these two trained networks*. A claim about the methods needs several
+#   seeds.
 #
 # ## Exercises
 #

@@ -80,3 +80,42 @@ def write_outlines(path: Path, regions: dict[str, list[np.ndarray]], *, series: 
         item.ROIContourSequence.append(drawn)
     item.save_as(path, enforce_file_format=True)
     return path
+
+
+def write_segments(path: Path, masks: dict[str, np.ndarray], *, folder: Path) -> Path:
+    """A DICOM-SEG by highdicom of masks (slices, rows, columns) in the order of positions, without empty frames."""
+    import warnings
+
+    import highdicom
+    from pydicom import dcmread
+    from pydicom.sr.codedict import codes
+
+    sources = sorted((dcmread(file) for file in folder.iterdir()), key=lambda item: item.InstanceNumber)
+    kinds = highdicom.seg
+    segments = [
+        kinds.SegmentDescription(
+            segment_number=number,
+            segment_label=name,
+            segmented_property_category=codes.SCT.Organ,
+            segmented_property_type=codes.SCT.Kidney,
+            algorithm_type=kinds.SegmentAlgorithmTypeValues.MANUAL,
+        )
+        for number, name in enumerate(masks, start=1)
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice on the name of a person who is called p1
+        kinds.Segmentation(
+            source_images=sources,
+            pixel_array=np.stack(list(masks.values()), axis=-1),
+            segmentation_type=kinds.SegmentationTypeValues.BINARY,
+            segment_descriptions=segments,
+            series_instance_uid=generate_uid(),
+            series_number=2,
+            sop_instance_uid=generate_uid(),
+            instance_number=1,
+            manufacturer="made here",
+            manufacturer_model_name="made here",
+            software_versions="1",
+            device_serial_number="1",
+        ).save_as(path)
+    return path

@@ -71,6 +71,19 @@ def test_the_readme_has_a_row_for_each_paper_and_each_link_that_can_be_there():
             assert f"(notebooks/{notebook.name})" in row
 
 
+def test_contributing_says_where_a_line_of_each_kind_lives():
+    """Every room that it names is there with the files it points to, and it names every floor of the package."""
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("| a line that …")[2].partition("\n\n")[0]
+    rooms = set()
+    for row in table.splitlines()[2:]:
+        room, examples = (re.findall(r"`([^`]+)`", cell) for cell in row.split("|")[2:4])
+        rooms |= set(room)
+        for name in room + [f"{room[0]}{example}" for example in examples if example.endswith((".py", ".yml", "/"))]:
+            assert (ROOT / name).exists(), name
+    floors = {path.parent.name for path in (ROOT / "dsnotes").glob("*/__init__.py")}
+    assert floors <= {room.split("/")[1] for room in rooms if room.startswith("dsnotes/")}
+
+
 def test_every_benchmark_is_listed():
     room = ROOT / "benchmarks"
     here = [path for path in tracked() if path.parent == room and path.suffix == ".py"]

@@ -1,4 +1,8 @@
-"""Outlines (RTSTRUCT) and segments (SEG) of DICOM as masks on the slices they were drawn on."""
+"""Outlines (RTSTRUCT) and segments (SEG) of DICOM as masks on the slices they were drawn on.
+
+Segments are read by hand: highdicom refuses a file that lacks what the standard wants and a mask does not need, such as
+the code of a segment's category.
+"""
 
 from __future__ import annotations
 

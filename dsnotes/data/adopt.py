@@ -64,11 +64,14 @@ def understand(
     labels: Mapping[str, str] | Mapping[int, str] | None = None,
     channels: Mapping[int, str] | None = None,
     leave_out: Sequence[str] = (),
+    regions: Mapping[str, Sequence[int]] | None = None,
 ) -> Understood:
     """Look at every case of a folder and write nothing; `labels` names the values that the files hold.
 
     Of RTSTRUCT and SEG the keys of `labels` are the regions' own names. A value named "ignore" counts in no loss and no
     score. `channels` renames the channels, `leave_out` names cases that are not to be taken.
+    `regions` (name -> label values of the files) are trained in the labels' place; they may overlap, a region within
+    another behind it.
     """
     source = Path(folder)
     given = {str(key): name for key, name in (labels or {}).items()}
@@ -79,6 +82,8 @@ def understand(
     found.cases = [case for case in found.cases if case.name not in leave_out]
     found.wrong = {name: why for name, why in found.wrong.items() if name not in leave_out}
     named = _named(found, given)
+    if regions:
+        found.regions, found.order = _regions(regions, named, found.ignore)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         cases = tuple(pool.map(_look, (case for case in found.cases if case.name not in found.wrong)))
     renumbered, names_written = _renumbered(named, found)
@@ -96,8 +101,8 @@ def understand(
         names_written,
         tuple(modality),
         renumbered,
-        found.regions,
-        found.order,
+        {name: tuple(renumbered[value] for value in values) for name, values in found.regions.items()},
+        tuple(renumbered[value] for value in found.order),
         found.unpaired,
         wrong,
         tuple(_notes(cases, named)),
@@ -159,10 +164,32 @@ def _named(found: Candidates, given: dict[str, str]) -> dict[int, str]:
     return dict(sorted(named.items()))
 
 
+def _regions(
+    given: Mapping[str, Sequence[int]], named: dict[int, str], ignore: int | None
+) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
+    """The regions, and the label that each is written back as: the one that no region behind it holds."""
+    regions = {name: tuple(dict.fromkeys(map(int, values))) for name, values in given.items()}
+    order = []
+    for number, (name, values) in enumerate(regions.items(), start=1):
+        if unknown := [value for value in values if value in (0, ignore) or value not in named]:
+            raise ValueError(
+                f"region {name} joins {unknown}; the labels are {', '.join(f'{v} {n}' for v, n in named.items() if v)}."
+                f" Name each value with --label first; 0 and ignore belong to no region."
+            )
+        later = {value for others in list(regions.values())[number:] for value in others}
+        own = [value for value in values if value not in later]
+        if len(own) != 1:
+            raise ValueError(
+                f"region {name} has {len(own)} labels of its own beside the regions behind it ({own}); needed is one, "
+                f"to write it back as. Give the largest region first and the regions within it behind, such as "
+                f"--region 'whole tumour=1,2,3' --region 'core=2,3' --region 'enhancing=3'."
+            )
+        order += own
+    return regions, tuple(order)
+
+
 def _renumbered(named: dict[int, str], found: Candidates) -> tuple[dict[int, int], dict[int, str]]:
-    """0, 1, 2, … without a gap, and "ignore" the highest; regions keep the values they are made of."""
-    if found.regions:
-        return {value: value for value in named}, named
+    """0, 1, 2, … without a gap, and "ignore" the highest."""
     values = [value for value in named if value != found.ignore] + ([] if found.ignore is None else [found.ignore])
     renumbered = {value: number for number, value in enumerate(values)}
     return renumbered, {number: named[value] for value, number in renumbered.items()}

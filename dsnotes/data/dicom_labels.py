@@ -1,6 +1,8 @@
 """DICOM as hospitals send it: series of slices, and the outlines (RTSTRUCT) or segments (SEG) drawn on them.
 
 A label lies on the voxels of the series it refers to; one that lies elsewhere is refused, never moved.
+Segments are read by hand: highdicom refuses a file that lacks what the standard wants and a mask does not need, such as
+the code of a segment's category.
 """
 
 from __future__ import annotations

@@ -126,6 +126,20 @@ def read_volume(path: str | os.PathLike, *, series: str | None = None) -> tuple[
     return np.array(geometry.canonical(array), order="C"), geometry  # a copy: the view ends with the image
 
 
+def channels_of(path: Path, *, series: str | None = None) -> int:
+    """How many channels `open_case` would find, by the header of the file or of the first of the series."""
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path) if not path.is_dir() else dicom.series_files(path, series)[0])
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: SimpleITK cannot read it ({_reason(error)}). {_remedy(error)}") from error
+    fourth = reader.GetSize()[3] if reader.GetDimension() > 3 else 1
+    return fourth * reader.GetNumberOfComponents()
+
+
 def _require_sound(path: Path) -> bool:
     """Refuse a file that is cut short, unpacks to gigabytes or reads another one; whether its voxels are finite."""
     import SimpleITK as sitk

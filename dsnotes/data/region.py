@@ -37,7 +37,7 @@ def around(mask: np.ndarray, *, margin: float | int = 0.1) -> Region:
 def cut(case: Case, region: Region, *, size: tuple[int, ...] | None = None) -> Case:
     """The case within the region, resampled to `size` voxels; `extras["region"]` remembers where that was.
 
-    What else stands in `extras` is left behind.
+    Of what else stands in `extras`, "valid" alone comes along.
     """
     axes = len(case.space)
     if len(region) != axes or (size is not None and len(size) != axes):
@@ -52,20 +52,23 @@ def cut(case: Case, region: Region, *, size: tuple[int, ...] | None = None) -> C
     if size is not None:
         spacing = tuple(mm * n / new for mm, n, new in zip(here.spacing, here.space, size, strict=True))
         there = Grid(tuple(size), spacing)
+    extras = {"region": region, "whole": Grid(case.space, case.spacing)}
+    if "valid" in case.extras:
+        extras["valid"] = onto(np.ascontiguousarray(case.extras["valid"][region]), here, there, order=0)
     return Case(
         case.name,
         onto(image, here, there, order=1),
         None if label is None else onto(label, here, there, order=0),
         there.spacing,
-        {"region": region, "whole": Grid(case.space, case.spacing)},
+        extras,
     )
 
 
-def put_back(array: np.ndarray, case: Case) -> np.ndarray:
+def put_back(array: np.ndarray, case: Case, *, background: bool = True) -> np.ndarray:
     """([classes], *space) of a cut case on the grid it was cut from; beyond the region is background.
 
     Whole numbers are class indices and go by the nearest voxel; floats are probabilities and go linearly, the first of
-    several being the background's, 1 beyond the region.
+    several being the background's, 1 beyond the region, unless `background` is False, as where channels are regions.
     """
     if "region" not in case.extras:
         raise ValueError(f"case {case.name} was not cut out of anything. Pass the case that cut(case, region) gave.")
@@ -78,7 +81,7 @@ def put_back(array: np.ndarray, case: Case) -> np.ndarray:
     inside = Grid(tuple(at.stop - at.start for at in region), whole.spacing)
     found = onto(array, Grid(case.space, case.spacing), inside, order=1 if array.dtype.kind == "f" else 0)
     out = np.zeros((*array.shape[: array.ndim - len(case.space)], *whole.space), array.dtype)
-    if array.dtype.kind == "f" and out.ndim > len(region) and len(out) > 1:
+    if background and array.dtype.kind == "f" and out.ndim > len(region) and len(out) > 1:
         out[0] = 1
     out[(..., *region)] = found
     return out

@@ -19,9 +19,10 @@ TASK = "task.json"
 
 @dataclass(frozen=True)
 class Task:
-    """`labels`: value -> name, background first; `regions` and `order` as in `Dataset`, empty where labels are classes.
+    """`labels`: value -> name, background first; `regions`, `order`, `ignore` as in `Dataset`, empty where it has none.
 
-    `window` is how a prediction is put together: patch, overlap, mirror. `about` is where the training cases came from.
+    `window` is how a prediction is put together: patch, overlap, mirror, and `roi` where the network saw regions of
+    interest alone. `about` is where the training cases came from.
     """
 
     labels: dict[int, str]
@@ -29,9 +30,22 @@ class Task:
     preprocessing: tuple[Preprocess, ...] = ()
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
     order: tuple[int, ...] = ()
+    ignore: int | None = None
     postprocess: str = ""
     window: dict = field(default_factory=dict)
     about: dict = field(default_factory=dict)
+
+    @property
+    def parts_only(self) -> tuple[str, ...]:
+        """What makes the network see a part of each image: such a network has no answer for a whole one."""
+        steps = self.preprocessing
+        said = {
+            "roi": self.window.get("roi"),
+            "slices": any(step.slices for step in steps),
+            "positive": any(step.positive_slices for step in steps),
+            "size": any(step.size for step in steps),
+        }
+        return tuple(name for name, value in said.items() if value)
 
     def prepare(self, case: Case) -> Case:
         """The case as the training cases were prepared."""
@@ -71,6 +85,7 @@ def task_of(data: Sequence[Case], **more) -> Task:
         "preprocessing": getattr(data, "steps", None),
         "regions": getattr(data, "regions", None),
         "order": getattr(data, "order", None),
+        "ignore": getattr(data, "ignore", None),
     }
     return Task(**{name: value for name, value in found.items() if value is not None} | more)
 

@@ -48,7 +48,7 @@ def predict_scan(
         if prepared.space == case.space:
             label = np.empty(_rows_of(case), np.uint8)
             for at, p in _predicted(groups[0], prepared, mirror, device, progress):
-                label[at] = to_label_map(p, task)
+                label[at] = to_label_map(p, task.order)
             return label.reshape(case.space), None
     total = None
     for group in groups:
@@ -61,19 +61,19 @@ def predict_scan(
         here, there = Grid(prepared.space, prepared.spacing), Grid(case.space, case.spacing)
         channels = (onto(one.reshape(prepared.space).astype(np.float32), here, there, order=1) for one in p)
         if len(groups) == 1 and not probabilities:
-            return to_label_map(channels, task), None
+            return to_label_map(channels, task.order), None
         share = len(group) / len(models)
         if total is None:
             total = np.zeros((len(p), *case.space), _kind(len(p) * int(np.prod(case.space))))
         for k, channel in enumerate(channels):
             total[k] += share * channel
-    return to_label_map((one.astype(np.float32, copy=False) for one in total), task), (
+    return to_label_map((one.astype(np.float32, copy=False) for one in total), task.order), (
         total.astype(np.float32, copy=False) if probabilities else None
     )
 
 
-def to_label_map(channels: Iterable[np.ndarray], task: Task) -> np.ndarray:
-    """One channel after the other: above a half, the likeliest class, or region over region in the task's order."""
+def to_label_map(channels: Iterable[np.ndarray], order: Sequence[int] = ()) -> np.ndarray:
+    """One channel after the other: above a half, the likeliest class, or region over region as its label in `order`."""
     label, best = None, None
     channels = iter(channels)
     for k, p in enumerate(channels):
@@ -81,15 +81,15 @@ def to_label_map(channels: Iterable[np.ndarray], task: Task) -> np.ndarray:
             raise ValueError("the network answered with NaN or infinite values: its weights are damaged. Train anew.")
         if label is None:
             label = np.zeros(p.shape, np.uint8)
-        if task.regions:
-            np.copyto(label, np.uint8(task.order[k]), where=p > 0.5)
+        if order:
+            np.copyto(label, np.uint8(order[k]), where=p > 0.5)
         elif best is None:
             first = p
             best = p.copy()
         else:
             np.copyto(label, np.uint8(k), where=p > best)
             np.maximum(best, p, out=best)
-    if not task.regions and k == 0:
+    if not order and k == 0:
         label = (first > 0.5).astype(np.uint8)
     return label
 
@@ -143,12 +143,13 @@ def _mean(systems: Sequence[System], device: torch.device) -> Callable[[torch.Te
 
 def _prepared(task: Task, case: Case) -> Case:
     """The case as the network takes it; refused where it cannot be brought back to its own voxels."""
-    prepared = task.prepare(case)
+    prepared = task.prepare(case) if not task.parts_only else case
     grid = prepared.extras.get("grid")
-    if prepared.space != (case.space if grid is None else prepared.space) or (grid and grid.space != case.space):
+    back = prepared.space if grid is None else grid.space
+    if task.parts_only or back != case.space:
         raise ValueError(
-            f"this run was trained on a part of each image, {prepared.space} of {case.space} voxels here, and cannot "
-            f"be applied to a whole one. Train with spacing= alone, without slices=, size= or roi=."
+            f"this run was trained on a part of each image ({', '.join(task.parts_only)}), and cannot be applied to a "
+            f"whole one. Train with spacing= alone, without slices=, positive=, size= or roi=."
         )
     return prepared
 

@@ -43,8 +43,8 @@ def ms_ssim(p: Probs, t: SoftMask) -> Scalar:
     r"""$1 - \prod_m (l_m^{\beta_m}) \, cs_m^{\beta_m}$ with the luminance l at the coarsest scale only; p, t in [0, 1].
 
     Scales smaller than the window of 11 are left out, and the other weights are scaled to sum to 1; all five scales
-    need 176 pixels along each axis. Similarities are clamped to 1e-6 or more: the slope of a power below one is infinite
-    at 0.
+    need 176 pixels along each axis. Similarities are clamped to 1e-6 or more: the slope of a power below one is
+    infinite at 0.
     """
     require_alike(p, t)
     shortest = min(p.shape[2:])

@@ -10,7 +10,7 @@ from dsnotes.metrics.compare import (
     paired_t_test,
     wilcoxon,
 )
-from dsnotes.metrics.overlap import Confusion, accuracy, confusion, dice, iou, pooled_f1, ppv, sensitivity
+from dsnotes.metrics.overlap import Confusion, accuracy, confusion, dice, iou, ppv, sensitivity
 from dsnotes.metrics.score import score
 from dsnotes.metrics.similarity import linear_cka
 from dsnotes.metrics.slices import SliceErrors, SliceScores, slice_dice, slice_errors, slice_scores
@@ -38,7 +38,6 @@ __all__ = [
     "linear_cka",
     "mean_surface_distance",
     "paired_t_test",
-    "pooled_f1",
     "ppv",
     "score",
     "sensitivity",

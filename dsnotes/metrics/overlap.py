@@ -7,7 +7,6 @@ with a tumour has no claim to a perfect PPV. µ-Net's eps = 1 gives it one, lite
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,14 +57,6 @@ def sensitivity(prediction: Array, truth: Array, *, eps: float | int = 0) -> flo
 def accuracy(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
     """(TP + TN + eps) / (all voxels + eps); near 1 for any small organ, whatever was marked."""
     return accuracy_of(confusion(prediction, truth), eps=eps)
-
-
-def pooled_f1(counts: Iterable[Confusion], *, eps: float | int = 0) -> float:
-    """Dice of all cases as if they were one: 2 ΣTP / (2 ΣTP + ΣFP + ΣFN).
-
-    For one case F1 and Dice are the same number. Over several, this weighs a case by its size, the mean Dice does not.
-    """
-    return dice_of(sum(counts, start=Confusion(0, 0, 0, 0)), eps=eps)
 
 
 def dice_of(c: Confusion, *, eps: float | int = 0) -> float:

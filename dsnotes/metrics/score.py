@@ -32,6 +32,7 @@ def score(
     labels: Mapping[int, str] | Sequence[str] | None = None,
     regions: Mapping[str, Sequence[int]] | None = None,
     eps: float | int = 0,
+    valid: Array | None = None,
 ) -> dict[str, float]:
     """Overlap, and surface distances in mm: "dice", "iou", "ppv", "sensitivity", "accuracy", "hausdorff",
     "hausdorff95", "mean_surface_distance".
@@ -42,7 +43,8 @@ def score(
     be absent from its dict.
 
     `regions` scores unions of classes in their place: {"kidney": (1, 2), "tumour": (2,)} is how KiTS19 counts, where a
-    tumour is part of its kidney. `eps` is added above and below each ratio: 1 in µ-Net's Eq. 14.
+    tumour is part of its kidney. `eps` is added above and below each ratio: 1 in µ-Net's Eq. 14. Voxels where `valid`
+    is 0, such as `case.extras["valid"]`, count in no ratio, and what is marked there has no surface.
     """
     label, truth = both_arrays(label, truth, "label")
     if label.shape != truth.shape:
@@ -55,13 +57,17 @@ def score(
     spacing = checked_spacing(spacing, "the masks", axes=truth.ndim, example="spacing=case.spacing")
     names = _names(label, truth, None if labels is None else _named(labels))
     wanted = {name: (value,) for value, name in names.items()} if regions is None else _checked(regions)
+    ignored = 0
+    if valid is not None:
+        label, truth = (counted(x, valid) for x in (label, truth))
+        ignored = truth.size - int(np.count_nonzero(valid))
     label, truth, outside = _cropped(label, truth)
 
     rows = {}
     for name, values in wanted.items():
         p, t = ((x == values[0]) if len(values) == 1 else np.isin(x, values) for x in (label, truth))
         counts = confusion(p, t)
-        counts = replace(counts, tn=counts.tn + outside)
+        counts = replace(counts, tn=counts.tn + outside - ignored)
         distances = surface_distances(p, t, spacing=spacing)
         rows[name] = {key: ratio(counts, eps=eps) for key, ratio in OVERLAPS.items()} | {
             "hausdorff": percentile_of(distances, 100),
@@ -72,6 +78,17 @@ def score(
         return next(iter(rows.values()))
     means = {key: math.fsum(row[key] for row in rows.values()) / len(rows) for key in next(iter(rows.values()))}
     return means | {f"{key}_{name}": x for name, row in rows.items() for key, x in row.items()}
+
+
+def counted(x: np.ndarray, valid: Array) -> np.ndarray:
+    """The label map with nothing marked in the voxels that do not count."""
+    valid = np.asarray(valid)
+    if valid.shape != x.shape:
+        raise ValueError(
+            f"valid has shape {valid.shape}, the label {x.shape}. Pass one number a voxel, such as "
+            f"case.extras['valid'] of the case that is scored."
+        )
+    return np.where(valid > 0, x, np.zeros((), x.dtype))
 
 
 def _names(label: np.ndarray, truth: np.ndarray, labels: Mapping[int, str] | None) -> dict[int, str]:

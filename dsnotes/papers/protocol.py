@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dsnotes.supervision.pixelwise import Pixelwise
 from dsnotes.supervision.plain import Plain
+from dsnotes.supervision.regions import Regions
 from dsnotes.supervision.two_pathway import TwoPathway
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
@@ -72,6 +73,9 @@ def with_loss(system: System, loss: str) -> System:
     """The system with another loss on its output; a system with its own supervision keeps it."""
     if loss not in LOSSES:
         raise ValueError(f"loss={loss!r} is unknown. Choose one of {', '.join(map(repr, LOSSES))}.")
+    if isinstance(goal := system.objective, Regions):
+        binary = with_loss(replace(system, objective=goal.binary), loss).objective
+        return replace(system, objective=replace(goal, binary=binary))
     return replace(system, objective=LOSSES[loss]) if on_output_alone(system) else system
 
 

@@ -1,6 +1,6 @@
 """Runs: notebooks with parameters, sweeps of them, and the tables that their results fill."""
 
-from dsnotes.runs.claims import BusyError
+from dsnotes.runs.locks import BusyError
 from dsnotes.runs.notebook import FailedError, Run, run
 from dsnotes.runs.results_io import folder, path, record
 from dsnotes.runs.source import Parameter, RefusedError, open_source

@@ -26,6 +26,13 @@ def add_adopt(commands: argparse._SubParsersAction) -> None:
         help="name a label value of the files (of RTSTRUCT and SEG: a region); 255=ignore leaves it out of all counts",
     )
     command.add_argument("--channel", action="append", default=[], metavar="NUMBER=NAME", help="name a channel, from 0")
+    command.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE,VALUE",
+        help="labels that are one region, such as 'whole tumour=1,2,3', the largest region first; they may overlap",
+    )
     command.add_argument("--leave-out", action="append", default=[], metavar="CASE", help="do not take this case")
     command.add_argument("--dry-run", action="store_true", help="show the table, write nothing")
     how = command.add_mutually_exclusive_group()
@@ -51,6 +58,7 @@ def do_adopt(asked: argparse.Namespace) -> int:
             labels=_named(asked.label, "label", "1=kidney"),
             channels={int(number): name for number, name in _named(asked.channel, "channel", "0=CT", int).items()},
             leave_out=asked.leave_out,
+            regions=_joined(asked.region),
         )
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise RefusedError(str(error)) from error
@@ -88,6 +96,16 @@ def contact_sheets(folder: Path) -> list[Path]:
         pages.append(sheet.save(folder / "contact_sheets" / f"page-{page}.png"))
         plt.close(sheet.figure)
     return pages
+
+
+def _joined(pairs: list[str]) -> dict[str, list[int]]:
+    from dsnotes.runs.source import RefusedError
+
+    named = _named(pairs, "region", "'whole tumour=1,2,3'")
+    for name, values in named.items():
+        if not all(value.strip().isdigit() for value in values.split(",")):
+            raise RefusedError(f"--region {name}={values} came; needed is 'whole tumour=1,2,3'")
+    return {name: [int(value) for value in values.split(",")] for name, values in named.items()}
 
 
 def _named(pairs: list[str], what: str, example: str, kind: type = str) -> dict[str, str]:

@@ -1,78 +1,78 @@
-"""Checks a value against an annotation such as `list[int] | None`, which is read as text and never evaluated."""
+"""Checks values against annotations such as `list[int] | None`, which are read as text, with pydantic.
+
+Annotations are never evaluated: their names are looked up below, so that reading a notebook runs no code.
+"""
 
 from __future__ import annotations
 
 import ast
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-PLAIN = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list, "tuple": tuple, "dict": dict}
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+NAMES = {"Any": Any} | {kind.__name__: kind for kind in (int, float, str, bool, list, tuple, dict, object)}
 
 
 def fits(value: Any, kind: str) -> bool:
     """An int also fits float, a bool fits neither; a list fits tuple, since YAML has no tuples."""
-    return _fits(value, ast.parse(kind, mode="eval").body)
-
-
-def parse(text: str, kind: str) -> Any:
-    """The value typed on a command line: text if the annotation is str, else a Python literal; ValueError otherwise."""
-    node = ast.parse(kind, mode="eval").body
-    options = _options(node)
-    if all(_is(option, "str") for option in options):
-        return text
     try:
-        value = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError):
-        value = text
-    if _fits(value, node):
-        return value
-    if any(_is(option, "str") for option in options):
-        return text
-    raise ValueError(text)
+        convert(value, kind)
+    except ValueError:
+        return False
+    return True
 
 
 def convert(value: Any, kind: str) -> Any:
-    """The value in the annotation's own type: 1 becomes 1.0 for float, a list becomes a tuple for tuple."""
-    options = _options(ast.parse(kind, mode="eval").body)
-    names = {getattr(option.value if isinstance(option, ast.Subscript) else option, "id", "") for option in options}
-    if isinstance(value, int) and not isinstance(value, bool) and "float" in names and "int" not in names:
-        return float(value)
-    return tuple(value) if isinstance(value, list) and "tuple" in names and "list" not in names else value
+    """The value in the annotation's own type: 1 becomes 1.0 for float, a list becomes a tuple; else ValueError."""
+    return _adapter(kind).validate_python(value)
 
 
-def _options(node: ast.expr) -> list[ast.expr]:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return [*_options(node.left), *_options(node.right)]
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):  # a quoted annotation
-        return _options(ast.parse(node.value, mode="eval").body)
-    return [node]
+def parse(text: str, kind: str) -> Any:
+    """The value typed on a command line: text if the annotation is str, else a Python literal; else ValueError."""
+    try:
+        literal = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        literal = text
+    for value in (text, literal) if isinstance(literal, str) else (literal, text):
+        if fits(value, kind):
+            return convert(value, kind)
+    raise ValueError(text)
 
 
-def _is(node: ast.expr, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name
+@cache
+def _adapter(kind: str) -> TypeAdapter:
+    from pydantic import ConfigDict, TypeAdapter
+    from pydantic.errors import PydanticUserError
+
+    try:
+        return TypeAdapter(_type(ast.parse(kind, mode="eval").body), config=ConfigDict(strict=True))
+    except (PydanticUserError, TypeError, ValueError, LookupError, AttributeError, SyntaxError):
+        raise TypeError(
+            f"the type {kind!r} cannot be checked; write one of {', '.join([*NAMES, 'Literal'])}, or a type made of "
+            f"them, such as list[int] | None"
+        ) from None
 
 
-def _fits(value: Any, node: ast.expr) -> bool:
-    options = _options(node)
-    if len(options) > 1:
-        return any(_fits(value, option) for option in options)
-    (node,) = options
-    if isinstance(node, ast.Constant):
-        return value is node.value  # None
-    if isinstance(node, ast.Name):
-        if node.id not in PLAIN:
-            return node.id in ("Any", "object")
-        if isinstance(value, bool):
-            return node.id == "bool"
-        return isinstance(value, PLAIN[node.id]) or (node.id == "tuple" and isinstance(value, list))
-    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
-        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        if node.value.id == "Literal":
-            return any(value == choice.value for choice in inner)
-        if not _fits(value, node.value):
-            return False
-        if node.value.id == "dict":
-            return all(_fits(k, inner[0]) and _fits(v, inner[-1]) for k, v in value.items())
-        if node.value.id == "tuple" and not (isinstance(inner[-1], ast.Constant) and inner[-1].value is ...):
-            return len(value) == len(inner) and all(map(_fits, value, inner))
-        return all(_fits(one, inner[0]) for one in value)
-    return False
+def _type(node: ast.expr) -> Any:
+    from pydantic import BeforeValidator
+
+    match node:
+        case ast.Constant(value=str(text)):  # a quoted annotation
+            return _type(ast.parse(text, mode="eval").body)
+        case ast.Constant(value=value):  # None, and the dots of tuple[int, ...]
+            return value
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _type(left) | _type(right)
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
+            return Literal[ast.literal_eval(inner)]
+        case ast.Subscript(value=outer, slice=ast.Tuple(elts=inner)):
+            found = NAMES[outer.id][tuple(map(_type, inner))]
+        case ast.Subscript(value=outer, slice=inner):
+            found = NAMES[outer.id][_type(inner)]
+        case _:
+            found = NAMES[node.id]
+    if getattr(found, "__origin__", found) is tuple:
+        return Annotated[found, BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+    return found

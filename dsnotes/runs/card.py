@@ -125,6 +125,10 @@ def _data(about: dict, task) -> str:
     for name, (low, high) in zip(task.channels, about["grey values"], strict=False):
         lines.append(f"- Grey values of {name}: {low:g} to {high:g} (0.5th and 99.5th percentile, lowest and highest)")
     lines.append(f"- Labels: {', '.join(f'{value} {name}' for value, name in task.labels.items())}")
+    if task.ignore is not None:
+        lines.append(f"- Voxels of value {task.ignore} (ignore) counted in no loss and no score")
+    for name, values in task.regions.items():
+        lines.append(f"- Region {name}: labels {', '.join(map(str, values))}")
     for step in task.preprocessing:
         done = {k: v for k, v in vars(step).items() if v not in (None, "nearest", False) and k != "image_order"}
         if done:
@@ -212,7 +216,7 @@ def _pictures(run: Path, result: dict, system, data: str | None) -> tuple[str, s
     return "\n\n".join(lines), f"The worst: {', '.join(names)}. The dataset no longer holds them."
 
 
-def _times(numbers: Sequence[float]) -> str:
+def _times(numbers: Sequence[float | int]) -> str:
     return " × ".join(f"{number:.4g}" for number in numbers)
 
 

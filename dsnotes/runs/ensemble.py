@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -98,13 +98,11 @@ def gains(table: str, runs: str | os.PathLike, data: str, *, where: Mapping[str,
 
 
 def _dice(p: np.ndarray, task, case: Case) -> float:
-    """The mean over the labels, after the run's own post-processing, on the scan's grid."""
-    label = cleaned(to_label_map(p, task), task.postprocess)
+    """The mean over the labels or regions, after the run's own post-processing, on the scan's grid."""
+    label = cleaned(to_label_map(p, task.order), task.postprocess)
+    of = {"regions": task.regions} if task.regions else {"labels": task.labels}
     valid = case.extras.get("valid")
-    if valid is not None:
-        case = replace(case, label=np.where(valid > 0, case.label, 0).astype(np.uint8))
-        label = np.where(valid > 0, label, 0).astype(np.uint8)
-    return float(score(label, case.label, spacing=case.spacing, labels=task.labels)["dice"])
+    return float(score(label, case.label, spacing=case.spacing, valid=valid, **of)["dice"])
 
 
 def _sd(values) -> float:

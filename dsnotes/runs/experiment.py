@@ -13,8 +13,10 @@ from dsnotes.data import open_dataset, phantoms
 from dsnotes.data.case import Case
 from dsnotes.data.dataset import Dataset
 from dsnotes.inference import at_thresholds, keep_kidneys, remove_small, to_label
+from dsnotes.inference.scan import to_label_map
 from dsnotes.metrics import confusion, score, slice_errors, tumour_scores
 from dsnotes.metrics.overlap import dice_of, ppv_of, sensitivity_of
+from dsnotes.metrics.score import counted
 from dsnotes.metrics.tumours import SCALES
 from dsnotes.papers import build, systems
 from dsnotes.papers.protocol import OWN, protocol, under
@@ -52,11 +54,18 @@ def cases_of(
 
 
 def system_of(
-    values: Mapping[str, Any], *, in_channels: int = 1, classes: int = 2, spacing: Sequence[float | int] = (), **options
+    values: Mapping[str, Any],
+    *,
+    in_channels: int = 1,
+    classes: int = 2,
+    spacing: Sequence[float | int] = (),
+    regions: Mapping[str, Sequence[int]] | None = None,
+    **options,
 ) -> System:
     """The system for a run's parameters, with the settings and loss of its recipe, overridden by the run's.
 
-    The run's own options override `options`. Strides are derived from patch and voxel size where a system allows it.
+    The run's own options override `options`; `regions` are the dataset's. Strides are derived from patch and voxel size
+    where a system allows it.
     """
     offered = systems()[values["system"]]
     dims, chosen = offered["dims"], values.get("recipe") or OWN
@@ -68,7 +77,8 @@ def system_of(
         fitting |= {k: v for k, v in {"patch": side, "size": side[-1]}.items() if k in offered["options"]}
     width = {"width": values["width"]} if values.get("width") else {}
     given = fitting | {key: _tuple(value) for key, value in (values.get("options") or {}).items()}
-    system = build(values["system"], in_channels=in_channels, classes=classes, **width, **given)
+    sizes = {"in_channels": in_channels, "classes": classes, **width}
+    system = build(values["system"], **sizes, **({"regions": regions} if regions else {}), **given)
     system = under(system, chosen, values.get("loss") or "")
     own = {key: values.get(key) for key in ("batch", "epochs", "iterations", "lr")}
     settings = settings_of(system, values.get("settings") or {}, patch=patch or shared, **own)
@@ -89,6 +99,11 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def label_of(p: np.ndarray, order: Sequence[int] = ()) -> np.ndarray:
+    """The label map of a case's probabilities; regions are written one over the other as `order` says."""
+    return to_label_map(p, order) if order else to_label(p)
+
+
 def cleaned(label: np.ndarray, how: str) -> np.ndarray:
     """ "kidneys": at most two, with their tumours; "small": opened, no piece below 64 voxels; "": as it is."""
     if how not in POSTPROCESS:
@@ -104,6 +119,7 @@ def figures(
     postprocess: str = "",
     thresholds: Sequence[float | int | str] = (),
     regions: Mapping[str, Sequence[int]] | None = None,
+    order: Sequence[int] = (),
     eps: float | int = 0,
 ) -> dict[str, float | int]:
     """Every metric of a case that a table needs, from its probabilities.
@@ -114,24 +130,31 @@ def figures(
 
     `regions` scores unions of classes, such as {"kidney_and_tumour": [1, 2]}; "dice" … are then their means. `eps` is
     added to numerator and denominator of each score. A case with several readers also gets "dice_reader_1" …
+    For probabilities of regions, `order` is the label value that each is saved as (`Dataset.order`). Voxels that the
+    case ignores (extras["valid"]) do not count.
     """
-    label = cleaned(to_label(p), postprocess)
-    named = {0: "background", **names} if names else None
-    found = score(label, case.label, spacing=case.spacing, labels=named, eps=eps)
+    label = cleaned(label_of(p, order), postprocess)
+    valid = case.extras.get("valid")
+    if valid is not None:
+        label, case = counted(label, valid), replace(case, label=counted(case.label, valid))
+    how = {"spacing": case.spacing, "eps": eps, "valid": valid}
+    found = {} if order else score(label, case.label, labels={0: "background", **names} if names else None, **how)
     found |= of_readers(label, case.extras["readers"], eps=eps) if "readers" in case.extras else {}
-    found |= score(label, case.label, spacing=case.spacing, regions=regions, eps=eps) if regions else {}
+    found |= score(label, case.label, regions=regions, **how) if regions else {}
     counts = confusion(label > 0, case.label > 0)
     found |= {"tp": counts.tp, "fp": counts.fp, "fn": counts.fn}
-    if len(p) > 1 or label.ndim < 3:
+    if len(p) > 1 or order or label.ndim < 3:
         return found
     found |= of_scales(label, case) | of_slices(label, case)
     if thresholds:
         voxels, opening = (64, 1) if postprocess == "small" else (0, 0)
         numbers = [t for t in thresholds if t != "none"]
-        found |= without_threshold(p[0], case) if "none" in thresholds else {}
+        seen = p[0] if valid is None else counted(p[0], valid)
+        found |= without_threshold(seen, case) if "none" in thresholds else {}
         for t, marked in (
             at_thresholds(p, thresholds=numbers, voxels=voxels, opening=opening).items() if numbers else ()
         ):
+            marked = marked if valid is None else counted(marked, valid)
             errors = slice_errors(marked > 0, case.label > 0)
             found[f"dice@{t:g}"] = dice_of(confusion(marked > 0, case.label > 0))
             found[f"false_positives@{t:g}"] = errors.false_positives

@@ -1,5 +1,10 @@
 """Executes one notebook in one kernel and reports progress: papermill's engine, with a time limit for the whole
-notebook and a record of what the kernel used."""
+notebook and a record of what the kernel used.
+
+It uses what nbclient and papermill offer: the hook before a cell, a cell's messages, the loop over cells. Only the end
+of a kernel is our own code (`async_end`). Of nbclient's two ways, "graceful" interrupts a kernel and sends the shutdown
+request at once, and ipykernel then prints errors; "immediate" kills it.
+"""
 
 from __future__ import annotations
 
@@ -52,17 +57,13 @@ def execute(
             said = self.wait_for_reply(sent)["content"].get("user_expressions", {}).get("said", {})
             return ast.literal_eval(said["data"]["text/plain"]) if said.get("status") == "ok" else {}
 
-        async def async_execute_cell(self, cell, cell_index, **kwargs):
+        def begin(self, cell, cell_index) -> None:
             if cell.cell_type == "code":
                 self.at += 1
                 self.say(cell.source.strip().splitlines()[0] if cell.source.strip() else "")
-            return await super().async_execute_cell(cell, cell_index, **kwargs)
-
-        execute_cell = _sync(async_execute_cell)
 
         async def async_end(self) -> None:
-            """Send the shutdown request on the shell channel, so that the kernel handles it after its last cell.
-            nbclient interrupts and sends it on another channel at once, and ipykernel then prints errors."""
+            """Send the shutdown request on the shell channel, so that the kernel handles it after its last cell."""
             left = asyncio.all_tasks() - {asyncio.current_task()}  # Ctrl-C cancels the waiting, not these tasks
             for task in left:
                 task.cancel()
@@ -103,6 +104,7 @@ def execute(
         timeout_func=None if deadline is None else lambda cell: max(1, round(deadline - time.monotonic())),
         startup_timeout=120,
     )
+    client.on_cell_start = client.begin
     client.create_kernel_manager()
     if hasattr(client.km, "transport_encryption"):  # otherwise ipykernel warns in every run
         client.km.transport_encryption = "auto"

@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dsnotes.runs.claims import claimed
 from dsnotes.runs.kernel import Tell, execute
+from dsnotes.runs.locks import locked
 from dsnotes.runs.pictures import keep_figures
 from dsnotes.runs.results_io import (
     METRICS,
@@ -84,12 +84,12 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
         if rank() > 0:
             return _assist(source, values, folder, timeout=timeout, started_from=started_from)
-        with claimed(folder) as claim:
-            if (done := finished(folder)) is not None:  # finished while this process was waiting for the claim
+        with locked(folder) as lock:
+            if (done := finished(folder)) is not None:  # while this one was reaching for the lock
                 return Run(folder, done, fresh=False)
             result = _execute(source, values, folder, timeout=timeout, tell=tell, started_from=started_from)
-            if not claim.held():
-                raise FailedError("another process took over this run while this one was suspended", folder)
+            if not lock.held():
+                raise FailedError("another process has taken this run over while this one was asleep", folder)
             write_result(folder / RESULT, result)
             (folder / BEGUN).unlink(missing_ok=True)
     except OSError as error:

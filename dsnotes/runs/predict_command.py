@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dsnotes.runs.new_scans import Scan, all_flat, require_channels, scans_of
 from dsnotes.runs.results_io import read_json, write_json
 from dsnotes.runs.source import RefusedError
 
@@ -40,23 +40,6 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(do=do_predict)
 
 
-@dataclass(frozen=True)
-class Scan:
-    """The files of one new image, one a channel."""
-
-    name: str
-    files: tuple[Path, ...]
-
-    @property
-    def image(self) -> Path | list[Path]:
-        return self.files[0] if len(self.files) == 1 else list(self.files)
-
-    def state(self) -> list:
-        """Names, sizes and times: a file that has changed is predicted again."""
-        paths = [at for file in self.files for at in (sorted(file.iterdir()) if file.is_dir() else [file])]
-        return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
-
-
 def do_predict(asked: argparse.Namespace) -> int:
     from dsnotes.inference.scan import predict_scan
 
@@ -65,7 +48,9 @@ def do_predict(asked: argparse.Namespace) -> int:
         models, used = load_models(runs)
         system, task = models[0]
         channels = system.network.backbone.in_channels
-        scans = scans_of(files, channels=len(task.channels) if len(task.channels) == channels else channels)
+        filed = max((max(step.channels) + 1 for step in task.preprocessing if step.channels), default=0)
+        scans = scans_of(files, channels=filed or channels, at_least=bool(filed))
+        require_channels(scans, filed or channels, at_least=bool(filed), series=asked.series)
         how = {"probabilities": asked.probabilities, "format": asked.format, "mirror": asked.mirror}
         ending = (
             ".dcm" if asked.format == "dicom-seg" else ".png" if system.dims == 2 and all_flat(scans) else ".nii.gz"
@@ -149,39 +134,6 @@ def is_run(text: str) -> bool:
     return path.is_dir() and any((path / mark).exists() or (path / "training" / mark).exists() for mark in MARKS)
 
 
-def scans_of(files: list[Path], *, channels: int) -> list[Scan]:
-    """Files, folders of DICOM, and folders of image files; the channels of one case (_0000, _0001) are one scan."""
-    from dsnotes.data.dicom_labels import is_dicom
-    from dsnotes.data.files import stem
-    from dsnotes.data.nnunet import CHANNEL, without_channel
-    from dsnotes.data.pairing import image_files
-
-    listed: list[Path] = []
-    for path in files:
-        if path.is_dir() and not any(is_dicom(one) for one in path.iterdir() if one.is_file()):
-            listed += image_files(path)
-        else:
-            listed.append(path)
-    grouped: dict[str, list[Path]] = {}
-    numbered = channels > 1 or all(CHANNEL.search(stem(path)) and stem(path).endswith("_0000") for path in listed)
-    for path in listed:
-        name = stem(path) if not path.is_dir() else path.name
-        grouped.setdefault(without_channel(name) if numbered else name, []).append(path)
-    for name, paths in grouped.items():
-        if len(paths) > 1 and channels == 1:
-            raise RefusedError(f"{len(paths)} scans are called {name}: {', '.join(map(str, paths))}. Rename one")
-        if len(paths) not in (1, channels):
-            raise RefusedError(f"{name} has {len(paths)} files, the run takes {channels} channels: {paths[0]} …")
-    if not grouped:
-        raise RefusedError(f"{files[0]} holds no image")
-    return [Scan(name, tuple(sorted(paths))) for name, paths in grouped.items()]
-
-
-def all_flat(scans: list[Scan]) -> bool:
-    """Whether every scan is a picture such as PNG, whose label is one too."""
-    return all(scan.files[0].suffix.lower() in (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff") for scan in scans)
-
-
 def prepare_output(folder: Path, used: list[dict], how: dict, labels: dict[int, str]) -> dict:
     """What the folder holds already of these models; refused where it holds anything else."""
     from dsnotes.data.label_names import save_itksnap, save_slicer
@@ -216,12 +168,18 @@ def load_models(runs: list[str]) -> tuple[list, list[dict]]:
                 f"{run} does not say how its images were prepared (it has no task.json). Train it again by dsnotes "
                 f"run, or save one: dsnotes.data.task.task_of(train).save(folder)"
             )
+        if parts := system.task.parts_only:
+            raise RefusedError(
+                f"{run} was trained with {', '.join(f'{name}=' for name in parts)}, so it knows a part of each image "
+                f"alone and cannot be applied to a whole one. Train it without; spacing= and a smaller patch= bring "
+                f"large images within reach"
+            )
         models.append((system, system.task))
         used.append({"run": Path(run).name, "system": system.name, "weights": weights_hash(system.network)})
     (first, task), *others = models
     for run, (system, own) in zip(runs[1:], others, strict=True):
         differs = {
-            "labels": own.labels != task.labels or own.regions != task.regions,
+            "labels": (own.labels, own.regions, own.order) != (task.labels, task.regions, task.order),
             "channels": system.network.backbone.in_channels != first.network.backbone.in_channels,
         }
         if wrong := [name for name, differ in differs.items() if differ]:

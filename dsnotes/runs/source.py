@@ -193,10 +193,17 @@ def _parameters(code: str, path: Path) -> dict[str, Parameter]:
                 f"{path}: the default of {node.target.id} must be a plain value, got {ast.unparse(node.value)!r}; "
                 f"compute in another cell"
             ) from None
-        kind = ast.unparse(node.annotation)
-        found[node.target.id] = Parameter(
-            node.target.id, kind, convert(default, kind), comments.get(node.end_lineno, "")
-        )
+        name, kind = node.target.id, ast.unparse(node.annotation)
+        try:
+            default = convert(default, kind)
+        except TypeError as error:
+            raise RefusedError(f"{path}: {name}: {error}") from None
+        except ValueError:
+            raise RefusedError(
+                f"{path}: the default of {name} is {default!r}, which its type {kind} does not take; change one of "
+                f"them, such as {name}: {kind} | {type(default).__name__.removesuffix('Type')} = {default!r}"
+            ) from None
+        found[name] = Parameter(name, kind, default, comments.get(node.end_lineno, ""))
     return found
 
 

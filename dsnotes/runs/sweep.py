@@ -1,7 +1,7 @@
 """Many runs on dask.distributed: two on a laptop, one per GPU, or as many as a cluster has workers.
 
-A finished run is recognised by its folder, so a killed sweep resumes where it stopped, and two sweeps into one folder
-share the work: the process that computes a run claims it, the others wait for it.
+What is done is known by its folder alone, so a sweep that was killed goes on where it stopped, and two sweeps into one
+folder share the work: each run is locked by the process that computes it, and waited for by the others.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dsnotes.runs.claims import BusyError
 from dsnotes.runs.cluster import connected
+from dsnotes.runs.locks import BusyError
 from dsnotes.runs.notebook import FailedError, finished, folder_of, run
 from dsnotes.runs.plan import Plan
 from dsnotes.runs.source import RefusedError

@@ -21,6 +21,8 @@ PROSE = {  # file in the repository -> page
     "benchmarks/README.md": "benchmarks/README.md",
     "data_scripts/README.md": "data_scripts/README.md",
     "notebooks/labs/README.md": "notebooks/labs/README.md",
+    "site/pages/bring_your_own.md": "bring_your_own.md",
+    "site/pages/glossary.md": "glossary.md",
 }
 
 

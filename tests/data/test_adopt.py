@@ -6,9 +6,10 @@ import re
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from dicom_files import CORONAL, FIRST, OBLIQUE, PIXEL, STRAIGHT, write_outlines, write_series
+from dicom_files import CORONAL, FIRST, OBLIQUE, PIXEL, STRAIGHT, write_outlines, write_segments, write_series
 
-from dsnotes.data import open_dataset
+from dsnotes.cli import main
+from dsnotes.data import open_case, open_dataset
 from dsnotes.data.adopt import understand, write
 
 SHAPE = (6, 12, 10)
@@ -260,3 +261,54 @@ def test_a_series_without_a_drawing_is_listed(tmp_path):
     found = understand(tmp_path)
     assert "has no RTSTRUCT or SEG" in str(found)
     assert found.wrong
+
+
+@pytest.mark.parametrize("axes", [STRAIGHT, OBLIQUE])
+def test_a_series_with_segments_that_highdicom_wrote(tmp_path, axes):
+    """By the command: two of three segments are named, and lie on the voxels where they were drawn."""
+    volume = np.random.default_rng(0).integers(-1000, 1000, SHAPE).astype("i2")
+    write_series(tmp_path / "study" / "ct", volume, axes=axes)
+    drawn = {name: np.zeros(SHAPE, bool) for name in ("Kidney", "Cyst", "Spine")}
+    drawn["Kidney"][1:4, 2:8, 3:7], drawn["Cyst"][4, 5, 5:9], drawn["Spine"][:, 10:, :2] = True, True, True
+    write_segments(tmp_path / "study" / "seg.dcm", drawn, folder=tmp_path / "study" / "ct")
+    names = ["--label", "Kidney=kidney", "--label", "Cyst=cyst"]
+    assert main(["adopt", str(tmp_path / "study"), *names, "--output", str(tmp_path / "mine")]) == 0
+    data = open_dataset(tmp_path / "mine")
+    assert data.labels == {0: "background", 1: "kidney", 2: "cyst"}
+    geometry = open_case(tmp_path / "study" / "ct").extras["geometry"]
+    expected = geometry.canonical(drawn["Kidney"] + 2 * drawn["Cyst"].astype("u1"))
+    np.testing.assert_array_equal(data[0].label, expected)
+    np.testing.assert_array_equal(data[0].image, geometry.canonical(volume))
+    assert data[0].extras["geometry"].origin == pytest.approx(geometry.origin)
+
+
+BRATS = {"whole tumour": (1, 2, 4), "core": (1, 4), "enhancing": (4,)}  # before 2023 enhancing tumour was 4
+
+
+def test_regions_are_given_and_renumbered(tmp_path):
+    label = np.zeros(SHAPE, "u1")
+    label[1:5, 2:9, 2:8], label[2:4, 3:7, 3:6], label[2, 4, 4], label[5] = 2, 1, 4, 9
+    save(tmp_path / "in" / "a.nii.gz", np.zeros(SHAPE, "i2"))
+    save(tmp_path / "in" / "a_seg.nii.gz", label)
+    named = {"1": "necrosis", "2": "oedema", "4": "enhancing tumour", "9": "ignore"}
+    data = open_dataset(write(understand(tmp_path / "in", labels=named, regions=BRATS), tmp_path / "mine"))
+    assert data.regions == {"whole tumour": (1, 2, 3), "core": (1, 3), "enhancing": (3,)}
+    assert (data.order, data.ignore, data.classes) == ((2, 1, 3), 4, 4)
+    np.testing.assert_array_equal(data[0].label, np.choose(label.clip(0, 5), (0, 1, 2, 0, 3, 0)))
+    for wrong, said in (
+        ({"whole": (1, 2, 4)}, r"region whole has 3 labels of its own .*largest region first"),
+        ({"core": (1,), "all": (1, 2)}, r"region core has 0 labels of its own"),
+        ({"whole": (1, 3)}, r"region whole joins \[3\].*--label"),
+        ({"whole": (1, 9)}, r"region whole joins \[9\].*ignore belong to no region"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            understand(tmp_path / "in", labels=named, regions=wrong)
+
+
+def test_regions_are_typed(scans, tmp_path, capsys):
+    names = ["--label", "1=kidney", "--label", "2=tumour"]
+    typed = ["--region", "whole=1,2", "--region", "tumour=2", "--dry-run"]
+    assert main(["adopt", str(scans), *names, *typed]) == 0
+    assert "region:   whole = labels 1, 2" in capsys.readouterr().out
+    assert main(["adopt", str(scans), *names, "--region", "whole=1;2", "--dry-run"]) == 2
+    assert "needed is 'whole tumour=1,2,3'" in capsys.readouterr().err

@@ -49,6 +49,15 @@ def test_beyond_the_region_everything_is_background(classes):
     assert back[:, 0, 0, 0].tolist() == ([0] if classes == 1 else [1, 0, 0])
 
 
+def test_what_does_not_count_stays_with_its_voxels_and_regions_have_no_background():
+    whole = case(extras={"valid": (case().label != 2).astype(np.uint8), "other": 1})
+    small = cut(whole, around(whole.label > 0))
+    assert (small.extras["valid"] == 0).sum() == 1
+    np.testing.assert_array_equal(small.extras["valid"] == 0, small.label == 2)
+    p = np.full((3, *small.space), 0.5, np.float32)
+    assert put_back(p, small, background=False)[:, 0, 0, 0].tolist() == [0, 0, 0]
+
+
 def test_wrong_inputs_are_answered():
     small = cut(case(), around(case().label > 0))
     with pytest.raises(ValueError, match="margin=-1 would cut into"):

@@ -98,7 +98,7 @@ def test_regions_are_written_one_over_the_other():
     """nnU-Net's rule: of whole (1), core (2) and enhancing (3), the later one overwrites the earlier."""
     task = Task(NAMES, regions={"whole": (1, 2, 3), "core": (2, 3), "enhancing": (3,)}, order=(1, 2, 3))
     p = np.array([[0.9, 0.9, 0.9, 0.1, 0.2], [0.1, 0.8, 0.8, 0.1, 0.7], [0.1, 0.2, 0.9, 0.1, 0.2]], "f4")
-    assert to_label_map(p, task).tolist() == [1, 2, 3, 0, 2]
+    assert to_label_map(p, task.order).tolist() == [1, 2, 3, 0, 2]
 
 
 def test_a_task_survives_its_file(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from medpy.metric import binary
 
-from dsnotes.metrics import Confusion, accuracy, confusion, dice, iou, pooled_f1, ppv, sensitivity
+from dsnotes.metrics import Confusion, accuracy, confusion, dice, iou, ppv, sensitivity
 
 # Two rows of four: 3 voxels found, 1 falsely marked, 2 missed, 2 rightly left.
 TRUTH = np.array([[1, 1, 1, 0], [1, 1, 0, 0]], dtype=np.uint8)
@@ -87,14 +87,6 @@ def test_counts_are_those_of_a_table_of_pairs(pair):
     prediction, truth = pair
     table = np.bincount(2 * truth.ravel().astype(int) + prediction.ravel(), minlength=4)  # tn, fp, fn, tp
     assert confusion(prediction, truth) == Confusion(*(int(n) for n in table[[3, 1, 2, 0]]))
-
-
-def test_pooled_f1_weighs_cases_by_their_size():
-    large, small = Confusion(90, 10, 10, 3), Confusion(0, 0, 10, 4)
-    assert large + small == Confusion(90, 10, 20, 7)
-    assert pooled_f1([large, small]) == 180 / 210
-    assert pooled_f1(iter([confusion(PREDICTION, TRUTH)])) == dice(PREDICTION, TRUTH)
-    assert pooled_f1([]) == 1
 
 
 @pytest.mark.parametrize("kind", [bool, np.uint8, np.int8, np.int64, np.uint16])

@@ -107,3 +107,26 @@ def test_regions_are_unions_as_kits19_counts_them():
     assert one["dice"] == one["dice_kidney"] == 1
     with pytest.raises(ValueError, match=r"regions=.*such as regions=\{'kidney': \(1, 2\), 'tumour': \(2,\)\}"):
         score(label, truth, spacing=SPACING, regions={"none": ()})
+
+
+def test_voxels_that_do_not_count_change_no_figure():
+    """The ratios are those of the other voxels, strung together; distances those of what is left marked."""
+    label, truth = maps()
+    valid = np.random.default_rng(1).random(truth.shape) > 0.3
+    table = score(label, truth, spacing=SPACING, valid=valid)
+    rest = score(label[valid], truth[valid], spacing=(1.0,))
+    for key, value in rest.items():
+        if key.split("_")[0] in KEYS[:5]:
+            assert table[key] == pytest.approx(value), key
+    assert table["dice_1"] != score(label, truth, spacing=SPACING)["dice_1"]
+    spoilt = np.where(valid, label, 2 - truth)
+    assert score(spoilt, truth, spacing=SPACING, valid=valid) == table
+    left = score(label * valid, truth * valid, spacing=SPACING)
+    assert table["hausdorff_2"] == left["hausdorff_2"]
+    everything = score(label, truth, spacing=SPACING, valid=np.ones_like(truth))
+    assert everything == score(label, truth, spacing=SPACING)
+    regions = {"regions": {"both": (1, 2)}}
+    joined = score(label, truth, spacing=SPACING, valid=valid, **regions)["accuracy_both"]
+    assert joined == pytest.approx(score(label[valid], truth[valid], spacing=(1.0,), **regions)["accuracy_both"])
+    with pytest.raises(ValueError, match=r"valid has shape \(3,\), the label .*case\.extras\['valid'\]"):
+        score(label, truth, spacing=SPACING, valid=np.ones(3))

@@ -10,7 +10,7 @@ from dsnotes.networks.baselines.m_net import MNet, MNetSides, logits_of_the_mean
 from dsnotes.networks.baselines.mlds_net import MLDSNet, ProjectionHeads
 from dsnotes.networks.baselines.res_unet_plus_plus import Attention, ResUNetPlusPlus, SqueezeExcite
 from dsnotes.networks.baselines.unet3_plus import UNet3Plus
-from dsnotes.networks.baselines.unet_plus_plus import NestedHeads, UNetPlusPlus, pruned
+from dsnotes.networks.baselines.unet_plus_plus import NestedHeads, UNetPlusPlus
 from dsnotes.networks.heads import InterpolatedHeads
 from dsnotes.networks.unet import UNet
 
@@ -128,23 +128,12 @@ def test_a_shallow_answer_of_unet_plus_plus_sees_no_deeper_map():
 
 
 @pytest.mark.parametrize(("depth", "published"), [(1, 102_465), (2, 518_529), (3, 2_235_585)])
-def test_pruning_keeps_the_answer_of_that_depth_bit_for_bit(depth, published):
+def test_a_shallow_one_is_as_large_as_published(depth, published):
     with torch.device("meta"):
         assert parameters(UNetPlusPlus(depth=depth + 1)) == published
-    backbone = UNetPlusPlus(width=2)
-    net = Network(backbone, {"nested": NestedHeads(backbone)})
-    net(torch.randn(2, 1, 32, 32))  # statistics that are not the initial ones
-    image = torch.randn(1, 1, 32, 32)
-    small = pruned(net.eval(), depth)
-    assert small.backbone.stride == (2**depth,) * 2
-    assert torch.equal(small(image).logits, net(image).upsampled[f"depth{depth}"])
 
 
-def test_pruning_wants_a_depth_and_its_head():
-    with pytest.raises(
-        ValueError, match=r"depth=4 cannot be cut out of a U-Net\+\+ of depth 4 with heads \['nested'\]"
-    ):
-        pruned(Network(b := UNetPlusPlus(width=2), {"nested": NestedHeads(b)}), 4)
+def test_nested_heads_want_nested_maps():
     with pytest.raises(ValueError, match=r"UNet has no nested maps"):
         NestedHeads(UNet(width=2))
 

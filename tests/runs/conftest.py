@@ -1,9 +1,10 @@
-"""A notebook of a second, with the parameters that tables are sorted by, and results as its runs leave them."""
+"""A notebook of a second, results as its runs leave them, and a tiny trained run of the experiment's notebook."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jupytext
@@ -89,3 +90,55 @@ def result(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / "runs"
 
     return write
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Path]:
+    """run(seed) -> the folder of a tiny finished run, saved as `fit` and the experiment's notebook save it."""
+
+    import numpy as np
+    import torch
+
+    import dsnotes
+    from dsnotes.data import phantoms
+    from dsnotes.data.preprocess import Preprocess
+    from dsnotes.data.task import Task
+
+    steps = (Preprocess(clip=(-100.0, 300.0), normalise="window"),)
+    names = {0: "background", 1: "kidney", 2: "big tumour"}
+
+    def make(seed=0, *, name=None, result=True, **changed):
+        changes = {
+            "labels": names,
+            "preprocessing": steps,
+            "window": {"patch": (16, 16, 16), "overlap": 0.25},
+        } | changed
+        channels = changes.pop("in_channels", 1)
+        torch.manual_seed(seed)
+        system = dsnotes.build("unet-3d", in_channels=channels, classes=3, width=4)
+        for norm in system.network.modules():
+            if hasattr(norm, "momentum"):
+                norm.momentum = 0.0  # one step of training changes nothing that the next lines prepare
+        with torch.no_grad():  # every class is the likeliest somewhere
+            logits = system.network.eval()(torch.rand(1, channels, 16, 32, 32)).logits
+            system.network.backbone.output.bias -= logits.flatten(2).median(2).values[0]
+        folder = tmp_path / "runs" / (name or f"80_experiment-{seed}")
+        cases = phantoms.kidneys(1, seed=0, size=(16, 32, 32))
+        if channels > 1:
+            cases = [replace(case, image=np.stack([case.image] * channels)) for case in cases]
+        how = {
+            "patch": (16, 32, 32),
+            "epochs": 1,
+            "iterations": 1,
+            "batch": 1,
+            "lr": 1e-9,
+            "device": "cpu",
+            "progress": False,
+        }
+        task = Task(**changes)
+        dsnotes.fit(replace(system, task=task), cases, out=folder / "training", **how)
+        if result:
+            (folder / "result.json").write_text('{"parameters": {}, "cases": {}, "started": "2026"}')
+        return folder
+
+    return make

@@ -12,7 +12,7 @@ from dsnotes.data import phantoms
 from dsnotes.data.case import Case
 from dsnotes.metrics import slice_scores, tumour_scores
 from dsnotes.papers.protocol import LOSSES, protocol
-from dsnotes.runs.experiment import cases_of, cleaned, figures, settings_of, system_of
+from dsnotes.runs.experiment import cases_of, cleaned, figures, label_of, settings_of, system_of
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +137,43 @@ def test_each_reader_is_compared_with_where_a_case_has_several():
     found = figures(case.extras["readers"][1][None].astype(np.float32), case)
     assert found["dice_reader_2"] == 1
     assert [name for name in found if name.startswith("dice_reader")] == [f"dice_reader_{n}" for n in (1, 2, 3, 4)]
+
+
+def test_ignored_voxels_count_in_no_figure():
+    """Whatever is marked or drawn there, every figure stays."""
+    case = phantoms.lung(1, seed=0)[0]
+    valid = np.ones(case.space, np.uint8)
+    valid[:, :, : case.space[2] // 2] = 0
+    p = 0.9 * np.roll(case.label, 1, axis=1).astype(np.float32)
+    case = replace(case, extras={"valid": valid})
+    asked = {"thresholds": (0.5, "none"), "names": {1: "tumour"}}
+    found = figures(p[None], case, **asked)
+    other = replace(case, label=np.where(valid, case.label, 1).astype(np.uint8))
+    assert figures(np.where(valid, p, 1 - p)[None], other, **asked) == found
+    counted = valid > 0
+    assert found["tp"] == int(((p > 0.5) & (case.label > 0) & counted).sum())
+    assert figures(p[None], replace(case, extras={}), **asked)["tp"] > found["tp"]
+
+
+def test_regions_with_a_channel_each_are_scored_as_regions():
+    """Of the brain: the oedema is missed, so the whole suffers and the core does not."""
+    (case,) = phantoms.brain(1, seed=0, size=(16, 32, 32))
+    regions, order = {"whole": (1, 2, 3), "core": (1, 3), "rim": (3,)}, (2, 1, 3)
+    p = np.stack([np.isin(case.label, values) for values in regions.values()]).astype(np.float32)
+    p[0][case.label == 2] = 0.4
+    found = figures(p, case, names={1: "a", 2: "b", 3: "c"}, regions=regions, order=order)
+    np.testing.assert_array_equal(label_of(p, order), np.where(case.label == 2, 0, case.label))
+    assert (found["dice_core"], found["dice_rim"]) == (1, 1)
+    core, whole = (np.isin(case.label, regions[name]).sum() for name in ("core", "whole"))
+    assert found["dice_whole"] == pytest.approx(2 * core / (core + whole))
+    assert found["dice"] == pytest.approx((found["dice_whole"] + 2) / 3)
+    assert "dice_a" not in found
+
+
+def test_regions_are_built_with_the_loss_of_the_recipe():
+    regions = {"whole": (1, 2), "core": (2,)}
+    values = {"system": "unet-3d", "recipe": "mss", "width": 2, "loss": "bce"}
+    system = system_of(values, classes=3, regions=regions)
+    assert system.objective.regions == regions
+    assert system.objective.binary == LOSSES["bce"]
+    assert system.classes == 3

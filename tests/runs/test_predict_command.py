@@ -8,69 +8,24 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-import torch
 from dicom_files import CORONAL, OBLIQUE, write_series
 
 import dsnotes
 from dsnotes.cli import main
-from dsnotes.data import phantoms
 from dsnotes.data.dicom_labels import read_masks
 from dsnotes.data.files import open_case
 from dsnotes.data.preprocess import Preprocess
-from dsnotes.data.task import Task
 from dsnotes.runs.predict_command import load_run
 
-STEPS = (Preprocess(clip=(-100.0, 300.0), normalise="window"),)
-NAMES = {0: "background", 1: "kidney", 2: "big tumour"}
-
-
-@pytest.fixture
-def run(tmp_path):
-    """run(seed) -> the folder of a tiny finished run, saved as `fit` and the experiment's notebook save it."""
-
-    def make(seed=0, *, name=None, result=True, **changed):
-        changes = {
-            "labels": NAMES,
-            "preprocessing": STEPS,
-            "window": {"patch": (16, 16, 16), "overlap": 0.25},
-        } | changed
-        channels = changes.pop("in_channels", 1)
-        torch.manual_seed(seed)
-        system = dsnotes.build("unet-3d", in_channels=channels, classes=3, width=4)
-        for norm in system.network.modules():
-            if hasattr(norm, "momentum"):
-                norm.momentum = 0.0  # one step of training changes nothing that the next lines prepare
-        with torch.no_grad():  # every class is the likeliest somewhere
-            logits = system.network.eval()(torch.rand(1, channels, 16, 32, 32)).logits
-            system.network.backbone.output.bias -= logits.flatten(2).median(2).values[0]
-        folder = tmp_path / "runs" / (name or f"80_experiment-{seed}")
-        cases = phantoms.kidneys(1, seed=0, size=(16, 32, 32))
-        if channels > 1:
-            cases = [replace(case, image=np.stack([case.image] * channels)) for case in cases]
-        how = {
-            "patch": (16, 32, 32),
-            "epochs": 1,
-            "iterations": 1,
-            "batch": 1,
-            "lr": 1e-9,
-            "device": "cpu",
-            "progress": False,
-        }
-        task = Task(**changes)
-        dsnotes.fit(replace(system, task=task), cases, out=folder / "training", **how)
-        if result:
-            (folder / "result.json").write_text('{"parameters": {}, "cases": {}, "started": "2026"}')
-        return folder
-
-    return make
+STEPS = (Preprocess(clip=(-100.0, 300.0), normalise="window"),)  # of the run
 
 
 @pytest.fixture
 def scan(tmp_path):
     """scan(name, axes) -> a NIfTI file that lies turned or oblique in space."""
 
-    def make(name="new.nii.gz", *, axes=OBLIQUE, shape=(13, 30, 27)):
-        image = sitk.GetImageFromArray(np.random.default_rng(0).normal(50, 150, shape).astype("i2"))
+    def make(name="new.nii.gz", *, axes=OBLIQUE, shape=(13, 30, 27), seed=0):
+        image = sitk.GetImageFromArray(np.random.default_rng(seed).normal(50, 150, shape).astype("i2"))
         image.SetSpacing((1.0, 1.0, 3.0))
         image.SetOrigin((-31.5, 12.25, 100.0))
         image.SetDirection(np.ravel(axes).tolist())
@@ -224,7 +179,42 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(run, scan, tmp_
     (begun / "begun.json").write_text('{"started": "2026"}')
     assert "has not finished" in refused(capsys, begun, path, "--output", out)
     assert "needs folders of DICOM" in refused(capsys, model, path, "--output", out, "--format", "dicom-seg")
-    assert not out.exists() or not list(out.iterdir())
+    said = refused(capsys, two, path, "--output", out)
+    assert "new.nii.gz has 1 channel, the run takes 2" in said
+    assert "new_0000, new_0001" in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("roi", {"window": {"roi": (16, 32, 32)}}),
+        ("slices", {"preprocessing": (Preprocess(slices=(2, 9)),)}),
+        ("positive", {"preprocessing": (Preprocess(positive_slices=True),)}),
+        ("size", {"preprocessing": (Preprocess(size=(32, 32)),)}),
+    ],
+)
+def test_a_run_that_saw_parts_of_images_is_refused(run, scan, tmp_path, capsys, name, changed):
+    """A whole scan would get an answer that nobody has tested."""
+    model, path, out = run(**changed), scan(), tmp_path / "out"
+    said = refused(capsys, model, path, "--output", out)
+    assert f"was trained with {name}=" in said
+    assert "Train it without" in said
+    assert not out.exists()
+    with pytest.raises(ValueError, match=f"a part of each image \\({name}\\)"):
+        dsnotes.predict(load_run(str(model)), path, device="cpu")
+
+
+def test_a_run_that_chose_a_channel_takes_it_of_the_new_scan(run, scan, tmp_path, capsys):
+    """Of files of their own and of one file; a scan with fewer channels is refused."""
+    model, out = run(preprocessing=(Preprocess(channels=(1,)), *STEPS)), tmp_path / "out"
+    one, other = scan("p_0000.nii.gz"), scan("p_0001.nii.gz", seed=1)
+    assert predict(model, one, other, "--output", out) == 0
+    how = {"patch": (16, 16, 16), "overlap": 0.25, "device": "cpu"}
+    expected = dsnotes.to_label(dsnotes.predict(load_run(str(model)), STEPS[0](open_case(other)), **how))
+    np.testing.assert_array_equal(open_case(other, out / "p.nii.gz").label, expected)
+    assert "has 1 channel, the run takes 2 or more" in refused(capsys, model, one, "--output", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_an_output_folder_with_other_predictions(run, scan, tmp_path, capsys):

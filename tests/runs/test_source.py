@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dsnotes.runs.annotations import convert, fits, parse
@@ -34,6 +35,12 @@ from dsnotes.runs.source import RefusedError, open_source
         (3, "int | str", True),
         (3.5, "int | str", False),
         (3, "'int | None'", True),
+        (10**400, "float", False),
+        ({1, 2}, "tuple[int, ...]", False),
+        ([[1, 2], [3]], "list[tuple[int, ...]]", True),
+        ([[1, 2], [True]], "list[tuple[int, ...]]", False),
+        (np.int64(3), "int", False),
+        ({1}, "Any", True),
     ],
 )
 def test_a_value_fits_its_annotation_or_not(value, kind, right):
@@ -52,6 +59,11 @@ def test_a_value_fits_its_annotation_or_not(value, kind, right):
         ("None", "list[int] | None", None),
         ("unet-2d", "str | None", "unet-2d"),
         ("{'sides': '(34)'}", "dict", {"sides": "(34)"}),
+        ("'quoted'", "str", "'quoted'"),
+        ("paper", "Literal['paper', 'ours']", "paper"),
+        ("'paper'", "Literal['paper', 'ours']", "paper"),
+        ("(1, 2)", "tuple[int, ...]", (1, 2)),
+        ("1", "float | None", 1.0),
     ],
 )
 def test_what_is_typed_is_read_by_its_annotation(text, kind, value):
@@ -70,6 +82,8 @@ def test_what_means_the_same_becomes_the_same():
     assert isinstance(convert(1, "int | float"), int)
     assert convert(True, "bool") is True
     assert convert([1, 2], "tuple[int, ...]") == (1, 2)
+    assert isinstance(convert({"a": 1}, "dict[str, float]")["a"], float)
+    assert convert([1, 2], "list | tuple") == [1, 2]
 
 
 def test_the_parameters_are_read_with_type_default_and_help(tiny):
@@ -134,6 +148,11 @@ def test_a_wrong_name_or_type_is_refused_in_one_line(tiny, given, said):
         ("epochs = 3", r"'epochs = 3' in the parameters cell has no type; write name: type = default  # help"),
         ("epochs: int = 2 + n", r"the default of epochs .*'2 \+ n'; compute in another cell"),
         ("epochs: int = (", "the parameters cell .*; correct it"),
+        ("epochs: int = None", r"default of epochs is None, which its type int .*, such as epochs: int \| None = None"),
+        ("patch: list[int] = 64", r"default of patch is 64, which its type list\[int\] .*list\[int\] \| int = 64"),
+        ("where: Path = 'x'", r"where: the type 'Path' .*; write one of Any, int, .* list\[int\] \| None"),
+        ("mode: Literal[a] = 'a'", r"mode: the type 'Literal\[a\]' says nothing"),
+        ("mode: __import__('os').name = 'a'", r"mode: the type \"__import__\('os'\).name\" says nothing"),
     ],
 )
 def test_a_cell_that_cannot_be_read_is_refused(tiny, cell, said):

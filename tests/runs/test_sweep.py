@@ -54,7 +54,7 @@ def done(runs: Path) -> dict[str, float]:
 
 def executions(runs: Path) -> int:
     """Every start of a run leaves the next number behind."""
-    return sum(max(int(p.name.split(".")[1]) for p in folder.glob("claim.*.json")) for folder in runs.glob("*/"))
+    return sum(max(int(p.name.split(".")[1]) for p in folder.glob("lock.*.json")) for folder in runs.glob("*/"))
 
 
 def write_sweep(tiny: Path, **more: object) -> Path:

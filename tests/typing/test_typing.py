@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from mypy import api
@@ -30,4 +31,4 @@ def test_a_page_of_user_code_passes_and_a_mistake_in_it_is_found(tmp_path):
     wrong.write_text("import dsnotes\nlearned: int = dsnotes.load('run')\ndsnotes.wrap(3)\n")
     told = checked(wrong, tmp_path / "cache")
     assert 'variable has type "int"' in told
-    assert 'expected "Module"' in told
+    assert re.search(r'expected "?Module', told)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from dsnotes.networks.base import Backbone, Features, Head, Level, Network
-from dsnotes.networks.blocks import CONV, LINEAR, DoubleConv, norm_of
+from dsnotes.networks.base import Backbone, Features, Head, Level
+from dsnotes.networks.blocks import CONV, LINEAR, DoubleConv
 from dsnotes.networks.unet import UNetEncoder
 from dsnotes.shapes import Image, Outputs, Probs, n_logits
 
@@ -106,31 +106,3 @@ def mean_of_depths(outputs: Outputs) -> Probs:
     """The paper's accurate mode: the mean of the answers of all depths."""
     answers = [z.sigmoid() if z.shape[1] == 1 else z.softmax(1) for z in outputs.upsampled.values()]
     return torch.stack(answers).mean(0)
-
-
-def pruned(network: Network, depth: int) -> Network:
-    """The paper's fast mode: the U-Net of `depth` halvings out of a network trained with `NestedHeads`.
-
-    At the default width 102,465, 518,529 and 2,235,585 parameters are left for depths 1, 2 and 3.
-    """
-    whole = network.backbone
-    if not 1 <= depth < whole.depth or "nested" not in network.heads:
-        raise ValueError(
-            f"depth={depth} cannot be cut out of a U-Net++ of depth {whole.depth} with heads {list(network.heads)}. "
-            f"Build 'unet++', which has a head at each depth, and choose a depth from 1 to {whole.depth - 1}."
-        )
-    small = UNetPlusPlus(
-        in_channels=whole.in_channels,
-        classes=whole.classes,
-        dims=whole.dims,
-        width=whole.widths[0],
-        depth=depth + 1,
-        norm=norm_of(whole),
-    )
-    bottleneck = {f"bottleneck.{key}": value for key, value in whole.encoder[depth].state_dict().items()}
-    output = {
-        f"output.{key}": value for key, value in network.heads["nested"].branches[f"depth{depth}"].state_dict().items()
-    }
-    kept = {**whole.state_dict(), **bottleneck, **output}
-    small.load_state_dict({key: kept[key] for key in small.state_dict()})
-    return Network(small).train(network.training)

@@ -1,9 +1,13 @@
 """Locks on run folders: no two processes compute the same run, and a dead worker's run is taken over.
 
-A folder's claims are numbered files, claim.1.json, claim.2.json, …; the last one counts. A process claims a folder by
-creating the next number, which the file system allows only one process to do. Claims are never deleted, so no number
-is used twice. A claim ends when its owner releases it, when its owner's process is gone (on this machine), or when its
-file has not been touched for `SILENT` seconds (on another).
+A folder's locks are numbered files, lock.1.json, lock.2.json, …; the last one counts. A process takes a lock by
+creating the next number, which the file system allows only one process to do. Locks are never deleted, so no number is
+used twice. A lock ends when its owner releases it, when its owner's process is gone (on this machine), or when its file
+has not been touched for `SILENT` seconds (on another).
+
+filelock does not serve here: its `FileLock` needs a file system that shares flock between machines, and its
+`SoftFileLease` takes over a dead owner's lock by exchanging two names in one call, which NFS and SMB do not support, so
+on a cluster's shared folder a killed worker's run would stay locked. A hard link works on NFS.
 """
 
 from __future__ import annotations
@@ -26,47 +30,47 @@ class BusyError(RuntimeError):
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[Claim]:
+def locked(folder: Path) -> Iterator[Lock]:
     """Inside the block, only this process works in `folder`; `BusyError` if another one does."""
-    claim = Claim.make(folder)
-    beating = threading.Thread(target=claim.beat, daemon=True)
+    lock = Lock.take(folder)
+    beating = threading.Thread(target=lock.beat, daemon=True)
     beating.start()
     try:
-        yield claim
+        yield lock
     finally:
-        claim.over.set()
+        lock.over.set()
         beating.join()
-        claim.release()
+        lock.release()
 
 
-class Claim:
+class Lock:
     def __init__(self, path: Path, token: str) -> None:
         self.path, self.token, self.over = path, token, threading.Event()
 
     @classmethod
-    def make(cls, folder: Path) -> Claim:
+    def take(cls, folder: Path) -> Lock:
         folder.mkdir(parents=True, exist_ok=True)
         number, owner = latest(folder)
-        if owner is not None and alive(folder / f"claim.{number}.json", owner):
+        if owner is not None and alive(folder / f"lock.{number}.json", owner):
             raise BusyError(
                 f"{folder} is being worked on by process {owner.get('pid', '?')} on {owner.get('host', '?')}"
             )
         token = uuid.uuid4().hex
-        claim = cls(folder / f"claim.{number + 1}.json", token)
-        part = folder / f"claim.{token}.part"
+        lock = cls(folder / f"lock.{number + 1}.json", token)
+        part = folder / f"lock.{token}.part"
         part.write_text(
             json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token}), encoding="utf-8"
         )
         try:
-            os.link(part, claim.path)  # atomic, with its content; unlike a rename it fails if the number is taken
+            os.link(part, lock.path)  # atomic, with its content; unlike a rename it fails if the number is taken
         except FileExistsError:
-            raise BusyError(f"{folder} has just been claimed by another process") from None
+            raise BusyError(f"{folder} has just been locked by another process") from None
         finally:
             part.unlink()
-        return claim
+        return lock
 
     def held(self) -> bool:
-        """Whether the claim is still ours; another process may have taken over while this machine was asleep."""
+        """Whether the lock is still ours; another process may have taken over while this machine was asleep."""
         number, owner = latest(self.path.parent)
         return owner is not None and owner.get("token") == self.token
 
@@ -78,22 +82,22 @@ class Claim:
                 return
 
     def release(self) -> None:
-        """End the claim; after a crash the next process detects it without this."""
+        """End the lock; after a crash the next process detects it without this."""
         part = self.path.with_suffix(f".{self.token}.part")
         try:
             part.write_text(json.dumps({"token": self.token, "released": True}), encoding="utf-8")
             os.replace(part, self.path)
-        except OSError:  # full disk or removed folder: the claim then ends with the process
+        except OSError:  # full disk or removed folder: the lock then ends with the process
             part.unlink(missing_ok=True)
 
 
 def latest(folder: Path) -> tuple[int, dict | None]:
     """The highest number, and its owner."""
-    numbers = [int(p.name.split(".")[1]) for p in folder.glob("claim.*.json") if p.name.split(".")[1].isdigit()]
+    numbers = [int(p.name.split(".")[1]) for p in folder.glob("lock.*.json") if p.name.split(".")[1].isdigit()]
     if not numbers:
         return 0, None
     try:
-        return max(numbers), json.loads((folder / f"claim.{max(numbers)}.json").read_text(encoding="utf-8"))
+        return max(numbers), json.loads((folder / f"lock.{max(numbers)}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return max(numbers), {}
 
