@@ -9,19 +9,19 @@
 # %% [markdown]
 # # Side by side: any backbone, any supervision, any loss
 #
-# Each of the five papers offers a whole: its network, its supervision, its loss. Here these are three dials that can be
-# turned one at a time. You will see
+# Each of the five papers combines a network, a supervision and a loss. Here you vary these three one at a time. You
+# will see
 #
 # - which combinations are possible, and why the others are not;
-# - the same supervision on backbones with which its paper never tried it;
-# - how much of a difference between systems is left when only one dial is turned at a time.
+# - the same supervision on backbones that its paper did not use;
+# - how much systems differ when only one of the three changes.
 #
-# Everything runs on one dataset of phantom nodules, 64 × 64 pixels. Needs a CPU and about twelve minutes, for it trains
-# dozens of small networks; with `smoke=True` less than a minute.
+# Everything runs on one dataset of phantom nodules, 64 × 64 pixels. Needs a CPU and about twelve minutes, because it
+# trains dozens of small networks; with `smoke=True` less than a minute.
 
 # %% tags=["parameters"]
-steps: int = 150  # training steps of every cell of the matrices
-seeds: int = 2  # how often each is trained, from other first weights
+steps: int = 150  # training steps of every combination
+seeds: int = 2  # trainings per combination, each from other initial weights
 width: int = 8  # channels of the finest level of every backbone
 smoke: bool = False  # a minute at most: three backbones, two steps, one seed
 
@@ -52,9 +52,9 @@ held_out = 20 if not smoke else 2
 test, train = cases[:held_out], cases[held_out:]
 
 # %% [markdown]
-# ## 1. Three dials
+# ## 1. Backbone, loss and supervision
 #
-# A **backbone** offers levels: feature maps at several strides. The backbone of any system will do.
+# A **backbone** provides levels: feature maps at several strides. The backbone of any system works.
 
 # %%
 backbones = ["unet-2d", "unet++", "fcn", "unet3+", "res-unet-3d", "v-net", "attention-unet"]
@@ -84,10 +84,10 @@ losses = {
 }
 
 # %% [markdown]
-# A **supervision** says where the network is compared, and with what. Two of them leave the loss open; the other three,
-# taken from papers, come with their own. "Its own features" has a tenth of the printed weight λ = 9: with batch norm,
-# at the printed one, a training as short as ours would measure how long that network stands still
-# ([50_mu_net](50_mu_net.ipynb), section 7). **Before running:** which of these will not fit on every backbone?
+# A **supervision** determines where the network is compared, and with what. Two of them accept any loss; the other
+# three, taken from papers, have a fixed one. "Its own features" uses a tenth of the published weight λ = 9: with batch
+# norm and the published weight, a training as short as ours would end on the plateau of [50_mu_net](50_mu_net.ipynb),
+# section 7. **Before running:** which of these does not work on every backbone?
 
 # %%
 supervisions = {
@@ -98,30 +98,30 @@ supervisions = {
     "its own features": partial(PseudoLabels, "seg", features=0.9),
 }
 own = {
-    "two pathways": ("Dice", "its weights α share out Dice losses"),
-    "the image too": ("CE", "its ratio 10 : 1 weighs two cross-entropies"),
+    "two pathways": ("Dice", "its weights α balance Dice losses"),
+    "the image too": ("CE", "its ratio 10 : 1 weights two cross-entropies"),
     "its own features": ("CE + Dice", "it adds half a cross-entropy to Dice for pairs of soft predictions"),
 }
 
 
 def objective(supervision, loss):
-    """The objective, or a ValueError that says why there is none."""
+    """The objective, or a ValueError that gives the reason why there is none."""
     if supervision not in own:
         return supervisions[supervision](losses[loss])
     if loss != own[supervision][0]:
-        raise ValueError(f"comes with {own[supervision][0]}: {own[supervision][1]}")
+        raise ValueError(f"always uses {own[supervision][0]}: {own[supervision][1]}")
     return supervisions[supervision]()
 
 
 # %% [markdown]
-# ## 2. Which cells can be
+# ## 2. Which combinations are possible
 #
-# Every combination is built and asked for its loss terms on one batch. A combination that is not possible says why.
+# Every combination is built and evaluated on one batch. An impossible one raises an error with the reason.
 
 
 # %%
-def asked(backbone, supervision, loss):
-    """One cell: the names of its terms, or the reason why it cannot be."""
+def terms_or_reason(backbone, supervision, loss):
+    """The names of a combination's terms, or the reason why it is impossible."""
     try:
         goal = objective(supervision, loss)
         network = supervise(dsnotes.build(backbone, width=width, dims=2).network.backbone, goal)
@@ -132,9 +132,9 @@ def asked(backbone, supervision, loss):
         return error
 
 
-cells = {(b, s, loss): asked(b, s, loss) for b in backbones for s in supervisions for loss in losses}
+cells = {(b, s, loss): terms_or_reason(b, s, loss) for b in backbones for s in supervisions for loss in losses}
 reasons = {place: str(cell) for place, cell in cells.items() if isinstance(cell, Exception)}
-print(f"{len(cells) - len(reasons)} of {len(cells)} can be")
+print(f"{len(cells) - len(reasons)} of {len(cells)} combinations are possible")
 Table(
     {"backbone": b}
     | {s: f"{sum((b, s, loss) not in reasons for loss in losses)} of {len(losses)} losses" for s in supervisions}
@@ -145,17 +145,17 @@ Table(
 why = {}
 for (backbone, supervision, _), reason in reasons.items():
     why.setdefault((supervision, reason), []).append(backbone)
-Table({"supervision": s, "on": ", ".join(dict.fromkeys(on)), "cannot be, since": r} for (s, r), on in why.items())
+Table({"supervision": s, "on": ", ".join(dict.fromkeys(on)), "impossible because": r} for (s, r), on in why.items())
 
 # %%
 assert all((b, s, "CE + Dice") not in reasons for b in backbones for s in ("the output",))
 assert all(any((b, s, loss) not in reasons for b in backbones for loss in losses) for s in supervisions)
 
 # %% [markdown]
-# ## 3. One dial at a time
+# ## 3. One change at a time
 #
 # First we vary the backbone and the supervision, each supervision with the loss "CE + Dice" or its own; then, on the
-# plain U-Net, the supervision and the loss. **Before running:** which dial will make the largest difference?
+# plain U-Net, the supervision and the loss. **Before running:** which of the three makes the largest difference?
 
 
 # %%
@@ -185,7 +185,7 @@ for place in progress(wanted):
 
 # %%
 def matrix(places):
-    """Mean Dice over nodules and seeds; NaN where a cell cannot be."""
+    """Mean Dice over nodules and seeds; NaN where a combination is impossible."""
     return np.array([[np.mean(dices[p]) if p in dices else np.nan for p in row] for row in places])
 
 
@@ -198,7 +198,7 @@ maps(
         f"every loss, on {backbones[0]}": (list(losses), list(supervisions)),
     },
     colours="heat",
-    title=f"Mean Dice of {len(test)} nodules; white where a cell cannot be",
+    title=f"Mean Dice of {len(test)} nodules; white where impossible",
 )
 
 # %%
@@ -224,7 +224,7 @@ spread = {
     "losses": np.nanmax(by_loss, 0) - np.nanmin(by_loss, 0),
     "seeds": np.array([np.ptp(np.mean(values, 1)) for values in dices.values()]),
 }
-Table({"dial": dial, "changes the mean Dice by": float(np.nanmean(gaps))} for dial, gaps in spread.items())
+Table({"varied": what, "range of the mean Dice": float(np.nanmean(gaps))} for what, gaps in spread.items())
 
 # %%
 assert all(0 <= np.mean(values) <= 1 for values in dices.values())
@@ -262,15 +262,15 @@ assert not torch.equal(net[2].weight, before)
 #
 # ## What we saw, and what we did not
 #
-# - **Shown:** which of the combinations are possible, and the reason for each that is not; and that a supervision is
-#   not tied to its paper's network.
-# - **Compare with the last line of the table above:** a dial that changes the mean Dice no more than another seed does
-#   has not been shown to do anything.
+# - **Shown:** which combinations are possible, and the reason for each that is not; a supervision does not depend on
+#   its paper's network.
+# - **Compare with the row "seeds" of the last table:** a change with no larger effect on the mean Dice than another
+#   seed has no demonstrated effect.
 # - **Not shown:** which supervision is best. This is one size of network, one dataset and a few minutes; `dsnotes
-#   sweep` asks the same question of real data, with folds.
+#   sweep` runs the same comparison on real data, with folds.
 #
 # ## Exercises
 #
 # 1. Add a supervision: `MultiScale(weights=(.5, .5), levels=("stride1", "stride4"))`. On which backbones is it
 #    possible?
-# 2. Double `steps`. Do the columns of the first matrix all rise alike, or do they move towards each other?
+# 2. Double `steps`. Do all columns of the first matrix rise by the same amount, or do they converge?

@@ -9,13 +9,12 @@
 # %% [markdown]
 # # One experiment: one system, one dataset, one fold
 #
-# Everything that the sweeps do is this notebook with other parameters. It opens a dataset, keeps one fold apart, trains
-# one system as a paper's tables do, predicts, cleans up, scores every patient and shows the worst and the best. You
-# will see
+# The sweeps run this notebook with different parameters. It opens a dataset, holds out one fold, trains one system with
+# the settings of a paper's table, predicts, cleans up, scores every patient and shows the worst and the best. You will
+# see
 #
-# - what must be said before a number means anything: which patients were used for training, for how long, with what
-#   settings;
-# - why the mean in a table hides the patient whom one should look at;
+# - what must be reported with a score: which patients were used for training, for how long, with what settings;
+# - why the mean in a table hides the patients to look at;
 # - how to run the same notebook from a terminal, with its parameters checked and its results kept:
 #
 # ```
@@ -23,53 +22,53 @@
 # torchrun --nproc-per-node=4 -m dsnotes run notebooks/80_experiment.py -p data=data/kits19 -p system=mss-unet
 # ```
 #
-# A run that is killed goes on from its last epoch when it is started again. At a paper's width it needs a GPU; with
-# `width=8, epochs=20` it takes minutes on a CPU, with `smoke=True` less than one.
+# The same command resumes an interrupted run from its last epoch. At a paper's width it needs a GPU; with `width=8,
+# epochs=20` it takes minutes on a CPU, with `smoke=True` less than one.
 
 # %% [markdown]
-# A parameter that is empty or 0 takes the paper's own value.
+# A parameter that is empty or 0 takes the paper's value.
 
 # %% tags=["parameters"]
 data: str = "lung"  # a folder in the Decathlon's layout, or phantoms: lung, kidneys, abdomen, nodules
 system: str = "unet-2d"  # any name of dsnotes.systems()
-options: dict = {}  # of the system, such as {"objective": "hard"}; its errors list them
-preset: str = ""  # what a paper chose for one dataset, where it did: brats, cardiac, spleen, liver of µ-Net
-recipe: str = "own"  # whose settings and loss: its own paper's, or those that a table's rows share, such as mss, msds
-loss: str = ""  # of a system that has a loss on its output alone: ce+dice, dice, bce, bce/2+dice, msds-dice
+options: dict = {}  # of the system, such as {"objective": "hard"}; a wrong name lists them
+preset: str = ""  # a paper's choice for one dataset: brats, cardiac, spleen, liver of µ-Net
+recipe: str = "own"  # settings and loss: its own paper's, or those shared by a table's rows, such as mss, msds
+loss: str = ""  # for a system with a loss on its output alone: ce+dice, dice, bce, bce/2+dice, msds-dice
 fold: int = 0  # the part of the patients that is tested
-folds: int = 5  # into how many parts the patients fall
-validation: float = 0.125  # share of the other patients that is looked at after every epoch
-split: list = []  # instead: cases that train, validate, test, a list a fold, as a paper prints them: [[134, 34, 42]]
-tested: str = ""  # another dataset, or other phantoms, that the test is on instead
-patient: str = ""  # which part of a case's name is its patient, such as "[^_]+"; the public sets' names are known
-seed: int = 0  # of first weights, batches and augmentation; the folds are the same for every seed
+folds: int = 5  # number of parts the patients are split into
+validation: float = 0.125  # share of the other patients, scored after every epoch
+split: list = []  # instead: numbers of cases to train, validate, test, per fold, as published: [[134, 34, 42]]
+tested: str = ""  # another dataset, or other phantoms, to test on instead
+patient: str = ""  # the part of a case's name that names the patient, such as "[^_]+"; known for public sets
+seed: int = 0  # of initial weights, batches and augmentation; the folds are the same for every seed
 width: int = 0  # channels of the finest level
-patch: list = []  # voxels an axis; a 2-D system takes the last two
-batch: int = 0  # patches a step
-epochs: int = 0  # rounds, each ending with a look at the validation patients
-iterations: int = 0  # steps a round
+patch: list = []  # voxels per axis; a 2-D system takes the last two
+batch: int = 0  # patches per step
+epochs: int = 0  # each ends with a score on the validation patients
+iterations: int = 0  # steps per epoch
 lr: float = 0.0  # learning rate
-augment: bool = False  # turn, stretch, mirror, blur: also where the paper does not say
+augment: bool = False  # rotate, stretch, mirror, blur, even where the paper does not
 settings: dict = {}  # any other field of training.Settings, such as {"weight_decay": 0.0}
-channels: list = []  # of the image that are kept, such as [1] for a brain's T1ce; empty: all
-slices: list = []  # first and last along the first axis that are kept, such as [30, 125]
+channels: list = []  # image channels to keep, such as [1] for a brain's T1ce; empty: all
+slices: list = []  # first and last slice to keep along the first axis, such as [30, 125]
 positive: bool = False  # drop slices without foreground, in the test set too
-spacing: list = []  # mm an axis that images are resampled to; empty: as they are
-size: list = []  # pixels that slices are resized to, such as [480, 480]
-roi: list = []  # voxels an axis of the region round all foreground; the network sees nothing else
+spacing: list = []  # mm per axis that images are resampled to; empty: as they are
+size: list = []  # slices are resized to these pixels, such as [480, 480]
+roi: list = []  # voxels per axis of the region around all foreground; the network gets only this region
 clip: list = []  # lowest and highest grey value
 normalise: str = "image"  # image, nonzero, minmax, window, or foreground: clip and scale by the training foreground
-lungs: float = 0.0  # mm that are kept round the lungs of a chest CT, the rest becomes air; 0: the whole image
+lungs: float = 0.0  # mm kept around the lungs of a chest CT, the rest becomes air; 0: the whole image
 relabel: list = []  # the new value of each label, such as [0, 1, 1] to merge two classes
-overlap: float = 0.5  # of the windows a prediction is put together from
+overlap: float = 0.5  # of the sliding windows in prediction
 mirror: bool = False  # average the prediction over all mirrored views
-postprocess: str = ""  # kidneys (at most two, with their tumours), small (opened, no small pieces), or nothing
-thresholds: list = []  # further ones that are scored, such as [0.5, 0.6, "none"]; one foreground class only
-regions: dict = {}  # classes that are scored together, such as {"kidney_and_tumour": [1, 2]}; empty: the dataset's
-eps: float = 0.0  # added above and below each ratio; 1 in µ-Net
-teacher: dict = {}  # of a DSNet: arguments of papers.dsnet.train_teacher, or {"checkpoint": "runs/teacher/best.pt"}
-phantom_cases: int = 20  # how many phantoms
-phantom_size: list = []  # voxels an axis of a phantom
+postprocess: str = ""  # kidneys (at most two, with their tumours), small (opening, no small components), or none
+thresholds: list = []  # more thresholds to score, such as [0.5, 0.6, "none"]; one foreground class only
+regions: dict = {}  # classes to score together, such as {"kidney_and_tumour": [1, 2]}; empty: the dataset's
+eps: float = 0.0  # added to numerator and denominator of each ratio; 1 in µ-Net
+teacher: dict = {}  # for DSNet: arguments of papers.dsnet.train_teacher, or {"checkpoint": "runs/teacher/best.pt"}
+phantom_cases: int = 20  # number of phantoms
+phantom_size: list = []  # voxels per axis of a phantom
 device: str = "auto"  # cpu, cuda, cuda:1
 smoke: bool = False  # a minute at most: few small phantoms, two steps
 
@@ -97,9 +96,9 @@ if smoke:
     settings = {"validation_iterations": 1} | settings
 
 # %% [markdown]
-# ## 1. Who is trained on, who is tested
+# ## 1. Training, validation and test patients
 #
-# Folds are drawn by a hash of the patients' names: they are the same on every machine, whatever the seed. **Before
+# Folds depend on a hash of the patients' names: they are the same on every machine and for every seed. **Before
 # running:** why must the folds not depend on the seed? And if a patient has several cases, where do they go?
 
 # %%
@@ -115,12 +114,12 @@ if tested:
 print(f"{data}: {len(train)} cases train, {len(val)} validate, {len(test)} test (fold {fold} of {len(split) or folds})")
 
 # %% [markdown]
-# Otherwise a table over seeds would mix two things: the chance in the training and the difference between patients.
-# All cases of a patient go to one part, or the test would ask for what was learned by heart; where names do not tell
-# patients apart, the split refuses.
+# Otherwise a table over seeds would mix two things: the variation between trainings and that between patients. All
+# cases of a patient go to one part, or the test would include patients seen in training; if names do not identify
+# patients, the split raises an error.
 #
-# Grey values are clipped and scaled. With `normalise="foreground"` the numbers for this come from the training patients
-# alone: a test patient must not help to choose the window in which it is judged.
+# Grey values are clipped and scaled. With `normalise="foreground"` the statistics come from the training patients
+# alone: test patients must not influence the preprocessing.
 
 # %%
 planes = {"slices": tuple(slices) or None, "positive_slices": positive, "size": tuple(size) or None}
@@ -151,9 +150,9 @@ joined = {name: getattr(cases, name, empty) for name, empty in (("regions", {}),
 # %% [markdown]
 # ## 2. The system
 #
-# A system is a network together with what it is trained for, and how. Rows of a table share the last: `recipe` names
-# the paper whose table it is. Where a network's strides follow from the voxel size, they are derived from it. Where the
-# dataset names regions that overlap, each is trained on a channel of its own.
+# A system is a network together with its objective and its training settings. Rows of a table share the settings:
+# `recipe` names the table's paper. Where a network's strides depend on the voxel size, they are derived from it. Where
+# the dataset names regions that overlap, each is trained on a channel of its own.
 
 # %%
 offered = dsnotes.systems()[system]
@@ -178,16 +177,16 @@ parameters = sum(weight.numel() for weight in built.network.parameters())
 own = dsnotes.build(system, width=4).settings
 Table(
     [
-        {"setting": name, "its paper's": str(getattr(own, name)), "here": str(value)}
+        {"setting": name, "paper": str(getattr(own, name)), "here": str(value)}
         for name, value in vars(built.settings).items()
         if value != getattr(own, name) or name in asked
     ],
-    caption=f"{system}: {parameters:,} parameters; every other setting is its paper's",
+    caption=f"{system}: {parameters:,} parameters; all other settings are its paper's",
 )
 
 # %% [markdown]
-# Some objectives ask for a soft mask, a target between 0 and 1. Where the dataset has none it is made by matting: from
-# the outlines of several annotators where there are any, otherwise from the drawn mask.
+# Some objectives need a soft mask, a target between 0 and 1. If the dataset has none, it is made by matting: from the
+# outlines of several annotators if there are any, otherwise from the mask.
 
 # %%
 if getattr(built.objective, "soft", 0):
@@ -197,8 +196,8 @@ if getattr(built.objective, "soft", 0):
 # %% [markdown]
 # ## 3. Training
 #
-# In a run from the terminal the checkpoints lie in the run's folder. **Before running:** which of the curves would tell
-# you to stop early, the loss or the score of the validation patients?
+# In a run from the terminal the checkpoints are in the run's folder. **Before running:** which curve would tell you to
+# stop early, the training loss or the validation score?
 
 # %%
 history = dsnotes.fit(
@@ -217,8 +216,8 @@ print(f"{len(history)} epochs, {history.total_seconds:.0f} s; ended: {history.st
 # The papers keep the last weights unless they say otherwise, and so does this notebook. In the run's folder, `best.pt`
 # has the weights of the best epoch.
 #
-# A prediction of a new scan needs more than weights: how an image is prepared, and what the labels are called. From
-# here on `dsnotes predict` finds it beside them.
+# To predict a new scan, `dsnotes predict` needs more than weights: the preprocessing and the names of the labels. They
+# are saved beside the weights.
 
 # %%
 known = {"labels": {0: "background", **names}, "preprocessing": (fixed, scale), "postprocess": postprocess}
@@ -260,8 +259,7 @@ runs.record(scores, system=system, dataset=data, run=run, history=list(history))
 # %% [markdown]
 # ## 5. The worst and the best
 #
-# **Before looking:** what would make a patient the worst: a small tumour, one at the border of the organ, poor
-# contrast?
+# **Before looking:** what makes a patient the worst: a small tumour, one at the border of the organ, poor contrast?
 
 
 # %%
@@ -289,12 +287,12 @@ assert all(0 <= row["dice"] <= 1 for row in scores.values())
 #
 # - **Shown:** how one system does on one fold with one seed, patient by patient, and that no patient was used both for
 #   training and for testing.
-# - **Not shown:** that it is better than another. That takes the same folds for both, several seeds, and a paired test:
+# - **Not shown:** that it is better than another. That needs the same folds for both, several seeds, and a paired test:
 #   run `dsnotes sweep sweeps/mss-2-phantom.yml`, then [81_report](81_report.ipynb).
-# - **Not seen here:** the paper's patients. With other patients, compare differences, not numbers.
+# - **Not comparable:** the paper's absolute numbers, since the patients differ. Compare differences.
 #
 # ## Exercises
 #
 # 1. Run folds 0 to 4 with `dsnotes sweep`. Which spread is larger, that between patients or that between the means of
 #    the folds?
-# 2. Look at the worst patient's figures in `result.json`. Is this patient the worst by every one of them?
+# 2. Look at the worst patient's metrics in `result.json`. Is this patient the worst by every metric?

@@ -9,8 +9,8 @@
 # %% [markdown]
 # # Your data in five minutes
 #
-# You have a folder of scans that somebody sent, with labels beside them. This notebook takes such a folder to a trained
-# network and a prediction of a new scan, with commands that you can type in a terminal:
+# You have received a folder of scans and labels. This notebook goes from such a folder to a trained network and a
+# prediction of a new scan, with commands that you can type in a terminal:
 #
 # ```
 # dsnotes adopt scans/ --label 1=kidney --label 2=tumour --output data/mine
@@ -20,17 +20,17 @@
 #
 # You will see
 #
-# - what has to be known about a folder before a network may see it, and what must not be guessed;
-# - that a prediction belongs on the voxels of the scan, whatever the network saw;
-# - what a model card has to say before weights are shared.
+# - what you must know about a folder before training on it, and what must not be guessed;
+# - that a prediction belongs on the original voxels of the scan, whatever grid the network used;
+# - what a model card must say before weights are shared.
 #
-# It takes five minutes on two cores; with `smoke=True` less than one. No download: the folder is made here.
+# It takes five minutes on two cores; with `smoke=True` less than one. Nothing is downloaded: the folder is made here.
 
 # %% tags=["parameters"]
 cases: int = 20  # pairs of files in the folder
-size: list = [16, 64, 64]  # voxels an axis of each scan
+size: list = [16, 64, 64]  # voxels per axis of each scan
 epochs: int = 12  # of training
-iterations: int = 25  # steps an epoch
+iterations: int = 25  # steps per epoch
 system: str = "unet-3d"  # any 3-D name of dsnotes.systems()
 smoke: bool = False  # a minute at most: few small scans, a few steps
 
@@ -55,15 +55,15 @@ here.mkdir(parents=True, exist_ok=True)
 
 
 def dsnotes_command(line: str) -> int:
-    """What `dsnotes line` does in a terminal that was opened in `here`."""
+    """Run `dsnotes line` as in a terminal; @ stands for the folder `here`."""
     return main([word.replace("@", f"{here}/") for word in shlex.split(line)])
 
 
 # %% [markdown]
-# ## 1. Somebody's folder
+# ## 1. The folder
 #
-# The scans come from two hospitals. One writes its files with the patient's head at the other end, names labels in
-# another way, and keeps them in a folder of its own. One label is lost.
+# The scans come from two hospitals. One of them stores its scans rotated, names labels differently, and uses a separate
+# folder. One label is missing.
 
 
 # %%
@@ -88,19 +88,19 @@ write(scans / "pat99.nii.gz", patients[0].image.astype("int16"), patients[0], tu
 print(*sorted(str(path.relative_to(scans)) for path in scans.rglob("*.nii.gz"))[:6], "…")
 
 # %% [markdown]
-# ## 2. Understand it
+# ## 2. Inspect it
 #
-# `--dry-run` looks at every file and writes nothing. **Before running:** which things about the folder can a program
-# find out by itself, and which not?
+# `--dry-run` reads every file and writes nothing. **Before running:** what about the folder can a program find out by
+# itself, and what not?
 
 # %%
 clock = time.perf_counter()
 answer = dsnotes_command("adopt @scans --dry-run")
-assert answer == 2  # something has to be settled first
+assert answer == 2  # the labels need names first
 
 # %% [markdown]
-# It finds out sizes, spacing and directions, and which files belong together. It cannot know what 1 and 2 mean, so it
-# asks. The scan without a label is listed and left out.
+# It finds sizes, spacing and directions, and which files belong together. It cannot know what 1 and 2 mean, so you must
+# name them. The scan without a label is listed and left out.
 #
 # With the names, the folder becomes a dataset:
 
@@ -114,16 +114,16 @@ assert data.labels == {0: "background", 1: "kidney", 2: "tumour"}
 # %% [markdown]
 # ## 3. Look at it
 #
-# No check replaces eyes. **Before looking:** which mistakes of a label would every check above let through?
+# Look at the images as well. **Before looking:** which label errors would pass every check above?
 
 # %%
 contact_sheet(data, here / "decisions.csv")
 
 # %% [markdown]
 # A label of the wrong patient on a grid of the same size, left and right swapped in both files, an outline of the wrong
-# organ: all of them pass, and all of them are seen at once.
+# organ: all pass the checks, and the contact sheet can show them.
 #
-# The hospital that turns its files makes no difference: the same patient is the same array.
+# The dataset has one orientation for all scans, so the rotated files make no difference:
 
 # %%
 turned = data["pat01"]
@@ -133,8 +133,8 @@ print(turned.extras["geometry"].direction, turned.space, turned.spacing)
 # %% [markdown]
 # ## 4. Train
 #
-# The same notebook as every experiment of this project, with your folder as its data. Its third part is scored: those
-# patients are never trained on.
+# This runs the same notebook as every experiment of this project, with your folder as its data. It scores the test
+# patients, which are not used for training.
 
 # %%
 ours = time.perf_counter() - clock
@@ -143,14 +143,14 @@ values |= {"patch": [16, 32, 32], "batch": 2, "epochs": epochs, "iterations": it
 values |= {"normalise": "foreground", "settings": {"validation_iterations": 2, "schedule": "poly"}, "device": "cpu"}
 done = runs.run("80_experiment.py", values, out=here / "runs")
 clock = time.perf_counter()
-Table([{"case": name, "Dice": row["dice"]} for name, row in done.result["cases"].items()], caption="Never trained on")
+Table([{"case": name, "Dice": row["dice"]} for name, row in done.result["cases"].items()], caption="Test patients")
 
 # %% [markdown]
 # ## 5. A new scan
 #
-# It comes from the second hospital, tilted in the scanner. The command prepares it as the training scans were prepared,
-# predicts, cleans up, and writes the label on the scan's own voxels. **Before running:** what would happen if the label
-# were written on the voxels that the network saw?
+# The new scan is tilted in the scanner. The command prepares it like the training scans, predicts, cleans up, and
+# writes the label on the scan's own voxels. **Before running:** what would happen if the label were written on the
+# network's grid?
 
 # %%
 new = patients[-1]
@@ -168,8 +168,8 @@ np.testing.assert_allclose(label.GetDirection(), image.GetDirection(), atol=1e-6
 print(*sorted(path.name for path in (here / "predictions").iterdir()))
 
 # %% [markdown]
-# Nobody could lay it over the scan. Here it lies where the scan lies; `labels.txt` and `labels.ctbl` give ITK-SNAP and
-# 3D Slicer the names and colours.
+# It would not match the scan's voxels. Here it does; `labels.txt` and `labels.ctbl` give ITK-SNAP and 3D Slicer the
+# names and colours.
 
 # %%
 case = dsnotes.open_case(here / "new.nii.gz")
@@ -177,16 +177,16 @@ predicted = dsnotes.open_case(here / "new.nii.gz", here / "predictions" / "new.n
 dsnotes.show(case, prediction=predicted, names=data.labels, title="a new scan", viewer="still")
 
 # %% [markdown]
-# A second call does nothing, and says so:
+# A second call skips the finished scan and reports it:
 
 # %%
 assert dsnotes_command(f"predict {shlex.quote(str(done.folder))} @new.nii.gz --output @predictions") == 0
 
 # %% [markdown]
-# ## 6. A card for the weights
+# ## 6. A model card
 #
-# Whoever gets the weights needs to know what they were trained on, how well they do, where they fail, and what they are
-# not for.
+# Users of the weights need to know the training data, the performance, where the network fails, and what it must not be
+# used for.
 
 # %%
 assert dsnotes_command(f"card {shlex.quote(str(done.folder))}") == 0
@@ -194,33 +194,34 @@ ours += time.perf_counter() - clock
 print((done.folder / "README.md").read_text(encoding="utf-8")[:1500])
 
 # %%
-print(f"besides training: {ours:.1f} s, of which the commands' own work is a part")
+print(f"everything except training took {ours:.1f} s")
 
 # %% [markdown]
 # ## What we saw, and what we did not
 #
-# - **Shown:** from somebody's folder to a prediction of a new scan in three commands, on the scan's own voxels.
-# - **Not shown:** that the network is good. A few minutes on drawn phantoms show that the way works. For your data: all
-#   folds, several seeds, and a comparison on the same folds ([81_report](81_report.ipynb)).
-# - **Verdict:** *use it* to find out within the hour whether your folder is worth a week of training.
+# - **Shown:** from a folder of scans to a prediction of a new scan in three commands, on the scan's own voxels.
+# - **Not shown:** that the network is good. A few minutes on phantoms only show that the commands work. For your data:
+#   run all folds, several seeds, and a comparison on the same folds ([81_report](81_report.ipynb)).
+# - **Verdict:** *use it* to find out within an hour whether your data are worth a week of training.
 #
 # ## Exercises
 #
-# 1. Swap two labels of the folder by renaming them, and adopt it again. Which of the checks sees it?
+# 1. Swap two labels of the folder by renaming them, and adopt it again. Which of the checks finds it?
 #
 # <details><summary>A solution</summary>
 #
-# None: the grids are alike and the values have names. Only the contact sheet shows it, as outlines beside the kidneys.
+# None: the grids have the same size and the values have names. Only the contact sheet shows it, as outlines beside the
+# kidneys.
 #
 # </details>
 #
-# 2. Name the tumour `ignore`: `--label 2=ignore`. What does the network learn about tumours, and what says the score?
+# 2. Name the tumour `ignore`: `--label 2=ignore`. What does the network learn about tumours, and what does the score
+#    show?
 #
 # <details><summary>A solution</summary>
 #
-# Voxels of an ignored label count in no loss and in no score. The network is free there: it will mark most tumours as
-# kidney or as background, and neither answer costs anything. That is right for what nobody could outline, and wrong for
-# what somebody forgot.
+# Voxels of an ignored label do not enter the loss or the score. There the network can predict kidney or background at
+# no cost. That is right for regions that could not be outlined, and wrong for regions that were forgotten.
 #
 # </details>
 #
@@ -228,7 +229,7 @@ print(f"besides training: {ours:.1f} s, of which the commands' own work is a par
 #
 # <details><summary>A solution</summary>
 #
-# When their errors differ. The probabilities are averaged, so a voxel on which they disagree goes to the surer one;
-# where both err in the same way the mean errs too.
+# When their errors differ. The probabilities are averaged, so where they disagree the more confident network decides;
+# where both make the same error, so does the mean.
 #
 # </details>

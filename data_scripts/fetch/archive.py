@@ -105,6 +105,8 @@ class Archive:
         try:
             with self._stream(name) as stream, paths.write_inside(folder, to or name) as out:
                 self._copy(stream, out, name, size)
+        except DownloadError:
+            raise  # what a server did says nothing of the member
         except DAMAGED as error:
             raise self._damaged(name, error) from error
         except OSError as error:

@@ -1,4 +1,4 @@
-"""From a trained system and an image to a clean label map."""
+"""Prediction with a trained system: sliding windows, mirroring, label maps and their clean-up."""
 
 from dsnotes.inference.components import keep_kidneys, remove_small
 from dsnotes.inference.mirror import mirror

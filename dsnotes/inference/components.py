@@ -1,8 +1,8 @@
-"""Clean-up of a predicted label map by its connected components: what anatomy rules out goes, nothing is added.
+"""Clean-up of a predicted label map by its connected components; voxels are only removed, never added.
 
-`keep_kidneys` is the post-processing of MSS U-Net (at most two kidneys, tumours only where a kidney is), `remove_small`
-the morphological step that MSDS-UNet names. Voxels are neighbours by a face, an edge or a corner throughout: 8 of them
-in 2-D, 26 in 3-D.
+`keep_kidneys` is the post-processing of MSS U-Net (at most two kidneys, and only tumours attached to one),
+`remove_small` the morphological step that MSDS-UNet mentions. Voxels are connected by faces, edges and corners: 8
+neighbours in 2-D, 26 in 3-D.
 """
 
 from __future__ import annotations
@@ -22,31 +22,33 @@ NEIGHBOURS = {2: 8, 3: 26}
 def keep_kidneys(
     label: Given, *, kidney: int = 1, tumour: int = 2, second: float | int | None = None, literal: bool = False
 ) -> Map:
-    """At most two kidneys, with the tumours that are attached to them.
+    """Keep at most two kidneys, with the tumours attached to them.
 
-    Ours: of the components of kidney-or-tumour that contain kidney, the largest, and the next one if it has at least
-    `second` times its voxels, by default a tenth. The union is counted because a tumour may cut a kidney in two.
-    `literal=True`, as the paper has it: of the components of kidney alone the largest two, whatever their size unless
-    `second` is given; a component of tumour stays where, dilated by one voxel, it touches one of them.
-    Either way a tumour without a kidney goes. Of components of one size, the first in array order counts as larger.
+    By default (our rule): of the components of kidney-or-tumour that contain kidney, keep the largest, and the next one
+    if it has at least `second` times as many voxels (default 0.1). The union is used because a tumour can cut a kidney
+    in two. `literal=True` is the paper's rule: of the components of kidney alone keep the two largest, whatever their
+    size unless `second` is given, and the components of tumour that touch one of them when dilated by one voxel.
+    Both rules remove tumours without a kidney. Of components of equal size, the first in array order counts as larger.
     """
     import cc3d
 
     label = _map(label)
     if not 0 < min(kidney, tumour) < max(kidney, tumour):
         raise ValueError(
-            f"kidney={kidney} and tumour={tumour} came, but background is 0 and the two need values of their own. "
+            f"kidney={kidney} and tumour={tumour} must be two different values above 0 (background). "
             f"Pass for instance kidney=1, tumour=2."
         )
     if second is None:
         second = 0 if literal else 0.1
     if not 0 <= second <= 1:
-        raise ValueError(f"second={second} is no share of the largest kidney. Pass 0 <= second <= 1, such as 0.1.")
+        raise ValueError(
+            f"second must be a share of the largest kidney, got {second}. Pass 0 <= second <= 1, such as 0.1."
+        )
     box = _foreground(label)
     if box is None:
         return label.copy()
 
-    # Only the box is searched and only the foreground counted, a few per cent of an abdomen: the speed lies there.
+    # For speed, only the bounding box is searched and only the foreground counted: a few per cent of an abdomen.
     inside = label[box].copy()
     found = inside != 0
     values = inside[found]
@@ -65,16 +67,16 @@ def keep_kidneys(
 
 
 def remove_small(label: Given, *, voxels: int = 64, opening: int = 1) -> Map:
-    """Binary opening of every class by a ball of radius `opening`, then no component of fewer than `voxels` voxels.
+    """Open every class with a ball of radius `opening`, then remove components of fewer than `voxels` voxels.
 
-    The opening removes what no ball fits into, such as thin bridges and spikes; 0 leaves it out. What lies beyond the
-    image is unknown and wears nothing away at its border, so a volume of one slice is opened as the slice is.
+    The opening removes parts that the ball does not fit into, such as thin bridges and spikes; 0 leaves it out. The
+    mask is treated as continuing beyond the image, so a volume of one slice is opened like the slice.
     """
     label = _map(label)
     if voxels < 0 or opening < 0:
         raise ValueError(
             f"voxels={voxels}, opening={opening} came, but neither can be negative. "
-            f"Pass voxels=0 to keep components of any size, opening=0 to open nothing."
+            f"Pass voxels=0 to keep components of any size, opening=0 for no opening."
         )
     box = _foreground(label, margin=opening)
     if box is None:
@@ -97,7 +99,7 @@ def _components(inside: np.ndarray, **how: bool) -> np.ndarray:
     connectivity = NEIGHBOURS[inside.ndim]
     if inside.ndim == 3 and min(inside.shape) > 2:
         return cc3d.connected_components(inside, connectivity=connectivity, **how)
-    # cc3d 4.1 gives up on a box that is a line and numbers background in 2-D; within a rim of background, neither.
+    # cc3d 4.1 fails on a box that is a line, and labels background in 2-D; a rim of background avoids both.
     parts = cc3d.connected_components(np.pad(inside, 1), connectivity=connectivity, **how)
     return np.ascontiguousarray(parts[(slice(1, -1),) * inside.ndim])
 
@@ -106,7 +108,7 @@ def _largest_two(sizes: np.ndarray, second: float | int) -> np.ndarray:
     """Which of the components stay, given their sizes (0: not a candidate)."""
     first = np.argsort(-sizes, kind="stable")[:2]
     keep = np.zeros(len(sizes), bool)
-    # Divided, not multiplied: 7 / 100 is the float 0.07, but 0.07 * 100 is more than 7.
+    # Divide instead of multiplying: 7 / 100 == 0.07 in floats, but 0.07 * 100 > 7.
     keep[first] = (sizes[first] > 0) & (sizes[first] / max(sizes[first[0]], 1) >= second)
     return keep
 
@@ -120,7 +122,7 @@ def _opened(mask: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _foreground(label: np.ndarray, margin: int = 0) -> Box | None:
-    """The smallest box that holds all that is not 0, with `margin` voxels round it where the image has them."""
+    """The bounding box of all non-zero voxels, plus `margin` voxels within the image; None if there are none."""
     box = []
     for axis in range(label.ndim):
         hit = np.flatnonzero(label.any(tuple(other for other in range(label.ndim) if other != axis)))
@@ -141,7 +143,7 @@ def _map(label: Given) -> np.ndarray:
     if label.ndim not in NEIGHBOURS:
         raise ValueError(
             f"a label map of shape {label.shape} came, but (height, width) or (depth, height, width) is needed. "
-            f"Pass one case at a time, and to_label(p) of probabilities."
+            f"Pass one case at a time, and for probabilities to_label(p)."
         )
     return label
 
@@ -150,6 +152,6 @@ def _require_values(values: np.ndarray, kidney: int, tumour: int) -> None:
     others = np.unique(values[(values != kidney) & (values != tumour)]).tolist()
     if others:
         raise ValueError(
-            f"the label map holds {others} besides kidney={kidney} and tumour={tumour}, and nothing says what they "
-            f"are. Say which value is which, or set the rest to 0: np.where(np.isin(label, {others}), 0, label)."
+            f"the label map holds {others} besides kidney={kidney} and tumour={tumour}. Pass the right kidney= and "
+            f"tumour=, or set the other values to 0: np.where(np.isin(label, {others}), 0, label)."
         )

@@ -1,4 +1,4 @@
-"""From a preprocessed case to the probabilities of a system, and from these to a label map."""
+"""The probabilities that a system predicts for a case or a file, and label maps from probabilities."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def predict(
     device: str | torch.device = "auto",
     amp: bool | str = "auto",
 ) -> ProbabilityMap:
-    """(K, *space) probabilities of `case`, which is preprocessed as the system's training cases were.
+    """(K, *space) probabilities of `case`, which must be preprocessed like the system's training cases.
 
-    Of a file, or a folder of DICOM, the preprocessing and the windows are those of the run that `dsnotes.load` gave the
-    system from, and the probabilities lie on the file's own grid.
+    For a file, or a folder of DICOM, the system must come from `dsnotes.load`: its run defines the preprocessing and
+    the windows, and the probabilities are on the file's own grid.
 
     A 2-D system predicts a volume slice by slice. Without `patch`, a 2-D system sees the whole image and a 3-D one
-    windows as large as it was trained on (the whole volume where its settings name none), brought to the network's
-    stride. A volume smaller than its window is filled up as in training, by the lowest value of each channel.
-    `mirror=True` averages over all mirrored views, `mirror=(1, 2)` over those of some axes of the network's space;
-    `noise` is the standard deviation of Gaussian noise on each view (`inference.mirror`).
-    `device="auto"` is a GPU where there is one; the network stays there. With `amp=True` the network computes in
-    bfloat16, which "auto" does on a GPU alone: elsewhere a prediction is the same on every machine.
+    windows of the size it was trained on (the whole volume if its settings have none), rounded up to the network's
+    stride. A volume smaller than the window is padded as in training, with the lowest value of each channel.
+    `mirror=True` averages over all mirrored views, `mirror=(1, 2)` over those along the given axes; `noise` is the
+    standard deviation of Gaussian noise on each view (`inference.mirror`).
+    `device="auto"` is a GPU if there is one; the network stays there. `amp=True` computes in bfloat16; "auto" does so
+    only on a GPU.
     """
     if isinstance(case, str | os.PathLike) and isinstance(system, System):
         return _of_file(system, case, mirror=mirror, device=device)
@@ -56,7 +56,7 @@ def predict(
     device = devices.pick(device)
 
     system.network.to(device)
-    if _fits(images, system.classes, device):  # else the result gathers in main memory, a little slower
+    if _fits(images, system.classes, device):  # else the result is collected in main memory, which is slower
         images = torch.from_numpy(np.array(images, np.float32)).to(device)
     window = {"patch": patch, "overlap": overlap, "batch": batch, "device": device}
     try:
@@ -74,27 +74,27 @@ def predict(
 
 
 def to_label(p: Probabilities, *, threshold: float | int = 0.5) -> LabelMap:
-    """The most probable class of every voxel, or of a single channel whether it exceeds the threshold."""
+    """The most probable class of every voxel; for a single channel, 1 where it exceeds `threshold`."""
     p = as_array(p, "p", example="the probabilities of one case, dsnotes.predict(system, case)")
     if not p.size or p.ndim < 2:
         raise ValueError(
-            f"an array of shape {p.shape} came; needed are the probabilities (classes, *space) of one case. Pass "
+            f"an array of shape {p.shape} came, but probabilities (classes, *space) of one case are needed. Pass "
             f"dsnotes.predict(system, case)."
         )
     if not np.isfinite(p.sum(dtype=np.float64)):
         raise ValueError(
-            f"the probabilities {p.shape} hold NaN or infinite values, which belong to no class. "
+            f"the probabilities {p.shape} hold NaN or infinite values. "
             f"Look for NaN in the network's weights: [n for n, w in network.named_parameters() if w.isnan().any()]."
         )
     if p.min() < 0 or p.max() > 1:
         raise ValueError(
-            f"values from {p.min():.4g} to {p.max():.4g} came; probabilities lie from 0 to 1. Of logits pass "
-            f"logits.sigmoid() (one channel) or logits.softmax(0), or the case's dsnotes.predict(system, case)."
+            f"values from {p.min():.4g} to {p.max():.4g} came, but probabilities are from 0 to 1. For logits pass "
+            f"logits.sigmoid() (one channel) or logits.softmax(0), or use dsnotes.predict(system, case)."
         )
     if len(p) == 1:
         return (p[0] > threshold).astype(np.uint8)
     label = np.empty(p.shape[1:], np.uint8)
-    for row in range(p.shape[1]):  # argmax counts in 8 bytes a voxel: a row of them at a time
+    for row in range(p.shape[1]):  # row by row, because argmax needs 8 bytes per voxel
         label[row] = p[:, row].argmax(0)
     return label
 
@@ -105,8 +105,8 @@ def _of_file(system: System, path: str | os.PathLike, *, mirror: object, device:
 
     if system.task is None:
         raise ValueError(
-            f"{system.name!r} does not know how its images were prepared, which a file needs. Pass a system from "
-            f"dsnotes.load(run), or a case that was preprocessed as the training cases were."
+            f"{system.name!r} does not know how its images were prepared, which is needed for a file. Pass a system "
+            f"from dsnotes.load(run), or a case preprocessed like the training cases."
         )
     _, p = predict_scan(
         [(system, system.task)], open_case(path), mirror=True if mirror else None, probabilities=True, device=device
@@ -118,30 +118,30 @@ def _require_kinds(system: object, case: object) -> None:
     if not isinstance(system, System):
         build = f"dsnotes.build({system!r})" if isinstance(system, str) else 'dsnotes.build("unet-2d")'
         raise TypeError(
-            f"system is of type {type(system).__name__}; needed is a system, which knows its network. "
-            f"Pass {build}, once it is trained by dsnotes.fit."
+            f"system has type {type(system).__name__}, but a System is needed. "
+            f"Pass {build}, after training it with dsnotes.fit."
         )
     require_case(case)
 
 
 def _views(mirror: object, dims: int) -> Sequence[int]:
-    """The axes that are mirrored, counted from 0."""
+    """The spatial axes to mirror, numbered from 0."""
     if isinstance(mirror, bool | np.bool_):
         return range(dims) if mirror else ()
     if isinstance(mirror, str) or not hasattr(mirror, "__len__"):
         raise TypeError(
-            f"mirror={mirror!r} came; needed is whether to mirror, or which axes. Pass mirror=True for all "
-            f"axes, mirror=({dims - 1},) for the last alone."
+            f"mirror={mirror!r} must be True, False or a tuple of axes. Pass mirror=True for all "
+            f"axes, mirror=({dims - 1},) for the last one only."
         )
     return mirror
 
 
 def _images(system: System, case: Case) -> np.ndarray:
-    """(batch, channels, *space) as the network wants it: the slices of a volume are the batch of a 2-D network."""
+    """The image as (batch, channels, *space); for a 2-D network the slices of a volume are the batch."""
     axes, dims, channels = len(case.space), system.dims, system.network.backbone.in_channels
     if axes < dims:
         raise ValueError(
-            f"case {case.name!r} has {axes} axes of space {case.space}, but system {system.name!r} is {dims}-D. "
+            f"case {case.name!r} has {axes} spatial axes {case.space}, but system {system.name!r} is {dims}-D. "
             f"Build it with dims={axes}, or pass a volume (depth, height, width) with three spacings."
         )
     if case.channels != channels:
@@ -160,13 +160,13 @@ def _images(system: System, case: Case) -> np.ndarray:
 
 
 def _filled_up(images: np.ndarray, patch: tuple[int, ...]) -> tuple[np.ndarray, tuple[slice, ...]]:
-    """Images at least as large as the window, and where the volume lies in them."""
+    """The images padded to at least the window's size, and the slices of the original volume in them."""
     space = images.shape[2:]
     short = [max(0, p - n) for n, p in zip(space, patch, strict=True)]
     inside = tuple(slice(s // 2, s // 2 + n) for n, s in zip(space, short, strict=True))
     if not any(short):
         return images, inside
-    lowest = images.min((0, *range(2, images.ndim)))  # of each channel over the whole case, as draw_batch takes it
+    lowest = images.min((0, *range(2, images.ndim)))  # per channel over the whole case, as in draw_batch
     full = np.empty((*images.shape[:2], *(n + s for n, s in zip(space, short, strict=True))), np.float32)
     full[:] = lowest.reshape(1, -1, *[1] * len(space))
     full[(..., *inside)] = images
@@ -187,7 +187,7 @@ def _window(system: System, space: Sequence[int], patch: Sequence[int] | None) -
     if tuple(patch) != nearest:
         raise ValueError(
             f"patch={tuple(patch)} is not divisible by {stride}, the total stride of system {system.name!r}. "
-            f"The nearest that is: patch={nearest}."
+            f"The nearest valid size is patch={nearest}."
         )
     return nearest
 
@@ -201,7 +201,7 @@ def _precision(amp: bool | str, device: torch.device) -> torch.dtype | None:
 
 
 def _fits(images: np.ndarray, classes: int, device: torch.device) -> bool:
-    """Whether image and result take less than half of what is free on the GPU."""
+    """Whether image and result need less than half of the GPU's free memory."""
     if device.type != "cuda":
         return False
     voxels = images.size + images.size // images.shape[1] * n_logits(classes)
@@ -212,6 +212,6 @@ def _smaller(system: System, patch: tuple[int, ...], batch: int | str) -> str:
     stride = system.network.backbone.stride
     half = tuple(max(n // 2 // s, 1) * s for n, s in zip(patch, stride, strict=True))
     return (
-        f"the memory does not hold batch={batch!r} of windows {patch}. Predict with batch=1, with a smaller window "
-        f"such as patch={half}, or, where it was a GPU's, with device='cpu'."
+        f"not enough memory for batch={batch!r} of windows {patch}. Predict with batch=1, with a smaller window "
+        f"such as patch={half}, or, on a GPU, with device='cpu'."
     )

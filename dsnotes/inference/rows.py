@@ -1,4 +1,4 @@
-"""A sliding window that hands over the rows it has finished: memory for one row of windows, not for all classes."""
+"""A sliding window that yields finished rows, so that it holds all classes for one row of windows only."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def finished_rows(
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """(rows, probabilities (K, rows, *rest)) from the first row to the last, each once; together `sliding_window`'s.
+    """Yield (rows, probabilities (K, rows, *rest)) from the first row to the last; joined, they equal `sliding_window`.
 
-    `images` is (1, channels, depth, *rest) for a volume, or (slices, channels, *space) where each slice is an image of
-    its own: then the slices are the rows.
+    `images` is (1, channels, depth, *rest) for a volume, or (slices, channels, *space) for slices predicted separately:
+    then the slices are the rows.
     """
     patch, device = tuple(map(int, patch)), torch.device(device)
     batch = _windows_at_once(batch, patch, device)
@@ -60,6 +60,6 @@ def finished_rows(
                 bar.update(len(chunk))
             done = following - start
             yield slice(start, following), (total[:, :done] / summed[:done]).numpy()
-            for sums in (total.transpose(0, 1), summed):  # the rows that later windows see move up
+            for sums in (total.transpose(0, 1), summed):  # shift the rows that later windows still add to
                 sums[: window[0] - done] = sums[done:].clone()
                 sums[window[0] - done :] = 0

@@ -1,7 +1,7 @@
-"""A new scan, as it was filed: prepared as the training cases were, predicted, and brought back to its own voxels.
+"""Prediction for a raw scan: it is prepared like the training cases, predicted, and resampled back to its own grid.
 
-Several systems are averaged. What grows with the number of classes is held for a row of windows at a time where no
-resampling follows, else in half precision once it is large, so that a whole CT needs little more than the CT.
+Several systems are averaged. To save memory, the probabilities of all classes are held for one row of windows at a time
+if no resampling follows; otherwise large ones are kept in half precision.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dsnotes.shapes import LabelMap, ProbabilityMap
 from dsnotes.training import devices
 from dsnotes.training.system import System
 
-LARGE = 2**29  # bytes of float32 probabilities from which they are kept in half precision
+LARGE = 2**29  # larger float32 probabilities (in bytes) are kept in half precision
 Model = tuple[System, Task]
 
 
@@ -35,9 +35,9 @@ def predict_scan(
     device: str | torch.device = "auto",
     progress: bool = True,
 ) -> tuple[LabelMap, ProbabilityMap | None]:
-    """The label of `case` on its own grid and, where asked for, its (K, *space) probabilities: the models' mean.
+    """The label map of `case` on its own grid and, with `probabilities`, the models' mean (K, *space) probabilities.
 
-    `case` is not preprocessed: each model prepares it as its task says. With regions, K counts the regions.
+    `case` is not preprocessed: each model's task prepares it. With regions, K is the number of regions.
     """
     device = devices.pick(device)
     case = replace(case, label=None)
@@ -73,12 +73,12 @@ def predict_scan(
 
 
 def to_label_map(channels: Iterable[np.ndarray], order: Sequence[int] = ()) -> np.ndarray:
-    """One channel after the other: above a half, the likeliest class, or region over region as its label in `order`."""
+    """The label map from channels in turn: 1 above 0.5, the most probable class, or regions as their labels `order`."""
     label, best = None, None
     channels = iter(channels)
     for k, p in enumerate(channels):
         if not np.isfinite(p.sum(dtype=np.float64)):
-            raise ValueError("the network answered with NaN or infinite values: its weights are damaged. Train anew.")
+            raise ValueError("the network predicts NaN or infinite values: its weights are damaged. Train it again.")
         if label is None:
             label = np.zeros(p.shape, np.uint8)
         if order:
@@ -95,7 +95,7 @@ def to_label_map(channels: Iterable[np.ndarray], order: Sequence[int] = ()) -> n
 
 
 def _alike(models: Sequence[Model]) -> list[list[Model]]:
-    """Models that see the same prepared image through the same windows are run together."""
+    """Group the models that use the same preprocessing and windows, so that they run together."""
     groups: dict[tuple, list[Model]] = {}
     for system, task in models:
         key = (tuple(step.json() for step in task.preprocessing), str(task.window), system.dims, system.settings.patch)
@@ -104,7 +104,7 @@ def _alike(models: Sequence[Model]) -> list[list[Model]]:
 
 
 def _predicted(group: list[Model], case: Case, mirror: bool | None, device: torch.device, progress: bool):
-    """(rows, probabilities (K, rows, *rest)) of the group's mean, on the prepared grid."""
+    """Yield (rows, mean probabilities (K, rows, *rest)) of the group, on the prepared grid."""
     system, task = group[0]
     patch = task.window.get("patch") or None
     images = _images(system, case)
@@ -142,14 +142,14 @@ def _mean(systems: Sequence[System], device: torch.device) -> Callable[[torch.Te
 
 
 def _prepared(task: Task, case: Case) -> Case:
-    """The case as the network takes it; refused where it cannot be brought back to its own voxels."""
+    """The case prepared for the network; an error if it cannot be resampled back to its own grid."""
     prepared = task.prepare(case) if not task.parts_only else case
     grid = prepared.extras.get("grid")
     back = prepared.space if grid is None else grid.space
     if task.parts_only or back != case.space:
         raise ValueError(
-            f"this run was trained on a part of each image ({', '.join(task.parts_only)}), and cannot be applied to a "
-            f"whole one. Train with spacing= alone, without slices=, positive=, size= or roi=."
+            f"this run was trained on a part of each image ({', '.join(task.parts_only)}), so it cannot predict a "
+            f"whole one. Train with spacing= only, without slices=, positive=, size= or roi=."
         )
     return prepared
 

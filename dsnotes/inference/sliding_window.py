@@ -1,6 +1,6 @@
 """Prediction in overlapping windows, in the memory of the result and of one batch of windows.
 
-Half a patch between windows and Gaussian weights are nnU-Net's (https://arxiv.org/abs/1809.10486), and MSS U-Net's.
+Steps of half a patch and Gaussian weights are as in nnU-Net (https://arxiv.org/abs/1809.10486) and MSS U-Net.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Predictor = Callable[[Tensor], Tensor]  # (B, C, *patch) -> (B, K, *patch)
 Where = tuple[slice, ...]
 
 SIGMA = 1 / 8  # of the Gaussian weights, in patches
-FAINTEST = 1e-3  # the least weight: what only a window's corner sees is not divided by next to nothing
-# Of a batch that "auto" fills: small windows run faster together, on a CPU as long as its caches hold them.
+FAINTEST = 1e-3  # smallest weight, so that voxels seen only by a window's corner are not divided by almost 0
+# Voxels per batch with "auto": small windows run faster together, on a CPU only while they fit in its caches.
 AUTO_VOXELS = {"cpu": 2**16, "gpu": 2**19}
 
 
@@ -39,11 +39,11 @@ def sliding_window(
 ) -> Float32[Tensor, "*shape"]:
     r"""$p(x) = \sum_w g(x - w)\, p_w(x) \,/\, \sum_w g(x - w)$ over all windows $w$ that see the voxel $x$.
 
-    `image` is (batch, channels, *space), (channels, *space) or (*space), and the result has classes where the
-    channels were: (batch, classes, *space), else (classes, *space). It lies where the image lies (an array: on the
-    CPU), while the windows go to `device`: a result that does not fit on a GPU can stay outside. Windows and result
-    are float32. A window that is larger than the image sees zeros round it. `batch` windows are predicted together;
-    "auto" takes more of them the smaller they are.
+    `image` is (batch, channels, *space), (channels, *space) or (*space); the result has classes in place of the
+    channels: (batch, classes, *space), else (classes, *space). The result is on the image's device (an array: the CPU),
+    while the windows are moved to `device`, so that a result larger than the GPU's memory can stay in main memory.
+    Windows and result are float32. A window larger than the image is padded with zeros. `batch` windows are predicted
+    together; "auto" takes more of them if they are small.
     """
     patch = sizes(patch, len(getattr(image, "shape", (64, 64))))
     if not isinstance(image, Tensor):
@@ -63,33 +63,33 @@ def sliding_window(
         while chunk := list(islice(windows, batch)):
             predicted = _predict(predictor, images, chunk, patch, device).to(home, torch.float32)
             if total is None:
-                # Classes lead in memory: slices become a volume without a second copy of it.
+                # Classes come first in memory, so that slices become a volume without a copy.
                 total = torch.zeros(predicted.shape[1], len(images), *space, device=home).transpose(0, 1)
             for (item, *corner), p in zip(chunk, predicted, strict=True):
                 of_image, of_window = meet(corner, patch, space)
                 total[item][:, *of_image].addcmul_(p[:, *of_window], weight[of_window])
-            del predicted, p  # else they would live on while the next batch is computed
+            del predicted, p  # free them before the next batch is computed
             bar.update(len(chunk))
     _divide(total, corners, patch, weight)
     return total if leading == 2 else total[0]
 
 
 def sizes(patch: object, dims: int) -> tuple[int, ...]:
-    """The window's size along each axis; one number alone might mean any of them."""
+    """The window's size along each axis; a single number is an error."""
     if isinstance(patch, str) or not hasattr(patch, "__len__"):
         size = patch if isinstance(patch, int) else 64
-        raise TypeError(f"patch={patch!r} came; needed is one size for each axis. Pass patch={(size,) * dims}.")
+        raise TypeError(f"patch={patch!r} must have one size per axis. Pass patch={(size,) * dims}.")
     return tuple(patch)
 
 
 def window_starts(size: int, patch: int, overlap: float | int) -> list[int]:
-    """Where windows begin along one axis; the last one is moved back to end with the image.
+    """The start of every window along one axis; the last one ends with the image.
 
-    A single window is centred on an image that is smaller than it, hence a negative start.
+    If the image is smaller than the window, the window is centred on it, so its start is negative.
     """
     if not 0 <= overlap < 1:
         raise ValueError(
-            f"overlap={overlap} is not a share of the window that its neighbour sees too. "
+            f"overlap must be the share of a window that its neighbour covers, got {overlap}. "
             f"Pass 0 <= overlap < 1, for instance overlap=0.5."
         )
     if size <= patch:
@@ -101,7 +101,7 @@ def window_starts(size: int, patch: int, overlap: float | int) -> list[int]:
 def window_weights(patch: Sequence[int], weights: str) -> Float32[Tensor, "*patch"]:
     r"""$\exp(-\sum_a (x_a - c_a)^2 / 2\sigma_a^2)$ with $\sigma_a$ = patch / 8, at least 1e-3; or ones.
 
-    A network sees least context at a window's rim, so there its neighbour should have the say.
+    At a window's rim the network sees less context, so the neighbouring window has the larger weight there.
     """
     if weights not in ("gaussian", "constant"):
         raise ValueError(f"weights={weights!r} is unknown. Choose 'gaussian' or 'constant'.")
@@ -114,7 +114,7 @@ def window_weights(patch: Sequence[int], weights: str) -> Float32[Tensor, "*patc
 
 
 def meet(corner: Sequence[int], patch: Sequence[int], space: Sequence[int]) -> tuple[Where, Where]:
-    """What a window and the image share: as slices of the image, and as slices of the window."""
+    """The overlap of a window with the image: as slices of the image, and as slices of the window."""
     begins = [max(c, 0) for c in corner]
     ends = [min(c + p, n) for c, p, n in zip(corner, patch, space, strict=True)]
     of_image = tuple(slice(a, b) for a, b in zip(begins, ends, strict=True))
@@ -129,7 +129,7 @@ def _predict(
     patch: tuple[int, ...],
     device: torch.device,
 ) -> Tensor:
-    """(windows, K, *patch); the windows themselves are gone on return."""
+    """The prediction (windows, K, *patch) of a chunk of windows; the windows themselves are freed on return."""
     predicted = predictor(_cut(images, chunk, patch).to(device))
     if not isinstance(predicted, Tensor):
         raise TypeError(
@@ -138,15 +138,14 @@ def _predict(
         )
     if len(predicted) != len(chunk) or tuple(predicted.shape[2:]) != patch:
         raise ValueError(
-            f"the predictor answered {len(chunk)} windows of {patch} with shape {tuple(predicted.shape)}, but "
+            f"for {len(chunk)} windows of {patch} the predictor returned shape {tuple(predicted.shape)}, but "
             f"{(len(chunk), 'classes', *patch)} is needed. Use a predictor that keeps the size of its input."
         )
     return predicted
 
 
 def _cut(images: Tensor | np.ndarray, chunk: list[tuple[int, ...]], patch: tuple[int, ...]) -> Tensor:
-    """Copies, never views: a network that works in place must not change the image, and a memory-mapped one is
-    read a window at a time."""
+    """Copy windows from the images: networks may work in place, and memory-mapped images are read window by window."""
     where = images.device if isinstance(images, Tensor) else None
     windows = torch.zeros(len(chunk), images.shape[1], *patch, device=where)
     for window, (item, *corner) in zip(windows, chunk, strict=True):
@@ -157,8 +156,11 @@ def _cut(images: Tensor | np.ndarray, chunk: list[tuple[int, ...]], patch: tuple
 
 
 def _divide(total: Tensor, corners: list[list[int]], patch: tuple[int, ...], weight: Tensor) -> None:
-    """Divide by the sum of the weights, a block of rows at a time: a whole volume of them would double the memory
-    of a binary prediction. Within a block, the windows that see a row are the same for every row."""
+    """Divide by the sum of the weights, one block of rows at a time.
+
+    A whole volume of weights would double the memory of a binary prediction. The rows of a block are seen by the same
+    windows.
+    """
     rows, *space = total.shape[2:]
     first, *others = corners
     edges = sorted({min(max(edge, 0), rows) for start in first for edge in (start, start + patch[0])})
@@ -173,16 +175,16 @@ def _divide(total: Tensor, corners: list[list[int]], patch: tuple[int, ...], wei
 
 
 def _batched(image: Tensor | np.ndarray, patch: Sequence[int]) -> tuple[Tensor | np.ndarray, int]:
-    """The image as (batch, channels, *space), and how many of these two leading axes it came with."""
+    """The image as (batch, channels, *space), and how many of the two leading axes it had."""
     leading = image.ndim - len(patch)
     if leading not in (0, 1, 2) or not all(image.shape):
         raise ValueError(
             f"an image of shape {tuple(image.shape)} came with patch={tuple(patch)}, which has {len(patch)} axes. "
-            f"Pass an image that is not empty as (batch, channels, *space), (channels, *space) or (*space), "
-            f"and one patch size for each axis of space."
+            f"Pass a non-empty image as (batch, channels, *space), (channels, *space) or (*space), "
+            f"and one patch size per spatial axis."
         )
     if not len(patch) or any(int(p) != p or p < 1 for p in patch):
-        raise ValueError(f"patch={tuple(patch)} is no window. Pass whole numbers above 0, for instance (64, 64).")
+        raise ValueError(f"patch must hold whole numbers above 0, got {tuple(patch)}. For instance patch=(64, 64).")
     return image[(None,) * (2 - leading)], leading
 
 
@@ -190,12 +192,12 @@ def _windows_at_once(batch: int | str, patch: tuple[int, ...], device: torch.dev
     if batch == "auto":
         return max(AUTO_VOXELS["cpu" if device.type == "cpu" else "gpu"] // math.prod(patch), 1)
     if isinstance(batch, str) or batch < 1:
-        raise ValueError(f"batch={batch!r} is no number of windows. Pass a whole number above 0, or 'auto'.")
+        raise ValueError(f"batch must be a whole number above 0 or 'auto', got {batch!r}. For instance batch=4.")
     return batch
 
 
 def _progress(windows: int, *, shown: bool):
     from tqdm.auto import tqdm
 
-    # A bar for a second's work is noise: it appears only after five.
+    # The bar appears only after five seconds.
     return tqdm(total=windows, desc="predict", unit="window", delay=5, leave=False, disable=not shown)

@@ -1,7 +1,7 @@
-"""Thresholds above one half, each with the morphological step: the rows of MSDS-UNet's table 12.
+"""Label maps at several thresholds, each with a morphological step: the rows of MSDS-UNet's table 12.
 
-A higher threshold trades voxels falsely marked for voxels missed. The paper names its morphological step and no more:
-here it is `remove_small`, an opening and then no component below a size.
+A higher threshold gives fewer false positives and more false negatives. The paper mentions a morphological step without
+details; here it is `remove_small`, an opening followed by the removal of small components.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ def at_thresholds(
     voxels: int = 0,
     opening: int = 0,
 ) -> dict[float, LabelMap]:
-    """`{threshold: label}` of one channel of probabilities: what exceeds it, then `remove_small(voxels, opening)`."""
+    """{threshold: label map} for a single channel of probabilities, after `remove_small(voxels, opening)`."""
     if len(p) != 1:
         raise ValueError(
-            f"probabilities of {len(p)} channels came, but a threshold belongs to a single one. Pass one class, "
-            f"p[2:3], or take the likeliest of them, dsnotes.to_label(p)."
+            f"probabilities of {len(p)} channels came, but a threshold needs a single one. Pass one class, "
+            f"p[2:3], or take the most probable class, dsnotes.to_label(p)."
         )
     wrong = [t for t in thresholds if not 0 <= t < 1]
     if wrong or not len(thresholds):
         raise ValueError(
-            f"thresholds={tuple(thresholds)}: needed is at least one number from 0 to below 1, which no probability "
-            f"would exceed. Pass for instance thresholds={THRESHOLDS}."
+            f"thresholds={tuple(thresholds)} must hold at least one number, all from 0 to below 1. "
+            f"Pass for instance thresholds={THRESHOLDS}."
         )
     labels = {float(t): to_label(p, threshold=float(t)) for t in thresholds}
     if not voxels and not opening:

@@ -194,10 +194,10 @@ MALFORMED = {
 }
 
 NOT_STOPPED = (
-    "a bug in the Linux kernel or in bubblewrap; for code from strangers use a separate machine",
-    "reading what is installed with Python: code may import another library that computes the same; the cell shows it",
-    "using its share of processor time up to `--seconds`",
-    "an answer that is right because somebody else wrote it",
+    "a bug in the Linux kernel or in bubblewrap; for strangers' code use a separate machine",
+    "importing another installed library that computes the same; the cell shows it",
+    "use of processor time up to `--seconds`",
+    "a correct answer that somebody else wrote",
 )
 
 
@@ -207,7 +207,7 @@ def readme_table() -> str:
     answers = f"| answer with something else: {', '.join(MALFORMED)} | bounded messages, read under a deadline |"
     rest = "\n".join(f"- {each}" for each in NOT_STOPPED)
     return "\n".join(
-        ["| a submission tries to | what stops it |", "|---|---|", *rows, answers, "", "It does not stop:", "", rest]
+        ["| a submission tries to | what stops it |", "|---|---|", *rows, answers, "", "The sandbox does not stop:", "", rest]
     )
 
 

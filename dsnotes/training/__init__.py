@@ -1,1 +1,1 @@
-"""Training: one batch and one change of the weights, over and over, so that a run survives whatever stops it."""
+"""Training: batches, steps, schedules, checkpoints and the loop `fit`, which can be interrupted and resumed."""

@@ -1,11 +1,11 @@
-"""A step of two players: the network, and a critic that the step owns.
+"""A training step for the network and a critic, which belongs to the step.
 
     replace(system, make_step=AdversarialStep)
 
-The objective says which critic it wants (`critic(backbone)`), what the critic compares (`pairs(outputs, batch)`) and
-what deceiving it is worth (`adversarial_term(critic, outputs, batch)`). Each batch moves the network once and then the
-critic once, on the prediction the network has just been moved for. The checkpoint holds the critic with the step's
-state and its optimiser beside the network's.
+The objective provides the critic (`critic(backbone)`), its inputs (`pairs(outputs, batch)`) and the term for deceiving
+it (`adversarial_term(critic, outputs, batch)`). Each batch updates the network once and then the critic once, on the
+prediction that the network was updated with. The checkpoint holds the critic in the step's state, and its optimiser
+beside the network's.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from dsnotes.training.history import History
 from dsnotes.training.settings import Number, Settings
 from dsnotes.training.step import PlainStep, Trainable, make_optimiser
 
-PATIENCE = 3  # epochs in a row before a critic is called collapsed
-CERTAIN = 0.02  # of a mean score: how near to 1 and 0 the critic has won, how near to each other it is blind
+PATIENCE = 3  # consecutive epochs before a critic counts as collapsed
+CERTAIN = 0.02  # the critic has won if its mean scores are this near to 1 and 0
 WON = (
-    "the critic has won: for {n} epochs it has scored true ones nearly 1 and made ones nearly 0 ('score real' and "
-    "'score fake' in the history), so that its gradient no longer says in which direction to improve. Slow it down "
+    "the critic has won: for {n} epochs it has scored true inputs near 1 and predicted ones near 0 ('score real' and "
+    "'score fake' in the history), so its gradient no longer shows how to improve. Slow it down "
     "with critic_lr= (a tenth of lr, say) or critic_width=, or train without it."
 )
 BLIND = (
-    "the critic is blind: for {n} epochs it has scored true and made alike ('score real' and 'score fake' in the "
-    "history), so that its term is noise. If the validation score is as high as you hoped, the game is over and that "
-    "is well; otherwise raise critic_lr=, or train without it."
+    "the critic is blind: for {n} epochs it has given true and predicted inputs the same score ('score real' and "
+    "'score fake' in the history), so its term is noise. If the validation score is good, this is the end of a "
+    "successful training; otherwise raise critic_lr=, or train without it."
 )
 
 
 class AdversarialStep(PlainStep):
-    """`critic_lr` stands beside `settings.lr`, by default the same; the schedule scales both alike."""
+    """`critic_lr` is the critic's learning rate, by default `settings.lr`; the schedule scales both."""
 
     def __init__(self, system: Trainable, settings: Settings, *, critic_lr: Number | None = None, **how) -> None:
         if not hasattr(system.objective, "critic"):
             raise TypeError(
-                f"an adversarial step trains a critic, and {type(system.objective).__name__} brings none. Use an "
-                f"objective such as SoftAdversarial(), or leave make_step alone."
+                f"an adversarial step needs a critic, but {type(system.objective).__name__} has none. Use an "
+                f"objective such as SoftAdversarial(), or keep the default make_step."
             )
         super().__init__(system, settings, **how)
         weight = next(system.network.parameters())
@@ -50,7 +50,7 @@ class AdversarialStep(PlainStep):
         self.critic.load_state_dict(distributed.from_first(self.critic.state_dict()))
         self.optimisers["critic"] = make_optimiser(self.critic, settings)
         self.critic_share = 1.0 if critic_lr is None else critic_lr / settings.lr
-        self.rounds: list[tuple[Tensor, Tensor, float]] = []  # true, made, share of the samples
+        self.rounds: list[tuple[Tensor, Tensor, float]] = []  # true, predicted, share of the samples
 
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         deceived = self.objective.adversarial_term(self.critic, outputs, batch)
@@ -69,7 +69,7 @@ class AdversarialStep(PlainStep):
     def update(self) -> Tensor:
         norm = super().update()
         optimiser = self.optimisers["critic"]
-        optimiser.zero_grad(set_to_none=True)  # of what deceiving it left there
+        optimiser.zero_grad(set_to_none=True)  # the network's backward pass left gradients here
         self.seen = {}
         for real, fake, share in self.rounds:
             true, made = self.critic(real), self.critic(fake)
@@ -109,7 +109,7 @@ class AdversarialStep(PlainStep):
 
 
 def collapse(history: History, patience: int = PATIENCE) -> str | None:
-    """What is wrong with the critic over the last `patience` epochs, and what to do; None where it plays."""
+    """A warning if the critic has collapsed in the last `patience` epochs, with the remedy; else None."""
     if len(history) < patience:
         return None
     scores = [(record["score real"], record["score fake"]) for record in history[-patience:]]
@@ -121,7 +121,7 @@ def collapse(history: History, patience: int = PATIENCE) -> str | None:
 
 
 def average_gradients(module: nn.Module) -> None:
-    """The mean over the processes: the critic learns outside of what is shared for the network."""
+    """Average the gradients over the processes: DistributedDataParallel does not see the critic."""
     if not distributed.several():
         return
     size = distributed.world_from_env().size

@@ -1,4 +1,4 @@
-"""The batches of a run, a pure function of (seed, epoch, iteration), so that nothing random needs storing."""
+"""The batches of a run, a pure function of (seed, epoch, iteration): no random state needs storing."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from dsnotes.supervision.targets import unknown_classes
 from dsnotes.training.distributed import ALONE, World
 from dsnotes.training.settings import Settings
 
-IGNORED = 255  # no class: within augmentation alone
+IGNORED = 255  # marks ignored voxels during augmentation
 Job, Result = TypeVar("Job"), TypeVar("Result")
 
 
 def seed_of(*numbers: int) -> int:
-    """One seed from several whole numbers, so that neighbours have nothing in common."""
+    """One seed from several whole numbers; similar numbers give unrelated seeds."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """draw(epoch, iteration) -> that batch of the run, always the same, and the augmentation still to be applied."""
+    """draw(epoch, iteration) -> that batch of the run, and the augmentation to apply on the device; always the same."""
 
     cases: Sequence[Case]
     settings: Settings
@@ -48,7 +48,7 @@ class Draw:
 
     @cached_property
     def units(self) -> list[Unit]:
-        """What an epoch shows once; empty where each batch is drawn from all cases."""
+        """The samples that an epoch shows once each; empty if every batch is drawn from all cases."""
         settings = self.settings
         if settings.epoch == "cases":
             return []
@@ -57,19 +57,19 @@ class Draw:
 
     @property
     def iterations(self) -> int:
-        """Steps an epoch: those asked for, or as many as one pass takes."""
+        """Steps per epoch: `settings.iterations`, or as many as one pass takes."""
         samples = self.settings.batch * self.settings.accumulate * self.processes
         return self.settings.iterations or -(-(len(self.units) or len(self.cases)) // samples)
 
     def places(self, epoch: int, iteration: int, generator: torch.Generator) -> list[Place]:
-        """The units' turn comes without repetition; after the last of them they are shuffled again."""
+        """The patches of a batch: units in shuffled order without repetition, reshuffled after the last."""
         n, samples = len(self.units), self.settings.batch * self.settings.accumulate
         first = (iteration * self.processes + self.rank) * samples
         orders: dict[int, list[int]] = {}
         chosen = []
         for turn in range(first, first + samples):
             if (at := turn // n) not in orders:
-                order = torch.Generator().manual_seed(seed_of(self.seed, epoch))  # of all processes together
+                order = torch.Generator().manual_seed(seed_of(self.seed, epoch))  # the same in all processes
                 orders[at] = shuffled(n, at, order)
             chosen.append(self.units[orders[at][turn % n]])
         forced = math.ceil(self.settings.foreground * samples - 1e-9) if self.settings.epoch == "every_case" else 0
@@ -91,7 +91,7 @@ class Draw:
                 foreground=settings.foreground,
                 generator=generator,
             )
-            for _ in range(settings.accumulate)  # each with its own share of foreground, as if it came alone
+            for _ in range(settings.accumulate)  # each micro-batch has its own share of foreground patches
         ]
         return parts[0] if len(parts) == 1 else {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
 
@@ -114,7 +114,7 @@ class Draw:
         return pinned(batch, self.device), drawn
 
     def to_device(self, drawn: tuple[Batch, Drawn | None]) -> Batch:
-        """On the device and augmented there."""
+        """Move a batch to the device and augment it there."""
         batch, parameters = drawn
         return augmented(moved(batch, self.device), parameters)
 
@@ -123,7 +123,7 @@ def augmented(batch: Batch, drawn: Drawn | None) -> Batch:
     if drawn is None:
         return batch
     label, valid = batch["label"], batch.get("valid")
-    if valid is not None:  # it moves with the label, as one more value of it
+    if valid is not None:  # transformed with the label, as one more label value
         label = label.where(valid, IGNORED)
     image, label, soft = augment.apply(drawn, batch["image"], label, batch.get("soft"))
     moved_along = {} if soft is None else {"soft": soft}
@@ -134,7 +134,7 @@ def augmented(batch: Batch, drawn: Drawn | None) -> Batch:
 
 
 def pinned(batch: Batch, device: torch.device) -> Batch:
-    """In memory from which a GPU copies by itself while the step before it is still computing."""
+    """The batch in pinned memory, so that it is copied to the GPU while the previous step still runs."""
     return {name: value.pin_memory() for name, value in batch.items()} if device.type == "cuda" else batch
 
 
@@ -149,9 +149,9 @@ def check_classes(batch: Batch, classes: int) -> None:
 
 
 def prefetched(job: Callable[..., Result], calls: Iterable[tuple], *, workers: int, prefetch: int) -> Iterator[Result]:
-    """job(*call) for every call, in order, computed up to `prefetch` calls ahead on background threads.
+    """job(*call) for every call, in order, computed up to `prefetch` calls ahead in background threads.
 
-    Closing the generator, or an error in a job, ends the threads.
+    Closing the generator or an error in a job stops the threads.
     """
     if workers == 0:
         yield from (job(*call) for call in calls)
@@ -169,7 +169,7 @@ def prefetched(job: Callable[..., Result], calls: Iterable[tuple], *, workers: i
 
 
 def whole(cases: Sequence[Case], patch: tuple[int, ...], batch: int) -> Iterator[tuple[list[Place]]]:
-    """Places that cover every case, `batch` at a time."""
+    """The patches that cover every case, `batch` at a time."""
     places = (place for case in cases for place in tiles(case, patch))
     while group := list(islice(places, batch)):
         yield (group,)
@@ -178,9 +178,9 @@ def whole(cases: Sequence[Case], patch: tuple[int, ...], batch: int) -> Iterator
 def for_validation(
     cases: Sequence[Case], settings: Settings, *, seed: int, world: World = ALONE, workers: int = 1
 ) -> Iterator[Batch]:
-    """The same batches in every epoch: the whole of the cases, or `validation_iterations` batches of patches.
+    """The same batches in every epoch: whole cases, or `validation_iterations` batches of patches.
 
-    Of several processes each takes its share.
+    Each of several processes gets its share.
     """
     patch, batch = settings.patch, settings.batch
     if settings.validation_iterations is None:

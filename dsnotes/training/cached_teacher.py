@@ -1,4 +1,4 @@
-"""Steps for a network with a frozen teacher, which answers once an image and is then remembered across epochs."""
+"""Steps for a network with a frozen teacher, whose outputs are cached across epochs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep, Trainable
 
 UNTRAINED = (
-    "{name} is trained with a teacher that is not: the super-resolved image is the interpolated one and the features "
-    "are random. Train one on any CT, teacher, _ = dsnotes.papers.dsnet.train_teacher(cases), and build again: "
+    "{name} has an untrained teacher: its super-resolved image is the interpolated one and its features are random. "
+    "Train one on any CT, teacher, _ = dsnotes.papers.dsnet.train_teacher(cases), and build again: "
     "dsnotes.build('{name}', teacher=teacher)."
 )
 
 
 class CachedTeacher:
-    """Before a kind of step: no weight of the teacher moves, so its answers to images that come again stay right.
+    """A mixin for a step: the teacher is frozen, so its outputs for repeated images are cached.
 
-    These are the validation images, and without augmentation those of training. `memory` is the most bytes the answers
-    may take, 0 for none; they go when the step goes. One at 256² with 64 maps takes 17 MB, so 2^30 holds 60 nodules at
-    the paper's width and 250 at width 16.
+    Validation images repeat, and training images do without augmentation. `memory` limits the cache in bytes; 0 turns
+    it off. The cache lives as long as the step. One output at 256² with 64 maps takes 17 MB, so 2^30 bytes hold 60
+    nodules at the paper's width and 250 at width 16.
     """
 
     def __init__(self, system: Trainable, settings: Settings, *, memory: int = 2**30, **how) -> None:
@@ -44,7 +44,7 @@ class CachedTeacher:
 
     @contextmanager
     def lent(self, images_return: bool) -> Iterator[None]:
-        """Inside, the teacher looks up what it has answered before."""
+        """Inside, the teacher uses the cache if `images_return`."""
         self.teacher.memory = self.memory if images_return else None
         try:
             yield
@@ -52,7 +52,7 @@ class CachedTeacher:
             self.teacher.memory = None
 
     def diagnose(self, history: History) -> str | None:
-        """Of a teacher as it came from its constructor, when training begins: building and loading need none."""
+        """Warn of an untrained teacher when training begins, but not when a system is built or loaded."""
         if len(history) or self.teacher.generator.output.weight.any():
             return super().diagnose(history)
         return UNTRAINED.format(name=self.name)

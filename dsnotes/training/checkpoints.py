@@ -1,12 +1,12 @@
-"""A run's folder: what must be on disk so that the same command goes on where the run was stopped.
+"""A run's folder, from which the same command resumes an interrupted run.
 
 checkpoint.pt            everything after the last finished epoch: weights, optimisers, the step's state, the history
 checkpoint.previous.pt   the same after the epoch before, in case the newest is damaged
-best.pt                  the weights with the highest validation score, as a state dict: torch.load reads it too
-history.jsonl            the history again, one line an epoch, for others to read
-settings.json            the run: system, settings, seed, and what its data are
+best.pt                  the weights with the highest validation score, as a state dict that torch.load reads too
+history.jsonl            the history once more, one line per epoch, for other programs
+settings.json            a description of the run: system, settings, seed and data
 
-The .pt files end in their sha256, in the comment that every zip file may have, and are refused where it does not fit.
+The .pt files hold their sha256 in their zip comment; a file that does not match it is rejected.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ KEYS = ("run", "network", "optimisers", "step", "history", "notes")
 
 
 class BusyError(RuntimeError):
-    """Another training writes into the same folder."""
+    """Another training is running in the same folder."""
 
 
 def prepare(out: str | Path) -> Path:
-    """The folder, made if need be and found writable, before anything is computed."""
+    """The folder, created if needed and checked to be writable, before anything is computed."""
     if not str(out).strip():
         raise ValueError(
-            f"out={str(out)!r} is empty. Pass the name of a folder, for instance out='runs/first', or out=None to keep "
+            f"out={str(out)!r} is empty. Pass the name of a folder, for instance out='runs/first', or out=None to save "
             f"nothing."
         )
     folder = Path(out)
@@ -49,17 +49,17 @@ def prepare(out: str | Path) -> Path:
         probe.unlink()
     except OSError as error:
         raise OSError(
-            f"out={str(out)!r} cannot be written to ({error.strerror}), and training would be lost. "
-            f"Pass a folder of your own, for instance out='runs/first', or out=None to keep nothing."
+            f"cannot write to out={str(out)!r} ({error.strerror}), so the training would be lost. "
+            f"Pass a writable folder, for instance out='runs/first', or out=None to save nothing."
         ) from error
     return folder
 
 
 @contextmanager
 def alone(folder: Path | None) -> Iterator[None]:
-    """Until it ends, no other training may use the folder; one that tries is told who is there.
+    """Lock the folder against other trainings; a second one gets an error that names this process.
 
-    The lock belongs to the process and ends with it, however it ends. None locks nothing.
+    The lock ends with the process, however it ends. With None nothing is locked.
     """
     if folder is None:
         yield
@@ -90,7 +90,7 @@ def alone(folder: Path | None) -> Iterator[None]:
 
 
 def save(folder: Path, *, run: dict, network: nn.Module, step: Step, history: History) -> None:
-    """Everything after a finished epoch. A kill at any moment leaves the old checkpoint or the new one, never half."""
+    """Save everything after a finished epoch, atomically: a kill leaves the old checkpoint or the new one."""
     weights = network.state_dict()
     kept = len(history) - 1
     if history.records and history.best is history[-1] and "val_score" in history[-1]:
@@ -109,7 +109,7 @@ def save(folder: Path, *, run: dict, network: nn.Module, step: Step, history: Hi
 
 
 def write(path: Path, fill: Callable, *, kept: int, sealed: bool = False, before: str | None = None) -> None:
-    """Fill a file beside `path` and move it into place once it is on disk; what was there is kept as `before`."""
+    """Write a file beside `path` and move it into place once it is on disk; the old file is kept as `before`."""
     try:
         with atomic.atomic(path, "w+b") as file:
             fill(file)
@@ -118,15 +118,15 @@ def write(path: Path, fill: Callable, *, kept: int, sealed: bool = False, before
             if before is not None and path.exists():
                 atomic.keep(path, path.with_name(before))
     except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-        left = f"The checkpoint after epoch {kept} is kept" if kept > 0 else "No epoch had been kept yet"
+        left = f"The checkpoint after epoch {kept} is intact" if kept > 0 else "No epoch has been saved yet"
         raise OSError(
-            f"{path} could not be written ({error}). {left}: free some space in {path.parent} "
-            f"and run the same command again, it goes on from there."
+            f"cannot write {path} ({error}). {left}: free some space in {path.parent} "
+            f"and run the same command again to resume from there."
         ) from error
 
 
 def load(folder: Path) -> dict | None:
-    """What `save` left there, on the CPU; None where there is nothing yet."""
+    """The checkpoint in `folder`, on the CPU; None if there is none yet."""
     path = folder / CHECKPOINT
     if not path.exists():
         if (folder / PREVIOUS).exists():
@@ -139,7 +139,7 @@ def load(folder: Path) -> dict | None:
 
 
 def read(path: Path) -> dict:
-    """A `checkpoint.pt`, or a `best.pt` as {"network": its weights}; refused where a byte of it has changed."""
+    """A `checkpoint.pt`, or a `best.pt` as {"network": its weights}; an error if the file is damaged."""
     try:
         checksums.require_sealed(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -149,10 +149,10 @@ def read(path: Path) -> dict:
         raise ValueError(f"{path} is a folder. Pass the file in it, {path / CHECKPOINT} or {path / BEST}.") from error
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"there is no {path}. A run's weights are its {CHECKPOINT} and, where it was validated, its {BEST}."
+            f"{path} does not exist. A run's weights are in its {CHECKPOINT} and, if it was validated, its {BEST}."
         ) from error
     except Exception as error:  # a zip error, an unpickling error, …: torch has no common class for them
-        raise ValueError(f"{path} cannot be read as a checkpoint ({error}). {_remedy(path)}") from error
+        raise ValueError(f"cannot read the checkpoint {path} ({error}). {_remedy(path)}") from error
     if isinstance(content, dict) and content and all(isinstance(value, Tensor) for value in content.values()):
         return {"network": content}
     if not isinstance(content, dict) or "network" not in content:
@@ -161,20 +161,20 @@ def read(path: Path) -> dict:
 
 
 def _remedy(path: Path) -> str:
-    """What to type where a file cannot be used."""
+    """What to type if a file cannot be used."""
     previous = path.with_name(PREVIOUS)
     if path.name == CHECKPOINT and previous.exists():
-        return f"To go on from the epoch before it: mv {previous} {path}. To start anew, pass another out."
-    return "Copy it again from where it came, delete it to start anew, or pass another out."
+        return f"To resume from the epoch before it: mv {previous} {path}. To start over, pass another out."
+    return "Copy it again from its source, delete it to start over, or pass another out."
 
 
 def restore(found: dict, *, network: nn.Module, step: Step) -> History:
-    """Put network, optimisers and step back to where the checkpoint was written; its history."""
+    """Load a checkpoint into network, optimisers and step; returns its history."""
     network.load_state_dict(found["network"])
-    step.load_state_dict(found["step"])  # first: it may make the optimisers of what it brings along
+    step.load_state_dict(found["step"])  # first, because it may create optimisers
     if found["optimisers"].keys() != step.optimisers.keys():
         raise ValueError(
-            f"the checkpoint holds the optimisers {sorted(found['optimisers'])}, this system's step has "
+            f"the checkpoint holds the optimisers {sorted(found['optimisers'])}, but this system's step has "
             f"{sorted(step.optimisers)}. Build the system as that run did, or pass another out."
         )
     for name, optimiser in step.optimisers.items():
@@ -185,7 +185,7 @@ def restore(found: dict, *, network: nn.Module, step: Step) -> History:
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
-    """The weights of a `best.pt` or `checkpoint.pt` into a network built in the same way."""
+    """Load the weights of a `best.pt` or `checkpoint.pt` into a network built in the same way."""
     found = read(Path(path))["network"]
     refuse_other_network(found, network, Path(path))
     network.load_state_dict(found)
@@ -206,9 +206,9 @@ def refuse_other_network(found: dict[str, Tensor], network: nn.Module, path: Pat
 
 
 def refuse_other_run(found: dict, run: dict, path: Path) -> None:
-    """Name every field in which the run on disk differs from the one asked for."""
+    """Raise if the run on disk differs from this one, naming every field that differs."""
     there, now = flat(found), flat(run)
-    if now.get("schedule") != "poly":  # any other rate is the same however long the run shall last
+    if now.get("schedule") != "poly":  # other schedules do not depend on the number of epochs
         there.pop("epochs", None), now.pop("epochs", None)
     differing = [name for name in {**there, **now} if there.get(name) != now.get(name)]
     if differing:
@@ -218,13 +218,13 @@ def refuse_other_run(found: dict, run: dict, path: Path) -> None:
         listed = "; ".join([*listed, *(f"{name} differs" for name in digests)])
         repeat = ", ".join([*(f"{name}={there.get(name)!r}" for name in told), *(f"the same {n}" for n in digests)])
         raise ValueError(
-            f"{path} belongs to another run: {listed}. To go on with that run, repeat it ({repeat}); "
+            f"{path} belongs to another run: {listed}. To resume that run, repeat its settings ({repeat}); "
             f"to start a new one, pass another out."
         )
 
 
 def flat(run: dict) -> dict:
-    """Settings by their own names, the rest as "objective.dice" or "training data.labels"."""
+    """One flat dict: settings under their own names, other values as "objective.dice" or "training data.labels"."""
     found = dict(run.get("settings", {}))
     for key, value in run.items():
         if key != "settings":
@@ -233,6 +233,6 @@ def flat(run: dict) -> dict:
 
 
 def describe(folder: Path, content: dict) -> None:
-    """settings.json: what the run is, for people and for tables."""
+    """Write settings.json, the description of the run, for people and for tables."""
     text = (json.dumps(content, indent=2) + "\n").encode()
     write(folder / SETTINGS, lambda file: file.write(text), kept=0)

@@ -1,4 +1,4 @@
-"""Where a run computes, and how reproducibly."""
+"""The device of a run, reproducible kernels, and advice when memory runs out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dsnotes.training.settings import Settings
 
 
 def pick(device: str | torch.device, *, local: int = 0) -> torch.device:
-    """ "auto": a CUDA GPU where there is one (one a process), else Apple's, else the CPU."""
+    """ "auto" is a CUDA GPU if there is one (one per process), else Apple's GPU, else the CPU."""
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", local)
@@ -23,16 +23,16 @@ def pick(device: str | torch.device, *, local: int = 0) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"device={str(device)!r} cannot be used here ({reason}). Pass device='auto' or device='cpu'."
+            f"device={str(device)!r} is not available ({reason}). Pass device='auto' or device='cpu'."
         ) from error
     return torch.device("cuda", local) if chosen == torch.device("cuda") else chosen
 
 
 @contextmanager
 def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]:
-    """Inside, random numbers are the run's own, and kernels give the same bits each time; outside all is as it was.
+    """Inside, kernels are deterministic and the random state is the run's own; everything is restored on exit.
 
-    An operation without a deterministic kernel warns and runs: some of CUDA's poolings and interpolations have none.
+    Operations without a deterministic kernel, such as some CUDA poolings and interpolations, run with a warning.
     """
     cudnn = torch.backends.cudnn
     before = (
@@ -41,7 +41,7 @@ def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]
         torch.utils.deterministic.fill_uninitialized_memory,
         cudnn.benchmark,
     )
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it, before its first use
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it before its first use
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a pass over memory
     cudnn.benchmark = not deterministic
@@ -54,7 +54,7 @@ def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]
 
 
 def seed_everything(seed: int, device: torch.device) -> None:
-    """`torch.manual_seed` for the two generators in use; that one takes a millisecond where there is no GPU."""
+    """Like `torch.manual_seed`, but only for the generators in use: torch's takes a millisecond even without a GPU."""
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
         getattr(torch, device.type).manual_seed(seed)
@@ -62,7 +62,7 @@ def seed_everything(seed: int, device: torch.device) -> None:
 
 @contextmanager
 def explained_memory(settings: Settings, stride: tuple[int, ...], device: torch.device) -> Iterator[None]:
-    """Inside, running out of memory is answered with the sizes to try."""
+    """Inside, an out-of-memory error names smaller sizes to try."""
     try:
         yield
     except RuntimeError as error:
@@ -75,17 +75,17 @@ def explained_memory(settings: Settings, stride: tuple[int, ...], device: torch.
 
 
 def out_of_memory(error: Exception) -> bool:
-    """CUDA has a class for it, the CPU's allocator only a sentence."""
+    """True for CUDA's out-of-memory class and for the CPU allocator's message."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def smaller(settings: Settings, stride: tuple[int, ...]) -> str:
-    """Fewer samples at a time and as many a step; or the axis with the most coarsest voxels halved."""
+    """Settings that need less memory: a smaller batch with more accumulation, or half the patch along one axis."""
     patch, batch = tuple(settings.patch), settings.batch
     tries = []
     if batch > 1:
         fewer = batch // 2 if batch % 2 == 0 else 1
-        tries.append(f"batch={fewer}, accumulate={settings.accumulate * (batch // fewer)} (as many samples a step)")
+        tries.append(f"batch={fewer}, accumulate={settings.accumulate * (batch // fewer)} (as many samples per step)")
     longest = max(range(len(patch)), key=lambda axis: patch[axis] // stride[axis])
     half = -(-patch[longest] // (2 * stride[longest])) * stride[longest]
     if half < patch[longest]:

@@ -1,10 +1,10 @@
-"""Several processes, one run: what `torchrun` starts, `fit` finds here.
+"""One run in several processes, started by `torchrun`.
 
 torchrun --nproc-per-node=4 train.py
 
-`batch` is what each process draws, so n processes take n times as many samples a step. The gradients are averaged,
-which equals one process with the joint batch for losses that are means over samples; batch normalisation and a Dice
-over the batch see only their own process's share.
+`batch` is the batch of each process, so n processes use n times as many samples per step. Gradients are averaged, which
+equals one process with the joint batch if the loss is a mean over samples; batch normalisation and a Dice over the
+batch see only their own process's share.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class World:
-    """Which of how many processes this is; the first alone writes and speaks."""
+    """The rank of this process among `size` processes; only the first writes files and prints."""
 
     rank: int = 0
     size: int = 1
-    local: int = 0  # place on this machine: which GPU
+    local: int = 0  # rank on this machine: selects the GPU
 
     @property
     def first(self) -> bool:
@@ -37,7 +37,7 @@ _single = False
 
 
 def world_from_env() -> World:
-    """What torchrun says about this process; one of one without it."""
+    """The rank that torchrun gave this process; a single process without torchrun."""
     if _single or "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
         return ALONE
     return World(
@@ -47,7 +47,7 @@ def world_from_env() -> World:
 
 @contextmanager
 def joined(world: World, device: torch.device) -> Iterator[None]:
-    """Inside, the processes can talk: NCCL between GPUs, gloo between CPUs."""
+    """Inside, the processes are connected: by NCCL between GPUs, by gloo between CPUs."""
     opened = world.size > 1 and not dist.is_initialized()
     if opened:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=world.rank, world_size=world.size)
@@ -64,7 +64,7 @@ def several() -> bool:
 
 @contextmanager
 def single_process() -> Iterator[None]:
-    """Inside, each process computes as if it were alone."""
+    """Inside, each process computes on its own."""
     global _single
     before, _single = _single, True
     try:
@@ -74,10 +74,10 @@ def single_process() -> Iterator[None]:
 
 
 def parallel(module: nn.Module, reaches_all: Callable[[], bool]) -> nn.Module:
-    """`module`, its gradients averaged over the processes during backward; itself where there is one process.
+    """`module` with gradients averaged over the processes during backward; `module` itself for one process.
 
-    All begin with the weights of the first. An objective need not reach every head, but DistributedDataParallel waits
-    for the gradient of every parameter, unless it is told to look for those without one in every step.
+    All processes start with the weights of the first. DistributedDataParallel waits for the gradient of every
+    parameter. If the objective does not reach every head, it must search for unused parameters in every step.
     """
     if not several():
         return module
@@ -90,12 +90,12 @@ def parallel(module: nn.Module, reaches_all: Callable[[], bool]) -> nn.Module:
 
 
 def quiet(module: nn.Module) -> AbstractContextManager:
-    """Inside, backward only adds up gradients; they are averaged by the first backward outside."""
+    """Inside, backward only accumulates gradients; the next backward outside averages them."""
     return module.no_sync() if isinstance(module, nn.parallel.DistributedDataParallel) else nullcontext()
 
 
 def average(values: dict[str, float], device: torch.device) -> dict[str, float]:
-    """The mean over the processes of every value, the same on each of them."""
+    """The mean of every value over the processes, the same in each of them."""
     if not several():
         return values
     joint = total(torch.tensor(list(values.values()), dtype=torch.float64, device=device)) / dist.get_world_size()
@@ -110,7 +110,7 @@ def total(values: Tensor) -> Tensor:
 
 
 def named_anywhere(mine: list[str]) -> list[str]:
-    """The names of the first process that has any: one whose share of the cases is empty has none of its own."""
+    """The names from the first process that has any: a process without cases has none."""
     if not several():
         return mine
     every: list = [None] * dist.get_world_size()
@@ -119,13 +119,13 @@ def named_anywhere(mine: list[str]) -> list[str]:
 
 
 def barrier() -> None:
-    """Wait until all processes are here."""
+    """Wait for all processes."""
     if several():
         dist.barrier()
 
 
 def from_first(value):
-    """What the first process has, on all of them."""
+    """The value of the first process, in all of them."""
     if not several():
         return value
     box = [value]

@@ -1,4 +1,4 @@
-"""From cases to a trained network: a plain loop that can be stopped anywhere and goes on from there."""
+"""`fit` trains a system on cases: a plain loop that can be interrupted anywhere and resumed."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ def fit(
     prefetch: int = 2,
     **overrides,
 ) -> History:
-    """Train `system.network` in place and return one record an epoch.
+    """Train `system.network` in place and return the history, one record per epoch.
 
     `train` and `val` are lists or map-style datasets of cases, of {"image", "label"} dicts or of (image, label) pairs.
-    `settings` are the system's own by default, and every field of `Settings` can be given by name instead: patch=,
-    epochs=, batch=, lr=, iterations=, … With `out`, that folder holds a checkpoint after every epoch and the same
-    command goes on from it, on a CPU bit for bit as if it had never been stopped. `on_epoch` gets the history after
-    every epoch and may end the run by returning True. `seed` decides the batches, their augmentation and the dropout,
-    not the weights the network came with. `workers` threads draw the batches up to `prefetch` ahead; `workers=0` draws
-    them in between. `amp` and `channels_last` are decided by rules (`training.precision`). `checkpointing` computes the
-    backbone's blocks again on the way back instead of keeping them. `compile` may name a mode of torch.compile:
-    "reduce-overhead" is CUDA graphs, for small networks.
+    `settings` defaults to the system's, and every field of `Settings` can be passed by name instead: patch=, epochs=,
+    batch=, lr=, iterations=, … With `out`, a checkpoint is saved in that folder after every epoch, and the same command
+    resumes from it, on a CPU bit for bit as if it had never stopped. `on_epoch` is called with the history after every
+    epoch and ends the run by returning True. `seed` determines the batches, their augmentation and the dropout, but not
+    the network's initial weights. `workers` threads draw up to `prefetch` batches ahead; with `workers=0` they are
+    drawn between the steps. `amp="auto"` and `channels_last="auto"` follow fixed rules (`training.precision`).
+    `checkpointing` recomputes the backbone's blocks in the backward pass to save memory. `compile` is True or a mode of
+    torch.compile; "reduce-overhead" uses CUDA graphs, for small networks.
     """
     check_system(system)
     shape = {"dims": system.dims, "channels": system.network.backbone.in_channels}
@@ -95,7 +95,7 @@ def fit(
         draw = Draw(train, settings, values, augment, seed, world.rank, device, world.size)
         run = describe_run(system, settings, train, val, seed=seed, processes=world.size)
         if channels_last == "auto":
-            stack.callback(system.network.to, memory_format=torch.contiguous_format)  # weights as they came
+            stack.callback(system.network.to, memory_format=torch.contiguous_format)  # restored at the end
         how = {"channels_last": channels_last, "compile": compile, "checkpointing": checkpointing}
         step, history = resume_or_start(system, settings, run, folder, device, world=world, amp=amp, **how)
         iterations, samples = draw.iterations, settings.batch * settings.accumulate * world.size
@@ -139,7 +139,7 @@ def fit(
                 history.stopped = "epochs"
         except (KeyboardInterrupt, FloatingPointError) as error:
             history.stopped = "interrupted"
-            if folder is not None:  # weights and history as they were after the last finished epoch
+            if folder is not None:  # back to the end of the last finished epoch
                 found = checkpoints.load(folder)
                 system.network.load_state_dict(found["network"])
                 history.records = found["history"]
@@ -161,12 +161,12 @@ def resume_or_start(
     compile: bool | str,  # noqa: A002
     checkpointing: bool,
 ) -> tuple[Step, History]:
-    """The step and the history so far: a new one, or what `folder` holds if that is the same run."""
-    distributed.barrier()  # the first may still be writing for a run before this one
+    """The step and the history so far: new, or from the checkpoint in `folder` if it belongs to the same run."""
+    distributed.barrier()  # the first process may still be writing for an earlier run
     found = None if folder is None else checkpoints.load(folder)
-    distributed.barrier()  # nor may it write a new one before the others have looked
+    distributed.barrier()  # it must not write before the others have read
     if found is not None and amp == "auto":
-        amp = found["run"]["amp"] == "bfloat16"  # as the run began, perhaps on another machine
+        amp = found["run"]["amp"] == "bfloat16"  # as at the start of the run, perhaps on another machine
     shape = (settings.batch, system.network.backbone.in_channels, *settings.patch)
     dtype, sentence = precision.choose_dtype(amp, system.network, device=device, shape=shape)
     precision.to_channels_last(system.network, system.dims, channels_last, amp=dtype)
@@ -174,13 +174,15 @@ def resume_or_start(
     if found is not None:
         checkpoints.refuse_other_network(found["network"], system.network, folder / checkpoints.CHECKPOINT)
         checkpoints.refuse_other_run(found["run"], run, folder / checkpoints.CHECKPOINT)
-    how = {"compile": compile} | ({"checkpointing": True} if checkpointing else {})  # a step may know no others
+    how = {"compile": compile} | (
+        {"checkpointing": True} if checkpointing else {}
+    )  # a step may not accept other arguments
     step = system.make_step(system, settings, amp=dtype, **how)
     if found is not None:
         history = checkpoints.restore(found, network=system.network, step=step)
         if len(history) > settings.epochs:
             raise ValueError(
-                f"{folder} holds {len(history)} finished epochs, epochs={settings.epochs} asks for fewer. "
+                f"{folder} holds {len(history)} finished epochs, more than epochs={settings.epochs}. "
                 f"Pass epochs={len(history)} or more, or another out."
             )
         return step, history
@@ -189,12 +191,12 @@ def resume_or_start(
     if folder is not None and world.first:
         checkpoints.describe(folder, run)
         weights = {"network": system.network, "step": step}
-        checkpoints.save(folder, run=run, history=history, **weights)  # the weights it began with
+        checkpoints.save(folder, run=run, history=history, **weights)  # the initial weights
     return step, history
 
 
 def warn_once(diagnosis: str | None, history: History, *, aloud: bool) -> None:
-    """Warn the first time, also over several sessions, and keep the sentence with the history."""
+    """Warn only the first time, also across resumed runs, and keep the message in the history's notes."""
     if diagnosis is None or diagnosis in history.notes:
         return
     history.notes.append(diagnosis)

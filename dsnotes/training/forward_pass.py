@@ -1,4 +1,4 @@
-"""A network under its supervision as one module: outputs in float32, and the terms of the loss."""
+"""A network and its supervision as one module: outputs in float32, and the terms of the loss."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MODES = ("reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # tor
 class ForwardPass(nn.Module):
     """forward(batch) -> the outputs, detached and in float32, and named, already weighted scalars.
 
-    The network computes in `amp`, where one is given; the terms see its outputs in float32. DistributedDataParallel,
-    which wraps this module, sees one forward a batch. With `checkpointing` the backbone's blocks keep their inputs
-    alone. `terms` replaces the supervision's own, for a step that adds to them.
+    The network computes in the dtype `amp`, if given; the terms are computed from its outputs in float32. Only one
+    forward per batch is needed, as DistributedDataParallel requires. With `checkpointing` the backbone's blocks keep
+    only their inputs. `terms` replaces the supervision's own, for a step that adds to them.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class ForwardPass(nn.Module):
         super().__init__()
         if compile and checkpointing:
             raise ValueError(
-                "compile and checkpointing came together, but a compiled network decides by itself what it computes "
-                "again. Pass one of the two: checkpointing=True where memory is short, compile=True where time is."
+                "compile and checkpointing came together, but torch.compile decides itself what to recompute. "
+                "Pass one of the two: checkpointing=True to save memory, compile=True to save time."
             )
         if compile not in (True, False, *MODES):
             raise ValueError(
@@ -47,7 +47,9 @@ class ForwardPass(nn.Module):
         self.network, self.supervision, self.amp, self.checkpointing = network, supervision, amp, checkpointing
         self.terms = terms or supervision.terms
         how = {} if compile is True else {"mode": compile}
-        self._called = (torch.compile(network, **how) if compile else network,)  # in a tuple: its weights have one name
+        self._called = (
+            torch.compile(network, **how) if compile else network,
+        )  # in a tuple, so that its weights are not registered twice
 
     def forward(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
         device = batch["image"].device.type
@@ -60,7 +62,7 @@ class ForwardPass(nn.Module):
         terms = self.terms(outputs, batch)
         if taken := terms.keys() & RESERVED:
             raise ValueError(
-                f"the objective names a term {min(taken)!r}, which the history keeps for itself. "
+                f"the objective names a term {min(taken)!r}, which is reserved in the history. "
                 f"Name it after what it measures, such as 'dice'."
             )
         return outputs.detach(), terms

@@ -1,9 +1,9 @@
-"""A step that balances the objective's tasks by GradNorm; works with any supervision of several terms.
+"""A step that balances the objective's tasks with GradNorm; works with any supervision of several terms.
 
     replace(system, make_step=partial(GradNormStep, asymmetry=1.5))
 
-An objective may say which of its terms are one task and where their weights live (`tasks` and `weigh`, as
-`TwoPathway` does); otherwise every term is a task and the step multiplies it by its weight.
+An objective may define which terms form a task and where their weights are kept (`tasks` and `weigh`, as in
+`TwoPathway`); otherwise every term is a task and the step multiplies it by its weight.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from dsnotes.training.step import PlainStep, Trainable
 
 
 class GradNormStep(PlainStep):
-    """`shared` names the parameter W_s that all tasks reach; None is the coarsest decoder block's last convolution.
+    """`shared` names the parameter W_s that all tasks share; None is the coarsest decoder block's last convolution.
 
-    The gradient norms at W_s come from the one graph of the step: a pass for each task down to W_s alone, without the
-    weight gradients of the layers between.
+    The gradient norms at W_s come from the graph of the step: one backward pass per task down to W_s, without the
+    weight gradients of the layers in between.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class GradNormStep(PlainStep):
         self.balance: GradNorm | None = None
         self.pulls: list[Tensor] = []  # ∇_Ws α_m L_m over the micro-batches so far
         self.losses: list[Tensor] = []
-        self.seen: dict[str, Tensor] = {}  # what the balance went by in the last step, a value a task
+        self.seen: dict[str, Tensor] = {}  # α, G and r of the last step, one value per task
         if hasattr(self.objective, "tasks"):
             self.tasks = self.objective.tasks(system.network)
             self.begin()
@@ -59,7 +59,7 @@ class GradNormStep(PlainStep):
 
     def forward_terms(self, batch: Batch) -> dict[str, Tensor]:
         terms = super().forward_terms(batch)
-        if self.balance is None:  # only now are the terms' names known
+        if self.balance is None:  # the names of the terms are known from here on
             self.tasks = {name: (name,) for name in terms}
             self.begin()
         if hasattr(self.objective, "weigh"):
@@ -88,7 +88,7 @@ class GradNormStep(PlainStep):
         return norm
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """The step's record, and of each task its weight, its pull G and its rate L / L(0)."""
+        """The step's record, and for each task its weight α, its gradient norm G ("pull") and its rate L / L(0)."""
         record = super().__call__(batch)
         return record | {
             f"{what} {name}": value
@@ -110,7 +110,7 @@ class GradNormStep(PlainStep):
 
 
 def shared_parameter(network: Network, name: str | None) -> nn.Parameter:
-    """The parameter called `name`; by default the last convolution of the coarsest decoder block."""
+    """The parameter `name`; by default the last convolution of the coarsest decoder block."""
     named = {at: p for at, p in network.named_parameters() if p.ndim > 2}
     if name is None:
         blocks = [at for at in named if at.startswith("backbone.decoder.")]
@@ -121,7 +121,7 @@ def shared_parameter(network: Network, name: str | None) -> nn.Parameter:
                 name = next(at for at in reversed(blocks) if at.startswith(f"backbone.decoder.{coarsest}.body."))
     if name not in named:
         raise ValueError(
-            f"GradNorm compares the tasks at one shared parameter, and {name!r} is none of this network's. "
-            f"Name a convolution that all tasks reach, shared=..., such as {', '.join(list(named)[:3])}, …"
+            f"GradNorm compares the tasks at one shared parameter, but this network has none called {name!r}. "
+            f"Name a convolution that all tasks share, shared=..., such as {', '.join(list(named)[:3])}, …"
         )
     return named[name]

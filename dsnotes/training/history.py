@@ -1,4 +1,4 @@
-"""What a run has recorded: one dict an epoch, as a table, as columns, and as JSON lines on disk."""
+"""The history of a run: one dict per epoch, as a table, as columns, and as JSON lines on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Record = dict[str, float | int | None]
 
 
 class History(Sequence):
-    """A sequence of records, oldest first; `stopped` says why the run ended, `notes` what `fit` decided itself."""
+    """A sequence of records, oldest first; `stopped` says why the run ended, `notes` holds the messages of `fit`."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self.records: list[Record] = [dict(record) for record in records]
@@ -23,7 +23,7 @@ class History(Sequence):
         return len(self.records)
 
     def __getitem__(self, index):
-        """A record by its place, or a column by its name."""
+        """A record by its index, or a column by its name."""
         return self.column(index) if isinstance(index, str) else self.records[index]
 
     def __iter__(self) -> Iterator[Record]:
@@ -37,14 +37,14 @@ class History(Sequence):
         return list(dict.fromkeys(name for record in self.records for name in record))
 
     def column(self, name: str) -> list[float | int | None]:
-        """One value an epoch; None where an epoch did not record it."""
+        """One value per epoch; None if an epoch did not record it."""
         if self.records and name not in self.columns:
             raise KeyError(f"the history has no column {name!r}. Choose one of {', '.join(self.columns)}.")
         return [record.get(name) for record in self.records]
 
     @property
     def best(self) -> Record | None:
-        """The record with the highest validation score, or with the lowest loss where nothing was validated."""
+        """The record with the highest validation score, or with the lowest loss if nothing was validated."""
         scored = [record for record in self.records if record.get("val_score") is not None]
         if scored:
             return max(scored, key=lambda record: record["val_score"])
@@ -56,12 +56,12 @@ class History(Sequence):
 
     @property
     def total_seconds(self) -> float:
-        """Tot.T of the papers' efficiency tables."""
+        """Total training time, "Tot.T" in the papers' efficiency tables."""
         return float(sum(record["seconds"] for record in self.records))
 
     @property
     def seconds_per_epoch(self) -> float:
-        """Avg.T of the papers' efficiency tables."""
+        """Mean time per epoch, "Avg.T" in the papers' efficiency tables."""
         return self.total_seconds / max(len(self), 1)
 
     def _rows(self, last: int | None) -> list[list[str]]:
@@ -74,12 +74,12 @@ class History(Sequence):
 
     def _summary(self) -> str:
         if not self.records:
-            return "no epoch is finished yet"
+            return "no epoch has finished yet"
         text = f"{len(self)} epochs, {self.seconds_per_epoch:.3g} s each, {self.total_seconds:.4g} s in all"
         return f"{text}; * best epoch {self.best_epoch}" + (f"; ended: {self.stopped}" if self.stopped else "")
 
     def table(self, last: int | None = None) -> str:
-        """The records as aligned text, all of them or the `last` few; a star marks the best epoch."""
+        """The records as aligned text, all or the `last` few; a star marks the best epoch."""
         rows = [self.columns, *self._rows(last)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
@@ -95,12 +95,12 @@ class History(Sequence):
         return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def write(self, path: str | Path) -> None:
-        """One JSON object a line."""
+        """Write one JSON object per line."""
         Path(path).write_text("".join(to_line(record) for record in self.records), encoding="utf-8")
 
     @classmethod
     def read(cls, path: str | Path) -> History:
-        """The records of a file that `write` or a run made; a last line cut short by a kill is left out."""
+        """Read a file that `write` or a run wrote; an incomplete last line is left out."""
         lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
         return cls(json.loads(line) for line in lines if line.endswith("\n"))
 

@@ -1,4 +1,4 @@
-"""An epoch's terms, summed and watched without making any step wait for the device."""
+"""The terms of an epoch, summed and checked for NaN without waiting for the device in every step."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 class MetricAccumulator:
-    """Collects what every step returns; looks for NaN and infinity `look_every` steps at a time.
+    """Collects the terms of every step; checks for NaN and infinity every `look_every` steps.
 
-    On a GPU the values travel in the background and are read one block later, when they have long arrived; so a
-    NaN is noticed late, but still named by the step and the term where it first appeared.
+    On a GPU the values are copied in the background and read one block later. A NaN is therefore noticed late, but the
+    error names the step and the term where it first appeared.
     """
 
     def __init__(self, epoch: int, *, look_every: int) -> None:

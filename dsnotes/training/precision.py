@@ -1,6 +1,6 @@
-"""What a network computes in, and how its maps lie in memory: by rules, which say the same on a busy machine.
+"""The dtype a network computes in and its memory format, chosen by fixed rules instead of timings.
 
-The rules are what `benchmarks/precision.py` measures.
+`benchmarks/precision.py` measures what the rules are based on.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-LARGE = 5e9  # floating-point operations of a forward pass; below, a step is mostly overhead
+LARGE = 5e9  # floating-point operations per forward pass; below this, a step is mostly overhead
 MEMORY_FORMAT = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 def choose_dtype(
     amp: bool | str, network: nn.Module, *, device: torch.device, shape: tuple[int, ...]
 ) -> tuple[torch.dtype | None, str]:
-    """bfloat16 or None for float32, and the sentence that says why. `shape` is that of a batch of images.
+    """bfloat16, or None for float32, and a sentence that says why. `shape` is the shape of an image batch.
 
-    "auto" is bfloat16 on a GPU that has it, and on a CPU with instructions for it where the network is large.
+    "auto" is bfloat16 on a GPU that supports it, and on a CPU with bfloat16 instructions if the network is large.
     """
     if amp is True:
         check_conv3d(network, device)
@@ -32,13 +32,16 @@ def choose_dtype(
     if has_bfloat16(device) and device.type == "cuda":
         return torch.bfloat16, "networks compute in bfloat16, losses in float32 (amp='auto' on CUDA)"
     if not has_bfloat16(device):
-        return None, f"everything computes in float32 (amp='auto': no instructions for bfloat16 on this {device.type})"
+        return None, f"everything computes in float32 (amp='auto': no bfloat16 instructions on this {device.type})"
     if any(type(m) is nn.Conv3d for m in network.modules()):
         return None, "everything computes in float32 (amp='auto': PyTorch's own Conv3d is not safe in bfloat16 here)"
     work = flops(network, shape)
     if work < LARGE:
-        return None, "everything computes in float32 (amp='auto': bfloat16 does not pay for steps this small)"
-    return torch.bfloat16, f"networks compute in bfloat16, losses in float32 (amp='auto': {work:.1e} operations a pass)"
+        return None, "everything computes in float32 (amp='auto': bfloat16 does not pay off for steps this small)"
+    return (
+        torch.bfloat16,
+        f"networks compute in bfloat16, losses in float32 (amp='auto': {work:.1e} operations per pass)",
+    )
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -51,16 +54,16 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def check_conv3d(network: nn.Module, device: torch.device) -> None:
-    """Refuse PyTorch's own on a CPU, whose gradients are wrong in bfloat16 where volumes are shallow."""
+    """Reject PyTorch's own Conv3d on a CPU, where its bfloat16 gradients are wrong for shallow volumes."""
     if device.type == "cpu" and any(type(m) is nn.Conv3d for m in network.modules()):
         raise ValueError(
-            "amp=True, but on a CPU PyTorch's own Conv3d has wrong gradients in bfloat16 where a volume is shallower "
-            "than the kernel. Pass amp=False, or build the network of dsnotes.networks.blocks.Conv3d."
+            "amp=True, but on a CPU PyTorch's own Conv3d has wrong gradients in bfloat16 if a volume is shallower "
+            "than the kernel. Pass amp=False, or build the network with dsnotes.networks.blocks.Conv3d."
         )
 
 
 def flops(network: nn.Module, shape: tuple[int, ...]) -> int:
-    """Floating-point operations of a forward pass, counted without computing it: the same on every machine."""
+    """Floating-point operations of a forward pass, counted on the meta device without computing it."""
     shapes_alone = copy.deepcopy(network).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         shapes_alone(torch.empty(shape, device="meta"))
@@ -68,9 +71,9 @@ def flops(network: nn.Module, shape: tuple[int, ...]) -> int:
 
 
 def to_channels_last(network: nn.Module, dims: int, channels_last: bool | str, *, amp: torch.dtype | None) -> None:
-    """Channels beside each other in memory, where that is wanted or, with "auto", where it pays: in bfloat16.
+    """Convert the network to channels-last memory format if `channels_last` is True, or "auto" and it uses bfloat16.
 
-    2-D networks gain by it in float32 too, but there a run keeps its bits instead.
+    2-D networks gain from it in float32 too, but it would change float32 results in the last bits.
     """
     if channels_last not in (True, False, "auto"):
         raise ValueError(f"channels_last={channels_last!r} is unknown. Pass 'auto', True or False.")

@@ -8,7 +8,7 @@ from dsnotes.training.history import Record
 
 
 class Progress:
-    """One tick a step, the epoch's figures beside it; silent when not shown, plain lines where tqdm is missing."""
+    """A bar that advances with every step and shows the epoch's metrics; plain lines if tqdm is missing."""
 
     def __init__(self, epochs: int, iterations: int, *, started: int, shown: bool) -> None:
         self.shown, self.bar = shown, None

@@ -1,4 +1,4 @@
-"""What makes a run: all that decides its result, so that the same command goes on and another one is refused."""
+"""The identity of a run: everything that determines its result, so that only the same run is resumed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dsnotes.data.case import Case
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
-HEX = 16  # digits of a digest: enough that two never meet by chance
+HEX = 16  # hex digits of a digest: collisions are negligible
 
 
 def describe_run(
@@ -30,7 +30,7 @@ def describe_run(
     seed: int,
     processes: int,
 ) -> dict[str, Any]:
-    """JSON-like; `checkpoints.refuse_other_run` compares two of them field by field."""
+    """A JSON-like description of the run; `checkpoints.refuse_other_run` compares two of them field by field."""
     return {
         "system": system.name,
         "build": writable(system.arguments),
@@ -46,7 +46,7 @@ def describe_run(
 
 
 def writable(arguments: Mapping[str, object] | None) -> dict | None:
-    """What a system was built with, as JSON gives it back; what is no value leaves its type, as "<System>"."""
+    """The arguments a system was built with, as JSON; an object that JSON cannot hold becomes its type, "<System>"."""
     if arguments is None:
         return None
     return json.loads(json.dumps(dict(arguments), default=lambda x: str(x) if isinstance(x, Path) else _unwritten(x)))
@@ -61,7 +61,7 @@ def _unwritten(value: object) -> str:
 
 
 def fields_of(thing: object) -> dict[str, Any]:
-    """The fields of an objective, or whatever it keeps that is no part of a network."""
+    """The fields or attributes of an objective, except private ones and modules."""
     names = [one.name for one in fields(thing)] if is_dataclass(thing) else sorted(vars(thing))
     return {
         name: plain(value)
@@ -71,7 +71,7 @@ def fields_of(thing: object) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON has it; equal for equal values in every process."""
+    """The value in JSON types, equal for equal values in every process."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):
@@ -96,15 +96,15 @@ def plain(value: Any) -> Any:
 
 
 def layers(network: nn.Module) -> dict[str, str]:
-    """A digest of how each part of the network is built: rates of dropout and the like, which no tensor shows."""
+    """A digest of the structure of each part of the network, such as dropout rates, which no weight shows."""
     return {name: digest(repr(part).encode()) for name, part in network.named_children()}
 
 
 def data(cases: Sequence[Case]) -> dict[str, Any]:
-    """How many cases, their names, shapes and labels.
+    """The number of cases, and digests of their names, shapes and labels.
 
-    A dataset on disk that is read case by case tells its own digest (`identity()`); of another such sequence the first
-    and the last case stand for all.
+    A dataset on disk provides its own digest (`identity()`); of other sequences that read cases on demand, only the
+    first and the last case are used.
     """
     count = len(cases)
     if hasattr(cases, "identity"):

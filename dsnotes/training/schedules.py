@@ -1,7 +1,6 @@
-"""Learning rates and stopping rules of the five papers, as functions of the epoch and of what was recorded so far.
+"""Learning rates and stopping rules of the five papers, as functions of the epoch and the history.
 
-None of them keeps a state: what a run was before it was stopped is in its history, and the rate of the next epoch
-follows from that, so a resumed run needs nothing more.
+They have no state, so a resumed run needs only its history.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dsnotes.training.settings import Number, Settings
 
 
 def rate(settings: Settings, epoch: int, losses: Sequence[Number] = ()) -> float:
-    r"""The learning rate of `epoch`, counted from 0, after epochs that ended with the training `losses`.
+    r"""The learning rate of `epoch`, counted from 0, given the training `losses` of the epochs before it.
 
     step, exponential: $\eta f^{\lfloor e / n \rfloor}$ (MSDS: f = .1, n = 50; µ-Net: f = .9, n = 3);
     poly: $\eta (1 - e / E)^{p}$ (DSNet); plateau: see `plateau` (MSS).
@@ -31,14 +30,14 @@ def rate(settings: Settings, epoch: int, losses: Sequence[Number] = ()) -> float
 
 
 def moving_average(values: Sequence[Number], *, keep: Number = 0.93) -> list[Number]:
-    r"""$m_0 = v_0$, $m_e = .93\,m_{e-1} + .07\,v_e$: what MSS-UNet watches instead of the noisy loss itself."""
+    r"""$m_0 = v_0$, $m_e = .93\,m_{e-1} + .07\,v_e$: MSS U-Net uses it instead of the noisy loss itself."""
     return list(accumulate(values, lambda mean, value: keep * mean + (1 - keep) * value))
 
 
 def plateau(values: Sequence[Number], patience: int, threshold: Number) -> int:
-    """How often the rate was cut: once each time more than `patience` epochs in a row brought no progress.
+    """The number of cuts so far: one whenever more than `patience` epochs in a row made no progress.
 
-    Progress is falling below the best value by more than `threshold`, in absolute terms.
+    Progress means a value below the best one by more than `threshold` (absolute).
     """
     best, waited, cuts = float("inf"), 0, 0
     for value in values:
@@ -49,9 +48,9 @@ def plateau(values: Sequence[Number], patience: int, threshold: Number) -> int:
 
 
 def finished(settings: Settings, history: History, lr: Number) -> bool:
-    """Whether the stopping rule ends the run after these epochs, the next one's rate being `lr`.
+    """Whether the stopping rule ends the run after these epochs; `lr` is the rate of the next one.
 
-    With `stop_dice` no rule does so before the validation Dice has reached it, and an epoch below it is not the best.
+    With `stop_dice` no rule stops before the validation Dice has reached it, and epochs below it cannot be the best.
     """
     if settings.stop == "never":
         return False
@@ -69,18 +68,18 @@ def _segments(settings: Settings, history: History) -> bool:
 
 
 def twice_best(scores: Sequence[Number], dice: Sequence[Number] | None = None, least: Number = 0.0) -> bool:
-    """µ-Net: the run has lasted twice as long as its best epoch (from 1) took, and no better score has come.
+    """µ-Net's rule: stop after 2 n epochs if epoch n (counted from 1) still has the best score.
 
-    A best first epoch would end the run after the second; that is what the rule says. With `dice`, only epochs with at
-    least so much of it can be the best: with 1 above and below every ratio, a network that marks nothing has a
-    perfect PPV, and loses score when it begins to mark something.
+    If the first epoch is the best, the run stops after the second. With `dice`, only epochs with at least `least` Dice
+    can be the best: because ε = 1 is added to numerator and denominator of every metric, a network that marks nothing
+    has a perfect PPV and loses score when it begins to mark something.
     """
     passed = [s for s, d in zip(scores, dice, strict=True) if d >= least] if dice is not None else list(scores)
     return bool(passed) and len(scores) >= 2 * (1 + list(scores).index(max(passed)))
 
 
 def epochs_without_progress(values: Sequence[Number], threshold: Number) -> int:
-    """Epochs since the last value that fell below the best one before it by more than `threshold`."""
+    """Epochs since the last value that was below the best one before it by more than `threshold`."""
     best, waited = float("inf"), 0
     for value in values:
         best, waited = (value, 0) if value < best - threshold else (best, waited + 1)

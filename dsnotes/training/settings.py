@@ -1,4 +1,4 @@
-"""How a system is trained: a frozen value, so that a variation is one line in a diff.
+"""The training settings of a system, a frozen dataclass; a variation is one `replace`:
 
 quick = replace(mss_unet.SETTINGS, epochs=2)
 """
@@ -35,18 +35,18 @@ NUMBERS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """Defaults are ours; each paper's own stand in `papers/<stem>.py`."""
+    """The defaults are ours; each paper's settings are in `papers/<stem>.py`."""
 
     patch: tuple[int, ...] | None = None
     batch: int = 2
     accumulate: int = 1  # batches whose gradients are summed before one step of the optimiser
     epochs: int = 100
-    # What one pass is: as many patches as there are "cases", of any of them; a patch of "every_case"; all "slices" or
-    # all patches of a "grid", each once.
+    # One pass is: "cases", as many patches as there are cases, from random cases; "every_case", one patch per case;
+    # "slices" or "grid", every slice or every patch of a grid once.
     epoch: str = "cases"
     positive_only: bool = False  # "slices" and "grid" leave out those without foreground
-    iterations: int | None = None  # steps an epoch; None: one pass
-    validation_iterations: int | None = None  # None: the whole of the validation cases
+    iterations: int | None = None  # steps per epoch; None: one pass
+    validation_iterations: int | None = None  # None: the whole validation cases
     optimiser: str = "adam"  # adam, adamw, sgd
     lr: Number = 1e-3
     betas: tuple[Number, Number] = (0.9, 0.999)
@@ -55,20 +55,20 @@ class Settings:
     amsgrad: bool = False
     schedule: str = "constant"  # constant, step, exponential, poly, plateau
     step_every: int = 50  # epochs between two cuts of "step" and "exponential"
-    factor: Number = 0.1  # what a cut multiplies the rate with
+    factor: Number = 0.1  # each cut multiplies the rate by this
     power: Number = 0.9  # of "poly"
     patience: int = 30  # epochs without progress before "plateau" cuts
-    threshold: Number = 1e-3  # what "plateau" calls progress of the moving average
+    threshold: Number = 1e-3  # smallest fall of the moving average that "plateau" counts as progress
     min_lr: Number = 0.0
     stop: str = "never"  # never, twice_best, moving_average
     stop_patience: int = 50  # epochs without progress of the moving average
-    stop_threshold: Number = 5e-4  # what "moving_average" calls progress
+    stop_threshold: Number = 5e-4  # smallest fall that "moving_average" counts as progress
     stop_lr: Number | None = None  # "moving_average" stops only below this rate; None: at any
-    stop_dice: Number = 0.0  # no rule ends a run before the validation Dice has reached this; 0: as the papers say
-    clip: Number | None = 12.0  # the gradient's largest norm; None: as it is
-    foreground: Number = 1 / 3  # share of a batch's patches forced to hold foreground, rounded up: at batch 1, each
+    stop_dice: Number = 0.0  # no rule stops a run before the validation Dice has reached this; 0: as in the papers
+    clip: Number | None = 12.0  # maximum norm of the gradient; None: no clipping
+    foreground: Number = 1 / 3  # share of patches forced to hold foreground, rounded up: with batch=1, every patch
     augment: bool | Augmentation = False  # True: the default augmentation
-    reestimate: int = 0  # batches over which an epoch ends by counting batch norm's statistics anew; 0: as they ran
+    reestimate: int = 0  # batches for re-estimating batch norm statistics after each epoch; 0: keep the running ones
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -78,39 +78,38 @@ class Settings:
                 )
         if isinstance(self.patch, Real):
             raise ValueError(
-                f"patch={self.patch} is one number, a patch has one for each axis. Pass patch={(self.patch,) * 2}, or "
-                f"patch={(self.patch,) * 3} in 3-D."
+                f"patch={self.patch} is a single number, but a patch has one per axis. Pass "
+                f"patch={(self.patch,) * 2}, or patch={(self.patch,) * 3} in 3-D."
             )
         if self.patch is not None and not all(isinstance(n, Real) and n == n // 1 for n in self.patch):
             raise ValueError(
-                f"patch={self.patch!r} holds what is no whole number. Pass as many as there are axes, for instance "
-                f"patch=(64, 64)."
+                f"patch={self.patch!r} must hold whole numbers, one per axis, for instance patch=(64, 64)."
             )
         for name in NUMBERS:
             value = getattr(self, name)
             if not (isinstance(value, Real) or (value is None and name == "clip")) or value != value:
-                raise ValueError(f"{name}={value!r} is no number. Pass one, for instance {name}={DEFAULTS[name]:.3g}.")
+                raise ValueError(f"{name} must be a number, got {value!r}. For instance {name}={DEFAULTS[name]:.3g}.")
         for name in AT_LEAST_ONE:
             if name != "step_every" and not isinstance(getattr(self, name), Integral | None):
-                raise ValueError(f"{name}={getattr(self, name)!r} is no whole number. Pass one, such as {name}=2.")
+                raise ValueError(f"{name} must be a whole number, got {getattr(self, name)!r}. For instance {name}=2.")
             if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} leaves nothing to do. Pass {name}=1 or more.")
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}. Pass {name}=1 or more.")
         if not isinstance(self.augment, bool | Augmentation):
             raise TypeError(
-                f"augment={self.augment!r} is of type {type(self.augment).__name__}. Pass True for the default "
-                f"augmentation, False for none, or one of your own: dsnotes.data.augment.Augmentation(p_scale=0)."
+                f"augment={self.augment!r} has type {type(self.augment).__name__}. Pass True for the default "
+                f"augmentation, False for none, or your own, such as dsnotes.data.augment.Augmentation(p_scale=0)."
             )
         if self.lr <= 0:
-            raise ValueError(f"lr={self.lr} moves no weight. Pass a positive rate, for instance lr=1e-3.")
+            raise ValueError(f"lr must be positive, got {self.lr}. For instance lr=1e-3.")
         if math.isinf(self.lr):
-            raise ValueError(f"lr={self.lr} throws every weight away. Pass a finite rate, for instance lr=1e-3.")
+            raise ValueError(f"lr must be finite, got {self.lr}. For instance lr=1e-3.")
         if self.reestimate < 0:
             raise ValueError(
-                f"reestimate={self.reestimate!r} is a number of batches. Pass 0 to keep the statistics that ran along "
-                f"in training, or for instance reestimate=20 to count them anew."
+                f"reestimate must be a number of batches, got {self.reestimate!r}. Pass 0 to keep the running "
+                f"statistics of training, or for instance reestimate=20 to re-estimate them."
             )
         if not 0 <= self.foreground <= 1:
-            raise ValueError(f"foreground={self.foreground} is a share of the patches. Pass a number from 0 to 1.")
+            raise ValueError(f"foreground must be a share of the patches from 0 to 1, got {self.foreground}.")
 
 
 DEFAULTS = {each.name: each.default for each in fields(Settings)}

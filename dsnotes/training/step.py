@@ -1,4 +1,4 @@
-"""One batch, one change of the weights."""
+"""A training step: one batch, one update of the weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dsnotes.training.settings import Settings
 
 @runtime_checkable
 class Trainable(Protocol):
-    """What a step needs of a system."""
+    """The parts of a system that a step needs."""
 
     name: str
     network: Network
@@ -32,10 +32,10 @@ class Trainable(Protocol):
 class Step(Protocol):
     """What `fit` calls for every batch; made by `system.make_step(system, settings, amp=…, compile=…)`.
 
-    `optimisers["network"]` is the one whose rate the schedule sets. `evaluate` gives the outputs and terms of a batch
-    without learning from it. `state_dict` holds what else must survive a stop, such as a critic or a task's first loss;
-    the network and the optimisers are kept by `fit`. `diagnose` looks at the history before the first epoch, when it is
-    empty, and after each: a sentence is warned of once and kept in the history's notes.
+    The schedule sets the rate of `optimisers["network"]`. `evaluate` returns the outputs and terms of a batch without
+    an update. `state_dict` holds what a resumed run needs besides the network and the optimisers, which `fit` saves: a
+    critic, or the first losses of the tasks. `diagnose` sees the history before the first epoch and after each one; a
+    message that it returns is shown once as a warning and kept in the history's notes.
     """
 
     optimisers: dict[str, Optimizer]
@@ -54,10 +54,10 @@ class Step(Protocol):
 
 
 class PlainStep:
-    """Forward, backward, step. What differs in a game or a balancing act overrides one of the small methods.
+    """Forward, backward, update. Other steps, such as the adversarial one, override single methods.
 
-    `batch` holds `settings.accumulate` micro-batches; each goes forward and backward by itself and weighs by its share
-    of the samples, so that the gradient is that of the joint mean.
+    `batch` holds `settings.accumulate` micro-batches; each has its own forward and backward pass and is weighted by its
+    share of the samples, so that the gradient is that of the joint mean.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class PlainStep:
         self.settings, self.network, self.objective = settings, system.network, system.objective
         how = {"amp": amp, "compile": compile, "checkpointing": checkpointing}
         self.forward_pass = ForwardPass(self.network, self.objective, terms=self.terms, **how)
-        self.parallel: torch.nn.Module | None = None  # the same, its gradients averaged over the processes
+        self.parallel: torch.nn.Module | None = None  # forward_pass with gradients averaged over the processes
         self.optimisers = {"network": make_optimiser(system.network, settings)}
         self.parameters = list(system.network.parameters())  # found once, not in every step
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        if not self.network.training:  # asked once an epoch: it walks through all modules
+        if not self.network.training:  # train() visits all modules, so it is called only when needed
             self.network.train()
         self.optimisers["network"].zero_grad(set_to_none=True)
         totals: dict[str, Tensor] = {}
@@ -89,7 +89,7 @@ class PlainStep:
                 self.backward(terms, share)
             for name, term in {"loss": sum(terms.values()), **terms}.items():
                 totals[name] = totals.get(name, 0.0) + share * term.detach()
-        return {**totals, "grad_norm": self.update()}  # tensors: reading one here would wait for the GPU
+        return {**totals, "grad_norm": self.update()}  # tensors, because reading a value here would wait for the GPU
 
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         return self.objective.terms(outputs, batch)
@@ -102,7 +102,7 @@ class PlainStep:
         (share * sum(terms.values())).backward()
 
     def update(self) -> Tensor:
-        """Clip, step; the gradient's norm before it was clipped."""
+        """Clip the gradient and update the weights; returns the gradient's norm before clipping."""
         clip = float("inf") if self.settings.clip is None else self.settings.clip
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip)
         self.optimisers["network"].step()
@@ -129,7 +129,7 @@ class PlainStep:
 
 
 def reaches_all(forward_pass: ForwardPass, batch: Batch) -> bool:
-    """Whether the terms have a gradient for every parameter, tried on two samples without leaving a trace."""
+    """Whether every parameter gets a gradient, tested on two samples; buffers and random state are restored."""
     network, first = forward_pass.network, {name: value[:2] for name, value in batch.items()}
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
     device = batch["image"].device
@@ -143,7 +143,7 @@ def reaches_all(forward_pass: ForwardPass, batch: Batch) -> bool:
 
 
 def micro_batches(batch: Batch, parts: int) -> Iterator[tuple[Batch, float, bool]]:
-    """The batch in `parts` pieces as even as they come, each with its share of the samples, and whether it is last."""
+    """The batch in `parts` pieces of nearly equal size: (piece, its share of the samples, whether it is the last)."""
     samples = len(batch["image"])
     pieces = {name: value.tensor_split(min(parts, samples)) for name, value in batch.items()}
     for index, image in enumerate(pieces["image"]):
@@ -155,7 +155,7 @@ def micro_batches(batch: Batch, parts: int) -> Iterator[tuple[Batch, float, bool
 
 
 def make_optimiser(module: torch.nn.Module, settings: Settings) -> Optimizer:
-    """The optimiser `settings` names, over the parameters that learn; fused: one kernel instead of one a tensor."""
+    """The optimiser that `settings` names, for the trainable parameters; fused: one kernel for all tensors."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     shared = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": parameters[0].device.type != "mps"}
     if settings.optimiser == "sgd":

@@ -1,4 +1,4 @@
-"""A row of a paper's table: a network, what it is trained for, and how."""
+"""A system, such as a row of a paper's table: a network, its supervision, and its training settings."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def logits_to_probabilities(outputs: Outputs) -> Probs:
 
 @dataclass(frozen=True)
 class System:
-    """`deploy` turns outputs into probabilities; `make_step` says how one batch changes the weights.
+    """`deploy` turns outputs into probabilities; `make_step` makes the training step.
 
-    Without `deploy` the network labels nothing (a super-resolution network): `fit` then validates by the loss alone.
+    `deploy=None` is for a network that does not segment, such as a super-resolution network: `fit` then validates by
+    the loss alone.
     """
 
     name: str
@@ -39,8 +40,8 @@ class System:
     settings: Settings = field(default_factory=Settings)
     deploy: Callable[[Outputs], Probs] | None = logits_to_probabilities
     make_step: Callable[..., Step] = PlainStep
-    arguments: Mapping[str, Any] | None = None  # what `dsnotes.build` made it with; None: made from parts
-    task: Task | None = None  # how images are prepared and what labels are called, where it was loaded with them
+    arguments: Mapping[str, Any] | None = None  # arguments of `dsnotes.build`; None if it was made from parts
+    task: Task | None = None  # preprocessing and label names, if known
 
     @property
     def dims(self) -> int:
@@ -52,16 +53,16 @@ class System:
 
     @property
     def labels(self) -> dict[int, str] | None:
-        """The names of the label values, where they are known."""
+        """The names of the label values, if known."""
         return None if self.task is None else self.task.labels
 
     @property
     def preprocessing(self) -> tuple[Preprocess, ...]:
-        """What the training images went through, in this order; a new image does likewise: `system.task.prepare`."""
+        """The preprocessing of the training images, in order; `system.task.prepare` applies it to a new image."""
         return () if self.task is None else self.task.preprocessing
 
     def save(self, path: str | Path) -> Path:
-        """The weights alone, for torch.load(path, weights_only=True) and `network.load_state_dict` anywhere."""
+        """Save only the weights, for torch.load(path, weights_only=True) and `network.load_state_dict`."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(self.network.state_dict(), path)
@@ -72,7 +73,7 @@ class System:
         """Deployment: sigmoid or softmax of the output, or the paper's ensemble."""
         if self.deploy is None:
             raise ValueError(
-                f"{self.name!r} labels nothing, so it has no probabilities. Look at what it makes of an image: "
+                f"{self.name!r} does not segment, so it has no probabilities. Use its output instead: "
                 f"system.network(image).logits."
             )
         self.network.eval()
@@ -82,9 +83,9 @@ class System:
 def system(
     name: str, backbone: nn.Module, objective: Supervision, *, task: Task | None = None, **settings: Any
 ) -> System:
-    """A system of your own: the heads that `objective` needs on a backbone, and how it is trained.
+    """Your own system: a backbone with the heads that `objective` needs, and its training settings.
 
-    `backbone` is one of `dsnotes.networks`, your own subclass of `Backbone`, or any network that `dsnotes.wrap` took.
+    `backbone` is one of `dsnotes.networks`, your own subclass of `Backbone`, or a network wrapped by `dsnotes.wrap`.
     `settings` are the fields of `Settings`, such as lr=1e-3, patch=(64, 64), epochs=50.
     """
     known = {each.name for each in fields(Settings)}
@@ -92,14 +93,14 @@ def system(
         raise TypeError(f"Settings has no {unknown!r}; {suggest(unknown, sorted(known))}.")
     checked = Settings(**settings)
     if isinstance(backbone, System):
-        raise TypeError("a System came; heads are put on its backbone. Pass system.network.backbone.")
+        raise TypeError("a System came, but a backbone is needed. Pass system.network.backbone.")
     made = System(name, supervise(backbone, objective), objective, settings=checked, task=task)
     _try(made)
     return made
 
 
 def _try(system: System) -> None:
-    """One pass over small black images, as training would make it: a copy is used, and the random stream put back."""
+    """Test one forward pass in training mode on black images, with a copy and without changing the random state."""
     backbone = system.network.backbone
     small = tuple(max(2 * s, 16 // s * s) for s in backbone.stride)
     network = deepcopy(system.network).train()
@@ -112,27 +113,27 @@ def _try(system: System) -> None:
                 check_features(backbone, features)
                 network(image)
             return
-        except (RuntimeError, IndexError) as error:  # what layers raise for a size that is not theirs
+        except (RuntimeError, IndexError) as error:  # layers raise these for a size that does not fit
             if size != system.settings.patch:
                 continue
             raise ValueError(
-                f"{system.name!r} does not train on patches of {tuple(image.shape[2:])}: {error}. Pass a size that its "
+                f"{system.name!r} fails on patches of {tuple(image.shape[2:])}: {error}. Pass a size that its "
                 f"network takes, for instance patch={tuple(8 * s for s in backbone.stride)}."
             ) from error
 
 
 def check_features(backbone: nn.Module, features: object) -> None:
-    """Refuse a backbone whose `forward` returns something else than its `levels` promise."""
+    """Check that a backbone's `forward` returns Features with all of its `levels`."""
     if not isinstance(features, Features):
         raise TypeError(
-            f"{type(backbone).__name__} returns a {type(features).__name__}; a backbone returns Features (encoder, "
-            f"bottleneck, decoder, logits). Return these, or make it a plain torch network and pass "
+            f"{type(backbone).__name__} returns a {type(features).__name__}, but a backbone must return Features "
+            f"(encoder, bottleneck, decoder, logits). Return these, or make it a plain torch network and pass "
             f"dsnotes.wrap(network, classes={backbone.classes})."
         )
     if missing := [level for level in backbone.levels if not _there(features, level)]:
         raise ValueError(
-            f"{type(backbone).__name__}.levels names {missing}, which its Features do not hold: decoder "
-            f"{list(features.decoder)}, encoder {list(features.encoder)}. Use one set of names."
+            f"{type(backbone).__name__}.levels names {missing}, but its Features hold only decoder "
+            f"{list(features.decoder)} and encoder {list(features.encoder)}. Use the same names in both."
         )
 
 

@@ -1,7 +1,7 @@
-"""How good a network is on the validation cases, cheaply enough for every epoch.
+"""Validation metrics that are cheap enough for every epoch.
 
-Counts are pooled over all voxels of all patches; the figures of a paper's table, case by case and in mm, are made
-with `dsnotes.predict` and `dsnotes.score`.
+Counts are pooled over all voxels of all patches. For metrics per case and distances in mm, as in the papers' tables,
+use `dsnotes.predict` and `dsnotes.score`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,8 @@ def validate(
 ) -> dict[str, float]:
     """val_dice, val_iou, val_ppv, val_sensitivity; val_score, the mean of these four; val_loss and its terms.
 
-    `evaluate` is a step's. With several foreground classes the metrics are their means, and val_dice_1, val_dice_2, …
-    stand beside them.
-    Without `deploy` there are only the losses, and val_score is minus val_loss.
+    `evaluate` is the step's. With several foreground classes the metrics are means over them, and val_dice_1,
+    val_dice_2, … are added. Without `deploy` there are only the losses, and val_score is -val_loss.
     """
     counts = torch.zeros(3, classes - 1, dtype=torch.int64, device=device)
     losses: dict[str, Tensor] = {}
@@ -70,9 +69,9 @@ def validate(
 
 
 def count(p: Probs, label: Label, *, valid: Tensor | None = None, regions: Sequence[tuple[int, ...]] = ()) -> Counts:
-    """One channel means foreground above 0.5; of several, the likeliest class is taken; a region has its own channel.
+    """A single channel is foreground above 0.5; of several, the most probable class counts; each region has a channel.
 
-    Voxels that are not `valid` count nowhere.
+    Voxels that are not `valid` are left out.
     """
     if regions:
         pairs = [(p[:, k] > 0.5, members(label, values)) for k, values in enumerate(regions)]
@@ -88,10 +87,10 @@ def count(p: Probs, label: Label, *, valid: Tensor | None = None, regions: Seque
 
 
 def metrics(counts: Counts, *, eps: float | int = 1.0) -> dict[str, Tensor]:
-    r"""µ-Net's four, per class: with $TP$, $P$ predicted and $T$ true voxels and $\epsilon = 1$
+    r"""µ-Net's four metrics per class, with $TP$, $P$ predicted and $T$ true voxels and $\epsilon = 1$:
 
     $\frac{2TP + \epsilon}{T + P + \epsilon}$, $\frac{TP + \epsilon}{T + P - TP + \epsilon}$,
-    $\frac{TP + \epsilon}{P + \epsilon}$, $\frac{TP + \epsilon}{T + \epsilon}$: nothing against nothing is 1.
+    $\frac{TP + \epsilon}{P + \epsilon}$, $\frac{TP + \epsilon}{T + \epsilon}$; all are 1 if both masks are empty.
     """
     tp, p, t = counts.float().unbind()
     values = (

@@ -1,4 +1,4 @@
-"""What can be found wrong before anything is computed: each `check_…` raises with what to type instead."""
+"""Checks of the arguments of `fit` before anything is computed; each message says what to type instead."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dsnotes.training.system import System
 
 
 def settings_with(settings: Settings, overrides: dict) -> Settings:
-    """The settings with some of their fields changed; None leaves a field as it is."""
+    """The settings with some fields changed; None keeps a field."""
     known = [each.name for each in fields(Settings)]
     if unknown := [name for name in overrides if name not in known]:
         near = get_close_matches(unknown[0], known, n=3, cutoff=0.5)
@@ -30,10 +30,10 @@ def settings_with(settings: Settings, overrides: dict) -> Settings:
 
 def check_system(system: object) -> None:
     if isinstance(system, str):
-        raise TypeError(f"{system!r} is a name, fit trains what was built. Pass dsnotes.build({system!r}).")
+        raise TypeError(f"{system!r} is a name, but fit needs a system. Pass dsnotes.build({system!r}).")
     if not isinstance(system, System):
         raise TypeError(
-            f"fit trains a System, and a {type(system).__name__} came. Pass one that was built, such as "
+            f"fit needs a System, but a {type(system).__name__} came. Pass for instance "
             f"dsnotes.build('unet-2d'), or dsnotes.system(name, backbone, objective)."
         )
 
@@ -41,21 +41,19 @@ def check_system(system: object) -> None:
 def check_arguments(*, seed: object, workers: object, prefetch: object, on_epoch: object) -> None:
     for name, value, least, example in (("seed", seed, 0, 0), ("workers", workers, 0, 1), ("prefetch", prefetch, 0, 2)):
         if isinstance(value, bool) or not isinstance(value, Integral):
-            raise TypeError(
-                f"{name}={value!r} is of type {type(value).__name__}. Pass a whole number: {name}={example}."
-            )
+            raise TypeError(f"{name}={value!r} has type {type(value).__name__}. Pass a whole number: {name}={example}.")
         if value < least:
             raise ValueError(
-                f"{name}={value} is too small. Pass a whole number from {least} on, such as {name}={example}."
+                f"{name}={value} is too small. Pass a whole number of at least {least}, such as {name}={example}."
             )
     if on_epoch is not None and not callable(on_epoch):
         raise TypeError(
-            f"on_epoch={on_epoch!r} cannot be called. Pass a function of the history, such as on_epoch=print, or None."
+            f"on_epoch={on_epoch!r} is not callable. Pass a function of the history, such as on_epoch=print, or None."
         )
 
 
 def fitting_patch(system: System, settings: Settings, train: Sequence[Case]) -> tuple[int, ...]:
-    """The patch as a tuple that the network can halve as often as it wants; without one, the size of the images."""
+    """The patch as a tuple, checked against the network's stride; without one, the size of the images."""
     if not len(train):
         raise ValueError("train is empty. Pass at least one case with a label, for instance phantoms.lung(8, seed=0).")
     stride = system.network.backbone.stride
@@ -64,10 +62,10 @@ def fitting_patch(system: System, settings: Settings, train: Sequence[Case]) -> 
         if len(sizes) > 1:
             smallest = tuple(map(min, zip(*sizes, strict=True)))
             raise ValueError(
-                f"without a patch whole images are trained on, but they come in {len(sizes)} sizes from {min(sizes)} "
+                f"patch=None trains on whole images, but they have {len(sizes)} sizes from {min(sizes)} "
                 f"to {max(sizes)}. Pass a patch, for instance patch={_at_most(smallest, stride)}."
             )
-        patch, came = sizes.pop(), "patch=None means whole images, here of size"
+        patch, came = sizes.pop(), "patch=None means whole images; their size"
     else:
         patch, came = tuple(int(n) for n in settings.patch), "patch"
     if len(patch) != system.dims:
@@ -78,7 +76,7 @@ def fitting_patch(system: System, settings: Settings, train: Sequence[Case]) -> 
     if any(n < s or n % s for n, s in zip(patch, stride, strict=True)):
         raise ValueError(
             f"{came} {patch} is not divisible by {stride}, this network's total stride. "
-            f"Pass patch={_at_most(patch, stride)}, for instance."
+            f"Pass for instance patch={_at_most(patch, stride)}."
         )
     return patch
 
@@ -88,13 +86,13 @@ def _at_most(size: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def check_run(system: System, settings: Settings, train: Sequence[Case], val: Sequence[Case] | None, seed: int) -> None:
-    """Looks at every case of a list, at the first one of a dataset that reads its cases when asked."""
+    """Check every case of a list, or the first case of a dataset that reads cases on demand."""
     if seed < 0:
-        raise ValueError(f"seed={seed} cannot seed a generator. Pass a whole number from 0 on.")
+        raise ValueError(f"seed must be at least 0, got {seed}. Pass for instance seed=0.")
     if val is None and settings.stop == "twice_best":
         raise ValueError(
-            "stop='twice_best' compares validation scores, and val=None came. Pass val, or take the rule away: "
-            "settings=replace(system.settings, stop='never')."
+            "stop='twice_best' compares validation scores, but val=None. Pass val, or turn the rule off with "
+            "stop='never'."
         )
     if val is not None and not len(val):
         raise ValueError("val is empty. Pass cases to validate on, or val=None to train without validation.")
@@ -107,28 +105,28 @@ def check_run(system: System, settings: Settings, train: Sequence[Case], val: Se
                 )
             if "valid" in case.extras and not getattr(system.objective, "voxelwise", False):
                 raise ValueError(
-                    f"case {case.name!r} of {name} has voxels labelled 'ignore', which {system.name!r} cannot leave "
-                    f"out: its supervision does more than compare voxel with voxel. Train one with the supervision "
-                    f"Plain, MultiScale or TwoPathway, such as dsnotes.build('unet-3d'), or label those voxels."
+                    f"case {case.name!r} of {name} has voxels labelled 'ignore', which the supervision of "
+                    f"{system.name!r} cannot leave out. Train a system with the supervision Plain, MultiScale or "
+                    f"TwoPathway, such as dsnotes.build('unet-3d'), or label those voxels."
                 )
             needed = system.network.backbone.in_channels
             if case.channels != needed:
                 raise ValueError(
-                    f"case {case.name!r} of {name} has {case.channels} channel(s), {system.name!r} was built for "
+                    f"case {case.name!r} of {name} has {case.channels} channel(s), but {system.name!r} was built for "
                     f"{needed}. Build it with in_channels={case.channels}."
                 )
             if len(case.space) < system.dims:
                 raise ValueError(
-                    f"case {case.name!r} of {name} has {len(case.space)} axes {case.space}, {system.name!r} is "
+                    f"case {case.name!r} of {name} has {len(case.space)} axes {case.space}, but {system.name!r} is "
                     f"{system.dims}-D. Build it with dims={len(case.space)}."
                 )
     _check_deepest_map(system, settings)
 
 
 def _check_deepest_map(system: System, settings: Settings) -> None:
-    """Where a deepest map of one voxel is left, one batch of zeros tells whether its normalisation can train on it.
+    """If the deepest map is a single voxel, test with a batch of zeros whether its normalisation can train on it.
 
-    A copy is asked, and the random stream put back, so that the training to come is the same.
+    The test uses a copy and restores the random state, so that the training does not change.
     """
     bottleneck = system.network.backbone.levels.get("bottleneck")
     deepest = system.network.backbone.stride if bottleneck is None else bottleneck.stride
@@ -142,10 +140,10 @@ def _check_deepest_map(system: System, settings: Settings) -> None:
             network(image)
     except (ValueError, RuntimeError) as error:
         if "Expected more than 1" not in str(error):
-            return  # whatever it is, the training tells
+            return  # another error, which training will raise
         more = "" if "spatial" in str(error) else " Or pass batch=2."
         raise ValueError(
-            f"patch {settings.patch} with batch={settings.batch} leaves a single voxel of the deepest map, which has "
-            f"stride {deepest}, and its normalisation needs several to train. Pass a larger patch, for instance "
+            f"patch {settings.patch} with batch={settings.batch} leaves a single voxel in the deepest map, which has "
+            f"stride {deepest}, but its normalisation needs several in training. Pass a larger patch, for instance "
             f"patch={tuple(2 * s for s in deepest)}.{more}"
         ) from error

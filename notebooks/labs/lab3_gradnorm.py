@@ -9,18 +9,17 @@
 # %% [markdown]
 # # Lab 3: GradNorm by hand
 #
-# Several losses are several teachers. GradNorm decides how loud each of them may be: it asks every task to pull as hard
-# as the average at a layer that they share, and harder where a task lags behind. In this lab you build it from its
-# equations, find the place where one `detach` decides everything, and let it tame a task that is a hundred times
-# louder.
+# GradNorm adjusts the weights of several losses: it drives the gradient norm of every task at a shared layer (its
+# *pull*) towards the average, and above it where a task lags behind. In this lab you build it from its equations, find
+# the one `detach` that makes it work, and use it on two tasks, one with a loss a hundred times larger.
 #
 # $$G_i = \lVert\nabla_W\, \alpha_i L_i\rVert,\quad r_i = \frac{L_i/L_i(0)}{\mathrm{mean}_j\,L_j/L_j(0)},\quad
 #   L_\mathrm{grad} = \sum_i \left|\,G_i - \bar G\, r_i^{\,a}\right|$$
 #
-# Before: [21_gradnorm](../21_gradnorm.ipynb). About 90 minutes; 20 points, of which a person gives three. Run the cell
-# below yours: a test that fails says what to look at; some have hidden parts that ask the same of other numbers. Do not
-# use `dsnotes`: you are writing a part of it, and it is not there when your notebook is graded. Your functions leave
-# what they are given as it was. `dsnotes labs check lab3_gradnorm.ipynb` tries the whole.
+# Read first: [21_gradnorm](../21_gradnorm.ipynb). About 90 minutes; 20 points, three of them graded by hand. Run the
+# test cell below each of yours: a failing test says what to check; some have hidden parts with other inputs. Do not use
+# `dsnotes`: you are writing a part of it, and it is not installed when your notebook is graded. Your functions must not
+# change their arguments. `dsnotes labs check lab3_gradnorm.ipynb` runs the whole notebook in a fresh kernel.
 
 # %%
 import torch
@@ -30,15 +29,15 @@ _ = torch.manual_seed(0)
 # %% [markdown]
 # ## 1. The pulls
 #
-# `losses` is a list of scalars, `alpha` a tensor of their weights, `shared` the weight of the layer that all of them
-# reach. Return the tensor of all $G_i$. They must still depend on `alpha`, so that a gradient can flow back to it; and
-# the graph must survive, for the network's own step comes after this. (`create_graph` or a norm that you multiply by α
-# yourself: both will do.)
+# `losses` is a list of scalars, `alpha` a tensor of their weights, `shared` the weight of the layer that all tasks
+# share. Return the tensor of all $G_i$. They must depend on `alpha`, so that a gradient can flow back to it; and the
+# graph must be kept, because the network's own step comes afterwards. (Use `create_graph`, or multiply a norm by α
+# yourself.)
 
 
 # %% nbgrader={"grade_id": "pulls", "solution": true}
 def pulls(losses, alpha, shared):
-    """G_i = ‖∇_W α_i L_i‖, one a task: a tensor that depends on alpha."""
+    """G_i = ‖∇_W α_i L_i‖, one per task: a tensor that depends on alpha."""
     ### BEGIN SOLUTION
     norms = [torch.autograd.grad(loss, shared, retain_graph=True)[0].norm() for loss in losses]
     return alpha * torch.stack(norms)
@@ -52,14 +51,14 @@ w = torch.tensor([1.0, 2.0], requires_grad=True)
 two = [(w * torch.tensor([3.0, 4.0])).sum(), (w * w).sum()]
 weights = torch.tensor([0.5, 2.0], requires_grad=True)
 got = pulls(two, weights, w)
-assert tuple(got.shape) == (2,), f"one pull a task, shape (2,), not {tuple(got.shape)}"
+assert tuple(got.shape) == (2,), f"one pull per task, shape (2,), not {tuple(got.shape)}"
 assert torch.isclose(got[0], torch.tensor(2.5)), f"the gradient of the first is (3, 4), its norm 5, times 0.5: {got[0]}"
 assert torch.isclose(got[1], torch.tensor(2 * 20**0.5)), (
     f"the gradient of w² is 2w: the norm of (2, 4), times 2: {got[1]}"
 )
 sum(two).backward()
 assert torch.allclose(w.grad, torch.tensor([5.0, 8.0])), (
-    "the network's own step comes after: keep the graph, leave .grad alone"
+    "the network's own step comes afterwards: keep the graph, do not write to .grad"
 )
 ### BEGIN HIDDEN TESTS
 assert got.requires_grad, "the pulls must depend on alpha: no item(), no detach here"
@@ -77,13 +76,13 @@ assert torch.allclose(toward, norms, atol=1e-4), "∂G_i/∂α_i is ‖∇L_i‖
 # %% [markdown]
 # ## 2. The rates
 #
-# How far is each task, compared with the mean of all? A task that has learned *less* than the others has a rate above
-# 1.
+# How much does each task still have to learn, compared with the mean? A task that has learned *less* than the others
+# has a rate above 1.
 
 
 # %% nbgrader={"grade_id": "rates", "solution": true}
 def rates(losses, first):
-    """r_i: each loss over its first value, over the mean of these. Tensors of one value a task."""
+    """r_i: each loss divided by its first value, divided by the mean of these ratios. One value per task."""
     ### BEGIN SOLUTION
     left = losses / first
     return left / left.mean()
@@ -100,7 +99,9 @@ assert torch.allclose(got, torch.tensor([0.5, 1.5])), f"0.5 and 1.5 over their m
 g = torch.Generator().manual_seed(SEED)
 now, first = torch.rand(5, generator=g) + 0.1, 3 * torch.rand(5, generator=g) + 0.1
 assert torch.allclose(rates(now, first), now / first / (now / first).mean(), atol=1e-5), "the mean of all rates is 1"
-assert torch.allclose(rates(now, 7 * first), rates(now, first)), "only the share that is left counts, not the scale"
+assert torch.allclose(rates(now, 7 * first), rates(now, first)), (
+    "only the ratio to the first loss counts, not the scale"
+)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -123,7 +124,7 @@ def balance_loss(pull, rate, asymmetry=1.5):
 import torch
 
 got = balance_loss(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 1.0]))
-assert torch.isclose(got, torch.tensor(2.0)), f"the mean pull is 2, both miss it by 1: 2, not {float(got)}"
+assert torch.isclose(got, torch.tensor(2.0)), f"the mean pull is 2, both differ from it by 1: 2, not {float(got)}"
 got = balance_loss(torch.tensor([1.0, 3.0]), torch.tensor([0.5, 1.5]), asymmetry=1.0)
 assert torch.isclose(got, torch.tensor(0.0), atol=1e-6), "targets 2 · 0.5 and 2 · 1.5 are met exactly: 0"
 ### BEGIN HIDDEN TESTS
@@ -143,7 +144,7 @@ g = torch.Generator().manual_seed(SEED)
 pull = (0.5 + torch.rand(1, generator=g)) * torch.tensor([1.0, 2.0, 9.0, 1.5])[torch.randperm(4, generator=g)]
 balance_loss(pull.requires_grad_(), torch.ones(4)).backward()
 assert torch.allclose(pull.grad, (pull - pull.mean()).sign()), (
-    f"a pull too small has −1, one too large +1; yours {pull.grad.tolist()}: detach the target, mean and all"
+    f"−1 where a pull is too small, +1 where too large; yours {pull.grad.tolist()}: detach the target and its mean"
 )
 ### END HIDDEN TESTS
 
@@ -151,8 +152,8 @@ assert torch.allclose(pull.grad, (pull - pull.mean()).sign()), (
 # ## 4. A step of the weights
 #
 # Move `alpha` by plain gradient descent on the balance loss, with step `lr`; keep every weight at least `smallest`;
-# then divide them by their sum. Return the new weights as a tensor without a graph. Nothing but the weights may change:
-# not the old `alpha`, not `.grad` of anything.
+# then divide them by their sum. Return the new weights as a tensor without a graph. Do not change the old `alpha` or
+# any `.grad`.
 
 
 # %% nbgrader={"grade_id": "step", "solution": true}
@@ -178,7 +179,7 @@ new = step(alpha, two, torch.tensor([2.0, 20.0]), w)
 assert abs(float(new.sum()) - 1) < 1e-5, (
     f"the weights are divided by their sum, which must be 1, not {float(new.sum())}"
 )
-assert new[1] < new[0], "the second task pulls ten times harder, so its weight must fall: down the gradient, not up"
+assert new[1] < new[0], "the second task's pull is ten times larger, so its weight must fall: down the gradient, not up"
 assert alpha.tolist() == [0.5, 0.5], "the old weights were changed in place"
 assert w.grad is None and not new.requires_grad, "the step must leave neither gradients nor a graph behind"
 ### BEGIN HIDDEN TESTS
@@ -188,15 +189,15 @@ pull = 2 * float(w.norm()) * 0.5  # of the first task; α₁ rises by lr · 2‖
 for lr in (0.01, 0.02, 5.0):
     raw = torch.tensor([0.5 + 2 * lr * pull, max(0.5 - 20 * lr * pull, 1e-3)])
     new = step(alpha, two, first, w, lr=lr)
-    assert (new > 0).all(), "no weight may reach 0: it could never come back"
+    assert (new > 0).all(), "keep every weight above 0: at 0 it stays 0"
     assert torch.allclose(new, raw / raw.sum(), atol=1e-5), (
-        f"{new.tolist()} instead of {(raw / raw.sum()).tolist()}: lr, then clamp, then the sum"
+        f"{new.tolist()} instead of {(raw / raw.sum()).tolist()}: step, then clamp, then divide by the sum"
     )
     assert not new.requires_grad, "the step must not leave a graph behind"
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 5. Put to work
+# ## 5. A training
 #
 # Two functions of the same input; the second is ten times larger, so that its error costs a hundred times more. Train
 # the shared layer and both heads for `steps` steps of Adam (`lr=0.02`) on the *weighted* losses, and balance after
@@ -210,7 +211,7 @@ variance = torch.stack([quiet.var(), loud.var()])
 
 
 def toy(seed=0):
-    """A shared layer with room for half of what is asked, and a head a task."""
+    """A shared layer with half the units that both tasks need, and one head per task."""
     g = torch.Generator().manual_seed(seed)
     shared, *heads = (torch.randn(n, *m, generator=g) / n**0.5 for n, m in ((12, (3,)), (3, ()), (3, ())))
     return shared.requires_grad_(), [head.requires_grad_() for head in heads]
@@ -247,14 +248,12 @@ import torch
 plain, fixed = train(80, balanced=False)
 rescued, weights = train(80, balanced=True)
 assert torch.allclose(fixed, torch.tensor([0.5, 0.5])), "balanced=False must leave the weights at one half"
-assert rescued[0] < plain[0], f"GradNorm should rescue the quiet task: {rescued[0]} against {plain[0]} without it"
+assert rescued[0] < plain[0], f"GradNorm should lower the quiet task's loss: {rescued[0]} against {plain[0]} without it"
 ### BEGIN HIDDEN TESTS
 assert weights[1] < 0.2 and abs(float(weights.sum()) - 1) < 1e-4, (
     f"the loud task's weight must have fallen far below ½: {weights.tolist()}"
 )
-assert plain[1] / variance[1] < 0.3, (
-    "without balance the loud task takes the room, and learns: zero_grad in every step?"
-)
+assert plain[1] / variance[1] < 0.3, "without balance the loud task must learn: is zero_grad called in every step?"
 seed = SEED % 1000
 losses, weights = train(40, balanced=True, seed=seed)
 shared, heads = toy(seed)  # the same training, here, with your step
@@ -268,22 +267,24 @@ for _ in range(40):
     optimiser.step()
     alpha = new
 want = torch.stack(both_losses(shared, heads)).detach()
-assert (losses < first).all(), "both tasks must have learned, from any first weights"
-assert torch.allclose(losses, want, rtol=0.2), f"your step leads to {want.tolist()}, your training to {losses.tolist()}"
-assert torch.allclose(weights, alpha, atol=0.1), f"and the weights near {alpha.tolist()}"
-assert not losses.requires_grad, "without a graph"
+assert (losses < first).all(), "both losses must have fallen, from any initial weights"
+assert torch.allclose(losses, want, rtol=0.2), (
+    f"training with your step gives {want.tolist()}, your train {losses.tolist()}"
+)
+assert torch.allclose(weights, alpha, atol=0.1), f"the weights should be near {alpha.tolist()}"
+assert not losses.requires_grad, "return tensors without a graph"
 ### END HIDDEN TESTS
 
 # %% [markdown]
 # ## 6. In your own words
 #
 # **In five to ten sentences:** what would GradNorm learn if the target were not held constant (section 3)? Why does a
-# start at α = 0, as one paper prints it, not work? And GradNorm makes tasks advance alike *as measured by their first
+# start at α = 0, as one paper has it, not work? And GradNorm makes tasks advance equally *relative to their first
 # losses*: describe a case in which that is not what you want.
 
 # %% [markdown] nbgrader={"grade_id": "reflection", "solution": true, "points": 3}
 # If the target could move, the weights could make the loss small by shrinking all pulls together: the mean falls with
-# them, and no task is balanced against another. At α = 0 every pull is 0, so is the mean and so the gradient's sense,
-# and the weights are then divided by a sum of 0. A task whose first guess is bad has a huge first loss; after a few
-# steps it seems to have learned nearly everything and is asked to stand back, although most of what can be learned is
-# still left; the same for a task that starts near its noise floor, which then seems to lag for ever.
+# them, and no task is balanced against another. At α = 0 every pull and the mean are 0, so the gradient has no
+# direction, and the weights are then divided by a sum of 0. A task with a bad initial guess has a huge first loss;
+# after a few steps it seems to have learned nearly everything and its weight falls, although most of what can be
+# learned is still left. Conversely, a task that starts near its noise floor seems to lag for ever.

@@ -9,15 +9,15 @@
 # %% [markdown]
 # # Lab 5: A sixth supervision
 #
-# Five papers, five answers to *where* a network gets a loss, against *what*, and with which *weight*. Design yours: a
-# supervision, plug it into `dsnotes`, and beat the plainly trained U-Net on small tumours, within a budget that is the
-# same for everybody. The figure that is measured goes to the course's leaderboard.
+# The five papers differ in *where* a network gets a loss, against *what*, and with which *weight*. Design your own
+# supervision, plug it into `dsnotes`, and beat the plain U-Net on small tumours, with the same training budget for
+# everybody. The measured Dice goes to the course's leaderboard.
 #
-# Before: [10_one_idea](../10_one_idea.ipynb) and one of the papers' notebooks. About 90 minutes; 20 points, of which a
-# person gives three and six depend on how much you gain. Everything of `dsnotes` may be used. A network of your own may
-# not: what is deployed is the U-Net's own output. It is trained by `train`, on the grader's side: your code sees the
-# network's outputs and the labels of the training images, and answers with terms and their gradients.
-# `dsnotes labs check lab5_sixth.ipynb` tries the whole.
+# Read first: [10_one_idea](../10_one_idea.ipynb) and one of the papers' notebooks. About 90 minutes; 20 points, of
+# which three are graded by hand and six depend on your gain. You may use all of `dsnotes`, but not your own network:
+# the U-Net's output is scored. `train` runs in the grading process: your code gets the network's outputs and the labels
+# of the training images, and returns the terms and their gradients. `dsnotes labs check lab5_sixth.ipynb` runs the
+# whole notebook in a fresh kernel.
 
 # %% nbgrader={"grade_id": "setup", "needs": ["*"]}
 from dataclasses import dataclass
@@ -36,14 +36,14 @@ from dsnotes.supervision.targets import class_indices, downsample_target, one_ho
 # %% [markdown]
 # ## 1. The task and the budget
 #
-# Images of 32 × 32 with noise, a faint ridge that is no tumour, one large tumour and one small and dim one. A plain
-# loss counts pixels, and of these the small tumour has few. Its Dice is taken where it lies: over the small tumours of
-# all test images together, within three pixels of them.
+# The images have 32 × 32 pixels with noise, a faint ridge as a distractor, one large tumour and one small, dim one. A
+# plain loss counts pixels, and the small tumour has few. We score the Dice of the small tumours only: over all test
+# images together, within three pixels of them.
 
 
 # %%
 def drawn(n, seed):
-    """{"image", "label", "small"}: n images, their tumours, and which pixels are a small tumour's alone."""
+    """{"image", "label", "small"}: n images, their tumours, and the pixels of a small tumour only."""
     g = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
 
@@ -80,12 +80,12 @@ def network_with(heads, width=4, depth=3, dims=2):
 
 
 def fields(outputs):
-    """What a supervision may look at: the logits, and what the heads add."""
+    """What a supervision gets: the logits and the outputs of the heads."""
     return {name: getattr(outputs, name) for name in ("logits", "side_outputs", "upsampled")}
 
 
 def train(heads, terms, seed):
-    """The budget: one small U-Net, so many steps, the same images in the same order."""
+    """The budget: one small U-Net, a fixed number of steps, the same images in the same order."""
     torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     network = network_with(heads, width=6, depth=4)
@@ -113,14 +113,14 @@ def plain_terms(given, batch):
 
 @cache
 def plain_dice(images_seed, n):
-    """What the plain U-Net reaches: the mean over two trainings."""
+    """Dice of the plain U-Net: the mean over two trainings."""
     images = drawn(n, seed=images_seed)
     return sum(small_dice(train(plain_heads, plain_terms, seed), images) for seed in (0, 1)) / 2
 
 
 @torch.no_grad()
 def small_dice(network, images):
-    """Dice of the small tumours, all images together; what is far from them does not count."""
+    """Dice of the small tumours, over all images together, counting only pixels near them."""
     small, other = images["small"], (images["label"] == 1) & ~images["small"]
     near = functional.max_pool2d(small[:, None].float(), 7, 1, 3)[:, 0] > 0
     said = (network(images["image"]).logits[:, 0] > 0) & near & ~other
@@ -130,24 +130,24 @@ def small_dice(network, images):
 # %% [markdown]
 # ## 2. Your supervision
 #
-# A supervision says which *heads* it wants on a backbone, and turns a network's outputs and a batch into named, already
-# weighted terms whose sum is the loss. The plain one has no heads and two terms. Yours may take any of `HEADS`, with
-# the levels it wants, and finds what they say in `outputs.side_outputs` or `outputs.upsampled`. **Before you write:**
-# decide where (which levels, or the output alone), against what (reduced how? all pixels alike?), with which weight.
-# Then try one idea at a time: `small_dice(train(sixth_heads, sixth_terms, seed=5), drawn(96, seed=5))` takes seconds.
+# A supervision adds *heads* to a backbone, and turns a network's outputs and a batch into named, weighted terms whose
+# sum is the loss. The plain one has no heads and two terms. Yours may use any of `HEADS`, at any levels; their outputs
+# are in `outputs.side_outputs` or `outputs.upsampled`. **Before you write:** decide where (which levels, or the output
+# alone), against what (downsampled how? all pixels alike?), and with which weight. Then try one idea at a time:
+# `small_dice(train(sixth_heads, sixth_terms, seed=5), drawn(96, seed=5))` takes seconds.
 #
-# It must also run where it was not made for: on deeper and flatter U-Nets, and in 3-D, where the batch's label is
-# (batch, depth, height, width). And a batch without any tumour is no reason to fail.
+# It must also work on deeper and shallower U-Nets, in 3-D, where the batch's label is (batch, depth, height, width),
+# and for a batch without tumour.
 
 
 # %% nbgrader={"grade_id": "sixth", "solution": true}
 @dataclass(frozen=True)
 class Sixth:
-    """What is compared, where, with which weight: say it here: heads(backbone), terms(outputs, batch)."""
+    """Describe here what is compared, where and with which weight: heads(backbone), terms(outputs, batch)."""
 
     ### BEGIN SOLUTION
-    boost: float = 8.0  # of a pixel whose tumour is all alone, against background
-    sides: float = 0.5  # of all sides together
+    boost: float = 8.0  # weight of a pixel of an isolated small tumour, beside 1 for background
+    sides: float = 0.5  # total weight of the side outputs
 
     def heads(self, backbone):
         return {"sides": SideHeads(backbone)}
@@ -200,14 +200,20 @@ for name, term in terms.items():
 batch = {name: drawn(4, seed=SEED)[name] for name in ("image", "label")}
 nothing = {"image": batch["image"], "label": torch.zeros_like(batch["label"])}
 empty = sixth_terms(fields(network(batch["image"])), nothing)
-assert all(math.isfinite(float(term)) for term in empty.values()), "a batch without tumour: a division by nothing?"
-assert list(empty) == list(terms), "the same terms for every batch: the history has a column each"
-assert not {"loss", "lr", "epoch", "grad_norm", "seconds"} & set(terms), "that name belongs to the history"
+assert all(math.isfinite(float(term)) for term in empty.values()), (
+    "a term is not finite for a batch without tumour: a division by zero?"
+)
+assert list(empty) == list(terms), "return the same terms for every batch: the history has one column per term"
+assert not {"loss", "lr", "epoch", "grad_norm", "seconds"} & set(terms), (
+    "rename these terms: the history uses loss, lr, epoch, grad_norm and seconds"
+)
 said, label = fields(network(batch["image"])), batch["label"][:, None]
 better, worse = (
     sum(map(float, sixth_terms(said | {"logits": sign * (12.0 * label - 6)}, batch).values())) for sign in (1, -1)
 )
-assert better < worse, f"a right output costs {better:.3f}, a wrong one {worse:.3f}: it should be the other way round"
+assert better < worse, (
+    f"a right output has loss {better:.3f}, a wrong one {worse:.3f}: it must be lower for the right one"
+)
 ### END HIDDEN TESTS
 
 # %% nbgrader={"grade_id": "test-teaches", "points": 3}
@@ -218,7 +224,7 @@ network = network_with(sixth_heads)
 batch = {name: drawn(4, seed=9)[name] for name in ("image", "label")}
 sum(sixth_terms(fields(network(batch["image"])), batch).values()).backward()
 untaught = [name for name, p in network.backbone.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-assert not untaught, f"your loss does not reach these weights of the U-Net: {untaught[:3]}; what is deployed must learn"
+assert not untaught, f"your loss gives no gradient to these weights of the U-Net: {untaught[:3]}"
 ### BEGIN HIDDEN TESTS
 unused = [name for name, p in network.heads.named_parameters() if p.grad is None]
 assert not unused, f"heads that no term uses: {unused[:3]}"
@@ -240,29 +246,33 @@ import torch
 network = network_with(sixth_heads, depth=5)
 batch = {name: drawn(2, seed=9)[name] for name in ("image", "label")}
 loss = sum(sixth_terms(fields(network(batch["image"])), batch).values())
-assert loss > 0, "a deeper U-Net has more levels: take them as they come"
+assert loss > 0, "the loss must be positive on a deeper U-Net too: do not hard-code its levels"
 ### BEGIN HIDDEN TESTS
 loss.backward()
-assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.backbone.parameters()), "and teach them"
+assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.backbone.parameters()), (
+    "the deeper U-Net needs a gradient too"
+)
 _ = torch.manual_seed(SEED)
 volume = {"image": torch.randn(1, 1, 16, 16, 16), "label": (torch.rand(1, 16, 16, 16) > 0.9).long()}
 network = network_with(sixth_heads, dims=3)
 loss = sum(sixth_terms(fields(network(volume["image"])), volume).values())
-assert loss > 0, "in 3-D: no dims written down, no pool2d without its pool3d"
+assert loss > 0, "the loss must be positive in 3-D too: use pool3d, and do not hard-code the dimensions"
 loss.backward()
-assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.backbone.parameters()), "in 3-D it must teach"
+assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.backbone.parameters()), (
+    "the U-Net needs a gradient in 3-D too"
+)
 ### END HIDDEN TESTS
 
 # %% [markdown]
 # ## 3. Is it better?
 #
-# Two ways are compared on the same seeds, so the *differences* count. Return their mean, and the standard error of that
-# mean: the standard deviation of the differences (with n − 1) over √n.
+# Two systems are compared on the same seeds, so the *differences* count. Return their mean, and the standard error of
+# that mean: the standard deviation of the differences (with n − 1) over √n.
 
 
 # %% nbgrader={"grade_id": "paired", "solution": true}
 def paired(ours, theirs):
-    """(mean of ours − theirs, its standard error): two floats. One value a seed in each list."""
+    """(mean of ours − theirs, its standard error): two floats. Each list has one value per seed."""
     ### BEGIN SOLUTION
     differences = torch.tensor(ours, dtype=torch.float64) - torch.tensor(theirs, dtype=torch.float64)
     return differences.mean().item(), differences.std().item() / len(ours) ** 0.5
@@ -277,20 +287,23 @@ assert abs(error - 0.1) < 1e-6, f"their standard deviation is √0.02; over √2
 import torch
 
 mean, error = paired([0.3, 0.6, 0.9, 0.2], [0.2, 0.5, 0.8, 0.1])
-assert abs(error) < 1e-6, "always better by the same: no doubt is left, though the seeds differ much"
+assert abs(error) < 1e-6, "all differences are equal, so the error is 0, however much the seeds differ"
 ours, theirs = torch.rand(2, 6, generator=torch.Generator().manual_seed(SEED), dtype=torch.float64).tolist()
 mean, error = paired(ours, theirs)
 apart = [a - b for a, b in zip(ours, theirs, strict=True)]
 middle = sum(apart) / 6
 want = (sum((d - middle) ** 2 for d in apart) / 5) ** 0.5 / 6**0.5
-assert abs(mean - middle) < 1e-6 and abs(error - want) < 1e-6, "n − 1 below the squares, √n below the error"
+assert abs(mean - middle) < 1e-6 and abs(error - want) < 1e-6, (
+    "divide the squares by n − 1, and the standard deviation by √n"
+)
 ### END HIDDEN TESTS
 
 # %% [markdown]
 # ## 4. The budget
 #
-# Trained twice, and the plain U-Net likewise; then the small tumours of images that nobody has seen. A gain of 0.10 in
-# Dice is worth all six points, less is worth its share, and no gain nothing. The grader draws other images than these.
+# Your supervision and the plain U-Net are each trained twice and scored on the small tumours of new images. A gain of
+# 0.10 in Dice gives all six points, a smaller gain its share, no gain none. The grader generates other images than
+# these.
 
 # %% nbgrader={"grade_id": "test-budget", "points": 6}
 from dsnotes.labs.score import record
@@ -303,7 +316,9 @@ unseen = drawn(n, seed=images_seed)
 ours = sum(small_dice(train(sixth_heads, sixth_terms, seed), unseen) for seed in (0, 1)) / 2
 plain = plain_reaches(images_seed, n)
 record("Dice of small tumours", ours)
-assert ours > plain, f"{ours:.3f} is not above plain's {plain:.3f}: what do few pixels weigh in your loss?"
+assert ours > plain, (
+    f"{ours:.3f} is not above the plain U-Net's {plain:.3f}: give the few pixels of small tumours more weight"
+)
 print(f"plain {plain:.3f}, yours {ours:.3f}")
 round(min(6.0, 60 * (ours - plain)), 1)
 
@@ -311,13 +326,13 @@ round(min(6.0, 60 * (ours - plain)), 1)
 # ## 5. In your own words
 #
 # **In five to ten sentences:** what does your supervision compare, where, with which weight, and why should that help
-# small tumours? What did you try that did *not* help? Measure one more thing and report it, what your supervision costs
-# elsewhere: the Dice of *all* tumours, false alarms, or time. Would you claim that it is better, and on what evidence?
+# small tumours? What did you try that did *not* help? Measure and report what your supervision costs elsewhere: the
+# Dice of *all* tumours, false positives, or time. Would you claim that it is better, and on what evidence?
 
 # %% [markdown] nbgrader={"grade_id": "reflection", "solution": true, "points": 3}
-# Every pixel of a tumour is weighed by how alone it is, so a small tumour counts about as much as a large one's rim, in
-# the cross-entropy and in Dice alike; and every level is asked which of its cells hold any tumour, by max, for by
-# nearest the small ones would be gone. Sides against shares, by area, did not help within this budget; the weights did
-# most. It costs false alarms, for a missed small tumour is now dearer than an invented one, and a little of the Dice of
-# all tumours. On these drawings I claim it, for both seeds gained; on patients I would not: the drawings have the very
-# fault that it mends.
+# Every tumour pixel is weighted by how little tumour surrounds it, so a small tumour counts about as much as a large
+# one's rim, in the cross-entropy and in the Dice; and every level predicts which of its cells contain tumour (max),
+# because with nearest the small ones would be lost. Side outputs against shares (area) did not help within this budget;
+# the weights helped most. It costs false positives, because a missed small tumour now costs more than an invented one,
+# and a little of the Dice of all tumours. I claim an improvement on these images, because both seeds gained; not on
+# patients: these images are made to have the very problem that it solves.

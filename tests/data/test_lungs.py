@@ -152,7 +152,7 @@ def test_preprocess_blanks_before_the_window_is_laid_over():
         (lambda image: lung_mask(image[0], spacing=UNIT[1:]), r"shape \(40, 48\).*one channel of a whole CT"),
         (lambda image: lung_mask(image, spacing=UNIT, closing=-1), "closing=-1.*closing=0 closes nothing"),
         (lambda image: lung_mask(image, spacing=UNIT, threshold=200), "threshold=200.*threshold=-400"),
-        (lambda image: lung_mask(image, spacing=(1, 0, 1)), "positive millimetres"),
+        (lambda image: lung_mask(image, spacing=(1, 0, 1)), "positive numbers, the millimetres"),
         (lambda image: within_lungs(Case("a", image, None, UNIT), margin=-1), "margin=-1.*margin=20"),
         (
             lambda image: uncropped(image[1:], Case("a", image, None, UNIT)),

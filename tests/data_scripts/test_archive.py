@@ -122,7 +122,10 @@ def test_a_bomb_is_refused_by_what_it_announces(tmp_path):
     """2 GB of zeros in 2 MB: neither the disk nor the memory is asked for them."""
     import zipfile
 
-    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as made, made.open("x", "w") as member:
+    with (
+        zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as made,
+        made.open("x", "w", force_zip64=True) as member,
+    ):
         for _ in range(2100):
             member.write(bytes(1 << 20))
     with pytest.raises(ValueError, match="announces 2.2 GB, more than 200 times.*Nothing was taken"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,8 @@ import SimpleITK as sitk
 from fetch.download import DownloadError
 from fetch.volume import fitting, plain, read, whole_numbers, write
 from made_here import nifti, read_nifti
+
+from dsnotes.safety import atomic
 
 
 def test_an_oblique_file_keeps_voxels_and_affine(tmp_path):
@@ -79,8 +82,9 @@ def test_no_room_for_a_case_is_said_before_it_is_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full, a disk that is always full")
-def test_a_disk_that_fills_while_a_case_is_written_leaves_none(tmp_path):
-    (tmp_path / "part-a.nii.gz").symlink_to("/dev/full")
+def test_a_disk_that_fills_while_a_case_is_written_leaves_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic.secrets, "token_hex", lambda size: "0")
+    (tmp_path / f"part-{os.getpid()}-0-a.nii.gz").symlink_to("/dev/full")
     noise = np.random.default_rng(0).integers(-999, 999, (20, 64, 64)).astype(np.int16)
     with pytest.raises(OSError, match="cannot be written: is the disk full"):
         write(tmp_path / "a.nii.gz", plain(noise, (1, 1, 1)))

@@ -222,9 +222,9 @@ def test_a_volume_of_one_slice_is_opened_as_the_slice_is():
         ),
         ({"label": np.full((4, 4), -1, np.int16)}, r"holds \[-1\] besides kidney=1"),
         ({"label": np.ones((1, 4, 4, 4), np.uint8)}, r"shape \(1, 4, 4, 4\) came, but .* Pass one case at a time"),
-        ({"kidney": 2}, "kidney=2 and tumour=2 came.* values of their own"),
-        ({"tumour": 0}, "kidney=1 and tumour=0 came"),
-        ({"second": 10.0}, "second=10.0 is no share .* such as 0.1"),
+        ({"kidney": 2}, "kidney=2 and tumour=2 .*kidney=1, tumour=2"),
+        ({"tumour": 0}, "kidney=1 and tumour=0 .*kidney=1, tumour=2"),
+        ({"second": 10.0}, "second .*got 10.0.* such as 0.1"),
     ],
 )
 def test_keep_kidneys_says_what_to_pass(arguments, text):

@@ -140,15 +140,15 @@ def test_nan_belongs_to_no_class():
     ("system", "case", "arguments", "text"),
     [
         ({"dims": 2}, (12, 16), {"patch": (10, 12)}, r"\(10, 12\) is not divisible by \(4, 4\).* patch=\(12, 12\)"),
-        ({"dims": 2}, (12, 16), {"patch": (1, 9)}, r"The nearest that is: patch=\(4, 8\)"),
+        ({"dims": 2}, (12, 16), {"patch": (1, 9)}, r"nearest .*patch=\(4, 8\)"),
         ({"dims": 2}, (12, 16), {"patch": (8, 8, 8)}, r"has 3 axes, but system 'blur' is 2-D.* patch=\(16, 16\)"),
         ({"dims": 3, "patch": (8, 8)}, (8, 8, 8), {}, r"patch=\(8, 8\) has 2 axes, but system 'blur' is 3-D"),
-        ({"dims": 3}, (12, 16), {}, r"'one' has 2 axes of space \(12, 16\), .* Build it with dims=2"),
+        ({"dims": 3}, (12, 16), {}, r"'one' has 2 spatial axes \(12, 16\), .* Build it with dims=2"),
         ({"dims": 2, "in_channels": 2}, (12, 16), {}, r"has 1 channels, but system 'blur' takes 2.*in_channels=1"),
         ({"dims": 2}, (12, 16), {"mirror": (2,)}, r"cannot all be mirrored.* Choose from \(0, 1\)"),
-        ({"dims": 2}, (12, 16), {"overlap": 1.5}, "overlap=1.5 is not a share"),
-        ({"dims": 2}, (12, 16), {"batch": 0}, "batch=0 is no number of windows"),
-        ({"dims": 2}, (12, 16), {"device": "gpu"}, "device='gpu' is unknown. Pass 'auto', 'cpu', 'cuda'"),
+        ({"dims": 2}, (12, 16), {"overlap": 1.5}, "overlap .*got 1.5"),
+        ({"dims": 2}, (12, 16), {"batch": 0}, "batch .*got 0"),
+        ({"dims": 2}, (12, 16), {"device": "gpu"}, "device='gpu' .*Pass device='auto' or device='cpu'"),
         ({"dims": 2}, (12, 16), {"amp": "half"}, "amp='half' is unknown. Pass 'auto', True"),
     ],
 )
@@ -167,7 +167,7 @@ def test_a_voxel_without_a_value_is_refused(value):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that the test misses")
 def test_a_gpu_that_is_not_there():
-    with pytest.raises(ValueError, match="device='cuda' came, but PyTorch sees no GPU here. Pass device='auto'"):
+    with pytest.raises(ValueError, match="device='cuda' cannot be used here .*Pass device='auto' or device='cpu'"):
         predict(system_of(dims=2), case_of(8, 8), device="cuda")
 
 
@@ -184,7 +184,7 @@ def test_out_of_memory_is_answered_with_what_to_try(error):
         raise error
 
     system = replace(system_of(dims=2), deploy=fails)
-    with pytest.raises(RuntimeError, match=r"does not hold batch='auto' of windows \(16, 24\).* patch=\(8, 12\)"):
+    with pytest.raises(RuntimeError, match=r"memory for batch='auto' of windows \(16, 24\).* patch=\(8, 12\)"):
         predict(system, case_of(16, 24))
 
 

@@ -196,16 +196,16 @@ IMAGE = torch.zeros(1, 1, 16, 16)
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"patch": (0, 8)}, r"patch=\(0, 8\) is no window. Pass whole numbers above 0"),
-        ({"patch": (8, 8, 8, 8, 8)}, r"shape \(1, 1, 16, 16\) came with patch=.* one patch size for each axis"),
-        ({"patch": (8,)}, "one patch size for each axis"),
-        ({"image": torch.zeros(1, 1, 0, 16)}, "an image that is not empty"),
-        ({"overlap": 1.0}, r"overlap=1.0 is not a share .* Pass 0 <= overlap < 1"),
-        ({"overlap": -0.5}, r"overlap=-0.5 is not a share"),
+        ({"patch": (0, 8)}, r"whole numbers above 0, got \(0, 8\)"),
+        ({"patch": (8, 8, 8, 8, 8)}, r"shape \(1, 1, 16, 16\) came with patch=.* one patch size per spatial axis"),
+        ({"patch": (8,)}, "one patch size per spatial axis"),
+        ({"image": torch.zeros(1, 1, 0, 16)}, "Pass a non-empty image"),
+        ({"overlap": 1.0}, r"overlap .*got 1.0\. Pass 0 <= overlap < 1"),
+        ({"overlap": -0.5}, r"overlap .*got -0.5"),
         ({"weights": "hann"}, "weights='hann' is unknown. Choose 'gaussian' or 'constant'"),
-        ({"batch": 0}, "batch=0 is no number of windows. Pass a whole number above 0, or 'auto'"),
-        ({"batch": "all"}, "batch='all' is no number of windows"),
-        ({"predictor": lambda x: x[..., ::2]}, r"with shape \(1, 1, 8, 4\), but \(1, 'classes', 8, 8\) is needed"),
+        ({"batch": 0}, "batch must be a whole number above 0 or 'auto', got 0"),
+        ({"batch": "all"}, "batch .*got 'all'"),
+        ({"predictor": lambda x: x[..., ::2]}, r"shape \(1, 1, 8, 4\), but \(1, 'classes', 8, 8\) is needed"),
     ],
 )
 def test_a_wrong_argument_is_answered_with_what_to_pass(change, text):

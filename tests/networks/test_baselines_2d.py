@@ -97,7 +97,7 @@ def test_they_take_a_pretrained_encoder(network, tmp_path):
 
 def test_deeplab_cannot_normalise_a_single_image():
     net = DeepLabV3Plus(width=8)
-    with pytest.raises(ValueError, match="over the batch, and a single image came. Train with batch=2 or more"):
+    with pytest.raises(ValueError, match="a single image came. Train with batch=2 or more"):
         net(torch.zeros(1, 1, 32, 32))
     assert net.eval()(torch.zeros(1, 1, 32, 32)).logits.shape == (1, 1, 32, 32)
 
@@ -229,7 +229,5 @@ def test_medts_impossible_sizes_are_answered(settings, answer):
 
 
 def test_medt_is_made_for_one_size():
-    with pytest.raises(
-        ValueError, match=r"an image of \(64, 64\) came, and this MedT's distances are made for \(32, 32\)"
-    ):
+    with pytest.raises(ValueError, match=r"an image of \(64, 64\) came, .*\(32, 32\).*size=64"):
         MedT(width=4, size=32)(torch.zeros(2, 1, 64, 64))

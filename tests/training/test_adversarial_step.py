@@ -171,7 +171,7 @@ def test_both_optimisers_are_in_the_checkpoint(player, soft_discs, tmp_path):
 
 def test_without_a_critic_there_is_no_game(tiny):
     system = tiny(Plain())
-    with pytest.raises(TypeError, match=r"and Plain brings none. Use an objective such as SoftAdversarial"):
+    with pytest.raises(TypeError, match=r"Plain has none. Use an objective such as SoftAdversarial"):
         AdversarialStep(system, system.settings)
 
 
@@ -182,7 +182,7 @@ def record(real, fake):
 @pytest.mark.parametrize(
     ("scores", "said"),
     [
-        ([(0.99, 0.01)] * 3, "the critic has won: for 3 epochs it has scored true ones nearly 1"),
+        ([(0.99, 0.01)] * 3, "the critic has won: for 3 epochs"),
         ([(0.5, 0.5)] * 4, "the critic is blind: for 3 epochs"),
         ([(0.99, 0.01)] * 2, None),
         ([(0.99, 0.01), (0.9, 0.1), (0.99, 0.01)], None),
@@ -268,6 +268,6 @@ def listen(system) -> list[int]:
 def test_an_error_does_not_leave_the_memory_lent(soft_discs):
     system = taught(CachedTeacherStep, SoftAdversarial(adversarial=0))
     step = system.make_step(system, system.settings)
-    with pytest.raises(ValueError, match="the cases have none"):
+    with pytest.raises(ValueError, match="extras=.*'soft'"):
         step({"image": torch.zeros(2, 1, 16, 16), "label": torch.zeros(2, 16, 16, dtype=torch.long)})
     assert system.network.backbone.teacher.memory is None

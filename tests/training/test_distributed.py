@@ -34,7 +34,7 @@ def test_two_gloo_processes_train_as_one(tmp_path):
         ".lock", "best.pt", "checkpoint.previous.pt", "checkpoint.pt", "history.jsonl", "settings.json",
     ]  # fmt: skip
     said = done.stdout + done.stderr
-    assert said.count("does not pay for steps this small") == 2, "the first process alone speaks, once a run"
+    assert said.count("does not pay off for steps this small") == 2, "the first process alone speaks, once a run"
 
 
 def test_one_process_is_alone_and_pays_nothing(monkeypatch):

@@ -37,7 +37,7 @@ def test_the_table_marks_the_best_epoch_with_a_sign_not_a_colour():
     assert lines[0].split() == ["epoch", "loss", "val_score", "seconds", "late"]
     assert lines[2].split() == ["2", "*", "0.5", "0.7", "1"]
     assert lines[-1].startswith("3 epochs, 2 s each, 6 s in all; * best epoch 2")
-    assert History().table() == "no epoch is finished yet"
+    assert History().table() == "no epoch has finished yet"
 
 
 def test_html_is_a_table_of_the_same_cells_and_escapes_names():

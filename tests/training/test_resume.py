@@ -155,13 +155,13 @@ def test_a_run_may_be_made_longer_but_not_shorter(tiny, discs, tmp_path):
     fit(longer, discs(6), out=tmp_path, epochs=2, **QUIET)
     fit(longer, discs(6), out=tmp_path, **QUIET)
     assert_equal(state(longer), state(straight))
-    with pytest.raises(ValueError, match=r"holds 4 finished epochs, epochs=2 asks for fewer. Pass epochs=4 or more"):
+    with pytest.raises(ValueError, match=r"holds 4 finished epochs, .*epochs=2\. Pass epochs=4 or more"):
         fit(longer, discs(6), out=tmp_path, epochs=2, **QUIET)
 
 
 def test_poly_knows_its_end_from_the_start(tiny, discs, tmp_path):
     fit(tiny(schedule="poly", epochs=2), discs(4), out=tmp_path, **QUIET)
-    with pytest.raises(ValueError, match=r"another run: epochs was 2, now 3. To go on with that run, repeat it \(epoc"):
+    with pytest.raises(ValueError, match=r"another run: epochs was 2, now 3\. .*\(epochs=2"):
         fit(tiny(schedule="poly", epochs=3), discs(4), out=tmp_path, **QUIET)
 
 
@@ -170,7 +170,7 @@ def test_poly_knows_its_end_from_the_start(tiny, discs, tmp_path):
     [
         (
             {"lr": 0.5},
-            r"lr was 0.01, now 0.5. To go on with that run, repeat it \(lr=0.01\); to start a new one, pass an",
+            r"lr was 0.01, now 0.5\. .*\(lr=0.01\); to start a new one, pass an",
         ),
         ({"batch": 4}, r"batch was 2, now 4"),
         ({"patch": (8, 8)}, r"patch was \[16, 16\], now \[8, 8\]"),
@@ -322,7 +322,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_training(tiny, dis
 
     with pytest.raises(
         OSError,
-        match=r"out='.*file.*run' cannot be written to \(.*\), and training would be lost.*out=None to keep noth",
+        match=r"cannot write to out='.*file.*run' \(.*\).*out=None to save noth",
     ):
         fit(tiny(Untouched()), discs(4), out=str(tmp_path / "file" / "run"), **QUIET)
 
@@ -337,9 +337,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_the_run_goes_on_later(ti
             resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
 
     try:
-        with pytest.raises(
-            OSError, match=r"could not be written .*The checkpoint after epoch 2 is kept: free some space"
-        ):
+        with pytest.raises(OSError, match=r"cannot write .*The checkpoint after epoch 2 is intact: free some space"):
             fit(tiny(**HOW), discs(6), out=tmp_path, on_epoch=fill_the_disk, **QUIET)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -353,7 +351,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_the_run_goes_on_later(ti
 
 def test_a_file_that_is_no_checkpoint_is_said(tiny, discs, tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(ValueError, match=r"damaged, or was not written by dsnotes.fit.*delete it to start anew"):
+    with pytest.raises(ValueError, match=r"damaged, or was not written by dsnotes.fit.*delete it to start over"):
         fit(tiny(), discs(4), out=tmp_path, **QUIET)
     checkpoints.write(tmp_path / "checkpoint.pt", lambda file: torch.save([1, 2], file), kept=0, sealed=True)
     with pytest.raises(ValueError, match="holds no weights: dsnotes.fit did not write it"):

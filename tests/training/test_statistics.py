@@ -84,5 +84,5 @@ def test_fit_ends_every_epoch_with_them_and_they_change_no_weight(tiny, discs):
 
 
 def test_fewer_batches_than_none_are_refused():
-    with pytest.raises(ValueError, match=r"reestimate=-1 is a number of batches.*reestimate=20"):
+    with pytest.raises(ValueError, match=r"reestimate .*got -1\..*reestimate=20"):
         Settings(reestimate=-1)

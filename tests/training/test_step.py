@@ -189,7 +189,7 @@ def test_a_term_may_not_take_a_name_of_the_history(tiny, batch, name):
             return {name: outputs.logits.mean()}
 
     forward_pass = ForwardPass(tiny().network, Named())
-    with pytest.raises(ValueError, match=f"names a term '{name}', which the history keeps for itself. Name it after"):
+    with pytest.raises(ValueError, match=f"a term '{name}', .*Name it after"):
         forward_pass(batch(2))
 
 
@@ -207,7 +207,7 @@ def test_auto_takes_bfloat16_on_a_cpu_that_has_it_for_networks_that_are_large(ti
     """A rule of machine and network: nothing is measured, so a busy machine decides as an idle one does."""
     net, given = tiny().network, {"monkeypatch": monkeypatch}
     assert chosen("auto", net, **given)[0] is torch.bfloat16
-    assert "operations a pass" in chosen("auto", net, **given)[1]
+    assert "operations per pass" in chosen("auto", net, **given)[1]
     assert chosen("auto", net, SMALL, **given)[0] is None
     assert chosen("auto", net, capable=False, **given)[0] is None
     assert chosen(True, net, SMALL)[0] is torch.bfloat16
@@ -219,7 +219,7 @@ def test_auto_takes_bfloat16_on_a_cpu_that_has_it_for_networks_that_are_large(ti
 def test_pytorchs_own_conv3d_is_not_trusted_with_bfloat16_on_a_cpu(monkeypatch):
     network = nn.Sequential(nn.Conv3d(1, 8, 3, padding=1))
     assert chosen("auto", network, (1, 1, 64, 128, 128), monkeypatch=monkeypatch)[0] is None
-    with pytest.raises(ValueError, match=r"Pass amp=False, or build the network of dsnotes\.networks\.blocks\.Conv3d"):
+    with pytest.raises(ValueError, match=r"Pass amp=False, or .*dsnotes\.networks\.blocks\.Conv3d"):
         chosen(True, network)
 
 

@@ -18,23 +18,23 @@ QUIET = {"device": "cpu", "progress": False, "amp": False}
 WRONG = {
     "one case": ("fit(tiny, case)", "train is a single case, 'square'. Pass a list: train=[case]."),
     "one case to validate": ("fit(tiny, [case], case)", "val is a single case, 'square'. Pass a list: val=[case]."),
-    "a name": ("fit('unet-2d', [case])", "'unet-2d' is a name, fit trains what was built. Pass dsnotes.build('unet-2"),
-    "a network": ("fit(tiny.network, [case])", "fit trains a System, and a Network came. Pass one that was built"),
+    "a name": ("fit('unet-2d', [case])", "'unet-2d' is a name, but fit needs a system. Pass dsnotes.build('unet-2d')"),
+    "a network": ("fit(tiny.network, [case])", "fit needs a System, but a Network came. Pass for instance dsnotes"),
     "a generator": ("fit(tiny, (c for c in [case]))", "train is a generator, but every epoch comes back to the cases. "
                     "Pass them as a list: train=list(cases)."),
     "a dict": ("fit(tiny, {'a': case})", "train is a dict, but every epoch comes back to the cases. Pass them as a "
                "list: train=list(cases.values())."),
     "a folder": ("fit(tiny, 'here')", "train='here' is a path. Pass what is there: dsnotes.open_dataset('here')."),
     "arrays": ("fit(tiny, [case, case.image])", "train[1] is a ndarray, not a case. Make each of them one: dsnotes"),
-    "half an epoch": ("fit(tiny, [case], epochs=1.5)", "epochs=1.5 is no whole number. Pass one, such as epochs=2."),
-    "a text": ("fit(tiny, [case], batch='2')", "batch='2' is no whole number. Pass one, such as batch=2."),
-    "nan": ("fit(tiny, [case], lr=float('nan'))", "lr=nan is no number. Pass one, for instance lr=0.001."),
-    "no number": ("fit(tiny, [case], lr='1e-3')", "lr='1e-3' is no number. Pass one, for instance lr=0.001."),
-    "infinity": ("fit(tiny, [case], lr=float('inf'))", "lr=inf throws every weight away. Pass a finite rate"),
-    "a setting": ("Settings(weight_decay=None)", "weight_decay=None is no number. Pass one, for instance weight_"),
-    "one number": ("fit(tiny, [case], patch=32)", "patch=32 is one number, a patch has one for each axis. Pass "
+    "half an epoch": ("fit(tiny, [case], epochs=1.5)", "epochs must be a whole number, got 1.5."),
+    "a text": ("fit(tiny, [case], batch='2')", "batch must be a whole number, got '2'. For instance batch=2."),
+    "nan": ("fit(tiny, [case], lr=float('nan'))", "lr must be a number, got nan. For instance lr=0.001."),
+    "no number": ("fit(tiny, [case], lr='1e-3')", "lr must be a number, got '1e-3'. For instance lr=0.001."),
+    "infinity": ("fit(tiny, [case], lr=float('inf'))", "lr must be finite, got inf."),
+    "a setting": ("Settings(weight_decay=None)", "weight_decay must be a number, got None. For instance weight_"),
+    "one number": ("fit(tiny, [case], patch=32)", "patch=32 is a single number, but a patch has one per axis. Pass "
                    "patch=(32, 32), or patch=(32, 32, 32) in 3-D."),
-    "half a pixel": ("fit(tiny, [case], patch=[16.5, 16])", "patch=(16.5, 16) holds what is no whole number. Pass as"),
+    "half a pixel": ("fit(tiny, [case], patch=[16.5, 16])", "patch=(16.5, 16) must hold whole numbers, one per axis"),
     "sides": ("build('msds-unet', width=2, dims=2, sides=(1, 2, 3, 4))", "sides=(1, 2, 3, 4) must be a string of side "
               "numbers. Pass sides='(1234)', for instance; 4 is the output."),
     "a side": ("build('msds-unet', width=2, dims=2, sides=4)", "sides=4 must be a string of side numbers. Pass sides="),

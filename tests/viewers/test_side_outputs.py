@@ -44,7 +44,7 @@ def test_raised_sides_get_a_row_of_their_own():
     with torch.no_grad():
         outputs = system.network.eval()(torch.zeros(1, 1, 16, 16, 16))
     rows = [axes.get_ylabel() for axes in side_outputs(outputs).figure.axes if axes.get_ylabel()]
-    assert rows == ["own size", "raised"]
+    assert rows == ["own size", "upsampled"]
 
 
 def test_a_label_of_another_size_is_refused():

@@ -1,1 +1,1 @@
-"""Networks that the five papers compare with, one file each."""
+"""The networks that the five papers compare with, one file per network."""

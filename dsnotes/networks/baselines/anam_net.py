@@ -1,7 +1,7 @@
 """Anam-Net: a slim U-Net with squeezed 3x3 residuals ("anamorphic depth blocks") between its levels.
 
-Paper: Paluru et al. 2021, https://doi.org/10.1109/TNNLS.2021.3054746, as the authors' release has it.
-Departs from the paper as that release does: 4.63 M parameters, the paper speaks of 4.47 M.
+Paper: Paluru et al. 2021, https://doi.org/10.1109/TNNLS.2021.3054746; layers as in the authors' release.
+Departs from the paper as that release does: 4.63 M parameters instead of 4.47 M.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dsnotes.shapes import Image, n_logits
 
 
 class AnamorphicBlock(Stage):
-    """ReLU(x + 1x1 to a quarter, 3x3, 1x1 back), normalised and rectified after each of the three."""
+    """ReLU(x + 1x1 to a quarter, 3x3, 1x1 back), with norm and ReLU after each of the three convolutions."""
 
     def __init__(self, channels: int, dims: int) -> None:
         super().__init__()
@@ -33,13 +33,13 @@ class AnamorphicBlock(Stage):
 
 
 class AnamNet(Backbone):
-    """`width` is 64 in the release; the widths are 64, 128, 256 and 256, and 256 once more at stride 16."""
+    """`width` is 64 in the release: 64, 128, 256 and 256 channels, and 256 at stride 16."""
 
     def __init__(self, *, in_channels: int = 1, classes: int = 2, dims: int = 2, width: int = 64) -> None:
         super().__init__()
         if width % 4:
             raise ValueError(
-                f"width={width}, but Anam-Net squeezes its maps to a quarter. Use width={4 * max(width // 4, 1)}."
+                f"width={width} is not divisible by 4, as Anam-Net's blocks need. Use width={4 * max(width // 4, 1)}."
             )
         self.in_channels, self.classes = in_channels, classes
         widths = [width, 2 * width, 4 * width, 4 * width]
@@ -52,7 +52,7 @@ class AnamNet(Backbone):
         }
         self.encoder = nn.ModuleList(conv_norm_relu(a, b, dims=dims) for a, b in pairwise([in_channels, *widths]))
         self.pool = MAX_POOL[dims](2)
-        # After the pooling of all levels but the deepest, and after the up-sampling to all but the finest.
+        # Blocks follow the pooling of all levels except the deepest, and the upsampling to all except the finest.
         self.down = nn.ModuleList([*(AnamorphicBlock(n, dims) for n in widths[:-1]), nn.Identity()])
         self.raise_ = nn.ModuleList(
             UP_CONV[dims](n_in, n, 2, stride=2) for n_in, n in zip([*widths[1:], widths[-1]], widths, strict=True)

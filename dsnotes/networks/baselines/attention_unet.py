@@ -1,8 +1,8 @@
-"""Attention U-Net: what the decoder has seen says which parts of each skip are let through.
+"""Attention U-Net: gates computed from the decoder select which parts of each skip pass.
 
 Paper: Oktay et al. 2018, https://arxiv.org/abs/1804.03999
-Departs from it as the public 2-D port does, whose parameters these are: the gate is asked by the map that is up-sampled
-already, so that nothing is resampled in it, and the way up is nearest neighbours and a convolution.
+Departs from it as the public 2-D port does, whose parameters these are: the gate reads the upsampled map, so it needs
+no resampling, and upsampling is nearest neighbour plus a convolution.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dsnotes.shapes import Image, n_logits
 
 
 class Gate(nn.Module):
-    """skip · σ(ψ(relu(W_g up + W_x skip))): one number a pixel, the same for all channels."""
+    """skip · σ(ψ(relu(W_g up + W_x skip))): one number per pixel, the same for all channels."""
 
     def __init__(self, channels: int, dims: int, norm: str) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Gate(nn.Module):
 
 
 class AttentionUNet(UNetEncoder):
-    """34,877,421 parameters at the default width; its levels are the U-Net's, so any supervision of that fits."""
+    """34,877,421 parameters at the default width; it has the U-Net's levels, so all supervisions of the U-Net fit."""
 
     def __init__(
         self, *, in_channels: int = 1, classes: int = 2, dims: int = 2, width: int = 64, norm: str = "batch"

@@ -1,8 +1,8 @@
-"""A boundary-aware network: a second stream, from the bottleneck up, finds the borders and tells the masks of them.
+"""A boundary-aware network: a second decoder predicts the borders and passes its features to the masks.
 
 Paper: Myronenko and Hatamizadeh 2019, https://arxiv.org/abs/1909.06684
-A reconstruction: only the abstract was at hand (an encoder-decoder, a boundary branch, edge-aware losses). The blocks
-are those of the first author's network for brain tumours; how the stream is gated, and all widths, are ours.
+A reconstruction from the abstract (an encoder-decoder, a boundary branch, edge-aware losses). The blocks are those of
+the first author's network for brain tumours; the gates and all widths are ours.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Block(Stage):
 
 
 class Rise(Stage):
-    """1x1 to half the maps, then twice the size."""
+    """A 1x1 convolution to `n_out` channels, then linear upsampling by 2."""
 
     def __init__(self, n_in: int, n_out: int, dims: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Rise(Stage):
 
 
 class Gated(Stage):
-    """z -> block(z + g z), where g in [0, 1] is told by z and the mask's map y which place matters."""
+    """z -> block(z + g z), where the gate g in [0, 1] is computed from z and the mask decoder's map y."""
 
     def __init__(self, channels: int, dims: int) -> None:
         super().__init__()
@@ -61,9 +61,9 @@ class Gated(Stage):
 
 
 class BoundaryAware(Backbone):
-    """One logit of its border for every foreground class stands among the decoder's maps as "edge".
+    """The decoder's map "edge" holds one border logit per foreground class, which `supervision.boundary` uses.
 
-    `supervision.boundary` asks it beside the masks; the masks' last convolutions see both streams.
+    The last convolutions of the masks read both decoders.
     """
 
     def __init__(self, *, in_channels: int = 1, classes: int = 3, dims: int = 3, width: int = 32) -> None:

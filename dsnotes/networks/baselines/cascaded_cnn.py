@@ -1,9 +1,9 @@
-"""A cascade of two-path networks: details beside a wide view, and what a first network thinks as one more image.
+"""A cascade of two two-path networks (local and wide); the second one reads the first one's prediction as an input.
 
 Paper: Havaei et al. 2017, https://arxiv.org/abs/1505.03540, "InputCascadeCNN"; layers as in a public re-implementation.
-Departs from it: one pass over the image instead of patch by patch, which is the same here, for nothing is padded and
-poolings have stride one; both networks learn together, the second through no gradient of the first; the second phase on
-the natural mix of classes is left out; weights start as PyTorch has them, not within 0.005.
+Departs from it: one pass over the image instead of patches (equivalent, because nothing is padded and poolings have
+stride one); both networks are trained together, without a gradient from the second to the first; no second phase on the
+natural class frequencies; PyTorch's default initialisation instead of weights within 0.005.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SIDE = 33
 
 
 class Maxout(nn.Module):
-    """A convolution, and the larger of two answers for each map."""
+    """A convolution to twice the channels, and the maximum of each pair."""
 
     def __init__(self, n_in: int, n_out: int, kernel: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class TwoPath(Stage):
 
     def __init__(self, n_in: int, width: int, outputs: int) -> None:
         super().__init__()
-        wide = 5 * width // 2  # 160 of 64
+        wide = 5 * width // 2  # 160 for width 64
         self.near = nn.Sequential(
             Maxout(n_in, width, 7), nn.Dropout2d(0.2), nn.MaxPool2d(4, 1),
             Maxout(width, width, 3), nn.Dropout2d(0.2), nn.MaxPool2d(2, 1),
@@ -67,7 +67,7 @@ class CascadedCNN(Dense):
     def everywhere(self, image: Image) -> dict[str, Logits]:
         rim = SIDE // 2
         around = mirrored_slices(image, 2 * rim, 2 * rim)
-        first = self.first(around)  # (B, K, H + 32, W + 32): the second needs to know beyond the image
+        first = self.first(around)  # (B, K, H + 32, W + 32): the second network needs a margin
         thought = first.detach().sigmoid() if first.shape[1] == 1 else first.detach().softmax(1)
         second = self.second(torch.cat([around[..., rim:-rim, rim:-rim], thought], dim=1))
         return {"cross-entropy": second, "first": first[..., rim:-rim, rim:-rim]}

@@ -1,8 +1,8 @@
-"""CE-Net: a ResNet-34, then atrous convolutions in chains and pooling of several sizes, then a light decoder.
+"""CE-Net: a ResNet-34, then chains of atrous convolutions and pooling of several sizes, then a light decoder.
 
 Paper: Gu et al. 2019, https://arxiv.org/abs/1903.02740
-Departs from it: pooling kernels shrink to the map where it is smaller than they are (the release needs 192²), and the
-first convolution takes the image's own channels.
+Departs from it: pooling kernels are limited to the size of the map (the release needs images of 192²), and the first
+convolution takes the image's number of channels.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DenseAtrous(nn.Module):
 
 
 class PoolingPyramid(nn.Module):
-    """Max-pooled by 2, 3, 5 and 6, each to one map by one shared 1x1, brought back and put in front of x."""
+    """x max-pooled by 2, 3, 5 and 6, each reduced to one map by a shared 1x1, upsampled and concatenated before x."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""CF-CNN: two branches of patches round a voxel, pooled finely at the centre and coarsely at the rim.
+"""CF-CNN: two branches on patches around a voxel, pooled finely at the centre and coarsely at the rim.
 
 Paper: Wang et al. 2017, "Central focused convolutional neural networks: Developing a data-driven model for lung nodule
-segmentation", https://doi.org/10.1016/j.media.2017.06.014; layers as three public re-implementations agree on them.
-Departs from it: the table that fills up the central pooling is not public; ones and twos are filled in instead, which
-gives the same sizes.
+segmentation", https://doi.org/10.1016/j.media.2017.06.014; layers on which three public re-implementations agree.
+Departs from it: the paper's table for the remainder of the central pooling is not public; segments of one and two
+pixels are used instead, which gives the same sizes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dsnotes.networks.overlapping import Overlapping
 from dsnotes.networks.stage import Stage
 from dsnotes.networks.voxelwise import Grid, Patchwise, Where, beside, resized, sections
 
-SIDE, WIDE = 35, 65  # pixels of a patch; and of the wider one that is brought to the same size
-BAND = 64  # rows of voxels whose patches share work; the tables of more take more memory
+SIDE, WIDE = 35, 65  # pixels of a patch, and of the wider patch that is resized to it
+BAND = 64  # rows of voxels whose patches share work; more rows need more memory for the tables
 
 
 def segments(size: int) -> list[int]:
-    """How many pixels each output of central pooling stands for: 3 at the rim, then 2, 1 in the middle."""
+    """The number of pixels that each output of central pooling covers: 3 at the rim, then 2, and 1 in the middle."""
     ones, twos, threes = size // 8, size // 4, size // 8
     rest = size - ones - 2 * twos - 3 * threes
     ones, twos = ones + rest % 2, twos + rest // 2
@@ -33,7 +33,7 @@ def segments(size: int) -> list[int]:
 
 
 class CentralPool(nn.Module):
-    """The maximum over rectangles, rows and columns cut into the same segments."""
+    """The maximum over rectangles; rows and columns are cut into the same segments."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def shrunk(x: Tensor, axis: int, length: int) -> Tensor:
 
 
 class CeilPool(nn.Sequential):
-    """Ordinary max-pooling that keeps a last odd pixel, which comes to the same sizes."""
+    """Max-pooling by 2 that keeps a last odd pixel, so that the sizes are the same as with central pooling."""
 
     def __init__(self, size: int) -> None:
         super().__init__(nn.MaxPool2d(2, ceil_mode=True))
@@ -77,16 +77,16 @@ class Branch(Stage, nn.Sequential):
 
 
 def widths(width: int) -> tuple[int, int, int, int]:
-    """36, 48, 68 and 300 where `width` is 36."""
+    """36, 48, 68 and 300 for `width` 36."""
     return width, 4 * width // 3, 17 * width // 9, 25 * width // 3
 
 
 class CFCNN(Patchwise):
-    """`width` is 36. Three neighbouring slices go through one branch, one slice at two scales through the other.
+    """`width` is 36. One branch reads three neighbouring slices, the other one slice at two scales.
 
-    A slice by itself (dims=2) is its own neighbour. Patches lie across the first axis of a volume. Predicting takes 54
-    million multiply-adds a voxel, not the 69 million of a patch by itself: the slices' branch is shared up to its first
-    pooling (`networks.overlapping`), the scales' branch cannot be (`networks.voxelwise`).
+    With dims=2 a slice is its own neighbour. Patches are perpendicular to the first axis of a volume. Prediction takes
+    54 million multiply-adds per voxel instead of 69 million for a single patch: patches share the slice branch up to
+    its first pooling (`networks.overlapping`), but not the scale branch (`networks.voxelwise`).
     """
 
     reach = (1, WIDE // 2, WIDE // 2)
@@ -108,7 +108,7 @@ class CFCNN(Patchwise):
         return self.joined(self.slices(beside(*slices)), volume, at)
 
     def share(self, volume: Tensor, at: Grid) -> Iterator[Tensor]:
-        """Beginning with what patches of the three slices share; those of two scales share nothing."""
+        """The shared computation for the slice branch; the scale branch runs per patch."""
         convolutions, _, *rest = self.slices
         for band in at.split(BAND):
             corner, size = band[0, 0], [(n - 1) * self.every + SIDE for n in band.shape[:2]]
@@ -120,7 +120,7 @@ class CFCNN(Patchwise):
                 yield self.joined(found, volume, some)
 
     def three_slices(self, volume: Tensor, corner: Tensor, size: list[int]) -> Tensor:
-        """(1, 3 C, *size): what the patches from the one round `corner` on hold."""
+        """(1, 3 C, *size): the region of three slices that all patches of a band cover; `corner` is its first voxel."""
         volume = volume.index_select(0, corner[:1])
         for axis, (before, n) in enumerate(((1, 3), *((SIDE // 2, n) for n in size)), start=1):
             volume = volume.index_select(1 + axis, corner[axis] - before + torch.arange(n, device=volume.device))

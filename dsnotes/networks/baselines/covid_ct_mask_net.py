@@ -1,10 +1,9 @@
-"""Mask R-CNN for lesions in CT slices: boxes are proposed, classified, and a mask is drawn in each.
+"""Mask R-CNN for lesions in CT slices: it proposes boxes, classifies them, and predicts a mask in each.
 
-Paper: Ter-Sarkisov 2022, "COVID-CT-Mask-Net", https://arxiv.org/abs/2009.05096 (its segmentation model), on He et al.
-2017, https://arxiv.org/abs/1703.06870
-Departs from it: one channel as it comes instead of three equal ones; and it answers with a map of the whole image, for
-each pixel the largest probability among the masks of detections that are sure enough. The classifier of patients that
-the paper adds is left out.
+Paper: Ter-Sarkisov 2022, "COVID-CT-Mask-Net", https://arxiv.org/abs/2009.05096 (its segmentation model), based on He et
+al. 2017, https://arxiv.org/abs/1703.06870
+Departs from it: one input channel instead of three equal ones; the output is a map of the whole image with, for each
+pixel, the largest probability among the masks of confident detections. The paper's classifier of patients is left out.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from dsnotes.networks.encoders import require_slices, resnet50
 from dsnotes.networks.regions import Boxes, align, anchors, decode, not_suppressed, paste
 from dsnotes.shapes import Image, n_logits
 
-SIZES, RATIOS = (2, 4, 8, 16, 32), (0.1, 0.25, 0.5, 1.0, 1.5, 2.0)  # of anchors, the same at every level
+SIZES, RATIOS = (2, 4, 8, 16, 32), (0.1, 0.25, 0.5, 1.0, 1.5, 2.0)  # anchors, the same at every level
 STRIDES = (4, 8, 16, 32)
-SURE, OVERLAP, DETECTIONS = 0.5, 0.5, 100  # a detection's least score; most overlap of two; how many an image
-PROPOSED, SEARCHED, CLOSE = 256, 512, 0.75  # boxes kept an image, looked at a level, and their most overlap
+SURE, OVERLAP, DETECTIONS = 0.5, 0.5, 100  # detections: lowest score, largest overlap, number per image
+PROPOSED, SEARCHED, CLOSE = 256, 512, 0.75  # proposals: number per image, candidates per level, largest overlap
 EPS = 1e-4
 
 
@@ -32,9 +31,9 @@ def convs(n_in: int, n_out: int, count: int) -> list[nn.Module]:
 
 
 class CovidCTMaskNet(Backbone):
-    """`width` is the ResNet's 64, the pyramid has four times that. `supervision.detection` teaches its parts.
+    """`width` is the ResNet's (64); the pyramid has 4 · width channels. `supervision.detection` trains its parts.
 
-    `regions(features, space)`, `judge` and `draw` are the three steps from an image's pyramid to masks.
+    `regions` and `propose` find boxes on an image's pyramid, `judge` classifies them, and `draw` predicts their masks.
     """
 
     def __init__(self, *, in_channels: int = 1, classes: int = 2, dims: int = 2, width: int = 64) -> None:
@@ -62,7 +61,7 @@ class CovidCTMaskNet(Backbone):
         )
 
     def encode(self, image: Image) -> Features:
-        """The pyramid: every level knows what the deeper ones found."""
+        """The feature pyramid: every level includes the upsampled deeper levels."""
         maps, deepest = self.trunk(image)
         x, pyramid = None, []
         for level, map_ in reversed(list(enumerate([maps["stride4"], maps["stride8"], maps["stride16"], deepest]))):
@@ -80,12 +79,12 @@ class CovidCTMaskNet(Backbone):
         return Features(down.encoder, down.bottleneck, {"stride1": logits}, logits)
 
     def pyramids(self, down: Features) -> list[list[Tensor]]:
-        """One list of maps (1, C, H, W) an image, finest first."""
+        """One list of maps (1, C, H, W) per image, finest first."""
         levels = [*down.encoder.values(), down.bottleneck]
         return [[level[i : i + 1] for level in levels] for i in range(len(down.bottleneck))]
 
     def regions(self, pyramid: list[Tensor]) -> list[tuple[Boxes, Tensor, Tensor]]:
-        """Of each level its anchors, their logits of holding something, and how they should be moved."""
+        """For each level its anchors, their objectness logits, and their moves (`networks.regions.encode`)."""
         told = []
         for map_, stride in zip(pyramid, STRIDES, strict=True):
             x = self.search(map_)
@@ -95,7 +94,7 @@ class CovidCTMaskNet(Backbone):
         return told
 
     def propose(self, told: list[tuple[Boxes, Tensor, Tensor]], space: tuple[int, ...]) -> Boxes:
-        """The best boxes of all levels that do not crowd each other, best first; crowding ones come last."""
+        """The best boxes of all levels after non-maximum suppression, best first; suppressed ones come last."""
         boxes, scores = [], []
         for at, found, moves in told:
             best, which = found.detach().topk(min(SEARCHED, len(found)))
@@ -106,7 +105,7 @@ class CovidCTMaskNet(Backbone):
         return torch.cat(boxes)[joined.topk(min(PROPOSED, len(joined))).indices]
 
     def pooled(self, pyramid: list[Tensor], boxes: Boxes, size: int) -> Tensor:
-        """(boxes, C, size, size), each from the level of its scale: 224 pixels belong to the third."""
+        """(boxes, C, size, size), each box from the level for its size: boxes of 224 pixels use the third."""
         scale = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3).prod(1).sqrt()
         level = (4 + (scale / 224 + 1e-6).log2()).floor().clamp(2, 5).view(-1, 1, 1, 1) - 2
         found = (
@@ -125,7 +124,7 @@ class CovidCTMaskNet(Backbone):
         return self.mask(self.pooled(pyramid, boxes, 14))
 
     def segment(self, pyramid: list[Tensor], space: tuple[int, ...]) -> Tensor:
-        """(K, *space): logits whose sigmoid or softmax is what the sure detections say."""
+        """(K, *space): logits of the largest probability among the confident detections."""
         proposed = self.propose(self.regions(pyramid), space)
         kinds, moves = self.judge(pyramid, proposed)
         says = [torch.zeros((), device=proposed.device).expand(space)]

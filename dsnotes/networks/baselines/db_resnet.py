@@ -1,8 +1,8 @@
-"""DB-ResNet: one residual branch for three planes, one for three scales, and the grey values of the very centre.
+"""DB-ResNet: one residual branch for three planes, one for three scales, and the grey values at the centre.
 
 Paper: Cao et al. 2020, https://arxiv.org/abs/1905.02413
-A reconstruction: only its abstract was at hand (dual residual branches for views and scales, central intensity
-pooling, sampling weighed towards borders). Depths, widths and the 3x3 of the central pooling are ours.
+A reconstruction from the abstract (dual residual branches for views and scales, central intensity pooling, sampling
+weighted towards borders). Depths, widths and the 3x3 of the central pooling are ours.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Bottleneck(nn.Module):
 
 
 class Branch(Stage):
-    """(N, C, 35, 35) -> (N, 8 width + 9 C): the mean of what was found, and the grey values of the central 3x3."""
+    """(N, C, 35, 35) -> (N, 8 width + 9 C): the mean features, and the grey values of the central 3x3."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -59,21 +59,21 @@ class Branch(Stage):
 
 
 def central_intensities(patches: Tensor) -> Tensor:
-    """(N, 9 C): averaging over a map forgets where its centre was, this does not."""
+    """(N, 9 C): the central 3x3 grey values, which averaging over the map would lose."""
     middle = patches.shape[-1] // 2
     return patches[..., middle - 1 : middle + 2, middle - 1 : middle + 2].flatten(1)
 
 
 class DBResNet(Patchwise):
-    """`width` is 32. Voxels should be cubes: resample first, or two of the three planes are squashed.
+    """`width` is 32. Resample to isotropic voxels first, or two of the three planes are distorted.
 
-    A voxel takes 133 million multiply-adds, and patches share none of them (`networks.voxelwise` says why). A slice of
-    64 x 64 takes 4.5 s on the two processors of `benchmarks/results/voxelwise.md`, 3.3 s if every convolution went at
-    their best rate; bfloat16 (`predict(..., amp=True)`) takes two thirds of the time, every=2 a quarter.
+    A voxel takes 133 million multiply-adds, and patches share none of them (see `networks.voxelwise`). A slice of
+    64 x 64 takes 4.5 s on the two CPU cores of `benchmarks/results/voxelwise.md`, or 3.3 s at their peak convolution
+    rate; bfloat16 (`predict(..., amp=True)`) takes two thirds of the time, every=2 a quarter.
     """
 
     reach = (SIDE // 2, SCALES[-1] // 2, SCALES[-1] // 2)
-    a_thread = 16  # their maps are twice as wide as the others' are
+    a_thread = 16  # half the default, because the maps are twice as wide
 
     def __init__(
         self, *, in_channels: int = 1, classes: int = 2, dims: int = 3, width: int = 32, every: int = 1
@@ -81,7 +81,7 @@ class DBResNet(Patchwise):
         require_volumes(dims, "DB-ResNet")
         super().__init__(in_channels=in_channels, classes=classes, dims=dims, every=every)
         self.views, self.scales = (Branch(3 * in_channels, width) for _ in range(2))
-        joined = 75 * width // 16  # 150 of 32
+        joined = 75 * width // 16  # 150 for width 32
         self.output = nn.Sequential(
             nn.Linear(2 * (8 * width + 27 * in_channels), joined), nn.ReLU(), nn.Linear(joined, self.outputs)
         )

@@ -1,8 +1,8 @@
-"""DeepLabV3+: atrous convolutions of several rates side by side on a ResNet-50, and one look back at fine maps.
+"""DeepLabV3+: parallel atrous convolutions of several rates on a ResNet-50, and a decoder with one skip.
 
 Paper: Chen et al. 2018, https://arxiv.org/abs/1802.02611; output stride 16.
-Departs from it as the two public PyTorch forms do. Plain: one 3x3 in the decoder. `separable`: depthwise convolutions
-in the pyramid, after it and in the decoder, and corners aligned in the last up-sampling.
+Departs from it as the two public PyTorch versions do. Plain: one 3x3 in the decoder. `separable`: depthwise separable
+convolutions in the pyramid, after it and in the decoder, and aligned corners in the last upsampling.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def unit(n_in: int, n_out: int, kernel: int = 1, dilation: int = 1, *, separable
 
 
 class Pyramid(nn.Module):
-    """ASPP: 1x1, three rates, and the image's mean, joined."""
+    """ASPP: 1x1, three atrous rates, and the image's mean, concatenated."""
 
     def __init__(self, n_in: int, n_out: int, *, separable: bool) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Pyramid(nn.Module):
 
 
 class DeepLabV3Plus(Backbone):
-    """`width` is the ResNet's 64; pyramid and decoder have 4 · width maps, the fine ones are brought to .75 · width."""
+    """`width` is the ResNet's (64); pyramid and decoder have 4 · width channels, the skip is reduced to .75 · width."""
 
     def __init__(
         self,
@@ -86,8 +86,8 @@ class DeepLabV3Plus(Backbone):
     def forward(self, image: Image) -> Features:
         if self.training and len(image) == 1:
             raise ValueError(
-                "DeepLabV3+ normalises one value an image (the pooled branch) over the batch, and a single image came. "
-                "Train with batch=2 or more."
+                "DeepLabV3+ normalises one value per image (the pooled branch) over the batch, but a single image "
+                "came. Train with batch=2 or more."
             )
         encoder, deepest = self.trunk(image)
         low = self.low(encoder["stride4"])

@@ -2,7 +2,7 @@
 
 Paper: Dou et al. 2017, "3D deeply supervised network for automated segmentation of volumetric medical images",
 Medical Image Analysis 41, https://doi.org/10.1016/j.media.2017.05.001; layers as in the authors' later heart version.
-Departs from it: biased auxiliary up-sampling (`aux_bias=False` is the authors'), default initialisation.
+Departs from it: auxiliary upsampling with bias (`aux_bias=False` is the authors'), default initialisation.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dsnotes.networks.base import Backbone, Features, Head, Level
 from dsnotes.networks.blocks import CONV, MAX_POOL, UP_CONV, DoubleConv
 from dsnotes.shapes import Image, n_logits
 
-CONVS = (1, 2, 2, 2)  # of the four encoder levels
+CONVS = (1, 2, 2, 2)  # convolutions in the four encoder levels
 
 
 def climb(widths: list[int], outputs: int, dims: int, *, bias: bool = True) -> nn.Sequential:
-    """Transposed convolutions from width to width, with nothing between them, then 1x1."""
+    """Transposed convolutions through `widths` without activations between them, then 1x1."""
     steps = (UP_CONV[dims](a, b, 4, stride=2, padding=1, bias=bias) for a, b in pairwise(widths))
     return nn.Sequential(*steps, CONV[dims](widths[-1], outputs, 1))
 
@@ -60,7 +60,7 @@ class DSN3D(Backbone):
 
 
 class AuxiliaryClassifiers(Head):
-    """From the encoder at strides 2 and 4 up to full size; 7,026,790 parameters together with the main path."""
+    """From the encoder at strides 2 and 4 to full size; with the main path 7,026,790 parameters."""
 
     def __init__(self, backbone: DSN3D, *, aux_bias: bool = True) -> None:
         super().__init__()

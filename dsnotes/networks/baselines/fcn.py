@@ -1,9 +1,9 @@
 """FCN-8s: VGG-16 made convolutional, its scores at strides 32, 16 and 8 summed and brought to full size.
 
 Paper: Long, Shelhamer and Darrell 2015, https://arxiv.org/abs/1411.4038
-Departs from it: the first convolution is padded by 1 and not by 100, and the transposed convolutions keep the size, so
-that nothing is cropped; the parameters are the same. Trained from scratch, so He initialisation instead of VGG's
-weights. The transposed convolutions start as bilinear and are free to learn; the authors froze them.
+Departs from it: the first convolution is padded by 1 instead of 100, and the transposed convolutions keep the size, so
+that nothing is cropped; the parameters are the same. It is trained from scratch, with He initialisation instead of
+VGG's weights. The transposed convolutions start as bilinear interpolation and are trained; the authors froze them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}
 
 
 class FCN(Backbone):
-    """The decoder has no features of its own: it sums scores, which is all that a head can read there."""
+    """The decoder only sums scores, so heads can read nothing else there."""
 
     def __init__(self, *, in_channels: int = 1, classes: int = 2, dims: int = 2, width: int = 64) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""3-D FCN with pyramid pooling: what a region of each size holds, beside every voxel of it, in volumes.
+"""3-D FCN with pyramid pooling: the mean features of regions of several sizes, concatenated at every voxel.
 
 Paper: Yang et al. 2018, "Automatic segmentation of kidney and renal tumor in CT images based on 3D fully convolutional
 neural network with pyramid pooling module", ICPR, https://doi.org/10.1109/ICPR.2018.8545143
-A reconstruction: of the network only its abstract was at hand (a 3-D FCN with pyramid pooling, end to end, on a region
-round the kidney: `dsnotes.data.region`). Residual stages, widths, bins and the decoder are ours.
+A reconstruction from the abstract (a 3-D FCN with pyramid pooling, trained end to end on a region around the kidney:
+`dsnotes.data.region`). Residual stages, widths, bins and the decoder are ours.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MEAN = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 
 
 class StridedResidual(Stage):
-    """Two convolutions and a shortcut; the stride is the first one's."""
+    """Two convolutions and a shortcut; the first convolution has the stride."""
 
     def __init__(self, n_in: int, n_out: int, stride: int, dims: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class StridedResidual(Stage):
 
 
 class PyramidPooling(nn.Module):
-    """[x, its means over bins³ regions]; group norm in the branches, for one mean of one volume has no variance."""
+    """[x, its means over bins³ regions]; group norm in the branches, because a single mean has no batch variance."""
 
     def __init__(self, channels: int, dims: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class PyramidPooling(nn.Module):
 
 
 class FCNPPM(Backbone):
-    """`width` maps at full size, doubled at each of three halvings; 48 voxels an axis give the finest bins one each."""
+    """`width` maps at full size, doubled at each of three halvings; for 48 voxels per axis the finest bins hold one."""
 
     def __init__(self, *, in_channels: int = 1, classes: int = 2, dims: int = 3, width: int = 32) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""FRRN: one stream that never leaves full size and carries where, one that is pooled and finds out what.
+"""FRRN: a full-resolution stream for precise positions, and a pooled stream for recognition.
 
 Paper: Pohlen et al. 2017, https://arxiv.org/abs/1611.08323, with the schedules of the authors' release.
-Departs from it: logits instead of log-probabilities, and PyTorch's rule at the border of a bilinear up-sampling.
+Departs from it: logits instead of log-probabilities, and PyTorch's border rule for bilinear upsampling.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dsnotes.networks.blocks import CONV, LINEAR, MAX_POOL, normalise
 from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
-# (stride, channels in widths, units): channels stop at 8 widths and are halved early on the way up, as released.
+# (stride, channels in units of width, number of units): at most 8 widths, halved early in the decoder, as released.
 DOWN = {
     "A": ((2, 2, 3), (4, 4, 4), (8, 8, 2), (16, 8, 2)),
     "B": ((2, 2, 3), (4, 4, 4), (8, 8, 2), (16, 8, 2), (32, 8, 2)),
@@ -34,7 +34,7 @@ def conv_norm(n_in: int, n_out: int, dims: int, kernel: int = 3) -> nn.Sequentia
 
 
 class ResidualUnit(Stage):
-    """Two 3x3 and a shortcut, no ReLU after the sum; where channels change the shortcut is 1x1, unnormalised."""
+    """Two 3x3 and a shortcut, no ReLU after the sum; where channels change, the shortcut is a 1x1 without norm."""
 
     def __init__(self, n_in: int, n_out: int, dims: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class ResidualUnit(Stage):
 
 
 class FullResolutionUnit(Stage):
-    """(y, z) -> (y', z + what y' has to say at full size): y' sees y beside the pooled z."""
+    """(y, z) -> (y', z + upsampled 1x1 of y'), where y' is computed from y and the pooled z."""
 
     def __init__(self, n_in: int, n_out: int, lanes: int, stride: int, dims: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class FullResolutionUnit(Stage):
 
 
 class FRRN(Backbone):
-    """`variant` "A" ends at stride 16 and has 49 layers, "B" at 32 and has 57; the full-size stream has 2/3 `width`."""
+    """`variant` "A" has 49 layers down to stride 16, "B" 57 down to stride 32; the full-size stream has 2/3 `width`."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""In-MRRN: residual streams at every size, each deeper stage reading and rewriting all the finer ones by turns.
+"""In-MRRN: residual streams at every resolution; each deeper stage reads and updates the finer streams in turn.
 
 Paper: Jiang et al. 2019, https://doi.org/10.1109/TMI.2018.2857800, version 1 of the authors' release.
-Departs from its figure as that release does: nothing is up-sampled as an active stream; the way up takes up the
-rewritten streams where the way down left them. MSDS-UNet's Table 13 prints 28.66 M parameters, this has 38.15 M.
+Departs from its figure as that release does: no active stream is upsampled; the decoder continues with the updated
+streams of the encoder. MSDS-UNet's Table 13 gives 28.66 M parameters, this network has 38.15 M.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from dsnotes.networks.blocks import CONV, LINEAR, MAX_POOL, conv_norm_relu
 from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
-# Which streams (1 is full size, 5 the deepest) each stage reads and rewrites, one unit after the other.
+# The streams (1 is full size, 5 the deepest) that each stage reads and updates, one per unit.
 PARTNERS = {2: (1, 1, 1), 3: (1, 2, 1), 4: (1, 3, 2, 1), 5: (1, 4, 3, 2, 1)}
 DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}
 
 
 class Residual(Stage):
-    """x + one convolution of it."""
+    """x + one convolution of x."""
 
     def __init__(self, channels: int, dims: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Residual(Stage):
 
 
 class StreamUnit(Stage):
-    """(active, stream) -> both anew: two convolutions see the active beside the pooled stream, 1x1 writes back."""
+    """(active, stream) -> both updated: two convolutions read the active and the pooled stream, a 1x1 writes back."""
 
     def __init__(self, n_in: int, active: int, stream: int, stride: int, dims: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class StreamUnit(Stage):
 
 
 class InMRRN(Backbone):
-    """`width` is 32 in the release; the streams have 1, 2, 4, 8 and 16 times that at strides 1, 2, 4, 8 and 16."""
+    """`width` is 32 in the release; the streams at strides 1, 2, 4, 8 and 16 have 1, 2, 4, 8 and 16 times `width`."""
 
     def __init__(self, *, in_channels: int = 1, classes: int = 2, dims: int = 2, width: int = 32) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class InMRRN(Backbone):
         self.pool = nn.Sequential(MAX_POOL[dims](2), DROPOUT[dims](0.5))
 
         def stage(active: int, n_in: int) -> nn.ModuleList:
-            """Its first unit takes `n_in` channels for the active stream's, those of the stream it was pooled from."""
+            """The units of one stage; the first takes `n_in` channels, those of the stream that was pooled into it."""
             units = []
             for partner in PARTNERS[active]:
                 stride = 2 ** (active - partner)

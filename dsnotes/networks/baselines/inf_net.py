@@ -1,7 +1,7 @@
-"""Inf-Net: a coarse map of everything deep, and from it outwards what was missed, with an edge to hold on to.
+"""Inf-Net: a coarse map from the deep levels, refined outwards by reverse attention and guided by an edge map.
 
 Paper: Fan et al. 2020, https://arxiv.org/abs/2004.14133, on Res2Net-50 v1b as in the authors' release.
-Departs from it: its classifier, 2,049,000 parameters that nothing reads, is left out.
+Departs from it: the unused classifier of Res2Net (2,049,000 parameters) is left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dsnotes.shapes import Image, n_logits
 
 
 def unit(n_in: int, n_out: int, kernel: int | tuple[int, int] = 3, dilation: int = 1) -> nn.Sequential:
-    """Convolution without bias and batch norm; no ReLU, though the release builds one."""
+    """Convolution without bias, and batch norm; no ReLU, because the release builds one but does not apply it."""
     kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
     padding = tuple(dilation * (k // 2) for k in kernel)
     return nn.Sequential(
@@ -35,7 +35,7 @@ def sized(x: Tensor, like: Tensor) -> Tensor:
 
 
 class ReceptiveField(nn.Module):
-    """Four branches of growing reach, joined, and a shortcut."""
+    """Four branches with growing receptive fields, concatenated, and a shortcut."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class ReceptiveField(nn.Module):
 
 
 class PartialDecoder(nn.Module):
-    """The three deepest maps, each multiplied by what is below it: one score at the finest of their sizes."""
+    """One score map from the three deepest maps, each multiplied by the upsampled deeper ones, at the finest size."""
 
     def __init__(self, c: int, channels: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class PartialDecoder(nn.Module):
 
 
 class ReverseAttention(nn.Module):
-    """Looks where the coarser map saw nothing: score + conv((1 - sigmoid score) · x beside the edge's guide)."""
+    """Refines a coarser score where it found no foreground: score + conv([(1 - sigmoid(score)) · x, edge guide])."""
 
     def __init__(self, n_in: int, width: int, guide: int, channels: int, *, deepest: bool) -> None:
         super().__init__()
@@ -86,15 +86,15 @@ class ReverseAttention(nn.Module):
 
 
 def seen(score: Tensor) -> Tensor:
-    """How much foreground there is already: (B, 1, H, W)."""
+    """The foreground probability of a score map: (B, 1, H, W)."""
     return score.sigmoid() if score.shape[1] == 1 else 1 - score.softmax(1)[:, :1]
 
 
 class InfNet(Backbone):
     """Scores at strides 8 ("coarse", from all maps), 32, 16 and 8 (refined, the last deployed), and an "edge" at 4.
 
-    The five stand among the decoder's maps, finest first; `supervision.edge_guided` asks all of them. `width` is the
-    Res2Net's 64; `channel` and `attention` follow it as 32 and (256, 64) do in print.
+    The five are among the decoder's maps, finest first; `supervision.edge_guided` uses all of them. `width` is the
+    Res2Net's (64); `channel` and `attention` scale with it and are 32 and (256, 64) as published.
     """
 
     def __init__(
@@ -145,5 +145,5 @@ class InfNet(Backbone):
             score = attend(maps[name], guide, sized(score, maps[name]))
             decoder["score32" if name == "stride32" else name] = score  # "stride32" is the bottleneck itself
         decoder["stride1"] = logits = sized(score, image)
-        finest_first = ("stride1", "edge", "stride8", "coarse", "stride16", "score32")  # not as they were computed
+        finest_first = ("stride1", "edge", "stride8", "coarse", "stride16", "score32")  # not in order of computation
         return Features(encoder, deepest, {name: decoder[name] for name in finest_first}, logits)

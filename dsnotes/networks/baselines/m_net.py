@@ -1,8 +1,8 @@
-"""M-Net: the image enters again at three coarser scales, and each decoder level answers at full size.
+"""M-Net: the encoder also reads the image at three coarser scales, and each decoder level predicts at full size.
 
-Paper: Fu et al. 2018, https://arxiv.org/abs/1801.00926; layers as in the authors' release, without any normalisation.
-Departs from it: sides are scored before they are up-sampled (the two commute), several classes exclude each other (the
-authors' disc and cup overlap), and the polar transform is left to whoever has an eye to unroll.
+Paper: Fu et al. 2018, https://arxiv.org/abs/1801.00926; layers as in the authors' release, without normalisation.
+Departs from it: side outputs are scored before upsampling (the two commute), classes exclude each other (the authors'
+disc and cup overlap), and there is no polar transform of the eye images.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def double(n_in: int, n_out: int, dims: int) -> nn.Sequential:
 
 
 class FromImage(nn.Module):
-    """An encoder level that sees the image, pooled to its size, beside what comes from above."""
+    """An encoder level that reads the image, pooled to its size, and the pooled map of the level above."""
 
     def __init__(self, in_channels: int, n_in: int, n_out: int, dims: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class FromImage(nn.Module):
 class MNet(Backbone):
     """8,538,596 parameters with its four side heads.
 
-    µ-Net's `deep` and `auto` fit; the tied decoder does not, for an encoder level is no longer a chain.
+    µ-Net's `deep` and `auto` fit; the tied decoder does not, because an encoder level is not a simple chain.
     """
 
     def __init__(self, *, in_channels: int = 1, classes: int = 2, dims: int = 2, width: int = 32) -> None:
@@ -78,7 +78,7 @@ class MNet(Backbone):
 
 
 class MNetSides(InterpolatedHeads):
-    """A score a level, raised by nearest neighbours, and "mean": the logits of their mean probability."""
+    """One score map per level, upsampled by nearest neighbour, and "mean": the logits of their mean probability."""
 
     deployed = True
 
@@ -88,7 +88,7 @@ class MNetSides(InterpolatedHeads):
 
 
 def logits_of_the_mean(answers: list[Logits]) -> Logits:
-    """Logits whose probabilities are the mean of the answers' probabilities, without leaving the log scale."""
+    """Logits of the mean probability of the given logits, computed on the log scale."""
     z = torch.stack(answers).float()
     if z.shape[2] > 1:
         return z.log_softmax(2).logsumexp(0)
@@ -97,6 +97,6 @@ def logits_of_the_mean(answers: list[Logits]) -> Logits:
 
 
 def mean_answer(outputs: Outputs) -> Probs:
-    """Deployment: the mean of the sides; without them the output."""
+    """Deployment: the mean of the side outputs, or the output if there are none."""
     z = outputs.upsampled.get("mean", outputs.logits)
     return z.sigmoid() if z.shape[1] == 1 else z.softmax(1)

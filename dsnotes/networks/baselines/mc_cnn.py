@@ -1,10 +1,11 @@
-"""MC-CNN: of a map round a voxel the whole, pooled twice, its middle, pooled once, and its very middle as it is.
+"""MC-CNN: three crops of a feature map around a voxel: the whole pooled twice, its centre pooled once, the innermost
+centre unpooled.
 
 Paper: Shen et al. 2017, "Multi-crop convolutional neural networks for lung nodule malignancy suspiciousness
 classification", https://doi.org/10.1016/j.patcog.2016.05.029
-A reconstruction: the paper tells benign nodules from malignant ones; how DSNet's table had it segment is not published.
-The layers are those of its abstract and of second-hand notes, in 2-D, on patches of 64 x 64. Its convolutions see the
-image round the patch, not zeros, so that one pass over the image answers for every pixel.
+A reconstruction: the paper classifies nodules as benign or malignant; how DSNet's authors used it for segmentation is
+not published. The layers follow the abstract and secondary sources, in 2-D, on patches of 64 x 64. The convolutions see
+the image around the patch instead of zeros, so that one pass over the image predicts every pixel.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from dsnotes.networks.voxelwise import Dense, mirrored_slices
 from dsnotes.shapes import Image, Logits
 
 SIDE = 64
-RIM = 2 + 2 * 2 + 4 * 1  # what the three convolutions see beyond the patch
+RIM = 2 + 2 * 2 + 4 * 1  # pixels that the three convolutions see beyond the patch
 
 
 class MCCNN(Dense):
-    """`width` is 64, the kernels of each convolution.
+    """`width` is the number of channels of each convolution (64).
 
-    A pooling by two that were a patch's own becomes one at every pixel here, and what comes after it looks at every
-    second pixel of the result (then every fourth): the same numbers, shared by all patches.
+    A pooling by two per patch becomes a pooling at every pixel, and later layers are dilated by two (then four): the
+    results are the same and shared by all patches.
     """
 
     def __init__(self, *, in_channels: int = 1, classes: int = 2, dims: int = 2, width: int = 64) -> None:
@@ -42,10 +43,10 @@ class MCCNN(Dense):
         x = mirrored_slices(image, SIDE // 2 + RIM, SIDE // 2 - 1 + RIM)  # (B, C, H + 83, W + 83)
         x = max_pool2d(self.conv1(x).relu(), 2, 1)
         x = max_pool2d(self.conv2(x).relu(), 2, 1, dilation=2)
-        x = self.conv3(x).relu()  # (B, width, H + 60, W + 60): 16 x 16 a patch, every fourth pixel
+        x = self.conv3(x).relu()  # (B, width, H + 60, W + 60): 16 x 16 per patch, every fourth pixel
         whole, middle, centre = self.join.weight.chunk(3, dim=1)
         height, width = image.shape[2:]
-        y = conv2d(max_pool2d(x, 4, 1, dilation=4), whole, dilation=16)  # pooled by two twice is pooled by four
+        y = conv2d(max_pool2d(x, 4, 1, dilation=4), whole, dilation=16)  # pooling by two twice is pooling by four
         y = y + conv2d(max_pool2d(x, 2, 1, dilation=4), middle, dilation=8)[..., 16 : 16 + height, 16 : 16 + width]
         y = y + conv2d(x, centre, dilation=4)[..., 24 : 24 + height, 24 : 24 + width]
         y = torch.relu(y + self.join.bias.view(-1, 1, 1))

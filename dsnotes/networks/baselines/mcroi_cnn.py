@@ -1,9 +1,10 @@
-"""MCROI-CNN: LeCun's small network on three images of one region: as it is, what is bright in it, and its edges.
+"""MCROI-CNN: a LeNet-like network on three channels: the image, its bright part, and its gradient.
 
 Paper: Sun, Zheng and Qian 2017, "Automatic feature learning using multichannel ROI based on deep structured algorithms
 for computerized lung cancer diagnosis", https://doi.org/10.1016/j.compbiomed.2017.04.006
-A reconstruction: the paper tells benign nodules from malignant ones and has the segmented nodule as its second channel.
-To segment, that would be the answer: here it is what exceeds Otsu's threshold of the image. Sizes are second-hand.
+A reconstruction: the paper classifies nodules as benign or malignant, with the segmented nodule as second channel. For
+segmentation that would be the answer, so here the second channel is the image above Otsu's threshold. Layer sizes are
+from secondary sources.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from dsnotes.networks.voxelwise import Dense, mirrored_slices
 from dsnotes.shapes import Image, Logits
 
 SIDE = 52
-LEVELS = 64  # grey levels among which the threshold is looked for
+LEVELS = 64  # grey levels for the search of the threshold
 
 
 class MCROICNN(Dense):
-    """`width` is 12, the kernels of the first convolution; valid ones throughout, so that all patches share them."""
+    """`width` is the number of channels of the first convolution (12). No padding, so all patches share the work."""
 
     def __init__(self, *, in_channels: int = 1, classes: int = 2, dims: int = 2, width: int = 12) -> None:
         require_slices(dims, "MCROI-CNN")
@@ -42,7 +43,7 @@ class MCROICNN(Dense):
 
 
 def three_channels(image: Image) -> Tensor:
-    """[the image, the image where it exceeds Otsu's threshold, the length of its gradient]."""
+    """[the image, the image where it exceeds Otsu's threshold, the magnitude of its gradient]."""
     bright = torch.where(image > otsu(image), image, image.amin((2, 3), keepdim=True))
     around = mirrored_slices(image, 1, 1)
     down = (around[..., 2:, 1:-1] - around[..., :-2, 1:-1]) / 2
@@ -51,7 +52,7 @@ def three_channels(image: Image) -> Tensor:
 
 
 def otsu(image: Image) -> Tensor:
-    """(B, C, 1, 1): the threshold between two classes of grey values that lie furthest apart."""
+    """(B, C, 1, 1): Otsu's threshold, which maximises the variance between two classes of grey values."""
     low, high = image.amin((2, 3), keepdim=True), image.amax((2, 3), keepdim=True)
     grey = ((image - low) / (high - low).clamp(min=1e-12) * LEVELS).floor().clamp(max=LEVELS - 1)
     level = torch.arange(LEVELS, device=image.device)

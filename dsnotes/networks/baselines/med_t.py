@@ -1,9 +1,9 @@
-"""MedT: attention along rows and columns with gated positions, on the whole image shallowly and on its patches deeply.
+"""MedT: gated axial attention in a shallow branch on the whole image and a deep branch on its patches.
 
 Paper: Valanarasu et al. 2021, https://arxiv.org/abs/2102.10662
-Departs from the release: all patches go through as one batch (batch norm sees them together), the gates learn from the
-start, and `grid` follows the image, since a patch must be a multiple of 32. `reference=True` has its two logits and
-the 35,570 parameters that nothing reads, frozen here: with them it counts 1,560,140.
+Departs from the release: all patches pass as one batch (batch norm sees them together), the gates are trained from the
+start, and `grid` depends on the image size, because a patch must be a multiple of 32. `reference=True` has the
+release's two logits and its 35,570 unused parameters (frozen here): 1,560,140 in all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BLOCKS = (1, 2, 4, 1)
 
 
 class Block(Stage):
-    """1x1, columns, rows, 1x1 to twice the planes, and a shortcut."""
+    """1x1, attention along columns, along rows, 1x1 to twice the planes, and a shortcut."""
 
     def __init__(
         self, n_in: int, planes: int, groups: int, *, length: int | None, stride: int, reference: bool
@@ -51,7 +51,7 @@ def up(conv: nn.Module, x: Tensor) -> Tensor:
 
 
 class MedT(Backbone):
-    """`width` is 8 in print (s = .125), `size` the side of the square images the learnt distances are made for."""
+    """`width` is 8 in the paper (s = .125); `size` is the side of the square images, on which the embeddings depend."""
 
     def __init__(
         self, *, in_channels: int = 1, classes: int = 2, dims: int = 2, width: int = 8, size: int = 128,
@@ -103,7 +103,7 @@ class MedT(Backbone):
         b, c, *space = image.shape
         if space != [self.size] * 2:
             raise ValueError(
-                f"an image of {tuple(space)} came, and this MedT's distances are made for {(self.size,) * 2}. Train "
+                f"an image of {tuple(space)} came, but this MedT was built for {(self.size,) * 2}. Train "
                 f"and predict with patch={(self.size,) * 2}, or build it with size={max(min(space) // 32, 1) * 32}."
             )
         fine = self.whole[0](self.stem(image))

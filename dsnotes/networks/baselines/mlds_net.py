@@ -1,9 +1,9 @@
-"""MLDS-Net: a U-Net whose every level says which classes occur in each of its cells.
+"""MLDS-Net: a U-Net that predicts at every level which classes occur in each cell.
 
 Paper: Reiß et al. 2021, "Every annotation counts: multi-label deep supervision for medical image segmentation",
 https://arxiv.org/abs/2104.13243; heads as in the authors' release.
-Departs from it: the semi-weak half of the paper, a teacher for images without masks, is not here; a concatenation has
-the map from below before the skip, as our U-Net has it.
+Departs from it: the paper's semi-weak part, a teacher for images without masks, is left out; the upsampled map is
+concatenated before the skip, as in our U-Net.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def projection(n_in: int, width: int, outputs: int, *, dims: int, norm: str = "b
 
 
 class MLDSNet(UNet):
-    """31,046,657 parameters as deployed: the U-Net with a head of two layers."""
+    """31,046,657 parameters in deployment: the U-Net with a two-layer head."""
 
     def __init__(
         self, *, in_channels: int = 1, classes: int = 2, dims: int = 2, width: int = 64, norm: str = "batch"
@@ -32,9 +32,9 @@ class MLDSNet(UNet):
 
 
 class ProjectionHeads(Head):
-    """A head of two layers on every decoder level and the bottleneck: 31,174,918 parameters in training.
+    """A two-layer head on every decoder level and the bottleneck: 31,174,918 parameters in training.
 
-    The finest is not the output's own head, for it answers another question.
+    The finest level has its own head besides the output's, because its targets differ.
     """
 
     def __init__(self, backbone: Backbone, *, norm: str = "batch") -> None:

@@ -1,9 +1,9 @@
-"""MV-DCNN: the three planes through a voxel, each at two scales, each through a branch of its own.
+"""MV-DCNN: three planes through a voxel, each at two scales and with its own branch.
 
 Paper: Wang et al. 2017, "A multi-view deep convolutional neural networks for lung nodule segmentation", EMBC,
 https://doi.org/10.1109/EMBC.2017.8037182
-A reconstruction: only its abstract was at hand (three branches of seven layers, patches of several scales, joined by a
-fully connected layer). The branches are CF-CNN's, by the same authors, with ordinary max-pooling.
+A reconstruction from the abstract (three branches of seven layers, patches of several scales, joined by a fully
+connected layer). The branches are CF-CNN's, by the same authors, with ordinary max-pooling.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dsnotes.networks.voxelwise import Patchwise, Where, beside, resized, sectio
 
 
 class MVDCNN(Patchwise):
-    """`width` is 36, as CF-CNN's. Voxels should be cubes: resample first, or two of the three planes are squashed.
+    """`width` is 36 as in CF-CNN. Resample to isotropic voxels first, or two of the three planes are distorted.
 
-    A voxel takes 103 million multiply-adds, and patches share none of them (`networks.voxelwise` says why). A slice of
-    64 x 64 takes 3.2 s on the two processors of `benchmarks/results/voxelwise.md`, 2.6 s if every convolution went at
-    their best rate; bfloat16 (`predict(..., amp=True)`) takes two thirds of the time, every=2 a quarter.
+    A voxel takes 103 million multiply-adds, and patches share none of them (see `networks.voxelwise`). A slice of
+    64 x 64 takes 3.2 s on the two CPU cores of `benchmarks/results/voxelwise.md`, or 2.6 s at their peak convolution
+    rate; bfloat16 (`predict(..., amp=True)`) takes two thirds of the time, every=2 a quarter.
     """
 
     reach = (WIDE // 2, WIDE // 2, WIDE // 2)
@@ -45,4 +45,4 @@ class MVDCNN(Patchwise):
 
 def require_volumes(dims: int, name: str) -> None:
     if dims != 3:
-        raise ValueError(f"dims={dims}, but {name} looks at three planes through a voxel. Build it with dims=3.")
+        raise ValueError(f"dims={dims}, but {name} needs three planes through a voxel. Build it with dims=3.")

@@ -1,8 +1,8 @@
-"""PSPNet: a dilated ResNet-50, and beside its map the means of that map over 1, 4, 9 and 36 regions.
+"""PSPNet: a dilated ResNet-50, whose map is concatenated with its means over 1, 4, 9 and 36 regions.
 
-Paper: Zhao et al. 2017, https://arxiv.org/abs/1612.01105, as the authors' PyTorch release has it (deep stem, stride 8).
-Departs from it: any size that 8 divides, where the release asks for one more than that; a single channel for two
-classes. MSS U-Net's table cites it on a region round the kidney: `dsnotes.data.region`.
+Paper: Zhao et al. 2017, https://arxiv.org/abs/1612.01105; layers as in the authors' PyTorch release (deep stem, stride
+8). Departs from it: sizes divisible by 8, where the release needs a multiple of 8 plus 1; a single channel for two
+classes. MSS U-Net's table cites it on a region around the kidney: `dsnotes.data.region`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dsnotes.networks.encoders import STAGES, Bottleneck, conv_norm, require_sli
 from dsnotes.shapes import Image, n_logits
 
 BINS = (1, 2, 3, 6)
-DILATIONS = (1, 1, 2, 4)  # of every 3x3 of a stage, its first block's too
+DILATIONS = (1, 1, 2, 4)  # of all 3x3 convolutions in a stage, including the first block
 
 
 def unit(n_in: int, n_out: int, kernel: int = 1, stride: int = 1) -> nn.Sequential:
@@ -28,7 +28,7 @@ def scorer(n_in: int, n_between: int, channels: int) -> nn.Sequential:
 
 
 class PyramidPooling(nn.Module):
-    """[x, its means over bins x bins regions, each 1x1 to a quarter and raised again]."""
+    """[x, its means over bins x bins regions, each reduced by 1x1 to a quarter and upsampled]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def raised(x: Tensor, like: Tensor) -> Tensor:
 
 
 class PSPNet(Backbone):
-    """`width` is the ResNet's 64; its deep stem gives twice that."""
+    """`width` is the ResNet's (64); the deep stem has twice as many channels."""
 
     def __init__(self, *, in_channels: int = 1, classes: int = 2, dims: int = 2, width: int = 64) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class PSPNet(Backbone):
     def forward(self, image: Image) -> Features:
         if self.training and len(image) == 1:
             raise ValueError(
-                "PSPNet normalises one value an image (its coarsest mean) over the batch, and a single image came. "
+                "PSPNet normalises one value per image (its coarsest mean) over the batch, but a single image came. "
                 "Train with batch=2 or more."
             )
         x, maps = self.stem(image), []
@@ -87,7 +87,7 @@ class PSPNet(Backbone):
 
 
 class AuxiliaryScore(Head):
-    """A second opinion from the third stage, for training alone: raised["stride8"]."""
+    """An auxiliary prediction from the third stage, only for training: upsampled["stride8"]."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Recurrent 3-D DenseUNet: dense units in the slice plane, three ConvLSTMs along the slices at the bottom.
+"""Recurrent 3-D DenseUNet: dense units in the slice plane, and three ConvLSTMs along the slices in the bottleneck.
 
 Paper: Kamal et al. 2018, "Lung cancer tumor region segmentation using recurrent 3D-DenseUNet",
 https://arxiv.org/abs/1812.01951; layers as in the authors' release.
-The slice axis is never pooled: it is the recurrence's time, first slice to last.
+The slice axis is never pooled: the recurrence runs along it, from the first slice to the last.
 Departs from it: logits instead of probabilities, and batch norms with PyTorch's momentum instead of Keras's.
 """
 
@@ -20,7 +20,7 @@ IN_PLANE = (1, 2, 2)
 
 
 class DenseUnit(Stage):
-    """a from x, b from [x, a]; gives [x, b]. `a` itself does not leave the unit."""
+    """a from x, b from [x, a]; returns [x, b], without a."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -32,13 +32,13 @@ class DenseUnit(Stage):
 
 
 class ConvLSTM(nn.Module):
-    """3x3 convolutional LSTM over the depth axis, every step returned; hard-sigmoid gates as Keras has them."""
+    """3x3 convolutional LSTM along the depth axis that returns every step, with hard-sigmoid gates as in Keras."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
         self.of_input = nn.Conv2d(n_in, 4 * n_out, 3, padding=1)
         self.of_state = nn.Conv2d(n_out, 4 * n_out, 3, padding=1, bias=False)
-        with torch.no_grad():  # gates in the order input, forget, candidate, output; forget starts open
+        with torch.no_grad():  # gate order: input, forget, candidate, output; the forget gate starts open
             self.of_input.bias.zero_()
             self.of_input.bias[n_out : 2 * n_out] = 1
 
@@ -57,18 +57,18 @@ class ConvLSTM(nn.Module):
 
 
 def hard_sigmoid(x: Tensor) -> Tensor:
-    """clip(0.2 x + 0.5, 0, 1); PyTorch's own has the slope 1/6."""
+    """clip(0.2 x + 0.5, 0, 1), as in Keras; PyTorch's hard sigmoid has the slope 1/6."""
     return (0.2 * x + 0.5).clamp(0, 1)
 
 
 class RDUNet(Backbone):
-    """19,096,833 parameters at `width` 32; with the running statistics that Keras counts too, 19,100,161."""
+    """19,096,833 parameters at `width` 32; 19,100,161 with the running statistics, which Keras counts too."""
 
     def __init__(self, *, in_channels: int = 1, classes: int = 2, dims: int = 3, width: int = 32) -> None:
         super().__init__()
         if dims != 3:
             raise ValueError(
-                f"dims={dims}, but this network recurs along the slices of a volume. Build it with dims=3."
+                f"dims={dims}, but this network is recurrent along the slices of a volume. Build it with dims=3."
             )
         self.in_channels, self.classes = in_channels, classes
         w1, w2, w3, w4 = (width * 2**i for i in range(4))
@@ -86,7 +86,7 @@ class RDUNet(Backbone):
         self.recurrent = nn.Sequential(
             *(layer for n_in in (d3, w4, w4) for layer in (ConvLSTM(n_in, w4), nn.BatchNorm3d(w4)))
         )
-        self.plain = (w1, w2)  # at the two finest levels the skip is b alone, below it is the whole dense map
+        self.plain = (w1, w2)  # at the two finest levels the skip is only b, deeper it is the whole dense map
         self.up = nn.ModuleList(
             nn.ConvTranspose3d(a, b, IN_PLANE, stride=IN_PLANE) for a, b in ((3 * w2, w1), (2 * w3 + d3, w2), (w4, w3))
         )

@@ -1,9 +1,9 @@
-"""The residual 3-D U-Net that won KiTS19: residual stages on the way down, one convolution a level on the way up.
+"""The residual 3-D U-Net that won KiTS19: residual stages in the encoder, one convolution per level in the decoder.
 
 Paper: Isensee and Maier-Hein 2019, https://arxiv.org/abs/1908.02182
-A reconstruction: the blocks are those of the authors' later public class (convolution, instance norm, leaky ReLU twice
-round a shortcut), the strides those that its planner gives for voxels of 3.22 x 1.62 x 1.62 mm and 80 x 160 x 160 of
-them. The width of 30 is ours; it is that of MSS U-Net, so that the two compare.
+A reconstruction: the blocks are those of the authors' later public class (twice convolution, instance norm, leaky ReLU,
+with a shortcut), the strides those of its planner for 80 x 160 x 160 voxels of 3.22 x 1.62 x 1.62 mm. The width of 30
+is ours, the same as MSS U-Net's, so that the two can be compared.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def conv_norm(n_in: int, n_out: int, dims: int, stride: tuple[int, ...] | int = 
 
 
 class StridedResidual(Stage):
-    """Two convolutions and a shortcut, 1x1 without bias and normalised where stride or width change."""
+    """Two convolutions and a shortcut, which is a 1x1 without bias and a norm where stride or width change."""
 
     def __init__(self, n_in: int, n_out: int, stride: tuple[int, ...]) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class StridedResidual(Stage):
 
 
 class ResUNetKiTS(Backbone):
-    """`width` maps, doubled at each of five halvings up to `widest`; the depth is halved once less than the others."""
+    """`width` maps, doubled at each of five halvings up to `widest`; the depth axis is halved one time fewer."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class ResUNetKiTS(Backbone):
     ) -> None:
         super().__init__()
         self.in_channels, self.classes = in_channels, classes
-        widest = 32 * width // 3 if widest is None else widest  # 320 of 30
+        widest = 32 * width // 3 if widest is None else widest  # 320 for width 30
         widths = [min(width * 2**level, widest) for level in range(len(STRIDES) + 1)]
         strides = [(1,) * dims, *(stride[-dims:] for stride in STRIDES)]
         total = list(accumulate(strides, lambda a, b: tuple(x * y for x, y in zip(a, b, strict=True))))

@@ -1,7 +1,7 @@
-"""ResUNet++: residual blocks that weigh their channels, atrous convolutions below and on top, attention on the way up.
+"""ResUNet++: residual blocks with squeeze-and-excitation, atrous pyramids before and after a decoder with attention.
 
-Paper: Jha et al. 2019, https://arxiv.org/abs/1911.07067; layers as in the authors' release, which strides three times
-only: the bridge is at 1/8, where the block before it has no skip.
+Paper: Jha et al. 2019, https://arxiv.org/abs/1911.07067; layers as in the authors' release, which downsamples only
+three times: the bridge is at 1/8, and the block before it has no skip.
 Departs from it only below width 8, where the smallest squeeze keeps one channel instead of none.
 """
 
@@ -22,7 +22,7 @@ SQUEEZE = 8
 
 
 class SqueezeExcite(nn.Module):
-    """Every channel scaled by a number between 0 and 1 that is read from all channels' means."""
+    """Every channel scaled by a number between 0 and 1, computed from the means of all channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ def norm_relu_conv(n_in: int, n_out: int, dims: int, stride: int = 1) -> nn.Sequ
 
 
 class Residual(Stage):
-    """(norm, ReLU, 3x3) twice beside a 1x1 shortcut, then squeeze and excite; `stem` starts with a bare 3x3."""
+    """(norm, ReLU, 3x3) twice plus a 1x1 shortcut, then squeeze-and-excitation; `stem` starts with a plain 3x3."""
 
     def __init__(self, n_in: int, n_out: int, dims: int, *, stride: int = 1, stem: bool = False) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Atrous(nn.Module):
 
 
 class Attention(Stage):
-    """The deep map times what it and the encoder's map, halved, say together; no sigmoid, so not bounded by 1."""
+    """The deep map times weights from it and the pooled encoder map; without a sigmoid, so not bounded by 1."""
 
     def __init__(self, skip: int, deep: int, dims: int) -> None:
         super().__init__()
@@ -90,8 +90,8 @@ class Attention(Stage):
 class ResUNetPlusPlus(Backbone):
     """4,062,993 parameters for colour images (4,062,673 for grey ones).
 
-    Its decoder has twice the encoder's channels at each level, and no two plain convolutions a level: the mask's own
-    pass (µ-Net's `deep`) and an autoencoder fit, the tied decoder does not.
+    Its decoder has twice the encoder's channels at each level, and its levels are not two plain convolutions: µ-Net's
+    `deep` and `auto` fit, the tied decoder does not.
     """
 
     def __init__(self, *, in_channels: int = 1, classes: int = 2, dims: int = 2, width: int = 16) -> None:

@@ -1,8 +1,8 @@
-"""UNet3+: every decoder level hears all five scales at once, each through `width` channels of its own.
+"""UNet3+: every decoder level reads all five scales, each reduced to `width` channels.
 
 Paper: Huang et al. 2020, https://arxiv.org/abs/2004.08790
-Departs from it: the classification-guided module is left out, since µ-Net compares with the network and its full-scale
-supervision alone. Layers as in the authors' release.
+Departs from it: the classification-guided module is left out, because µ-Net compares only with the network and its
+full-scale supervision. Layers as in the authors' release.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from dsnotes.shapes import Image, n_logits
 class UNet3Plus(UNetEncoder):
     """26,970,625 parameters; 26,988,485 with the full-scale supervision's heads.
 
-    All decoder levels are 5·width wide, unlike the encoder's: the mask's own pass (µ-Net's `deep`) fits, a second
-    decoder does not.
+    All decoder levels have 5·width channels, unlike the encoder's: µ-Net's `deep` fits, a second decoder does not.
     """
 
     def __init__(
@@ -30,7 +29,7 @@ class UNet3Plus(UNetEncoder):
         scales = len(self.widths)
         wide, last = scales * width, scales - 1
         self.levels |= self.decoder_levels([wide] * last)
-        self.resample = nn.ModuleDict()  # without parameters, and shared by all levels
+        self.resample = nn.ModuleDict()  # no parameters; shared by all levels
         for octaves in range(1, scales):
             self.resample[f"down{octaves}"] = MAX_POOL[dims](2**octaves)
             self.resample[f"up{octaves}"] = nn.Upsample(scale_factor=2**octaves, mode=LINEAR[dims])
@@ -51,7 +50,7 @@ class UNet3Plus(UNetEncoder):
         maps = [
             *down.encoder.values(),
             down.bottleneck,
-        ]  # from the encoder, and from the decoder as soon as it has them
+        ]  # from the encoder, or from the decoder where it is computed already
         for target in reversed(range(len(self.decoder))):
             heard = [
                 branch(self.moved(maps[source], source - target)) for source, branch in enumerate(self.branches[target])
@@ -61,7 +60,7 @@ class UNet3Plus(UNetEncoder):
         return Features(down.encoder, down.bottleneck, decoder, self.output(maps[0]))
 
     def moved(self, x: Tensor, octaves: int) -> Tensor:
-        """Brought up from `octaves` levels below, or pooled down from above."""
+        """x upsampled by `octaves` levels, or pooled if negative."""
         if octaves == 0:
             return x
         return self.resample[f"{'up' if octaves > 0 else 'down'}{abs(octaves)}"](x)

@@ -1,7 +1,7 @@
-"""U-Net++: between encoder and decoder lies a triangle of blocks, so that every depth has a U-Net of its own.
+"""U-Net++: nested U-Nets of every depth, connected by a triangle of blocks between encoder and decoder.
 
 Paper: Zhou et al. 2018, https://arxiv.org/abs/1807.10165
-Departs from it as the public port does, whose parameters these are: up-sampling is bilinear and learns nothing.
+Departs from it as the public port does, whose parameters these are: upsampling is bilinear, without parameters.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from dsnotes.shapes import Image, Outputs, Probs, n_logits
 
 @dataclass(frozen=True)
 class NestedFeatures(Features):
-    """`nested` has the full-size maps X(0, j) as "depth1" …, the answer of the U-Net that halves j times."""
+    """`nested` holds the full-size maps X(0, j) as "depth1" …, the last map of the U-Net with j halvings."""
 
     nested: dict[str, Tensor] = field(default_factory=dict)
 
 
 class UNetPlusPlus(UNetEncoder):
-    """9,162,753 parameters at the paper's width 32, 36,628,481 at the 64 that µ-Net's rule of widths gives.
+    """9,162,753 parameters at the paper's width of 32, 36,628,481 at 64 as in µ-Net.
 
     X(i, j) = block[X(i, 0), …, X(i, j-1), up X(i+1, j-1)]. The column X(i, 0) is the encoder, the outermost diagonal
-    X(3, 1), X(2, 2), X(1, 3), X(0, 4) the decoder: its channels are the U-Net's at each level, and so any supervision
-    of that fits, the tied decoder included.
+    X(3, 1), X(2, 2), X(1, 3), X(0, 4) the decoder. It has the U-Net's channels at each level, so all supervisions of
+    the U-Net fit, including the tied decoder.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class UNetPlusPlus(UNetEncoder):
 
 
 class NestedHeads(Head):
-    """A 1x1 convolution on each X(0, j), all at full size; that of the last is the network's own output.
+    """A 1x1 convolution on each X(0, j), all at full size; the last one is the network's own output.
 
-    `deployed=True` keeps them: the paper's accurate mode is the mean of all answers.
+    `deployed=True` keeps them after training: the paper's accurate mode is the mean of all outputs.
     """
 
     def __init__(self, backbone: Backbone, *, deployed: bool = False) -> None:
@@ -84,7 +84,7 @@ class NestedHeads(Head):
         if not names:
             raise ValueError(
                 f"{type(backbone).__name__} has no nested maps: its levels are {list(backbone.levels)}. "
-                f"Use a UNetPlusPlus, or MultiScale, which asks any decoder at every level."
+                f"Use a UNetPlusPlus, or MultiScale, which works with any decoder."
             )
         self.deployed = deployed
         self.branches = nn.ModuleDict(
@@ -103,6 +103,6 @@ class NestedHeads(Head):
 
 
 def mean_of_depths(outputs: Outputs) -> Probs:
-    """The paper's accurate mode: the mean of the answers of all depths."""
+    """The paper's accurate mode: the mean probability over all depths."""
     answers = [z.sigmoid() if z.shape[1] == 1 else z.softmax(1) for z in outputs.upsampled.values()]
     return torch.stack(answers).mean(0)

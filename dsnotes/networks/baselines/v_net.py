@@ -1,7 +1,7 @@
 """V-Net: residual stages of 5x5x5 convolutions between strided ones.
 
 Paper: Milletari, Navab and Ahmadi 2016, https://arxiv.org/abs/1606.04797
-Departs from it as the public PyTorch port does: ELU, and 1, 2, 3, 2 convolutions down and 2, 2, 1, 1 up; batch norm.
+Departs from it as the public PyTorch port does: ELU; 1, 2, 3, 2 convolutions down and 2, 2, 1, 1 up; batch norm.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dsnotes.networks.blocks import CONV, UP_CONV, normalise
 from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
-DOWN, UP = (1, 2, 3, 2), (1, 1, 2, 2)  # convolutions a stage; UP from the finest
+DOWN, UP = (1, 2, 3, 2), (1, 1, 2, 2)  # convolutions per stage; UP from the finest
 DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}
 
 
 class ResidualStage(Stage):
-    """`convs` convolutions and the residual round them: ELU(convs(inside) + beside)."""
+    """`convs` convolutions with a residual connection: ELU(convs(inside) + beside)."""
 
     def __init__(self, channels: int, convs: int, dims: int) -> None:
         super().__init__()
@@ -35,9 +35,9 @@ class ResidualStage(Stage):
 
 
 class VNet(Backbone):
-    """`width` is 16 in the paper; the widths are 16, 32, 64, 128 and 256 at stride 16.
+    """`width` is 16 in the paper: 16, 32, 64, 128 channels, and 256 at stride 16.
 
-    The published count of 45,600,316 is for two output channels (`out_channels=2`), where a softmax says two classes.
+    The published count of 45,600,316 is for two output channels with a softmax (`out_channels=2`).
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class VNet(Backbone):
         super().__init__()
         if width % in_channels:
             raise ValueError(
-                f"V-Net adds its input, repeated, to {width} maps, but {width} is no multiple of in_channels="
+                f"V-Net adds its repeated input to {width} maps, but width={width} is not a multiple of in_channels="
                 f"{in_channels}. Use width={-(-width // in_channels) * in_channels}."
             )
         self.in_channels, self.classes = in_channels, classes

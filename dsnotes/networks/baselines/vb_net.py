@@ -1,9 +1,9 @@
-"""VB-Net: a V-Net of 3x3x3 with bottlenecks. Its paper has two: one finds the kidneys, one segments what was found.
+"""VB-Net: a V-Net of 3x3x3 convolutions with bottlenecks. The paper uses two: one finds the kidneys, one segments them.
 
 Paper: Mu et al. 2019, "Segmentation of kidney tumor by multi-resolution VB-nets", KiTS19 proceedings,
 https://doi.org/10.24926/548719.003
-A reconstruction: the blocks are those of public code from the same group, for the paper itself was not at hand. The two
-are joined by `networks.two_stage`.
+A reconstruction without the paper: the blocks are those of public code from the same group. `networks.two_stage` joins
+the two.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dsnotes.networks.blocks import CONV, UP_CONV, normalise
 from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, n_logits
 
-DOWN, UP = (1, 2, 3, 3), (1, 2, 3, 3)  # units a stage; UP from the finest
+DOWN, UP = (1, 2, 3, 3), (1, 2, 3, 3)  # units per stage; UP from the finest
 
 
 def conv_norm(n_in: int, n_out: int, kernel: int, dims: int) -> list[nn.Module]:
@@ -26,7 +26,7 @@ def conv_norm(n_in: int, n_out: int, kernel: int, dims: int) -> list[nn.Module]:
 
 
 class Residual(Stage):
-    """ReLU(x + units of it): 3x3, or 1x1 to a quarter, 3x3, 1x1 back; no ReLU after the last."""
+    """ReLU(x + units(x)); a unit is 3x3, or 1x1 to a quarter, 3x3, 1x1 back; no ReLU after the last unit."""
 
     def __init__(self, channels: int, units: int, narrow: bool, dims: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Residual(Stage):
 
 
 class VBNet(Backbone):
-    """`width` is 16 and the widths 16 to 256 at stride 16; where there are four widths or more, a unit is narrowed."""
+    """`width` is 16 (256 at stride 16); units have a bottleneck from 4 · width on, in the decoder from 8 · width on."""
 
     def __init__(
         self, *, in_channels: int = 1, classes: int = 3, dims: int = 3, width: int = 16, out_channels: int | None = None
