@@ -207,7 +207,16 @@ def readme_table() -> str:
     answers = f"| answer with something else: {', '.join(MALFORMED)} | bounded messages, read under a deadline |"
     rest = "\n".join(f"- {each}" for each in NOT_STOPPED)
     return "\n".join(
-        ["| a submission tries to | what stops it |", "|---|---|", *rows, answers, "", "The sandbox does not stop:", "", rest]
+        [
+            "| a submission tries to | what stops it |",
+            "|---|---|",
+            *rows,
+            answers,
+            "",
+            "The sandbox does not stop:",
+            "",
+            rest,
+        ]
     )
 
 

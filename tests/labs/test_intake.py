@@ -77,7 +77,7 @@ def test_the_latest_of_several_counts_and_nothing_leaves_the_zip(tmp_path):
         archive.writestr("bomb/lab1_dice.ipynb", bytes(LARGEST + 2))
     found, _ = find(tmp_path / "in.zip", [LAB])
     assert found["ada_1", "lab1_dice"].content == b"ada_1_2_lab1_dice-1.ipynb"
-    assert found["bomb", "lab1_dice"].content == b"larger than any notebook"
+    assert found["bomb", "lab1_dice"].content == b"too large for a notebook"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.zip"]
 
 
