@@ -1,15 +1,17 @@
 """`dsnotes predict` of a whole CT: peak memory over the image, and time beside the network's own.
 
-    python benchmarks/predict_scan.py --size 200 512 512 --spacing 2.5 0.8 0.8
+    python benchmarks/predict_scan.py --size 200 512 512 --spacing 2.5 0.8 0.8 [--write]
 
 The network is small and its weights are drawn; the scan is noise of CT's grey values. `--to` resamples on the way in
 and out. The network's own time is that within `System.probabilities`; everything else is reading, preparing, putting
-windows together, bringing back and writing.
+windows together, bringing back and writing. Time is the processor's, on one thread, so that other work on the machine
+weighs little.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import subprocess
 import sys
@@ -32,6 +34,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
     from dsnotes.training.system import System
 
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     system = dsnotes.build("unet-3d", classes=arguments.classes, width=arguments.width)
     steps = (Preprocess(spacing=tuple(arguments.to) if arguments.to else None),)
     steps += (Preprocess(clip=(-100.0, 300.0), normalise="window"),)
@@ -40,11 +43,11 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
     own, real = [0.0], System.probabilities
 
     def timed(self, image):
-        clock = time.perf_counter()
+        clock = time.process_time()
         try:
             return real(self, image)
         finally:
-            own[0] += time.perf_counter() - clock
+            own[0] += time.process_time() - clock
 
     System.probabilities = timed
     with torch.no_grad():
@@ -53,19 +56,43 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
     predict_scan([(system, task)], small, progress=False)  # everything is imported now
     own[0] = 0.0
     before = peak()
-    clock = time.perf_counter()
+    clock = time.process_time()
     case = open_case(folder / "ct.nii.gz")
     label, _ = predict_scan([(system, task)], case, progress=False)
     save_label(folder / "label.nii.gz", label, case)
-    total = time.perf_counter() - clock
+    total = time.process_time() - clock
     image = case.image.nbytes / 2**30
-    print(
-        f"{case.space} voxels, {arguments.classes} classes, width {arguments.width}"
-        + (f", resampled to {tuple(arguments.to)} mm" if arguments.to else "")
-        + f": peak {peak() - before:.2f} GiB more than before, {peak() - before - image:.2f} GiB over the image "
-        f"({image:.2f} GiB); {total:.1f} s, the network's own {own[0]:.1f} s: ratio {total / own[0]:.3f}"
-    )
+    row = {
+        "voxels": "×".join(map(str, case.space)),
+        "resampled to, mm": "×".join(map(str, arguments.to)) or "as it is",
+        "width": arguments.width,
+        "the image, GiB": f"{image:.2f}",
+        "peak over the image, GiB": f"{peak() - before - image:.2f}",
+        "CPU s": f"{total:.1f}",
+        "of which the network": f"{own[0]:.1f}",
+        "times": f"{total / own[0]:.3f}",
+    }
+    (folder / "row.json").write_text(json.dumps(row))
     assert sitk.ReadImage(str(folder / "label.nii.gz")).GetSize() == case.space[::-1]
+
+
+def report(row: dict[str, object], arguments: argparse.Namespace) -> None:
+    from timing import keep, machine, table
+
+    text = "\n".join(
+        [
+            "## A whole CT",
+            "",
+            f"`dsnotes predict` of one scan on a {machine()}; the processor's time of one thread. A 3-D U-Net, "
+            f"{arguments.classes} classes, windows of {'×'.join(map(str, arguments.patch))}, overlap "
+            f"{arguments.overlap:g}; reading and writing .nii.gz included.",
+            "",
+            table(list(row), [list(row.values())]),
+        ]
+    )
+    print(text)
+    if arguments.write:
+        keep("predict_scan", text)
 
 
 def peak() -> float:
@@ -91,6 +118,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--overlap", type=float, default=0.25)
     parser.add_argument("--classes", type=int, default=3)
     parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--write", action="store_true", help="keep the table in results/predict_scan.md")
     parser.add_argument("--within", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -104,3 +132,4 @@ if __name__ == "__main__":
             write(Path(where) / "ct.nii.gz", given.size, given.spacing)
             write(Path(where) / "small.nii.gz", [32, 64, 64], given.spacing)
             subprocess.run([sys.executable, __file__, *sys.argv[1:], "--within", where], check=True)
+            report(json.loads((Path(where) / "row.json").read_text()), given)

@@ -87,7 +87,7 @@ first_weights = nn.ModuleDict({"down": nn.ModuleList(down), "up": nn.ModuleList(
 
 
 # %%
-def answers(net, x):
+def side_logits(net, x):
     """The logits of every head, finest first: strides 1, 2, 4, 8, 16."""
     for layer in net["down"]:
         x = layer(x)
@@ -99,7 +99,7 @@ def answers(net, x):
 
 
 # %%
-for side in answers(first_weights, image):
+for side in side_logits(first_weights, image):
     print(f"stride {64 // side.shape[-1]:2}: {tuple(side.shape)}")
 
 # %% [markdown]
@@ -124,7 +124,7 @@ def loss_of(sides, weights):
 
 def gradient_norms(net, weights):
     net.zero_grad()
-    loss_of(answers(net, image), weights).backward()
+    loss_of(side_logits(net, image), weights).backward()
     ways_down = {f"↓{2 ** (i + 1)}": layer[0] for i, layer in enumerate(net["down"])}
     ways_up = {f"↑{2 ** (4 - i)}": layer[1] for i, layer in enumerate(net["up"])}
     return {name: layer.weight.grad.norm().item() for name, layer in (ways_down | ways_up).items()}
@@ -253,7 +253,7 @@ def dice_while_learning(net, weights, optimiser):
     """Dice of the output before each step, on the training images."""
     scores = []
     for _ in range(steps):
-        sides = answers(net, image)
+        sides = side_logits(net, image)
         scores.append(dice_coefficient((sides[0].detach() > 0).float(), targets[0], over_batch=True).item())
         optimiser.zero_grad()
         loss_of(sides, weights).backward()
@@ -276,10 +276,10 @@ optimisers = {
     "gradient descent": lambda weights: torch.optim.SGD(weights, lr=0.1, momentum=0.9),
     "Adam": lambda weights: torch.optim.Adam(weights, lr=3e-3),
 }
-runs, taught = {}, {}
+runs, trained = {}, {}
 for optimiser, make in optimisers.items():
     for way, weights in {"output alone": output_alone, "every depth": every_depth}.items():
-        nets = taught[f"{optimiser}, {way}"] = [fresh(seed) for seed in range(seeds)]
+        nets = trained[f"{optimiser}, {way}"] = [fresh(seed) for seed in range(seeds)]
         scores = [dice_while_learning(net, weights, make(net.parameters())) for net in nets]
         runs[f"{optimiser}, {way}"] = torch.tensor(scores)
 
@@ -317,12 +317,12 @@ if not smoke:
 
 # %%
 with torch.no_grad():
-    said = [side.sigmoid() for side in answers(taught["Adam, every depth"][0], image)]
+    predicted = [side.sigmoid() for side in side_logits(trained["Adam, every depth"][0], image)]
 largest = label.sum((1, 2)).argmax()
 maps(
     {
         "target": {f"stride {2**i}": t[largest] for i, t in enumerate(targets)},
-        "predicted": {f"stride {2**i}": p[largest] for i, p in enumerate(said)},
+        "predicted": {f"stride {2**i}": p[largest] for i, p in enumerate(predicted)},
     },
     window=(0, 1),
 )

@@ -307,8 +307,8 @@ def sides_of(net, some):
     return {stride: to_full_size(sides[f"stride{stride}"]).sigmoid() for stride in strides}, labels
 
 
-answers = {how: sides_of(net, test)[0] for how, net in networks.items()}
-at_half = {(how, stride): dice_each(answers[how][stride]) for stride in strides for how in ways}
+predicted = {how: sides_of(net, test)[0] for how, net in networks.items()}
+at_half = {(how, stride): dice_each(predicted[how][stride]) for stride in strides for how in ways}
 Table(
     [
         {"stride": stride, "trained on": how} | by_size(dice) | {"5–7 mm not found": (dice[mm < 7] == 0).float().mean()}
@@ -328,7 +328,7 @@ for how in ways:
     for stride in strides:
         means = torch.stack([dice_each(known[stride], t, of=labels).mean() for t in thresholds])
         chosen = thresholds[means.argmax()].item()
-        found[how, stride] = dice_each(answers[how][stride], chosen)
+        found[how, stride] = dice_each(predicted[how][stride], chosen)
         rows.append({"stride": stride, "trained on": how, "threshold": chosen} | by_size(found[how, stride]))
 assert smoke or by_size(at_half["area", 8])[small] < 0.1 < by_size(found["area", 8])[small]
 assert smoke or by_size(found["nearest", 8])[small] < by_size(found["area", 8])[small]
@@ -350,8 +350,8 @@ maps(
         how: {
             "truth": truth[tiny],
             "target": downsample_target(truth[[tiny]], (8, 8), channels=1, how=how),
-            "stride 8, upsampled": answers[how][8][tiny],
-            "stride 1": answers[how][1][tiny],
+            "stride 8, upsampled": predicted[how][8][tiny],
+            "stride 1": predicted[how][1][tiny],
         }
         for how in ways
     },

@@ -349,16 +349,16 @@ boxes(
 full = "all, (1234)"
 tests = {name: paired_t_test(dices[full].mean(0), d.mean(0)) for name, d in dices.items() if name != full}
 corrected = dict(zip(tests, holm([t.p for t in tests.values()]), strict=True))
-printed = {f"{name}, (1234)": row for name, row in msds_unet.TABLES[3].rows.items()}
-printed |= {f"all, {name}": row for number in (4, 5) for name, row in msds_unet.TABLES[number].rows.items()}
+paper_rows = {f"{name}, (1234)": row for name, row in msds_unet.TABLES[3].rows.items()}
+paper_rows |= {f"all, {name}": row for number in (4, 5) for name, row in msds_unet.TABLES[number].rows.items()}
 Table(
     [
         {
             "objective, sides": name,
-            "paper: Dice": printed[name][0],
+            "paper: Dice": paper_rows[name][0],
             "ours: Dice": d.mean(),
             "per seed": " ".join(f"{mean:.3f}" for mean in d.mean(1)),
-            "sensitivity, paper": printed[name][1],
+            "sensitivity, paper": paper_rows[name][1],
             "sensitivity, ours": figures(name, "sensitivity").mean(),
             "full minus this": tests[name].difference if name in tests else None,
             "p": tests[name].p if name in tests else None,

@@ -383,11 +383,14 @@ results = {way: [] for way in ways}
 for way, seed in progress(product(ways, range(seeds))):
     results[way].append(trained_dice(*ways[way], seed))
 dice = {way: np.array([dices for dices, _ in runs]) for way, runs in results.items()}
-printed = {"fixed α": msds_unet.TABLES[1].rows["msds-unet"][0], "GradNorm": msds_unet.TABLES[1].rows["msds-unet-gm"][0]}
+paper_rows = {
+    "fixed α": msds_unet.TABLES[1].rows["msds-unet"][0],
+    "GradNorm": msds_unet.TABLES[1].rows["msds-unet-gm"][0],
+}
 tests = {way: paired_t_test(d.mean(0), dice["fixed α"].mean(0)) for way, d in dice.items() if way != "fixed α"}
 Table(
     [
-        {"weights": way, "paper": printed.get(way), "ours": d.mean()}
+        {"weights": way, "paper": paper_rows.get(way), "ours": d.mean()}
         | {"per seed": " ".join(f"{one:.3f}" for one in d.mean(1))}
         | {"minus fixed": tests[way].difference if way in tests else None, "p": tests[way].p if way in tests else None}
         | {"seconds per epoch": np.mean([seconds for _, seconds in results[way]])}

@@ -432,8 +432,8 @@ assert deep > rows["stride8"]["through MSC"]
 
 # %%
 rivals = {"fcn": {}} | {cell: cells[cell] for cell in counts if cell not in ("mscm-unet", "kcm-unet")}
-printed = dsms_unet.TABLES[1]
-metrics = (*printed.columns, "tumour found")
+paper_table = dsms_unet.TABLES[1]
+metrics = (*paper_table.columns, "tumour found")
 small = run | {"settings": replace(budget, patch=(64, 64))}
 
 
@@ -504,24 +504,24 @@ Table(
 # paper's own table, over how many of the other four does it improve all three?
 
 # %%
-ours = {cell: [of(cell, m).mean() for m in printed.columns] for cell in printed.rows}
+ours = {cell: [of(cell, m).mean() for m in paper_table.columns] for cell in paper_table.rows}
 Table(
     [
-        {"system": cell, "of": whose} | dict(zip(printed.columns, row[cell], strict=True))
-        for cell in printed.rows
-        for whose, row in {"the paper": printed.rows, "ours": ours}.items()
+        {"system": cell, "of": whose} | dict(zip(paper_table.columns, row[cell], strict=True))
+        for cell in paper_table.rows
+        for whose, row in {"the paper": paper_table.rows, "ours": ours}.items()
     ],
     caption="Same columns, other patients, other budget: compare the differences, not the numbers.",
 )
 
 # %%
 improved = {}
-for whose, table in {"the paper": printed.rows, "ours": ours}.items():
+for whose, table in {"the paper": paper_table.rows, "ours": ours}.items():
     gains = {cell: np.subtract(table[full], row).round(4) for cell, row in table.items() if cell != full}
     improved[whose] = [cell for cell, gain in gains.items() if (gain > 0).all()]
     print(f"{whose}: improves all three over {', '.join(improved[whose]) or 'none'}")
     for cell, gain in gains.items():
-        print(f"    over {cell:12}", ", ".join(f"{m} {g:+.4f}" for m, g in zip(printed.columns, gain, strict=True)))
+        print(f"    over {cell:12}", ", ".join(f"{m} {g:+.4f}" for m, g in zip(paper_table.columns, gain, strict=True)))
 assert improved["the paper"] == ["unet-2d", "drs-unet"]
 
 # %% [markdown]
@@ -535,7 +535,7 @@ assert improved["the paper"] == ["unet-2d", "drs-unet"]
 # %%
 below = {
     whose: [2 / (1 / ppv + 1 / sensitivity) - dice for dice, ppv, sensitivity in table.values()]
-    for whose, table in {"the paper": printed.rows, "ours": ours}.items()
+    for whose, table in {"the paper": paper_table.rows, "ours": ours}.items()
 }
 for whose, gaps in below.items():
     print(f"{whose}: mean Dice lies {min(gaps):.3f} … {max(gaps):.3f} below its bound")

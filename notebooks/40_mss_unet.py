@@ -122,9 +122,9 @@ assert pull[0.05] > pull[0.2] < pull[0.95]
 # %%
 perfect = torch.zeros(1, 2, 8, 8)
 perfect[:, 0, :4], perfect[:, 1, 4:] = 1, 1
-answer = perfect.clone().requires_grad_()
-exponential_log(answer, perfect).backward()
-assert answer.grad.isfinite().all()
+prediction = perfect.clone().requires_grad_()
+exponential_log(prediction, perfect).backward()
+assert prediction.grad.isfinite().all()
 
 # %% [markdown]
 # ## 3. What the deep levels are compared with
@@ -271,10 +271,10 @@ def trained_labels(strategies, seed):
     return [dsnotes.to_label(dsnotes.predict(net, case, patch=patch)) for case in test]
 
 
-answers = {variant: [] for variant in variants}
+predicted_by = {variant: [] for variant in variants}
 for variant, seed in progress(product(variants, range(seeds))):
-    answers[variant].append(trained_labels(variants[variant], seed))
-results = {variant: [figures(labels) for labels in of_seed] for variant, of_seed in answers.items()}
+    predicted_by[variant].append(trained_labels(variants[variant], seed))
+results = {variant: [figures(labels) for labels in of_seed] for variant, of_seed in predicted_by.items()}
 
 
 # %%
@@ -314,7 +314,7 @@ def cleaned_up(labels):
     return cleaned, gained | {"dropped": [int((c != p).sum()) for c, p in zip(cleaned, labels, strict=True)]}
 
 
-hasty = answers["neither"][0]
+hasty = predicted_by["neither"][0]
 rules = {f"{steps} steps": cleaned_up(predictions), f"{ablation_steps} steps, neither idea": cleaned_up(hasty)}
 Table(
     {"network": network, "voxels dropped per patient": " ".join(map(str, did["dropped"]))}
@@ -341,7 +341,7 @@ dsnotes.show(test[most], prediction=cleaned[most], names=names, title="short tra
 
 # %%
 variants["both, cleaned up"] = mss_unet.STRATEGIES
-results["both, cleaned up"] = [figures([keep_kidneys(label) for label in labels]) for labels in answers["both"]]
+results["both, cleaned up"] = [figures([keep_kidneys(label) for label in labels]) for labels in predicted_by["both"]]
 
 
 # %%

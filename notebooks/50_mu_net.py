@@ -153,7 +153,7 @@ Table(
 
 
 # %%
-def heard(system, x, y, weight=None):
+def gradient_norms(system, x, y, weight=None):
     """Norm of each term's gradient at one weight, by default that of the encoder's first convolution."""
     net = copy.deepcopy(system.network).train()
     terms = loss_terms(system.objective, net, {"image": x, "label": y})
@@ -166,7 +166,7 @@ starts = {}
 for norm in ("batch", "none"):
     torch.manual_seed(0)
     starts[norm] = dsnotes.build("unet-deep", width=8, preset="spleen", norm=norm)
-pull = {norm: heard(s, few[0][:, None], few[1].long()) for norm, s in starts.items()}
+pull = {norm: gradient_norms(s, few[0][:, None], few[1].long()) for norm, s in starts.items()}
 Table({"norm": norm, **of} for norm, of in pull.items())
 
 # %%
@@ -336,7 +336,8 @@ assert counts[hyb] - counts[plain] == 8_833
 # %%
 untrained = replace(untrained, objective=system.objective)
 Table(
-    {"": when, **heard(s, image[:8], label[:8])} for when, s in {"first weights": untrained, "trained": system}.items()
+    {"": when, **gradient_norms(s, image[:8], label[:8])}
+    for when, s in {"first weights": untrained, "trained": system}.items()
 )
 
 # %% [markdown]
@@ -575,8 +576,8 @@ print(f"fewer epochs than U-Net: {sum(fewer)} of {seeds} seeds; less processor t
 # 3.8 times as long. On how many of the paper's four datasets does it finish earlier?
 
 # %%
-printed = mu_net.TABLES[5]
-hours = {name: dict(zip(printed.columns, row, strict=True)) for name, row in printed.rows.items()}
+paper_table = mu_net.TABLES[5]
+hours = {name: dict(zip(paper_table.columns, row, strict=True)) for name, row in paper_table.rows.items()}
 earlier = [d for d in mu_net.PRESETS if hours[hyb][f"{d} hours"] < hours[plain][f"{d} hours"]]
 sooner = [d for d in mu_net.PRESETS if hours[hyb][f"{d} epochs"] < hours[plain][f"{d} epochs"]]
 print(f"fewer epochs on {', '.join(sooner)}; less time on {', '.join(earlier)}")

@@ -335,8 +335,8 @@ fusion(system.network.backbone, real)
 # truth. **Before running:** which of the six steps is larger than the spread between seeds?
 
 # %%
-rows_of_print = dsnet.TABLES[3].rows
-options = {name: {"teacher": teacher, "width": width} for name in rows_of_print if name.startswith("dsnet")}
+paper_rows = dsnet.TABLES[3].rows
+options = {name: {"teacher": teacher, "width": width} for name in paper_rows if name.startswith("dsnet")}
 options["dsnet-backbone"] = {"scale": 2, "width": width}
 options["dsnet"] |= {"critic_width": 8}
 
@@ -354,10 +354,10 @@ def shares_of(net, cases):
     return [dsnotes.predict(net, case)[-1] for case in cases]
 
 
-answers = {name: [] for name in rows_of_print}
-for name, seed in progress(product(rows_of_print, range(seeds))):
+predicted = {name: [] for name in paper_rows}
+for name, seed in progress(product(paper_rows, range(seeds))):
     net = trained(name, seed)
-    answers[name].append((shares_of(net, test), shares_of(net, theirs)))
+    predicted[name].append((shares_of(net, test), shares_of(net, theirs)))
 
 # %%
 populations = {"first": (test, truth[:held_out]), "second": (theirs, [case.label for case in theirs])}
@@ -367,11 +367,11 @@ def of(name, which):
     """Dice with the truth, (seeds, cases)."""
     masks = populations[which][1]
     side = list(populations).index(which)
-    return np.array([[dice(p >= 0.5, t) for p, t in zip(a[side], masks, strict=True)] for a in answers[name]])
+    return np.array([[dice(p >= 0.5, t) for p, t in zip(a[side], masks, strict=True)] for a in predicted[name]])
 
 
 boxes(
-    {which: {name: of(name, which).mean(0) for name in answers} for which in populations},
+    {which: {name: of(name, which).mean(0) for name in predicted} for which in populations},
     y="Dice with the truth, mean over seeds",
     title=f"{seeds} seeds, {table_steps} steps each",
     limits=(0, 1),
@@ -383,23 +383,27 @@ def share_error(name):
     """Mean error against the share of nodule, over the edges of the first population."""
     seen = [case.extras["seen"] for case in test]
     return np.mean(
-        [np.abs(p - s)[(s > 0.05) & (s < 0.95)].mean() for a in answers[name] for p, s in zip(a[0], seen, strict=True)]
+        [
+            np.abs(p - s)[(s > 0.05) & (s < 0.95)].mean()
+            for a in predicted[name]
+            for p, s in zip(a[0], seen, strict=True)
+        ]
     )
 
 
 def size(name):
     """Predicted size of the nodules of the first population, divided by their true size."""
-    ratios = [[(p >= 0.5).sum() / t.sum() for p, t in zip(a[0], truth, strict=False)] for a in answers[name]]
+    ratios = [[(p >= 0.5).sum() / t.sum() for p, t in zip(a[0], truth, strict=False)] for a in predicted[name]]
     return np.mean(ratios)
 
 
 Table(
     (
-        {"system": name, "LNSM, paper": printed[0], "LIDC, paper": printed[2]}
+        {"system": name, "LNSM, paper": paper_row[0], "LIDC, paper": paper_row[2]}
         | {f"ours, {which}": of(name, which).mean() for which in populations}
         | {"seeds, first": " ".join(f"{m:.3f}" for m in of(name, "first").mean(1))}
         | {"size, true = 1": size(name), "error of the share at the edge": share_error(name)}
-        for name, printed in rows_of_print.items()
+        for name, paper_row in paper_rows.items()
     ),
     caption="Dice; the paper's in percent, against masks made in the same way as its training masks",
 )
@@ -410,7 +414,7 @@ Table(
 # seeds.
 
 # %%
-steps_of_print = {
+paper_steps = {
     "dsnet-backbone": "unet-2d",
     "dsnet-sr": "dsnet-backbone",
     "dsnet-edrfm": "dsnet-backbone",
@@ -418,14 +422,14 @@ steps_of_print = {
     "dsnet-soft": "dsnet-sdrfm",
     "dsnet": "dsnet-soft",
 }
-tests = {k: paired_t_test(of(k, "first").mean(0), of(v, "first").mean(0)) for k, v in steps_of_print.items()}
-gains = {k: (of(k, "first") - of(v, "first")).mean(1) for k, v in steps_of_print.items()}
+tests = {k: paired_t_test(of(k, "first").mean(0), of(v, "first").mean(0)) for k, v in paper_steps.items()}
+gains = {k: (of(k, "first") - of(v, "first")).mean(1) for k, v in paper_steps.items()}
 Table(
     {"step": f"{base} → {name}", "gain": test_.difference, "p, corrected": p}
     | {"per seed": " ".join(f"{g:+.3f}" for g in gains[name])}
     | {"in every seed": "up" if (gains[name] > 0).all() else "down" if (gains[name] < 0).all() else "mixed"}
     for (name, base), test_, p in zip(
-        steps_of_print.items(), tests.values(), holm([t.p for t in tests.values()]), strict=True
+        paper_steps.items(), tests.values(), holm([t.p for t in tests.values()]), strict=True
     )
 )
 

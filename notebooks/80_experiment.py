@@ -156,9 +156,9 @@ joined = {name: getattr(cases, name, empty) for name, empty in (("regions", {}),
 
 # %%
 offered = dsnotes.systems()[system]
-asked = {"system": system, "options": options, "preset": preset, "recipe": recipe, "loss": loss, "width": width}
-asked |= {"patch": patch, "batch": batch, "epochs": epochs, "iterations": iterations, "lr": lr}
-asked |= {"augment": augment, "settings": settings}
+request = {"system": system, "options": options, "preset": preset, "recipe": recipe, "loss": loss, "width": width}
+request |= {"patch": patch, "batch": batch, "epochs": epochs, "iterations": iterations, "lr": lr}
+request |= {"augment": augment, "settings": settings}
 learned = {}
 if "teacher" in offered["options"] and "teacher" not in options:
     if "checkpoint" in teacher:
@@ -170,7 +170,7 @@ if "teacher" in offered["options"] and "teacher" not in options:
         learned["teacher"], _ = dsnet.train_teacher(train, seed=seed, device=device, progress=False, out=kept, **how)
 torch.manual_seed(seed)
 sizes = {"in_channels": train[0].channels, "classes": classes, "spacing": train[0].spacing}
-built = system_of(asked, **sizes, regions=joined["regions"], **learned)
+built = system_of(request, **sizes, regions=joined["regions"], **learned)
 parameters = sum(weight.numel() for weight in built.network.parameters())
 
 # %%
@@ -179,7 +179,7 @@ Table(
     [
         {"setting": name, "paper": str(getattr(own, name)), "here": str(value)}
         for name, value in vars(built.settings).items()
-        if value != getattr(own, name) or name in asked
+        if value != getattr(own, name) or name in request
     ],
     caption=f"{system}: {parameters:,} parameters; all other settings are its paper's",
 )

@@ -63,8 +63,8 @@ if smoke:
 if not results:
     for filler in published(table).fillers.values():
         for seed in range(seeds):
-            asked = small | {"system": filler.system, "options": dict(filler.options), "seed": seed}
-            runs.run("80_experiment.py", asked, out=out)
+            values_of_run = small | {"system": filler.system, "options": dict(filler.options), "seed": seed}
+            runs.run("80_experiment.py", values_of_run, out=out)
 
 # %% [markdown]
 # ## 2. The table

@@ -95,8 +95,8 @@ print(*sorted(str(path.relative_to(scans)) for path in scans.rglob("*.nii.gz"))[
 
 # %%
 clock = time.perf_counter()
-answer = dsnotes_command("adopt @scans --dry-run")
-assert answer == 2  # the labels need names first
+code = dsnotes_command("adopt @scans --dry-run")
+assert code == 2  # the labels need names first
 
 # %% [markdown]
 # It finds sizes, spacing and directions, and which files belong together. It cannot know what 1 and 2 mean, so you must

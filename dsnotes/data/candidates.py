@@ -12,8 +12,8 @@ import numpy as np
 
 from dsnotes.data import dicom_labels
 from dsnotes.data.case import Case
+from dsnotes.data.dataset_folder import read_layout
 from dsnotes.data.files import SUFFIXES, open_case, require_exists, save_volume
-from dsnotes.data.layout import read_layout
 from dsnotes.data.pairing import pair
 
 

@@ -15,10 +15,11 @@ import numpy as np
 
 from dsnotes.data.cache import FORMAT, cached
 from dsnotes.data.case import Case, class_indices
+from dsnotes.data.dataset_folder import read_layout
 from dsnotes.data.files import open_case, read_volume, require_same_geometry
 from dsnotes.data.foreground import class_counts
 from dsnotes.data.geometry import Geometry
-from dsnotes.data.layout import Entry, read_layout
+from dsnotes.data.layout import Entry
 from dsnotes.data.preprocess import Pairs, Preprocess
 from dsnotes.safety.nearest import nearest
 

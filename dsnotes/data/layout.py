@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dsnotes.data import nnunet
 from dsnotes.data.files import require_exists, stem
 from dsnotes.safety.paths import UnsafePathError, relative
+
+CHANNEL = re.compile(r"[_-](\d{4})$")  # how nnU-Net numbers the channels of a case
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,8 @@ class Layout:
     order: tuple[int, ...] = ()  # the value that each region is written back as, the first region first
 
 
-def read_layout(folder: Path, split: str) -> Layout:
-    """Read dataset.json; every file it lists is looked for now, and opened later."""
-    require_exists(folder)
-    about = read_about(folder)
-    if nnunet.is_raw(about):
-        return nnunet.read_raw(folder, about, split)
-    nnunet.require_not_first_version(folder, about)
+def read_decathlon(folder: Path, about: dict, split: str) -> Layout:
+    """The Decathlon's dataset.json; every file it lists is looked for now, and opened later."""
     labels, modality = _named(about, "labels", folder), _named(about, "modality", folder)
     ignore, regions, order = ignored_label(labels, folder), *_regions(about, folder)
     labels.pop(ignore, None)
@@ -166,6 +163,11 @@ def _named(about: dict, key: str, folder: Path) -> dict[int, str]:
         ) from error
 
 
+def without_channel(stem: str) -> str:
+    """case_0001 -> case"""
+    return CHANNEL.sub("", stem)
+
+
 def _entries(folder: Path, listed: list, split: str) -> Iterator[Entry]:
     recists: dict[str, dict] = {}
     seen: set[str] = set()
@@ -177,7 +179,7 @@ def _entries(folder: Path, listed: list, split: str) -> Iterator[Entry]:
         for path in (*images, label):
             if path is not None:
                 _require_listed(path, folder, split)
-        name = stem(images[0]) if len(images) == 1 else nnunet.without_channel(stem(images[0]))
+        name = stem(images[0]) if len(images) == 1 else without_channel(stem(images[0]))
         suffix = images[0].parent.name.removeprefix("images")
         if name in seen:
             raise ValueError(f"{folder}/dataset.json lists {name!r} more than once under {split!r}; keep one.")

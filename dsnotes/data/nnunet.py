@@ -8,17 +8,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-CHANNEL = re.compile(r"[_-](\d{4})$")
+from dsnotes.data.layout import CHANNEL, Entry, Layout, ignored_label, require_regions, without_channel
 
 
 def is_raw(about: dict) -> bool:
     """Whether dataset.json is one of version 2, which names channels where the Decathlon names modalities."""
     return "channel_names" in about or "file_ending" in about
-
-
-def without_channel(stem: str) -> str:
-    """case_0001 -> case"""
-    return CHANNEL.sub("", stem)
 
 
 def require_not_first_version(folder: Path, about: dict) -> None:
@@ -38,10 +33,8 @@ def require_not_first_version(folder: Path, about: dict) -> None:
         return
 
 
-def read_raw(folder: Path, about: dict, split: str):
+def read_raw(folder: Path, about: dict, split: str) -> Layout:
     """dataset.json of version 2 as a `Layout`; "training" is imagesTr/ with labelsTr/, "test" imagesTs/."""
-    from dsnotes.data.layout import Layout, ignored_label, require_regions
-
     channels = _channels(folder, about)
     named = about.get("labels")
     if not isinstance(named, dict) or named.get("background") != 0:
@@ -95,8 +88,6 @@ def _channels(folder: Path, about: dict) -> tuple[str, ...]:
 
 
 def _entries(folder: Path, about: dict, split: str, channels: int):
-    from dsnotes.data.layout import Entry
-
     if split not in ("training", "test"):
         raise ValueError(f"{folder} has no list {split!r}; pass split='training' or split='test'.")
     images, ending = folder / ("imagesTr" if split == "training" else "imagesTs"), about["file_ending"]

@@ -12,6 +12,7 @@ from torch import Tensor
 from dsnotes.data.case import Case, require_case
 from dsnotes.data.conversion import as_array
 from dsnotes.inference.mirror import mirror as mirrored
+from dsnotes.inference.network_input import filled_up, images_of, window_size
 from dsnotes.inference.sliding_window import sizes, sliding_window
 from dsnotes.shapes import Float, LabelMap, ProbabilityMap, n_logits
 from dsnotes.training import devices
@@ -50,9 +51,9 @@ def predict(
     _require_kinds(system, case)
     patch = None if patch is None else sizes(patch, system.dims)
     views = _views(mirror, system.dims)
-    images = _images(system, case)
-    patch = _window(system, images.shape[2:], patch)
-    images, inside = _filled_up(images, patch)
+    images = images_of(system, case)
+    patch = window_size(system, images.shape[2:], patch)
+    images, inside = filled_up(images, patch)
     device = devices.pick(device)
 
     system.network.to(device)
@@ -134,62 +135,6 @@ def _views(mirror: object, dims: int) -> Sequence[int]:
             f"axes, mirror=({dims - 1},) for the last one only."
         )
     return mirror
-
-
-def _images(system: System, case: Case) -> np.ndarray:
-    """The image as (batch, channels, *space); for a 2-D network the slices of a volume are the batch."""
-    axes, dims, channels = len(case.space), system.dims, system.network.backbone.in_channels
-    if axes < dims:
-        raise ValueError(
-            f"case {case.name!r} has {axes} spatial axes {case.space}, but system {system.name!r} is {dims}-D. "
-            f"Build it with dims={axes}, or pass a volume (depth, height, width) with three spacings."
-        )
-    if case.channels != channels:
-        raise ValueError(
-            f"case {case.name!r} has {case.channels} channels, but system {system.name!r} takes {channels}. "
-            f"Build it with in_channels={case.channels}, or choose the channels: "
-            f"dataclasses.replace(case, image=case.image[:{channels}])."
-        )
-    if not np.isfinite(case.image.sum(dtype=np.float64)):
-        raise ValueError(
-            f"the image of case {case.name!r} holds NaN or infinite voxels. "
-            f"Clip or fill them first, for instance dataclasses.replace(case, image=np.nan_to_num(case.image))."
-        )
-    image = case.image.reshape(channels, *case.space)
-    return np.moveaxis(image, 0, 1) if axes > dims else image[None]
-
-
-def _filled_up(images: np.ndarray, patch: tuple[int, ...]) -> tuple[np.ndarray, tuple[slice, ...]]:
-    """The images padded to at least the window's size, and the slices of the original volume in them."""
-    space = images.shape[2:]
-    short = [max(0, p - n) for n, p in zip(space, patch, strict=True)]
-    inside = tuple(slice(s // 2, s // 2 + n) for n, s in zip(space, short, strict=True))
-    if not any(short):
-        return images, inside
-    lowest = images.min((0, *range(2, images.ndim)))  # per channel over the whole case, as in draw_batch
-    full = np.empty((*images.shape[:2], *(n + s for n, s in zip(space, short, strict=True))), np.float32)
-    full[:] = lowest.reshape(1, -1, *[1] * len(space))
-    full[(..., *inside)] = images
-    return full, inside
-
-
-def _window(system: System, space: Sequence[int], patch: Sequence[int] | None) -> tuple[int, ...]:
-    stride = system.network.backbone.stride
-    wanted = patch or (system.dims == 3 and system.settings.patch) or space
-    if len(wanted) != len(stride):
-        raise ValueError(
-            f"patch={tuple(wanted)} has {len(wanted)} axes, but system {system.name!r} is {len(stride)}-D. "
-            f"Pass {len(stride)} sizes, for instance patch={tuple(4 * s for s in stride)}."
-        )
-    if not patch:
-        return tuple(-(-n // s) * s for n, s in zip(wanted, stride, strict=True))
-    nearest = tuple(max((2 * n + s) // (2 * s), 1) * s for n, s in zip(patch, stride, strict=True))
-    if tuple(patch) != nearest:
-        raise ValueError(
-            f"patch={tuple(patch)} is not divisible by {stride}, the total stride of system {system.name!r}. "
-            f"The nearest valid size is patch={nearest}."
-        )
-    return nearest
 
 
 def _precision(amp: bool | str, device: torch.device) -> torch.dtype | None:

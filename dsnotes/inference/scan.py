@@ -16,7 +16,7 @@ from dsnotes.data.case import Case
 from dsnotes.data.resample import Grid, onto
 from dsnotes.data.task import Task
 from dsnotes.inference.mirror import mirror as mirrored
-from dsnotes.inference.predict import _filled_up, _images, _window
+from dsnotes.inference.network_input import filled_up, images_of, window_size
 from dsnotes.inference.rows import finished_rows
 from dsnotes.shapes import LabelMap, ProbabilityMap
 from dsnotes.training import devices
@@ -107,9 +107,9 @@ def _predicted(group: list[Model], case: Case, mirror: bool | None, device: torc
     """Yield (rows, mean probabilities (K, rows, *rest)) of the group, on the prepared grid."""
     system, task = group[0]
     patch = task.window.get("patch") or None
-    images = _images(system, case)
-    patch = _window(system, images.shape[2:], patch)
-    images, inside = _filled_up(images, patch)
+    images = images_of(system, case)
+    patch = window_size(system, images.shape[2:], patch)
+    images, inside = filled_up(images, patch)
     mirror = bool(task.window.get("mirror")) if mirror is None else mirror
     for one, _ in group:
         one.network.to(device)

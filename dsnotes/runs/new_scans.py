@@ -32,7 +32,7 @@ def scans_of(files: list[Path], *, channels: int, at_least: bool = False) -> lis
     """
     from dsnotes.data.dicom_labels import is_dicom
     from dsnotes.data.files import stem
-    from dsnotes.data.nnunet import without_channel
+    from dsnotes.data.layout import without_channel
     from dsnotes.data.pairing import image_files
 
     listed: list[Path] = []

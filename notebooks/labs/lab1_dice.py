@@ -114,13 +114,13 @@ assert dice_loss(half, half) < dice_loss(turned, half), (
 assert torch.isclose(dice_loss(half, half), torch.tensor(0.0), atol=1e-4), "a perfect prediction has loss 0"
 ### BEGIN HIDDEN TESTS
 level = 0.1 + 0.8 * float(torch.rand(1, generator=torch.Generator().manual_seed(SEED)))
-asked = torch.full((2, 3, 4, 4), level, requires_grad=True)
-loss = dice_loss(asked, torch.ones(2, 3, 4, 4), squared=False)
+constant = torch.full((2, 3, 4, 4), level, requires_grad=True)
+loss = dice_loss(constant, torch.ones(2, 3, 4, 4), squared=False)
 assert loss.ndim == 0, "one number, not one per image"
 want = torch.tensor(1 - 2 * level / (level + 1))
 assert torch.isclose(loss, want, atol=1e-4), "pass squared on to dice, and take the mean"
 loss.backward()
-assert torch.allclose(asked.grad, torch.full_like(asked, -2 / (level + 1) ** 2 / 96), atol=1e-5), (
+assert torch.allclose(constant.grad, torch.full_like(constant, -2 / (level + 1) ** 2 / 96), atol=1e-5), (
     "a larger p would lower the loss here: keep the graph, do not detach or call item()"
 )
 ### END HIDDEN TESTS

@@ -246,9 +246,9 @@ def reach(loss, parameter):
 import torch
 
 w = torch.tensor([3.0, 4.0], requires_grad=True)
-asked = (w * w).sum() / 2
-assert abs(reach(asked, w) - 5) < 1e-5, "∂(w²/2)/∂w is w, and the norm of (3, 4) is 5"
-assert isinstance(reach(asked, w), float), "a plain float: a tensor would keep the whole graph alive; item()"
+value = (w * w).sum() / 2
+assert abs(reach(value, w) - 5) < 1e-5, "∂(w²/2)/∂w is w, and the norm of (3, 4) is 5"
+assert isinstance(reach(value, w), float), "a plain float: a tensor would keep the whole graph alive; item()"
 assert w.grad is None, ".grad must stay None"
 ### BEGIN HIDDEN TESTS
 v = torch.randn(5, generator=torch.Generator().manual_seed(SEED)).requires_grad_()

@@ -160,11 +160,11 @@ assert torch.allclose(pull.grad, (pull - pull.mean()).sign()), (
 def step(alpha, losses, first, shared, lr=0.02, asymmetry=1.5, smallest=1e-3):
     """The weights after one step: positive, their sum is 1. `losses` is the list of scalars, `first` a tensor."""
     ### BEGIN SOLUTION
-    asked = alpha.detach().clone().requires_grad_()
+    variable = alpha.detach().clone().requires_grad_()
     now = torch.stack([loss.detach() for loss in losses])
-    loss = balance_loss(pulls(losses, asked, shared), rates(now, first), asymmetry)
-    (gradient,) = torch.autograd.grad(loss, asked)
-    moved = (asked.detach() - lr * gradient).clamp(min=smallest)
+    loss = balance_loss(pulls(losses, variable, shared), rates(now, first), asymmetry)
+    (gradient,) = torch.autograd.grad(loss, variable)
+    moved = (variable.detach() - lr * gradient).clamp(min=smallest)
     return moved / moved.sum()
     ### END SOLUTION
 
