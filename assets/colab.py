@@ -1,7 +1,7 @@
-"""Sets Google Colab up for a notebook of this clone; the first cell of each notebook runs it there, and only there.
+"""Sets up Google Colab for a notebook of this clone; the first cell of each notebook runs it, on Colab only.
 
-Colab keeps the versions it has: its torch knows its GPU, its kernel and its widgets belong together. What it lacks
-comes with the version of constraints.txt. Colab itself stands in for JupyterLab.
+Packages that Colab has keep their versions: its torch matches its GPU, its kernel its widgets. Missing packages are
+installed in the versions of constraints.txt. JupyterLab is not installed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def plain(requirement: str) -> str:
 
 
 def missing() -> list[str]:
-    """What the library needs and this Python lacks, each with its exact version."""
+    """The library's requirements that this Python lacks, each with its exact version."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = {plain(line): line for line in lines if line and not line.startswith("#")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -47,9 +47,9 @@ def main() -> None:
             subprocess.run(command, check=True)
     importlib.invalidate_caches()
     importlib.import_module("dsnotes")
-    os.environ.setdefault("DSNOTES_VIEWER", "still")  # bodies that turn need JupyterLab's widgets
+    os.environ.setdefault("DSNOTES_VIEWER", "still")  # 3-D viewers need JupyterLab's widgets
     os.chdir(ROOT / "notebooks")
-    print("dsnotes is installed; on with the next cell")
+    print("dsnotes is installed; run the next cell")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What depends on the repository's public address, written from the one place that states it: pyproject.toml.
+"""Writes everything that depends on the repository's public address, which is set in pyproject.toml.
 
-    make links                                      rewrites it from the address that stands there
-    make links REPOSITORY=github.com/OWNER/NAME     states that address first
+    make links                                      uses the address in pyproject.toml
+    make links REPOSITORY=github.com/OWNER/NAME     sets that address first
 
-That is the links to Colab and Binder in the README, and in every notebook a cell that sets Colab up. Without an address
-there are none: they would lead nowhere.
+These are the links to Colab and Binder in the README, and a cell in every notebook that sets up Colab. Without an
+address there are none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BRANCH = "main"
 BLOCK = re.compile(r"(<!-- `make links` writes from here -->\n).*?(<!-- to here -->)", flags=re.S)
 URLS = "[project.urls]\n"
-TAGS = ["colab", "remove-cell"]  # the second keeps it off the site
+TAGS = ["colab", "remove-cell"]  # remove-cell hides it on the site
 HEAD = '# %% tags=["colab", "remove-cell"]'
 CELL = re.compile(rf"{re.escape(HEAD)}\n.*?\n\n(?=# %%)", flags=re.S)
 
@@ -32,11 +32,11 @@ def stated(root: Path) -> str | None:
 
 
 def address(given: str) -> str:
-    """`given` with what people leave out or copy along set right; Colab and Binder's links are for GitHub alone."""
+    """`given` as a full address, without extra parts; Colab's and Binder's links need GitHub."""
     found = re.fullmatch(r"(?:https://)?(?:www\.)?github\.com/([\w.-]+)/([\w.-]+?)(?:\.git)?/?", given.strip())
     if not found:
         raise SystemExit(
-            f"make links: {given!r} is no repository on GitHub, where Colab and Binder open notebooks; "
+            f"make links: {given!r} is not a GitHub repository, which Colab and Binder need; "
             f"type: make links REPOSITORY=github.com/OWNER/NAME"
         )
     return f"https://github.com/{found[1]}/{found[2]}"
@@ -58,7 +58,7 @@ def binder(repository: str, notebook: str) -> str:
 
 
 def block(repository: str | None, names: list[str]) -> str:
-    """The README's lines between the two marks."""
+    """The README's lines between the two markers."""
     if repository is None:
         return ""
     first, *others = [
@@ -71,7 +71,7 @@ def block(repository: str | None, names: list[str]) -> str:
 
 
 def cell(repository: str) -> str:
-    """The code that sets Colab up; it costs nothing where it is not needed."""
+    """The code that sets up Colab; it does nothing elsewhere."""
     return f"""# On Google Colab this fetches and installs dsnotes, in about a minute; anywhere else it does nothing.
 import sys
 
@@ -85,7 +85,7 @@ if "google.colab" in sys.modules and "dsnotes" not in sys.modules:
 
 
 def with_cell(source: str, repository: str | None) -> str:
-    """A notebook's .py with the set-up cell after its first one, the title, or without it."""
+    """A notebook's .py with the set-up cell after its title cell, or without it."""
     header, mark, rest = CELL.sub("", source).partition("# %% ")
     title, following, others = rest.partition("\n# %%")
     added = f"\n{HEAD}\n{cell(repository)}" if repository else ""
@@ -103,7 +103,7 @@ def with_cell_in_pair(text: str, repository: str | None) -> str:
 
 
 def write(root: Path, repository: str | None) -> list[str]:
-    """Bring README and notebooks into line with the address; the files that had to be changed."""
+    """Update README and notebooks for the address; return the changed files."""
     names, readme = notebooks(root), root / "README.md"
     texts = {readme: BLOCK.sub(lambda m: m[1] + block(repository, names) + m[2], readme.read_text(encoding="utf-8"))}
     for place in (root / "notebooks" / name for name in names):
@@ -117,7 +117,7 @@ def write(root: Path, repository: str | None) -> list[str]:
 
 
 def state(root: Path, repository: str) -> None:
-    """Write the address into pyproject.toml, in the place of an earlier one; other addresses there stay."""
+    """Write the address into pyproject.toml, replacing an earlier one; other addresses there stay."""
     path = root / "pyproject.toml"
     bare = re.sub(r'^Repository = ".*"\n', "", path.read_text(encoding="utf-8"), flags=re.M)
     if URLS not in bare:
@@ -133,9 +133,11 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> None:
         state(root, address(asked.repository))
     repository = stated(root)
     changed = write(root, repository)
-    print("\n".join(changed) if changed else "everything agrees with pyproject.toml already")
+    print("\n".join(changed) if changed else "everything already agrees with pyproject.toml")
     if repository is None:
-        print("pyproject.toml names no repository: no links. Type: make links REPOSITORY=github.com/OWNER/NAME")
+        print(
+            "pyproject.toml has no repository, so there are no links. Type: make links REPOSITORY=github.com/OWNER/NAME"
+        )
 
 
 if __name__ == "__main__":

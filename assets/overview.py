@@ -1,8 +1,8 @@
-"""The picture of the README: what one trained network answers at every depth, and what it is told there.
+"""The picture of the README: one trained network's prediction and target at every depth.
 
     python assets/overview.py          trains for a few minutes on a CPU and writes assets/overview.png
 
-MSS U-Net's own supervision in 2-D, on kidney phantoms; the slice is of a phantom that the network has not seen.
+MSS U-Net's own supervision in 2-D, on kidney phantoms; the slice is from a held-out phantom.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def largest_tumour(case: Case) -> int:
 
 
 def coloured(label: np.ndarray) -> np.ndarray:
-    """Kidney in blue, tumour in orange, the rest clear: (height, width, RGBA)."""
+    """Kidney in blue, tumour in orange, the rest transparent: (height, width, RGBA)."""
     from matplotlib.colors import to_rgba
 
     return np.array([(0, 0, 0, 0), to_rgba(style.SKY), to_rgba(style.ORANGE)])[label]
@@ -55,17 +55,17 @@ def draw(image: np.ndarray, label: np.ndarray, outputs: Outputs) -> None:
         grid = figure.add_gridspec(2, len(depths) + 1, width_ratios=[2, *[1] * len(depths)])
         whole = figure.add_subplot(grid[:, 0])
         whole.imshow(image, cmap="gray", vmin=0, vmax=1)
-        whole.set_title("a slice that the network has not seen", fontsize=11)
+        whole.set_title("input: a held-out slice", fontsize=11)
         patches = [Patch(color=style.SKY, label="kidney"), Patch(color=style.ORANGE, label="tumour")]
         whole.legend(handles=patches, loc="lower left", labelcolor="white", fontsize=10)
-        for row, what in enumerate(("answered", "asked for")):
+        for row, what in enumerate(("predicted", "target")):
             for column, (name, logits) in enumerate(depths, start=1):
                 space = tuple(logits.shape[2:])
-                told = downsample_target(torch.from_numpy(label)[None].long(), space, channels=3, how="nearest")
-                seen = (told if row else logits).argmax(1)[0].numpy()
+                target = downsample_target(torch.from_numpy(label)[None].long(), space, channels=3, how="nearest")
+                shown = (target if row else logits).argmax(1)[0].numpy()
                 axes = figure.add_subplot(grid[row, column])
                 axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=(0, 1, 1, 0))
-                axes.imshow(coloured(seen), alpha=0.85, interpolation="nearest", extent=(0, 1, 1, 0))
+                axes.imshow(coloured(shown), alpha=0.85, interpolation="nearest", extent=(0, 1, 1, 0))
                 if row == 0:
                     axes.set_title(" × ".join(map(str, space)) + ", the output" * (name == "stride1"), fontsize=11)
                 if column == 1:
@@ -79,7 +79,7 @@ def draw(image: np.ndarray, label: np.ndarray, outputs: Outputs) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=24)
-    parser.add_argument("--out", help="a folder to keep the training in, and to go on from")
+    parser.add_argument("--out", help="folder to save the training in, and to resume it from")
     parser.add_argument("--case", type=int, default=4)
     options = parser.parse_args()
     system = trained(options.epochs, options.out)

@@ -1,4 +1,4 @@
-"""The screenshots of the README, cut from those that the browser tests keep.
+"""Crops the README's screenshots from those that the browser tests save.
 
 make test && python assets/screenshots.py
 """

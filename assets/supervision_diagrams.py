@@ -1,11 +1,11 @@
-"""Where each paper's supervision sits: its U drawn from the network itself, and what it answers and is told there.
+"""Draws where each paper adds supervision: its U, read from the network itself, and prediction and target there.
 
     python assets/supervision_diagrams.py               draws all five papers; minutes on a CPU
     python assets/supervision_diagrams.py mss_unet      draws one, and writes assets/supervision_diagrams/mss_unet.png
 
 Channels and strides are those of the system at its paper's size; the pictures are of the same system in 2-D, eight
-channels wide, after a short training on phantoms, on a slice that it has not seen. What a picture shows in words is
-kept within it, as its description.
+channels wide, after a short training on phantoms, on a held-out slice. Each PNG contains a description of what it
+shows.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ WIDTH = 8
 
 @dataclass(frozen=True)
 class Pair:
-    """One place of supervision: what the network answers there, what it is held against, and by which loss."""
+    """One place of supervision: the prediction there, its target, and the loss."""
 
     level: str  # "stride4", or "restored" for a second decoder's output
-    answer: np.ndarray
-    told: np.ndarray
+    prediction: np.ndarray
+    target: np.ndarray
     loss: str
-    column: str = "answers"
+    column: str = "predictions"
 
 
 @dataclass(frozen=True)
 class Paper:
-    """`pairs(system, batch, outputs)` -> [Pair]; `second` names a second decoder where there is one."""
+    """`pairs(system, batch, outputs)` -> [Pair]; `second` says what a second decoder does, if there is one."""
 
     system: str
     title: str
@@ -59,12 +59,12 @@ class Paper:
     pairs: Callable[[System, dict[str, Tensor], Outputs], list[Pair]]
     options: dict
     how: dict
-    epochs: int = 3  # enough to see what is answered where
+    epochs: int = 3  # enough to show what each level predicts
     second: str = ""
 
 
 def flat(tensor: Tensor) -> np.ndarray:
-    """The first image of a batch: its one channel; of several classes the likeliest; of many maps their size."""
+    """The first image of a batch as 2-D: one channel as it is, several by their root mean square."""
     maps = tensor[0].detach().float()
     if len(maps) == 1:
         return maps[0].numpy()
@@ -134,18 +134,18 @@ def of_mu(system: System, batch: dict[str, Tensor], outputs: Outputs) -> list[Pa
 
 
 def of_dsnet(system: System, batch: dict[str, Tensor], outputs: Outputs) -> list[Pair]:
-    goal, answer = system.objective, flat(outputs.fine.sigmoid())
+    goal, prediction = system.objective, flat(outputs.fine.sigmoid())
     _, fake = goal.pairs(outputs, batch)
     verdict = flat(system.make_step().critic.eval()(fake).sigmoid())
     return [
-        Pair("finer4", answer, mask(batch), f"{goal.dice:g} (1 − Dice)"),
-        Pair("finer4", answer, flat(batch["soft"]), f"{goal.soft:g} × |difference|"),
-        Pair("finer4", answer, verdict, f"{goal.adversarial:g} × −ln critic"),
+        Pair("finer4", prediction, mask(batch), f"{goal.dice:g} (1 − Dice)"),
+        Pair("finer4", prediction, flat(batch["soft"]), f"{goal.soft:g} × |difference|"),
+        Pair("finer4", prediction, verdict, f"{goal.adversarial:g} × −ln critic"),
     ]
 
 
 def slices_of(cases: list[Case], each: int) -> list[Case]:
-    """2-D cases: the slices of every volume that hold most foreground."""
+    """2-D cases: from every volume the slices with the most foreground."""
     found = []
     for case in cases:
         fullest = np.argsort(-(case.label > 0).sum((1, 2)))[:each]
@@ -238,7 +238,7 @@ def trained(paper: Paper, cases: list[Case], epochs: int) -> System:
             progress=False,
         )
     system = dsnotes.build(paper.system, width=WIDTH, **options)
-    settings = replace(system.settings, stop="never")  # some papers stop by a validation set
+    settings = replace(system.settings, stop="never")  # some papers stop on a validation set
     steps = []
 
     def make_step(*given, **how):
@@ -247,13 +247,13 @@ def trained(paper: Paper, cases: list[Case], epochs: int) -> System:
 
     training = replace(system, make_step=make_step)
     dsnotes.fit(training, cases, settings=settings, epochs=epochs, lr=2e-3, progress=False, **paper.how)
-    return replace(system, make_step=lambda: steps[-1])  # which has the critic
+    return replace(system, make_step=lambda: steps[-1])  # the step that has the trained critic
 
 
 def at_papers_size(paper: Paper) -> Backbone:
-    """The backbone as printed, without its memory."""
+    """The backbone at the published size, on the meta device."""
     with warnings.catch_warnings(), torch.device("meta"):
-        warnings.simplefilter("ignore")  # the teacher is not asked here
+        warnings.simplefilter("ignore")  # the teacher is not used here
         return dsnotes.build(paper.system, **({"classes": 3} if paper.system == "mss-unet" else {})).network.backbone
 
 
@@ -267,9 +267,9 @@ def seen(system: System, case: Case) -> tuple[dict[str, Tensor], Outputs]:
 
 
 def strides(backbone: Backbone) -> list[tuple[str, int, tuple[int, ...]]]:
-    """(level, channels, stride) of the decoder from fine to coarse, and the bottleneck at the end.
+    """(level, channels, stride) of the decoder from fine to coarse, with the bottleneck last.
 
-    DSNet's U begins on a finer grid than the image's; those levels have no name that a head could ask for.
+    DSNet's U starts on a finer grid than the image's; no head can be attached to those levels, so they have no name.
     """
     deepest = backbone.levels["bottleneck"]
     scale, width = getattr(backbone, "scale", 1), backbone.output.weight.shape[1]
@@ -283,7 +283,7 @@ def strides(backbone: Backbone) -> list[tuple[str, int, tuple[int, ...]]]:
 def draw_u(
     axes, levels: list[tuple[str, int, tuple[int, ...]]], paper: Paper, supervised: set[str], *, rows: int
 ) -> None:
-    """Encoder on the left, decoder on the right, finest on top; a filled box is told what it should be."""
+    """Encoder on the left, decoder on the right, finest on top; a filled box has a target."""
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
     def box(x, y, text, filled, colour=style.BLUE):
@@ -346,12 +346,12 @@ def draw_u(
         )
     for row, (_, _, stride) in enumerate(levels):
         axes.text(-0.62, -row, size_of(stride), ha="right", va="center", fontsize=8, color=style.INK)
-    axes.set(xlim=(-1.6, 3.0), ylim=(0.5 - rows, 0.5))  # a unit a row: level with the pictures
+    axes.set(xlim=(-1.6, 3.0), ylim=(0.5 - rows, 0.5))  # one unit per row, level with the pictures
     axes.axis("off")
 
 
 def size_of(stride: tuple[int, ...]) -> str:
-    """A level's size against the image's."""
+    """A level's size relative to the image's."""
     if len(set(stride)) > 1:
         return "×".join(map(str, stride))
     return f"{-stride[0]} × finer" if stride[0] < 0 else f"1/{stride[0]}" if stride[0] > 1 else "full size"
@@ -366,7 +366,7 @@ def show(axes, values: np.ndarray, *, top: float | None = None, grey: bool = Fal
 
 
 def places(pairs: list[Pair], levels: list[str]) -> dict[tuple[int, int], Pair]:
-    """(row, column of pairs) -> pair: rows are levels, fine on top; what has no level goes below, or in its own row."""
+    """(row, column of pairs) -> pair: rows are levels, finest on top; pairs without a level get rows of their own."""
     columns = list(dict.fromkeys(pair.column for pair in pairs))
     found: dict[tuple[int, int], Pair] = {}
     for pair in pairs:
@@ -392,27 +392,27 @@ def draw(paper: Paper, backbone: Backbone, image: np.ndarray, pairs: list[Pair])
         draw_u(figure.add_subplot(grid[:, 0]), levels, paper, {pair.level for pair in pairs}, rows=rows)
         scan = figure.add_subplot(grid[0, 1])
         show(scan, image, grey=True, top=1)
-        scan.set_title("it sees", fontsize=9)
+        scan.set_title("input", fontsize=9)
         for (row, column), pair in placed.items():
-            answer, middle, told = (figure.add_subplot(grid[row, 2 + 3 * column + i]) for i in range(3))
+            prediction, middle, target = (figure.add_subplot(grid[row, 2 + 3 * column + i]) for i in range(3))
             grey = pair.level == "restored"
-            top = float(pair.told.max()) if "squared" in pair.loss else 1.0
-            show(answer, pair.answer, top=top, grey=grey)
-            show(told, pair.told, top=top, grey=grey)
+            top = float(pair.target.max()) if "squared" in pair.loss else 1.0
+            show(prediction, pair.prediction, top=top, grey=grey)
+            show(target, pair.target, top=top, grey=grey)
             middle.axis("off")
             middle.set(xlim=(0, 1), ylim=(0, 1))
             middle.annotate("", (0.97, 0.42), (0.03, 0.42), arrowprops={"arrowstyle": "<->", "color": style.FAINT})
             middle.text(0.5, 0.53, wrapped(pair.loss), ha="center", va="bottom", fontsize=7.5)
             if pair.level == "fused":
-                middle.text(0.5, 0.3, "all four, fused", ha="center", va="top", fontsize=7.5)
+                middle.text(0.5, 0.3, "all four fused", ha="center", va="top", fontsize=7.5)
             if row == min(r for r, c in placed if c == column):
-                answer.set_title("it answers" if columns == 1 else f"it answers\n{pair.column}", fontsize=9)
-                told.set_title("it is told" if columns == 1 else "it is told\n", fontsize=9)
+                prediction.set_title("prediction" if columns == 1 else f"prediction\n{pair.column}", fontsize=9)
+                target.set_title("target" if columns == 1 else "target\n", fontsize=9)
     return figure, in_words(paper, levels, pairs)
 
 
 def wrapped(loss: str) -> str:
-    """Two lines where one would touch the pictures."""
+    """Break a long loss into two lines."""
     return loss if len(loss) < 15 else loss.replace(" × ", " ×\n", 1).replace(" (exp", "\n(exp", 1)
 
 
@@ -425,13 +425,13 @@ def in_words(paper: Paper, levels: list[tuple[str, int, tuple[int, ...]]], pairs
         }.get(pair.level, "the output" if pair.level == "stride1" else f"stride {pair.level.removeprefix('stride')}")
 
     said = "; ".join(
-        f"{place(pair)}{f' {pair.column}' if pair.column != 'answers' else ''}: {pair.loss}" for pair in pairs
+        f"{place(pair)}{f' {pair.column}' if pair.column != 'predictions' else ''}: {pair.loss}" for pair in pairs
     )
     channels = ", ".join(str(n) for _, n, _ in levels)
     second = f" A second decoder {paper.second}." if paper.second else ""
     return (
         f"{paper.title} as a U with {channels} channels from the finest level to the bottleneck.{second} Beside it, "
-        f"for a slice of a phantom, what the network answers and what it is told at every supervised place: {said}."
+        f"for a slice of a phantom, prediction and target at every supervised place: {said}."
     )
 
 
@@ -442,7 +442,7 @@ def best_slice(cases: list[Case]) -> Case:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paper", nargs="*", choices=[[], *PAPERS], default=[])
-    parser.add_argument("--epochs", type=int, help="instead of those that the committed pictures were drawn after")
+    parser.add_argument("--epochs", type=int, help="instead of those of the committed pictures")
     options = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
     for stem in options.paper or PAPERS:

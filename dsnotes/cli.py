@@ -10,7 +10,7 @@
     dsnotes labs grade submissions/
     dsnotes new-paper my_net
 
-A further command is a function that adds itself to the subparsers, and its line in `COMMANDS`.
+To add a command, write a function that adds it to the subparsers, and list it in `COMMANDS`.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes no beginnings for words; answers a command that it does not know with the nearest, none with the list.
+    """Accepts no abbreviated options; suggests the nearest command for an unknown one, and lists all if none is given.
 
-    The parsers of commands are of this class too, so that it holds for `dsnotes labs …` as well.
+    Subcommands' parsers are of this class too, so the same holds for `dsnotes labs …`.
     """
 
     commands: argparse._SubParsersAction | None = None
@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Renamed(argparse.Action):
-    """An option's old name for one release: it appends to the new one's list, and says so."""
+    """An option's old name, kept for one release: appends to the new option's list and prints a notice."""
 
     def __init__(self, *, new: str, **options) -> None:
         super().__init__(**options | {"dest": new.lstrip("-"), "default": argparse.SUPPRESS})
@@ -76,9 +76,9 @@ class Renamed(argparse.Action):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: done; 1: a run failed; 2: what was asked for cannot be, said in one line; 130: stopped by Ctrl-C.
+    """Exit codes: 0 done; 1 a run failed; 2 an invalid request, explained in one line; 130 stopped by Ctrl-C.
 
-    141: whoever read what was said has heard enough, as in `dsnotes systems | head`.
+    141: the reader closed the pipe, as in `dsnotes systems | head`.
     """
     from dsnotes.runs.locks import BusyError
     from dsnotes.runs.notebook import FailedError
@@ -86,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     parser = Parser(
         prog="dsnotes",
-        description="Notebooks as experiments, coursework, and a start for a paper of your own.",
-        epilog="What a command takes: dsnotes COMMAND --help",
+        description="Notebooks as experiments, coursework, and templates for your own paper.",
+        epilog="A command's options: dsnotes COMMAND --help",
     )
     commands = parser.add_subparsers(dest="command", required=True, title="commands", metavar="command")
     for add in COMMANDS:
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return asked.do(asked)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - Python empties it once more as it ends
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - Python flushes it again at exit
         return 141
     except (RefusedError, BusyError) as error:
         print(f"dsnotes {asked.command}: {error}", file=sys.stderr)
@@ -106,18 +106,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(error.traceback, file=sys.stderr)
         print(f"dsnotes {asked.command}: {error} (kept in {error.folder})", file=sys.stderr)
         return 1
-    except (OSError, ValueError) as error:  # a file that cannot be read or written, or holds something else
+    except (OSError, ValueError) as error:  # an unreadable, unwritable or invalid file
         print(f"dsnotes {asked.command}: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\ndsnotes {asked.command}: stopped; the same command goes on from what is kept", file=sys.stderr)
+        print(f"\ndsnotes {asked.command}: stopped; run the same command again to resume", file=sys.stderr)
         return 130
 
 
 def _one_line(error: OSError | ValueError) -> str:
-    """What a system's error says of a file, with what to look at; a message of our own as it is."""
+    """An operating system's error with its file and a remedy; our own messages unchanged."""
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}; give a path that is there and yours to read and write"
+        return f"{error.filename}: {error.strerror}; give a path that exists and that you may read and write"
     return str(error)
 
 
@@ -125,12 +125,14 @@ def add_run(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "run",
         help="execute a notebook with parameters, once",
-        description="Execute a notebook with parameters: never twice, and after a kill from where it was.",
+        description="Execute a notebook with parameters; skips finished runs and resumes interrupted ones.",
         epilog="For instance: dsnotes run notebooks/80_experiment.py -p system=mss-unet -p epochs=20",
     )
     command.add_argument("notebook", type=Path, help="the .py or the .ipynb of a pair")
     _add_parameters(command)
-    command.add_argument("--timeout", type=float, metavar="SECONDS", help="for the whole notebook; by default no limit")
+    command.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="seconds for the whole notebook; by default no limit"
+    )
     command.add_argument("--help-parameters", action="store_true", help="list the notebook's parameters and stop")
     command.set_defaults(do=do_run)
 
@@ -149,7 +151,7 @@ def do_run(asked: argparse.Namespace) -> int:
     started, terminal = time.monotonic(), Terminal()
     done = run(asked.notebook, values, out=asked.out, timeout=asked.timeout, tell=terminal.line)
     terminal.close()
-    said = f"done in {time.monotonic() - started:.0f} s" if done.fresh else "had been done before"
+    said = f"done in {time.monotonic() - started:.0f} s" if done.fresh else "was done before"
     print(f"{said}: {done.folder}")
     for name, mean in means(done.result.get("cases", {})).items():
         print(f"  {name}  {mean}")
@@ -159,20 +161,22 @@ def do_run(asked: argparse.Namespace) -> int:
 def add_sweep(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "sweep",
-        help="many runs, several at once",
-        description="Every run that a file in sweeps/ asks for; those that are done already are found, not repeated.",
+        help="execute many runs, several at once",
+        description="Compute every run of a file in sweeps/; skips finished runs and resumes interrupted ones.",
         epilog="For instance: dsnotes sweep sweeps/mss-2-phantom.yml --workers 2",
     )
     command.add_argument("sweep", type=Path, help="a file such as sweeps/mss-2-phantom.yml")
     _add_parameters(command)
-    command.add_argument("--workers", type=int, metavar="N", help="processes here; by default one a GPU, or one")
-    command.add_argument("--scheduler", metavar="ADDRESS", help="of a dask scheduler, such as tcp://node7:8786")
+    command.add_argument(
+        "--workers", type=int, metavar="N", help="processes on this machine; by default one per GPU, or one"
+    )
+    command.add_argument("--scheduler", metavar="ADDRESS", help="address of a dask scheduler, such as tcp://node7:8786")
     command.add_argument("--dry-run", action="store_true", help="list the runs and stop")
     command.set_defaults(do=do_sweep)
 
 
 def _listed(plan: Plan, out: str | os.PathLike) -> int:
-    """Of each row how many runs are done, and how it differs from the first row."""
+    """Per row: how many runs are done, and how it differs from the first row."""
     from dsnotes.runs.differences import differences, labelled
     from dsnotes.runs.notebook import finished, folder_of
 
@@ -220,12 +224,12 @@ def do_sweep(asked: argparse.Namespace) -> int:
 def add_table(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "table",
-        help="a paper's table beside ours",
-        description="A published table beside what runs here gave: two spreads, paired tests, and what is missing.",
+        help="a paper's table beside our results",
+        description="A published table beside our runs' results: two spreads, paired tests, and what is missing.",
         epilog="For instance: dsnotes table mss-2 --filter data=kidneys --output mss-2.tex",
     )
-    command.add_argument("table", help="such as mu-net-2; `dsnotes systems` names them; or a sweep's file")
-    command.add_argument("--runs", default="runs", metavar="FOLDER", help="where the runs lie (default runs)")
+    command.add_argument("table", help="such as mu-net-2 (`dsnotes systems` lists them), or a sweep's file")
+    command.add_argument("--runs", default="runs", metavar="FOLDER", help="folder of the runs (default runs)")
     command.add_argument(
         "--filter", action="append", default=[], metavar="NAME=VALUE", help="only runs with this value; may be repeated"
     )
@@ -235,10 +239,12 @@ def add_table(commands: argparse._SubParsersAction) -> None:
         default=[],
         type=Path,
         metavar="FILE",
-        help="write it there too, as .txt .csv .tex .png .svg or .pdf; may be repeated",
+        help="also write it to a .txt, .csv, .tex, .png, .svg or .pdf file; may be repeated",
     )
     command.add_argument(
-        "--held-out", metavar="DATA", help="cases no run was trained on: what the folds of each row bring as one model"
+        "--held-out",
+        metavar="DATA",
+        help="cases that no run was trained on: the gain of averaging each row's runs as one model",
     )
     command.add_argument("--where", action=Renamed, new="--filter", help=argparse.SUPPRESS)
     command.add_argument("--to", action=Renamed, new="--output", type=Path, help=argparse.SUPPRESS)
@@ -270,11 +276,11 @@ def do_table(asked: argparse.Namespace) -> int:
 def add_systems(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "systems",
-        help="every system: paper, tables, parameters, multiply-adds",
+        help="list every system: paper, tables, parameters, multiply-adds",
         description="Every system that dsnotes.build knows: its size at its paper's width, the tables it is a row of.",
     )
     command.add_argument("--table", metavar="NAME", help="only the rows of this table, such as mss-2")
-    command.add_argument("--names", action="store_true", help="at once, without building and counting them")
+    command.add_argument("--names", action="store_true", help="skip counting parameters and multiply-adds")
     command.set_defaults(do=do_systems)
 
 
@@ -289,10 +295,10 @@ def do_systems(asked: argparse.Namespace) -> int:
 def add_data(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "data",
-        help="the datasets on this disk, and which systems' tables they serve",
-        description="The datasets on this disk: cases, size, labels, licence, and which papers' tables they can fill.",
+        help="list the datasets on this disk, and the tables they are for",
+        description="The datasets on this disk: cases, size, labels, licence, and the tables that can be run on them.",
     )
-    command.add_argument("folder", nargs="?", default="data", type=Path, help="where they lie (default data)")
+    command.add_argument("folder", nargs="?", default="data", type=Path, help="folder of the datasets (default data)")
     command.set_defaults(do=do_data)
 
 
@@ -303,7 +309,7 @@ def do_data(asked: argparse.Namespace) -> int:
     found = data_and_tables(asked.folder)
     if not found:
         raise RefusedError(
-            f"{asked.folder} holds no dataset; the smallest comes with: python data_scripts/decathlon.py hippocampus "
+            f"no dataset in {asked.folder}; fetch the smallest with: python data_scripts/decathlon.py hippocampus "
             f"--out {asked.folder / 'hippocampus'}"
         )
     for one, tables in found:
@@ -331,13 +337,13 @@ COMMANDS = (
 
 
 def means(cases: dict) -> dict[str, str]:
-    """The mean of every figure over the cases in which it is finite."""
+    """The mean of every metric over the cases in which it is finite."""
     found = {}
     for name in dict.fromkeys(key for row in cases.values() for key in row):
         values = [float(row[name]) for row in cases.values() if row.get(name) is not None]
         finite = [x for x in values if abs(x) < float("inf")]
         if finite:
-            left_out = f" ({len(cases) - len(finite)} cases have none)" if len(finite) < len(cases) else ""
+            left_out = f" ({len(cases) - len(finite)} cases have no value)" if len(finite) < len(cases) else ""
             found[name] = f"{sum(finite) / len(finite):.4g}, mean of {len(finite)}{left_out}"
     return found
 
@@ -349,9 +355,9 @@ def _add_parameters(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="of the notebook, such as epochs=20; may be repeated",
+        help="a parameter of the notebook, such as epochs=20; may be repeated",
     )
-    command.add_argument("--out", default="runs", metavar="FOLDER", help="where the runs' folders lie (default runs)")
+    command.add_argument("--out", default="runs", metavar="FOLDER", help="folder of the runs (default runs)")
 
 
 def _typed(pairs: list[str]) -> dict[str, str]:
@@ -359,5 +365,5 @@ def _typed(pairs: list[str]) -> dict[str, str]:
 
     for pair in pairs:
         if "=" not in pair:
-            raise RefusedError(f"{pair!r} is no name=value; write for instance epochs=20")
+            raise RefusedError(f"{pair!r} is not name=value; write for instance epochs=20")
     return dict(pair.split("=", 1) for pair in pairs)

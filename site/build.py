@@ -1,14 +1,13 @@
 """The site as a book, in build/site: `make site`, or
 
-    python site/build.py                       every notebook at its full size: 35 minutes on two cores, the first time
-    python site/build.py --jobs 1              one notebook after the other; else one a core at once, but four at most
+    python site/build.py                       every notebook at full size: 35 minutes on two cores, the first time
+    python site/build.py --jobs 1              one notebook at a time; by default one per core, four at most
     python site/build.py --smoke               notebooks in smoke mode, minutes: to see what a change does to the pages
-    python site/build.py --stale               also what another state of the library has executed; the page says so
+    python site/build.py --stale               accept notebooks that an older library executed; the page says so
     python site/build.py --only 00_start_here --smoke       some notebooks; links to the others are dead
 
-Lays out a source with the repository's folders in build/site-work/source, executes what the cache does not hold, has
-Sphinx read it, and looks at every page that comes out. Nothing is downloaded, and no page will ask another host for
-anything.
+Writes a Sphinx source with the repository's folders to build/site-work/source, executes the notebooks that are not in
+the cache, runs Sphinx, and checks every page. Nothing is downloaded, and no page loads anything from another host.
 """
 
 from __future__ import annotations
@@ -55,18 +54,18 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=HERE.parent / "build" / "site")
     parser.add_argument("--smoke", action="store_true", help="execute notebooks in smoke mode")
-    parser.add_argument("--stale", action="store_true", help="take a copy that another state of the library executed")
-    parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1), help="notebooks at once")
-    parser.add_argument("--only", nargs="*", metavar="NAME", help="these notebooks alone; warnings are let through")
+    parser.add_argument("--stale", action="store_true", help="accept copies that another state of the library executed")
+    parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1), help="notebooks executed at once")
+    parser.add_argument("--only", nargs="*", metavar="NAME", help="only these notebooks; warnings are allowed")
     asked = parser.parse_args(arguments)
     if asked.jobs < 1:
-        parser.error(f"--jobs {asked.jobs} executes nothing; pass 1 or more")
+        parser.error(f"--jobs must be at least 1, got {asked.jobs}; pass 1 or more")
     asked.out = asked.out.absolute()
     return asked
 
 
 def sphinx(source: Path, out: Path, doctrees: Path, *, strict: bool) -> int:
-    """In a process of its own, whose imports and warnings are nobody else's; `strict`: a warning is an error."""
+    """Run Sphinx in a separate process, to isolate its imports and warnings; `strict`: a warning is an error."""
     how = ["-W", "--keep-going"] if strict else []
     command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", HERE, "-d", doctrees, *how, source, out]
     return subprocess.run(list(map(str, command)), check=False).returncode

@@ -1,4 +1,4 @@
-"""The built site before a browser and an accessibility checker, without a network: `make sitecheck`, or
+"""Checks the built site with a browser and an accessibility checker, offline: `make sitecheck`, or
 
     python site/check.py                          every page: light, dark, on a phone
     python site/check.py index.html start.html    these pages
@@ -28,7 +28,7 @@ def main() -> int:
     out = asked.out.absolute()
     if not (out / "index.html").exists():
         print(
-            f"there is no site in {asked.out}; build it by `make site`, or quickly by `make site SMOKE=1`",
+            f"there is no site in {asked.out}; build it with `make site`, or quickly with `make site SMOKE=1`",
             file=sys.stderr,
         )
         return 2

@@ -1,4 +1,4 @@
-"""How Sphinx reads the site. `make site` lays out the source that this belongs to; see book/ and build.py."""
+"""Sphinx's configuration for the site. `make site` writes the source that it is for; see book/ and build.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ exclude_patterns = ["clean/**"]
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist", "attrs_block"]
 myst_heading_anchors = 4
-nb_execution_mode = "off"  # executed before, see book/executed.py
+nb_execution_mode = "off"  # already executed, see book/executed.py
 nb_ipywidgets_js = {}  # would be fetched from another host
 nb_merge_streams = True
 suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]
@@ -30,7 +30,7 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-autodoc_inherit_docstrings = False  # of torch.nn.Module, at every forward
+autodoc_inherit_docstrings = False  # else torch.nn.Module's docstring appears at every forward
 add_module_names = False
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 88

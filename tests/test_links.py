@@ -127,9 +127,7 @@ def test_the_pair_stays_a_pair_and_going_back_leaves_no_trace(copy):
 )
 def test_an_address_that_no_link_can_be_made_of_is_answered(copy, given):
     before = held(copy)
-    with pytest.raises(
-        SystemExit, match=r"is no repository on GitHub.*type: make links REPOSITORY=github.com/OWNER/NAME"
-    ):
+    with pytest.raises(SystemExit, match=r"not a GitHub repository.*type: make links REPOSITORY=github.com/OWNER/NAME"):
         links.main([given], copy)
     assert held(copy) == before
 

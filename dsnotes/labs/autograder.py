@@ -1,7 +1,7 @@
-"""Submissions graded, several at once: their code runs in sandboxes, the tests run here.
+"""Grades submissions, several at once: student code runs in sandboxes, the tests run here.
 
-The tests hold hidden parts, reference answers (`reference.dice`) and random inputs (`SEED`). A student's functions are
-proxies in their namespace: what is wrong there is a wrong answer, and can be nothing else.
+The tests contain hidden parts, reference answers (`reference.dice`) and random inputs (`SEED`). In their namespace a
+student's functions are proxies, so student code can return wrong answers but do nothing else here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Attempt:
     student: str
     lab: str
     points: dict[str, float | int] = field(default_factory=dict)  # by test
-    messages: dict[str, str] = field(default_factory=dict)  # by test, where points were lost or something was printed
+    messages: dict[str, str] = field(default_factory=dict)  # by test, if points were lost or something was printed
     outputs: dict[str, list[dict]] = field(default_factory=dict)  # by position of the student's cell
     scores: dict[str, float | int] = field(default_factory=dict)  # for the leaderboard
     notes: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ def autograde(
     limits: Limits | None = None,
     workers: int = 1,
 ) -> Iterator[Attempt]:
-    """Each submission's attempt, in the order given; one that ends its grading process costs the others nothing."""
+    """Each submission's attempt, in the order given; one that kills its grading process does not affect the others."""
     jobs = [(each, folder / f"{each.lab}.py", sandbox, seed, limits or Limits()) for each in submissions]
     with _pool(workers) as pool:
         started = [pool.submit(attempt, *job) for job in jobs]
@@ -76,12 +76,12 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 def _outcome(job: tuple, future: Future) -> Attempt:
     try:
         return future.result()
-    except BrokenProcessPool:  # which of them did it? each one left gets a process of its own
+    except BrokenProcessPool:  # unknown which one: the rest run in a process each
         try:
             with _pool(1) as alone:
                 return alone.submit(attempt, *job).result()
         except BrokenProcessPool:
-            note = "Grading this submission ended the grading process, so it has no points."
+            note = "This submission killed its grading process, so it has no points."
             return Attempt(job[0].student, job[0].lab, dict.fromkeys(_lab(job[1]).tests, 0.0), notes=[note])
 
 
@@ -91,7 +91,7 @@ def _lab(path: Path) -> Lab:
 
 
 def attempt(submission: Submission, path: Path, sandbox: Sandbox, seed: int, limits: Limits) -> Attempt:
-    """One submission from its first cell to its last, in a process that runs nothing but the instructor's code."""
+    """Grade one submission from its first cell to its last, in a process that runs only the instructor's code."""
     import torch
 
     torch.set_num_threads(1)
@@ -111,9 +111,9 @@ def attempt(submission: Submission, path: Path, sandbox: Sandbox, seed: int, lim
                 continue
             try:
                 _cell(cell, at, lab, space, channel, done)
-            except Exception as error:  # one submission's end, whatever it answered, is not the command's
+            except Exception as error:  # no answer may stop the whole command
                 where, said = id_of(cell) or f"cell {at + 1}", str(error) or type(error).__name__
-                done.notes.append(f"In {where} the process ended: {said}. Nothing after it could be run.")
+                done.notes.append(f"In {where} the process ended: {said}. Later cells could not be run.")
                 done.messages |= {
                     name: "not run" for name in lab.tests if name not in done.messages and not done.points[name]
                 }
@@ -147,7 +147,7 @@ def _cell(cell: dict, at: int, lab: Lab, space: dict[str, Any], channel: Channel
         space |= {function: RemoteFunction(channel, function) for function in functions}
         for each in values:
             space.pop(each, None)
-            with contextlib.suppress(StudentError):  # not defined: the test will say so
+            with contextlib.suppress(StudentError):  # not defined: its test reports that
                 space[each] = channel.ask("value", name=each)
 
 
@@ -156,7 +156,7 @@ def _stopped(output: dict) -> bool:
 
 
 def run_test(source: str, name: str, space: dict[str, Any], full: float) -> tuple[float, str]:
-    """The points of one test, all of them unless its last line is a number; and what it says."""
+    """The points of one test (all of them unless its last line is a number) and its message."""
     tree, printed = ast.parse(source), io.StringIO()
     last = ast.Expression(tree.body.pop().value) if isinstance(tree.body[-1], ast.Expr) else None
     try:
@@ -167,14 +167,14 @@ def run_test(source: str, name: str, space: dict[str, Any], full: float) -> tupl
         raise
     except AssertionError as error:
         return 0.0, f"{printed.getvalue()}{error}"[:TEXT]
-    except Exception as error:  # of the test, over an answer of the wrong kind
+    except Exception as error:  # raised by the test, on an answer of the wrong type
         return 0.0, f"{printed.getvalue()}{type(error).__name__}: {error}"[:TEXT]
     points = float(value) if isinstance(value, int | float) else full
     return (min(max(points, 0.0), full) if math.isfinite(points) else 0.0), printed.getvalue()[:TEXT]
 
 
 def _shown(outputs: Any) -> list[dict]:
-    """Text, errors and pictures, and nothing else of what a worker says that a cell showed."""
+    """Keep only text, errors and pictures of the outputs that a worker reports."""
     if not isinstance(outputs, list):
         raise EndedError("it sent something that is not an output")
     shown = []
@@ -189,7 +189,7 @@ def _shown(outputs: Any) -> list[dict]:
 
 
 def redrawn(encoded: str) -> dict[str, str]:
-    """A PNG drawn anew, so that only its pixels are kept."""
+    """A PNG re-encoded, so that only its pixels are kept."""
     from PIL import Image
 
     try:
@@ -198,14 +198,14 @@ def redrawn(encoded: str) -> dict[str, str]:
             return {"text": f"(a picture of {opened.width} × {opened.height} is too large to show)"}
         drawn = io.BytesIO()
         opened.convert("RGB").save(drawn, "PNG")
-    except Exception as error:  # whatever a decoder makes of hostile bytes
-        return {"text": f"(a picture that cannot be read: {type(error).__name__})"}
+    except Exception as error:  # any error of a decoder on hostile bytes
+        return {"text": f"(cannot read this picture: {type(error).__name__})"}
     return {"png": base64.b64encode(drawn.getvalue()).decode()}
 
 
 @cache
 def reference(path: Path) -> SimpleNamespace:
-    """Everything that the lab's own cells define, tests apart: solutions to compare with, figures to compute once."""
+    """Everything that the lab's own cells define, except tests: the solutions to compare with."""
     space: dict[str, Any] = {"__name__": "__main__"}
     for cell in _lab(path).cells.values():
         if cell["cell_type"] == "code" and not points_of(cell):

@@ -1,4 +1,4 @@
-"""The grading process's end of the conversation with one worker; whatever comes back is checked, or ends it."""
+"""The grading process's connection to one worker; every answer is checked, and an invalid one ends the worker."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from typing import Any
 from dsnotes.labs.sandbox import Limits, Sandbox
 from dsnotes.labs.wire import PROTOCOL, WireError, decode, encode, read_frame, write_frame
 
-STARTING = 180.0  # seconds, on a busy machine
-GRACE = 10.0  # between the end that a worker can still tell of and the end of its process
+STARTING = 180.0  # seconds to start, on a busy machine
+GRACE = 10.0  # seconds between a worker's own time limit and the end of its process
 
 
 class EndedError(RuntimeError):
-    """The worker answers no more, or what it answered was no answer; nothing after it can be run."""
+    """The worker stopped or sent an invalid answer; no later cell can be run."""
 
 
 class StudentError(AssertionError):
-    """Student code raised this, or did what a graded function may not do."""
+    """Student code raised this, or broke a rule for graded functions."""
 
 
 class Channel:
-    """Use in a `with`: leaving it ends the worker and everything it started."""
+    """A context manager; leaving it ends the worker and everything it started."""
 
     def __init__(self, sandbox: Sandbox, limits: Limits, needs: Sequence[str] = ()) -> None:
         self.sandbox, self.limits, self.asked, self.label = sandbox, limits, 0, f"dsnotes-lab-{uuid.uuid4().hex}"
@@ -63,7 +63,7 @@ class Channel:
         self.process.communicate()
 
     def ask(self, do: str, **what: Any) -> Any:
-        """The answer; a `StudentError` where student code failed; an `EndedError` for everything else."""
+        """The answer; `StudentError` if student code failed, `EndedError` for everything else."""
         self.asked += 1
         try:
             frame = encode({"id": self.asked, "do": do, **what})
@@ -82,7 +82,7 @@ class Channel:
         try:
             told = decode(read_frame(self.process.stdout.fileno(), until, self._watch))
         except TimeoutError:
-            over = f"the {self.limits.seconds:g} s for the whole notebook were over" if until == self.until else ""
+            over = f"the {self.limits.seconds:g} s for the whole notebook ran out" if until == self.until else ""
             raise EndedError(over or f"it gave no answer within {seconds:.0f} s and was stopped") from None
         except (EOFError, OSError):
             raise EndedError("it was gone (ended by itself, or out of memory or processor time)") from None
@@ -93,14 +93,14 @@ class Channel:
         return told
 
     def _watch(self) -> None:
-        """A second guard beside the worker's own limit: memory of all processes of the sandbox together."""
+        """A second limit beside the worker's own: the memory of all the sandbox's processes together."""
         if self.most_mb and (held := held_mb(self.process.pid)) > self.most_mb:
             self.process.kill()
-            raise EndedError(f"it held {held} MB of memory, more than the {self.most_mb} MB it may have")
+            raise EndedError(f"it used {held} MB of memory, more than its limit of {self.most_mb} MB")
 
 
 def described(error: Any) -> str:
-    """What a student's error says, from whatever was sent as one."""
+    """The text of a student's error, from whatever the worker sent."""
     if not isinstance(error, dict):
         return "an error without a description"
     where = error.get("where")
@@ -109,7 +109,7 @@ def described(error: Any) -> str:
 
 
 def held_mb(root: int) -> int:
-    """Resident and shared memory of a process and all its descendants; 0 where there is no /proc."""
+    """Resident and shared memory of a process and all its descendants; 0 on systems without /proc."""
     if sys.platform != "linux":
         return 0
     parents, pages = {}, {}
@@ -118,7 +118,7 @@ def held_mb(root: int) -> int:
             parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
             pages[int(process.name)] = int((process / "statm").read_text().split()[1])
         except (OSError, ValueError):
-            continue  # it ended while we looked
+            continue  # the process has ended
     return sum(pages[pid] for pid in _family(root, parents)) * os.sysconf("SC_PAGE_SIZE") >> 20
 
 

@@ -1,4 +1,4 @@
-"""A student's look at their own notebook: every visible test in a fresh kernel of their own, with its hint."""
+"""Lets students check their own notebook: runs every visible test in a fresh kernel and shows its hint."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Checked:
 
 
 def check(file: Path, labs: list[Lab], cell_seconds: int = 600) -> tuple[Lab, list[Checked], list[str]]:
-    """Each test and each answer, and what else there is to know. The hidden tests take no part."""
+    """The lab, the state of each test and answer, and further notes. Hidden tests are not run."""
     import nbformat
     from nbclient import NotebookClient
 
     lab = lab_named(file.stem, labs)
     if lab is None:
         raise RefusedError(
-            f"{file.name} is none of the labs {', '.join(each.name for each in labs)}; keep the file's name"
+            f"{file.name} does not match any of the labs {', '.join(each.name for each in labs)}; keep the file's name"
         )
     if not file.is_file():
         raise RefusedError(f"there is no file {file}; name your notebook, such as {lab.name}.ipynb")
@@ -59,7 +59,7 @@ def _checked(cells: list[dict]) -> Iterator[Checked]:
 
 
 def _hint(error: dict) -> str:
-    """The message, and the line of the student's that raised it."""
+    """The message, and the line of the student's code that raised it."""
     lines = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error["traceback"])).splitlines()
     arrows = [line.strip() for line in lines if line.startswith("-")]
     said = f"{error['ename']}: {error['evalue']}"

@@ -21,8 +21,8 @@ RED, PLAIN = "\x1b[1;31m", "\x1b[0m"
 def add_labs(commands: argparse._SubParsersAction) -> None:
     labs = commands.add_parser(
         "labs",
-        help="coursework: build it, grade it, check your own",
-        description="Coursework: build the students' versions, grade what they hand in, check a notebook of yours.",
+        help="coursework: build, grade and check labs",
+        description="Coursework: build the students' versions, grade submissions, check your own notebook.",
         epilog="notebooks/labs/README.md is the instructor's page.",
     )
     what = labs.add_subparsers(dest="labs", required=True, title="commands", metavar="command")
@@ -36,7 +36,7 @@ def _add_build(what: argparse._SubParsersAction) -> None:
     command = what.add_parser("build", help="the student versions, and a zip of them")
     _add_source(command)
     folder = {"type": Path, "default": Path("build/labs"), "metavar": "FOLDER"}
-    command.add_argument("--output", "--out", dest="output", **folder, help="for them (default build/labs)")
+    command.add_argument("--output", "--out", dest="output", **folder, help="output folder (default build/labs)")
     command.set_defaults(do=do_build)
 
 
@@ -47,59 +47,87 @@ def _add_grade(what: argparse._SubParsersAction) -> None:
         type=Path,
         nargs="?",
         help="folder or zip, of Canvas, Moodle, GitHub Classroom or "
-        "<student>/<lab>.ipynb; by default what the course has already",
+        "<student>/<lab>.ipynb; by default the course's earlier submissions",
     )
     _add_source(command)
     _add_sandbox(command)
     option = command.add_argument
-    option("--course", type=Path, default=Path("course"), metavar="FOLDER", help="made if new (default course)")
-    option("--roster", type=Path, metavar="CSV", help="who is who in Canvas, Moodle or GitHub; needed for their tables")
-    option("--student", action="append", default=[], metavar="NAME", help="only this one; may be repeated")
-    option("--due", type=_time, metavar="TIME", help="such as 2026-11-30T23:59; later files are late, by whole days")
+    option(
+        "--course",
+        type=Path,
+        default=Path("course"),
+        metavar="FOLDER",
+        help="created if missing (default course)",
+    )
+    option(
+        "--roster",
+        type=Path,
+        metavar="CSV",
+        help="students' ids in Canvas, Moodle or GitHub; needed for their tables",
+    )
+    option("--student", action="append", default=[], metavar="NAME", help="only this student; may be repeated")
+    option(
+        "--due",
+        type=_time,
+        metavar="TIME",
+        help="such as 2026-11-30T23:59; later files are late by whole days",
+    )
     option(
         "--late",
         action="append",
         default=[],
         metavar="NAME=DAYS",
-        help="days late of one student, whatever the file says",
+        help="set one student's days late, overriding the file's time",
     )
-    option("--late-percent", type=float, default=0.0, metavar="P", help="of the points, for each day late (default 0)")
-    option("--seed", type=int, metavar="N", help="of the hidden tests' inputs; by default drawn once for the course")
-    option("--workers", type=int, metavar="N", help="submissions at a time; by default one for each core")
-    option("--seconds", type=float, default=600.0, metavar="S", help="for one submission (default 600)")
     option(
-        "--cell-seconds", type=float, default=60.0, metavar="S", help="of computing, for a cell or a call (default 60)"
+        "--late-percent",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="of the points, taken off per day late (default 0)",
     )
-    option("--memory", type=int, default=1024, metavar="MB", help="beyond the libraries' (default 1024)")
+    option("--seed", type=int, metavar="N", help="seed of the hidden tests' inputs; by default drawn once per course")
+    option("--workers", type=int, metavar="N", help="submissions graded at a time; by default one per core")
+    option("--seconds", type=float, default=600.0, metavar="S", help="seconds per submission (default 600)")
+    option(
+        "--cell-seconds",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="of processor time, per cell or call (default 60)",
+    )
+    option("--memory", type=int, default=1024, metavar="MB", help="beyond the libraries' own memory (default 1024)")
     command.set_defaults(do=do_grade)
 
 
 def _add_check(what: argparse._SubParsersAction) -> None:
-    command = what.add_parser("check", help="your own notebook against the tests you see")
+    command = what.add_parser("check", help="run the visible tests on your own notebook")
     command.add_argument("notebook", type=Path, help="your lab, such as lab1_dice.ipynb")
     command.add_argument("--source", metavar="FOLDER", help="of the labs' sources; by default notebooks/labs")
     command.set_defaults(do=do_check)
 
 
 def _add_doctor(what: argparse._SubParsersAction) -> None:
-    command = what.add_parser("doctor", help="does a sandbox start here, and does it hold?")
+    command = what.add_parser("doctor", help="test that a sandbox starts here and cannot be escaped")
     _add_sandbox(command)
     command.set_defaults(do=do_doctor)
 
 
 def _add_source(command: argparse.ArgumentParser) -> None:
     command.add_argument("--source", metavar="FOLDER", help="of the labs' sources; by default notebooks/labs")
-    command.add_argument("--lab", action="append", metavar="NAME", help="only this one, such as lab2; may be repeated")
+    command.add_argument("--lab", action="append", metavar="NAME", help="only this lab, such as lab2; may be repeated")
 
 
 def _add_sandbox(command: argparse.ArgumentParser) -> None:
     kinds = ("bubblewrap", "docker", "podman")
     command.add_argument("--sandbox", choices=kinds, help="where student code runs (default bubblewrap)")
     command.add_argument(
-        "--image", default="", metavar="NAME", help="for docker or podman, with dsnotes[course] installed"
+        "--image", default="", metavar="NAME", help="image for docker or podman, with dsnotes[course] installed"
     )
     command.add_argument(
-        "--unsafe-no-sandbox", action="store_true", help="run student code as yourself, with all your files"
+        "--unsafe-no-sandbox",
+        action="store_true",
+        help="run student code with your rights, on all your files",
     )
 
 
@@ -212,7 +240,7 @@ def do_check(asked: argparse.Namespace) -> int:
     for said in notes:
         print(said)
     passed = sum(each.points for each in found if each.state == "passed")
-    print(f"{passed:g} of {lab.points:g} points pass the tests you see; hidden tests and a reader's eye come on top")
+    print(f"{passed:g} of {lab.points:g} points pass the visible tests; hidden tests and marking by hand come on top")
     return 0 if all(each.state in ("passed", "by hand") for each in found) else 1
 
 
@@ -222,7 +250,7 @@ def do_doctor(asked: argparse.Namespace) -> int:
     from dsnotes.labs.sandbox import Limits, choose
 
     if asked.unsafe_no_sandbox:
-        raise RefusedError("there is nothing to examine without a sandbox; leave --unsafe-no-sandbox out")
+        raise RefusedError("without a sandbox there is nothing to test; leave out --unsafe-no-sandbox")
     sandbox = choose(asked.sandbox, image=asked.image)
     print(f"{sandbox.name} starts:\n{' '.join(sandbox.command(Limits()))}\n")
     failed = 0
@@ -232,6 +260,6 @@ def do_doctor(asked: argparse.Namespace) -> int:
         for line in tried.through:
             print(f"         {line}")
     if failed:
-        raise RefusedError(f"{failed} attempts got through, so do not grade with {sandbox.name} on this machine")
+        raise RefusedError(f"{failed} attempts succeeded, so do not grade with {sandbox.name} on this machine")
     print(f"\nEvery attempt was stopped: dsnotes labs grade can be used here, with {sandbox.name}.")
     return 0

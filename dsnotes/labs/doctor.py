@@ -1,4 +1,4 @@
-"""Does a sandbox hold on this machine? Every attempt of `escapes` is made in a real one, with bait to reach."""
+"""Tests a sandbox on this machine: makes every attempt in `escapes` inside it, with bait outside."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from dsnotes.labs.sandbox import PACKAGE, Limits, Sandbox
 @dataclass(frozen=True)
 class Tried:
     name: str
-    through: list[str]  # what worked; empty is as it should be
+    through: list[str]  # what worked; should be empty
 
 
 class Bait:
-    """What there is to reach on this machine, and whether it was reached."""
+    """Files, sockets and processes that an escape would reach, and whether one did."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.token, self.left = folder, secrets.token_hex(8), f"left{secrets.token_hex(4)}"
@@ -74,7 +74,7 @@ class Bait:
 
 
 def try_escapes(sandbox: Sandbox, escapes: Sequence[Escape] = ESCAPES) -> Iterator[Tried]:
-    """Every attempt in one worker; what worked is told by the attempt itself or seen from outside."""
+    """Make every attempt in one worker; success is reported by the attempt itself or seen from outside."""
     with tempfile.TemporaryDirectory() as folder:
         bait = Bait(Path(folder))
         before = os.environ.get("DSNOTES_BAIT")
@@ -85,7 +85,7 @@ def try_escapes(sandbox: Sandbox, escapes: Sequence[Escape] = ESCAPES) -> Iterat
                 for escape in escapes:
                     yield Tried(escape.name, _tried(escape, bait, channel))
             time.sleep(0.5)
-            yield Tried("a process that is left when the grading is over", [bait.left] if _alive(bait.left) else [])
+            yield Tried("a process is left after grading", [bait.left] if _alive(bait.left) else [])
         finally:
             bait.close()
             os.environ.pop("DSNOTES_BAIT") if before is None else os.environ.update(DSNOTES_BAIT=before)
@@ -105,7 +105,7 @@ def _tried(escape: Escape, bait: Bait, channel: Channel) -> list[str]:
 
 
 def try_malformed(sandbox: Sandbox, name: str) -> Tried:
-    """The submission must end, soon; anything else lets one student hold up a class."""
+    """Check that a malformed answer ends its submission soon, so that one student cannot block a class."""
     with Channel(sandbox, Limits(seconds=60, cell_seconds=1)) as channel:
         began = time.monotonic()
         try:
@@ -113,15 +113,15 @@ def try_malformed(sandbox: Sandbox, name: str) -> Tried:
             channel.ask("value", name="send")
         except EndedError:
             slow = time.monotonic() - began > 60
-            return Tried(f"answer with {name}", ["it held the grading up"] if slow else [])
+            return Tried(f"answer with {name}", ["it blocked the grading"] if slow else [])
         except StudentError:
             pass
-    return Tried(f"answer with {name}", ["it was taken for an answer"])
+    return Tried(f"answer with {name}", ["it was accepted as an answer"])
 
 
 def _alive(name: str) -> bool:
     for comm in Path("/proc").glob("[0-9]*/comm"):
-        with contextlib.suppress(OSError):  # it ended while we looked
+        with contextlib.suppress(OSError):  # the process has ended
             if comm.read_text().strip() == name:
                 return True
     return False

@@ -1,4 +1,4 @@
-"""Attempts to leave the sandbox, to be tried in a real one: by the tests, and by `dsnotes labs doctor`.
+"""Attempts to escape from the sandbox, run in a real one by the tests and by `dsnotes labs doctor`.
 
 The table in notebooks/labs/README.md is made from this list: python -m dsnotes.labs.escapes
 """
@@ -72,7 +72,7 @@ tried(lambda: [n for n in os.listdir("/home")] or None)
 tried(lambda: open("/etc/passwd").read())""",
     ),
     Escape(
-        "import or read the part of `dsnotes` that the lab asks for",
+        "import or read the part of `dsnotes` that the lab has students write",
         "only what the lab names under `needs` is inside",
         """
 import importlib
@@ -82,7 +82,7 @@ tried(lambda: [p for p in sys.path if p and os.path.exists(p + "/dsnotes/losses"
     ),
     Escape(
         "read tokens from the environment or from the host's /proc",
-        "a cleared environment and an own process namespace",
+        "a cleared environment and a process namespace of its own",
         """
 tried(lambda: dict(os.environ) if "{token}" in str(os.environ) else None)
 for pid in [p for p in os.listdir("/proc") if p.isdigit()]:
@@ -119,7 +119,7 @@ tried(lambda: ctypes.pythonapi.system(b"touch /tmp/here") and os.path.exists("/t
     ),
     Escape(
         "outlive the grading, or end somebody else's process",
-        "no second process; the process namespace ends with the grader",
+        "a second process is refused; the process namespace ends with the grader",
         """
 libc.prctl(1, 0, 0, 0, 0)
 libc.prctl(15, b"{left}", 0, 0, 0)
@@ -173,7 +173,7 @@ tried(lambda: libc.setuid(0))""",
     ),
 )
 
-# Bytes on the worker's own stream in the place of an answer: each ends this submission and no other.
+# Bytes written to the worker's stream instead of an answer: each ends its own submission only.
 SEND = """
 import os, struct
 def send(content):
@@ -194,10 +194,10 @@ MALFORMED = {
 }
 
 NOT_STOPPED = (
-    "a fault in the Linux kernel or in bubblewrap; for strangers' code use a machine of its own",
-    "reading what is installed with Python: another library that computes the same may be imported; the cell shows it",
-    "using its share of processor time up to `--seconds`",
-    "an answer that is right because somebody else wrote it",
+    "a bug in the Linux kernel or in bubblewrap; for strangers' code use a separate machine",
+    "importing another installed library that computes the same; the cell shows it",
+    "use of processor time up to `--seconds`",
+    "a correct answer that somebody else wrote",
 )
 
 
@@ -207,7 +207,16 @@ def readme_table() -> str:
     answers = f"| answer with something else: {', '.join(MALFORMED)} | bounded messages, read under a deadline |"
     rest = "\n".join(f"- {each}" for each in NOT_STOPPED)
     return "\n".join(
-        ["| a submission tries to | what stops it |", "|---|---|", *rows, answers, "", "It does not stop:", "", rest]
+        [
+            "| a submission tries to | what stops it |",
+            "|---|---|",
+            *rows,
+            answers,
+            "",
+            "The sandbox does not stop:",
+            "",
+            rest,
+        ]
     )
 
 

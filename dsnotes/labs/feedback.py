@@ -1,4 +1,4 @@
-"""A page for a student: points, messages, what their cells showed. Text and pictures; nothing in it can run."""
+"""A feedback page for a student: points, messages, and their cells' outputs, as text and pictures that cannot run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _parts(submission: Submission, attempt: Attempt, lab: Lab) -> Iterator[str]:
     if attempt.notes:
         yield "<h2>What happened</h2><ul>" + "".join(f"<li>{_text(note)}</li>" for note in attempt.notes) + "</ul>"
     else:
-        yield "<p>Nothing out of the ordinary happened.</p>"
+        yield "<p>No problems.</p>"
     yield "<h2>Tests</h2><table><tr><th>test</th><th>points</th><th></th></tr>"
     for name, full in lab.tests.items():
         said = f"<pre>{_text(attempt.messages[name])}</pre>" if name in attempt.messages else ""
@@ -63,7 +63,7 @@ def _parts(submission: Submission, attempt: Attempt, lab: Lab) -> Iterator[str]:
         name = id_of(cell)
         if (name and is_locked(cell)) or (not name and cell["cell_type"] != "code"):
             continue
-        yield f"<h3>{html.escape(name or 'a cell of your own')}{_by_hand(cell)}</h3>"
+        yield f"<h3>{html.escape(name or 'a cell that you added')}{_by_hand(cell)}</h3>"
         yield markdown(cell["source"]) if cell["cell_type"] != "code" else f"<pre>{_text(cell['source'])}</pre>"
         for output in attempt.outputs.get(str(at), []):
             if "png" in output:
@@ -72,7 +72,7 @@ def _parts(submission: Submission, attempt: Attempt, lab: Lab) -> Iterator[str]:
                 shown = f"<pre>{_text(output.get('error', output.get('text', '')))}</pre>"
             left -= len(shown)
             if left < 0:
-                yield "<p>(more was shown than this page keeps)</p>"
+                yield "<p>(further output left out)</p>"
                 break
             yield shown
     yield "</body></html>"
@@ -83,12 +83,12 @@ def _by_hand(cell: dict) -> str:
 
 
 def _text(text: str) -> str:
-    """Escaped, without the control characters that colour a terminal."""
+    """Escaped, without terminal colour codes."""
     return html.escape(re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]", "", text))
 
 
 def markdown(text: str) -> str:
-    """Rendered, then reduced to an allow-list: no script, no link, no picture, no attribute."""
+    """Rendered, then reduced to allowed tags: no scripts, links, pictures or attributes."""
     import mistune
     import nh3
 

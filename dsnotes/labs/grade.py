@@ -1,4 +1,4 @@
-"""Everything handed in, graded in one go: read, run, kept, published."""
+"""Grades all submissions: reads, runs, saves and publishes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dsnotes.runs.source import RefusedError
 
 @dataclass(frozen=True)
 class Lateness:
-    """Days late by the time of the file, or as given for a student; each costs a share of the points."""
+    """Days late by the file's time, or as given for a student; each costs a percentage of the points."""
 
     due: datetime.datetime | None = None
     days: Mapping[str, int] | None = None
@@ -48,15 +48,15 @@ def grade(
     seed: int | None = None,
     tell: Callable[[str], object] = lambda line: None,
 ) -> tuple[list[Row], list[str]]:
-    """The rows of those graded now, and what there is to tell; tables in the course hold everybody's."""
+    """The rows of the submissions graded now, and notes; the course's tables contain everybody's."""
     listed = read_roster(roster)
     room, lateness = Course(course), lateness or Lateness()
     files, others = find(submissions or room.root / "submitted", labs, listed)
-    told = [f"{other} belongs to no lab or no student and was left alone" for other in others]
+    told = [f"{other} was skipped: it matches no lab or no student" for other in others]
     if unknown := set(students) - {student for student, _ in files}:
         known = ", ".join(sorted({student for student, _ in files})[:10])
-        raise RefusedError(f"nothing was handed in by {', '.join(sorted(unknown))}; there are {known}")
-    room.marks()  # a wrong one is refused before anything runs
+        raise RefusedError(f"no submission from {', '.join(sorted(unknown))}; there are {known}")
+    room.marks()  # a wrong mark is reported before anything runs
     by_name = {lab.name: lab for lab in labs}
     chosen = {key: handed for key, handed in files.items() if not students or key[0] in students}
     jobs = [submission_of(student, by_name[lab], handed.content) for (student, lab), handed in chosen.items()]

@@ -1,4 +1,4 @@
-"""A course's folder: what was handed in, every attempt as JSON, and the tables that people read, always made anew.
+"""A course's folder: submissions, every attempt as JSON, and the tables, which are rewritten each time.
 
 course/
   submitted/<student>/<lab>.ipynb      feedback/<student>/<lab>.html      attempts/<student>/<lab>.json
@@ -36,9 +36,9 @@ class Row:
     automatic: float | int
     by_hand: float | int
     most: float | int
-    to_mark: int  # answers that nobody has marked yet
+    to_mark: int  # answers not marked yet
     late_days: int
-    percent: float | int  # taken off for being late
+    percent: float | int  # percent taken off for being late
     attempt: dict
 
     @property
@@ -55,11 +55,11 @@ class Course:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RefusedError(
-                f"cannot make the folder {root} ({error.strerror}); name another one: --course FOLDER"
+                f"cannot create the folder {root} ({error.strerror}); name another one: --course FOLDER"
             ) from None
 
     def seed(self, given: int | None) -> int:
-        """Of the hidden tests' random inputs: drawn once for a course, so that everybody meets the same."""
+        """The seed of the hidden tests' inputs, drawn once per course, so that everybody gets the same inputs."""
         file = self.root / "seed"
         if given is not None or not file.is_file():
             file.write_text(str(secrets.randbelow(2**31) if given is None else given), encoding="utf-8")
@@ -84,7 +84,7 @@ class Course:
         return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.root.glob("attempts/*/*.json"))]
 
     def marks(self) -> dict[tuple[str, str, str], tuple[float, str]]:
-        """What was filled into reflections.csv; a mark that cannot be is refused before anything is graded."""
+        """The marks in reflections.csv; an invalid mark is reported before anything is graded."""
         marks = {}
         for line, row in enumerate(self._read(REFLECTIONS), start=2):
             if not (row.get("points") or "").strip():
@@ -106,7 +106,7 @@ class Course:
                     yield {k: _untamed(v) for k, v in row.items() if isinstance(k, str) and isinstance(v, str)}
 
     def publish(self, labs: Sequence[Lab], roster: Sequence[Student], late_percent: float | int) -> list[Row]:
-        """All tables, from all attempts that this course has of these labs and of others."""
+        """Write all tables, from all attempts in this course, of these labs and of others."""
         marks, attempts = self.marks(), self.attempts()
         known = {lab.name: lab for lab in labs}
         rows = [_row(each, known[each["lab"]], marks, late_percent) for each in attempts if each["lab"] in known]
@@ -120,7 +120,7 @@ class Course:
         return rows
 
     def _reflections(self, attempts: list[dict], labs: dict[str, Lab], marks: dict) -> None:
-        """One line for each answer that a person has to mark; lines of labs that are not in `labs` stay."""
+        """One line for each answer to mark by hand; lines of labs that are not in `labs` stay."""
         lines = [row for row in self._read(REFLECTIONS) if row["lab"] not in labs]
         for each in attempts:
             for cell, answer in each["answers"].items():
@@ -152,7 +152,7 @@ def _line(row: Row) -> dict[str, Any]:
 
 
 def leaderboard(attempts: Iterable[dict]) -> list[dict[str, Any]]:
-    """Every figure that the labs' own tests measured, best first; equals share a rank."""
+    """Every score that the labs' tests recorded, best first; ties share a rank."""
     board = sorted((a["lab"], name, -v, a["student"]) for a in attempts for name, v in a["scores"].items())
     lines = []
     for lab, score, value, student in board:
@@ -162,7 +162,7 @@ def leaderboard(attempts: Iterable[dict]) -> list[dict[str, Any]]:
 
 
 def _canvas(rows: list[Row], roster: Sequence[Student], labs: Sequence[Lab]) -> Iterator[dict[str, Any]]:
-    """Canvas's own columns; an assignment with the id in its title, "Lab 1 (321)", is met again by it."""
+    """Canvas's own columns; an id in an assignment's title, "Lab 1 (321)", matches it to the existing assignment."""
     points = {(row.student, row.lab): f"{row.points:g}" for row in rows}
     head = dict.fromkeys(("ID", "SIS User ID", "SIS Login ID", "Section"), "")
     yield {"Student": "Points Possible", **head} | {lab.title: f"{lab.points:g}" for lab in labs}
@@ -182,7 +182,7 @@ def _moodle(rows: list[Row], roster: Sequence[Student], lab: Lab) -> Iterator[di
 
 
 def table(file: Path, lines: list[dict], columns: Sequence[str] = ()) -> Path:
-    """Whole or not at all. A text that a spreadsheet would take for a formula is led by an apostrophe."""
+    """Write atomically. Text that a spreadsheet would read as a formula gets a leading apostrophe."""
     with atomic(file, "w", newline="", encoding="utf-8-sig") as stream:
         writer = csv.DictWriter(stream, columns or tuple(lines[0] if lines else ()), extrasaction="ignore")
         writer.writeheader()

@@ -1,4 +1,4 @@
-"""What was handed in, as courses' systems hand it over: folders, clones or a zip; nothing is unpacked to disk.
+"""Finds submissions in the layouts of course systems: folders, clones or a zip; nothing is unpacked to disk.
 
 ada/lab1_dice.ipynb   ada/lab1_dice/lab1_dice.ipynb      by hand, nbgrader
 doejohn_LATE_123_456_lab1_dice-1.ipynb                   Canvas, all submissions: 123 is the person
@@ -23,7 +23,7 @@ from dsnotes.runs.source import RefusedError
 
 CANVAS = re.compile(r"(?P<name>[^_]*)(?P<late>_LATE)?_(?P<id>\d+)_\d+_(?P<file>.+)")
 MOODLE = re.compile(r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_file_?")
-# How the columns of a roster are called; Canvas's gradebook and Moodle's worksheet are rosters as they are.
+# Names of a roster's columns; Canvas's gradebook and Moodle's worksheet work as rosters unchanged.
 COLUMNS = {
     "student": ("student",),
     "name": ("name", "full name", "student"),
@@ -39,7 +39,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Student:
-    """One line of the roster; `student` is the name that our own files use."""
+    """One line of the roster; `student` is the name used in our own files."""
 
     student: str
     name: str = ""
@@ -56,7 +56,7 @@ class Student:
 class Handed:
     content: bytes
     time: datetime.datetime
-    late: bool = False  # as Canvas marks it
+    late: bool = False  # marked late by Canvas
 
 
 def read_roster(file: Path | None) -> list[Student]:
@@ -84,12 +84,12 @@ def read_roster(file: Path | None) -> list[Student]:
         found.append(Student(**row))
     if not found:
         wanted = ", ".join(each.name for each in fields(Student))
-        raise RefusedError(f"the roster {file} names nobody; it needs a first line with some of the columns {wanted}")
+        raise RefusedError(f"the roster {file} has no students; its first line needs some of the columns {wanted}")
     return found
 
 
 def safe(name: str) -> str:
-    """A name that can be a folder's; two names stay two."""
+    """A name that is valid for a folder; different names stay different."""
     kept = re.sub(r'[\x00-\x1f\x7f/\\:*?"<>|]', "_", name).strip(". ")[:80] or "unnamed"
     return kept if kept == name else f"{kept}-{zlib.crc32(name.encode()):08x}"
 
@@ -97,9 +97,9 @@ def safe(name: str) -> str:
 def find(
     place: Path, labs: Sequence[Lab], roster: Sequence[Student] = ()
 ) -> tuple[dict[tuple[str, str], Handed], list[str]]:
-    """`{(student, lab): what was handed in}`, the latest of each, and the notebooks that are nobody's.
+    """`{(student, lab): submission}`, the latest of each, and the notebooks that match no student or lab.
 
-    Everything is read here and now: nothing that a submission does later can change what another one was.
+    Everything is read before anything runs, so that no submission can change another.
     """
     found: dict[tuple[str, str], Handed] = {}
     others = []
@@ -127,7 +127,7 @@ def _files(place: Path) -> Iterator[tuple[tuple[str, ...], datetime.datetime, Ca
             if path.is_file() and not any(part.startswith(".") for part in inside):
                 link = path.is_symlink() or path.stat().st_size > LARGEST
                 time = datetime.datetime.fromtimestamp(path.lstat().st_mtime)
-                yield inside, time, (lambda: b"a link, or larger than any notebook") if link else path.read_bytes
+                yield inside, time, (lambda: b"a link, or too large for a notebook") if link else path.read_bytes
         return
     if not zipfile.is_zipfile(place):
         raise RefusedError(
@@ -143,13 +143,13 @@ def _files(place: Path) -> Iterator[tuple[tuple[str, ...], datetime.datetime, Ca
 
 
 def _unzipped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """One member, into memory and never larger than a notebook may be."""
+    """Read one member into memory, up to the size limit of a notebook."""
     try:
         with archive.open(entry) as stream:
             content = stream.read(LARGEST + 1)
     except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
         return f"a damaged member of the zip: {error}".encode()
-    return content if len(content) <= LARGEST else b"larger than any notebook"
+    return content if len(content) <= LARGEST else b"too large for a notebook"
 
 
 def _whose(parts: tuple[str, ...], labs: Sequence[Lab], roster: Sequence[Student]) -> tuple[str, str, bool] | None:
@@ -171,7 +171,7 @@ def _whose(parts: tuple[str, ...], labs: Sequence[Lab], roster: Sequence[Student
 
 
 def _listed(roster: Sequence[Student], otherwise: str, **known: str) -> str:
-    """The roster's name for a person, by the first of these that fits."""
+    """The roster's name for a person, by the first of these keys that matches."""
     for kind, value in known.items():
         for each in roster:
             if value and getattr(each, kind).lower() == value.lower():
@@ -180,7 +180,7 @@ def _listed(roster: Sequence[Student], otherwise: str, **known: str) -> str:
 
 
 def lab_named(stem: str, labs: Sequence[Lab]) -> Lab | None:
-    """By the file's name; `lab2_depths (1)`, `lab2_depths-1` and `lab2` are found too."""
+    """The lab that a file's name belongs to; also matches `lab2_depths (1)`, `lab2_depths-1` and `lab2`."""
     for lab in labs:
         short = lab.name.split("_")[0]
         if stem == short or re.match(rf"({re.escape(lab.name)}|{short}_)(?![0-9a-z])|{short}[ (-]", stem + " "):

@@ -1,4 +1,4 @@
-"""What a worker gives up before it runs a student's first line; nothing here can be taken back afterwards."""
+"""Drops a worker's rights before it runs a student's first line; this cannot be undone afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REFUSED = (
 
 
 def refuse_system_calls() -> None:
-    """By libseccomp, for every thread; the rest of the kernel's calls stay."""
+    """Block these system calls with libseccomp, in every thread; all others stay allowed."""
     import pyseccomp as seccomp
 
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
@@ -31,9 +31,9 @@ def refuse_system_calls() -> None:
         except (ValueError, OSError):
             if name in ("fork", "vfork", "socket", "execve", "memfd_create"):
                 raise
-            continue  # a call that this architecture or libseccomp does not know
+            continue  # unknown to this architecture or libseccomp
     rules.add_rule(seccomp.ERRNO(errno.EPERM), "clone", seccomp.Arg(0, seccomp.MASKED_EQ, CLONE_THREAD, 0))
-    rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")  # its flags cannot be read here; libc then calls clone
+    rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")  # a filter cannot read its flags; libc falls back to clone
     rules.load()
 
 
@@ -50,4 +50,4 @@ def limit(*, memory_mb: int, cpu_seconds: int, file_mb: int) -> None:
         hard = resource.getrlimit(what)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(what, (most, most))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file too large is an OSError that can be read
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file over the limit then raises a readable OSError

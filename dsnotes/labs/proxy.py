@@ -1,10 +1,10 @@
-"""A student's function as the tests see it: called here, computed in the sandbox, differentiable by autograd.
+"""A student's function for the tests: called here, computed in the sandbox, differentiable by autograd.
 
     dice = RemoteFunction(channel, "dice")
-    loss = dice(p, t).mean(); loss.backward()      # the gradient is asked of the sandbox too
+    loss = dice(p, t).mean(); loss.backward()      # the sandbox computes the gradient too
 
-A scalar argument that depends on another argument, as in `reach(loss, parameter)`, crosses with its gradient at this
-point, so the student's `torch.autograd.grad(loss, parameter)` works there. Second derivatives do not cross.
+A scalar argument that depends on another argument, as in `reach(loss, parameter)`, is sent with its gradient, so the
+student's `torch.autograd.grad(loss, parameter)` works in the sandbox. Second derivatives are not supported.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RemoteFunction:
         return self._joined(told["value"], inputs, {on for _, on, _ in links})
 
     def _joined(self, value: Any, inputs: list[torch.Tensor], constant: set[int]) -> Any:
-        """The result, part of the graph of those inputs that it can be differentiated by."""
+        """The result, connected to the autograd graph of the inputs that it can be differentiated by."""
         call = self.channel.asked
         asked = [at for at, tensor in enumerate(inputs) if tensor.requires_grad]
         through = [at for at in asked if at not in constant]

@@ -1,8 +1,8 @@
-"""Where student code runs: bubblewrap or a container, with Python and its libraries and nothing else of this machine.
+"""The sandbox for student code: bubblewrap or a container, with only Python and its libraries from this machine.
 
-Bubblewrap (https://github.com/containers/bubblewrap) gives an empty root, own processes and no network; the worker
-then refuses system calls by libseccomp (`refuse_system_calls`) and limits itself before it runs a student's first
-line. The container does the same with the engine's own means.
+Bubblewrap (https://github.com/containers/bubblewrap) gives an empty root, its own process namespace and no network;
+the worker then blocks system calls with libseccomp (`refuse_system_calls`) and sets its own limits before it runs a
+student's first line. The container does the same with the engine's own options.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ INSTALL = (
     "dnf install bubblewrap; conda: conda install -c conda-forge bubblewrap libseccomp), or use a container: "
     "--sandbox docker --image NAME"
 )
-AT_YOUR_RISK = "--unsafe-no-sandbox runs the students' code as yourself, with all your files; only for code you trust"
+AT_YOUR_RISK = "--unsafe-no-sandbox runs student code with your rights, on all your files; only for code you trust"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one submission. Memory comes on top of what the libraries hold before the first cell."""
+    """Limits of one submission. Memory is beyond what the libraries use before the first cell."""
 
-    seconds: float | int = 600  # by the clock, for the whole notebook
-    cell_seconds: float | int = 60  # of computing, for one cell or one call
+    seconds: float | int = 600  # wall-clock time for the whole notebook
+    cell_seconds: float | int = 60  # processor time for one cell or call
     cpu_seconds: int = 300
     memory_mb: int = 1024
     file_mb: int = 64
 
     @property
     def clock_seconds(self) -> float:
-        """For one cell that sleeps rather than computes."""
+        """Wall-clock limit for one cell, which may sleep rather than compute."""
         return 5.0 * self.cell_seconds
 
 
@@ -56,7 +56,7 @@ class Sandbox:
         return self.name != "none"
 
     def command(self, limits: Limits, needs: Sequence[str] = (), label: str = "dsnotes-lab") -> list[str]:
-        """Starts a worker that answers on its standard streams."""
+        """The command that starts a worker, which answers on its standard streams."""
         python = [sys.executable if not self.image else "python", "-s", "-P", "-m", "dsnotes.labs.worker"]
         told = json.dumps(asdict(limits) | {"safe": self.safe})
         if self.name == "none":
@@ -73,12 +73,12 @@ class Sandbox:
         }
 
     def end(self, label: str) -> None:
-        """What killing the command does not: an engine's container outlives the client that started it."""
+        """Stop a container, which outlives the client that started it."""
         if self.image:
             subprocess.run([self.program, "kill", label], capture_output=True, timeout=30, check=False)
 
     def refusal(self) -> str:
-        """Why it does not start here; empty where it does."""
+        """Why it does not start here; empty if it does."""
         command = self.command(Limits())
         command[command.index("-m") :] = ["-c", "import pyseccomp"]
         try:
@@ -105,7 +105,7 @@ def _variables() -> Iterator[tuple[str, str]]:
 
 
 def _ours(needs: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The worker, and of the library only what the lab names: an answer that can be imported is not handed out."""
+    """The worker, and only the parts of the library that the lab names, so that no answer can be imported."""
     if "*" in needs:
         yield str(PACKAGE), f"{INSIDE}/dsnotes"
         return
@@ -115,7 +115,7 @@ def _ours(needs: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _libraries() -> Iterator[Path]:
-    """Python and what is installed for it. A `site-packages` of the user's is not read, as by `python -s`."""
+    """Python and its installed packages, without the user's `site-packages`, as with `python -s`."""
     for prefix in dict.fromkeys(map(Path, (sys.prefix, sys.base_prefix))):
         if not prefix.is_relative_to("/usr"):
             yield from (prefix / part for part in ("bin", "lib", "lib64", "pyvenv.cfg") if (prefix / part).exists())
@@ -156,7 +156,7 @@ def _container(limits: Limits, needs: Sequence[str], label: str) -> Iterator[str
 
 
 def choose(name: str | None = None, *, image: str = "", unsafe: bool = False) -> Sandbox:
-    """The sandbox asked for, or bubblewrap; where it does not start nothing is graded, unless unsafe is asked for."""
+    """The named sandbox, by default bubblewrap; an error if it does not start, unless `unsafe`."""
     if unsafe:
         return Sandbox("none")
     name = name or "bubblewrap"

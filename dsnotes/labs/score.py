@@ -1,4 +1,4 @@
-"""What a lab's own test measures of a submission, for the leaderboard."""
+"""Scores that a lab's tests record for the leaderboard."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ RECORDED: dict[str, float] = {}
 
 
 def record(name: str, value: float | int) -> None:
-    """Show a figure and keep it: `record("Dice of small tumours", 0.61)`. Counts in the grading process alone."""
+    """Print a score and record it: `record("Dice of small tumours", 0.61)`. Only calls while grading count."""
     RECORDED[name] = float(value)
     print(f"{name}: {RECORDED[name]:.4f}")

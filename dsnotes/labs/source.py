@@ -1,13 +1,13 @@
-"""A lab as its instructor wrote it: one py:percent file, with nbgrader's marks in its cells.
+"""A lab as the instructor writes it: one py:percent file with nbgrader metadata in its cells.
 
     # %% nbgrader={"grade_id": "setup", "needs": ["networks"]}    what of dsnotes the students' code may import
     # %% nbgrader={"grade_id": "dice", "solution": true}          the student's, between BEGIN and END SOLUTION
     # %% nbgrader={"grade_id": "test-dice", "points": 2}          a test; hidden between BEGIN and END HIDDEN TESTS
-    # %% nbgrader={"grade_id": "steps", "sandbox": true}          given, but run beside the student's code alone
+    # %% nbgrader={"grade_id": "steps", "sandbox": true}          given, but run only in the sandbox
     # %% [markdown] nbgrader={"grade_id": "why", "solution": true, "points": 3}     marked by hand
 
-Cells without a mark are given: text for the students, code for them and for the tests. The student's version is made
-from this file; it carries nbgrader's full marks, so nbgrader's own tools can read it.
+Cells without metadata are given: text for the students, code for them and for the tests. The student's version is made
+from this file, with complete nbgrader metadata, so nbgrader's own tools can read it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Lab:
 
     @property
     def cells(self) -> dict[str, dict]:
-        """The cells that have an id, by it."""
+        """Cells by their id."""
         return {id_of(cell): cell for cell in self.notebook["cells"] if id_of(cell)}
 
     @property
@@ -50,7 +50,7 @@ class Lab:
 
     @property
     def needs(self) -> list[str]:
-        """What of dsnotes student code may import when it is graded."""
+        """The parts of dsnotes that student code may import while it is graded."""
         return [name for cell in self.cells.values() for name in cell["metadata"]["nbgrader"].get("needs", [])]
 
     @property
@@ -63,7 +63,7 @@ class Lab:
         """The notebook as students get it: no solutions, no hidden tests."""
         notebook = json.loads(json.dumps(self.notebook))
         for cell in notebook["cells"]:
-            for ours in ("sandbox", "needs"):  # nbgrader refuses marks that it does not know
+            for ours in ("sandbox", "needs"):  # nbgrader rejects metadata that it does not know
                 cell["metadata"].get("nbgrader", {}).pop(ours, None)
             if id_of(cell) and is_locked(cell):
                 cell["source"] = visible(cell["source"])
@@ -78,7 +78,7 @@ def id_of(cell: dict) -> str:
 
 
 def is_locked(cell: dict) -> bool:
-    """The instructor's: put back before grading, whatever was made of it."""
+    """Whether the cell is the instructor's, which is restored before grading."""
     marks = cell["metadata"].get("nbgrader", {})
     return bool(marks) and not marks.get("solution")
 
@@ -88,12 +88,12 @@ def points_of(cell: dict) -> float:
 
 
 def in_sandbox(cell: dict) -> bool:
-    """Given code that calls the students' objects: it runs beside them, and tests see its functions as theirs."""
+    """Whether the cell is given code that uses the students' objects: it runs in the sandbox, as their functions do."""
     return bool(cell["metadata"].get("nbgrader", {}).get("sandbox"))
 
 
 def names_in(source: str) -> tuple[list[str], list[str]]:
-    """The functions that a cell of the reference defines, and the values that it assigns."""
+    """The functions that a reference cell defines, and the values that it assigns."""
     body = ast.parse(source).body
     functions = [node.name for node in body if isinstance(node, ast.FunctionDef)]
     values = [t.id for n in body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)]
@@ -106,25 +106,25 @@ def visible(source: str) -> str:
 
 
 def emptied(source: str) -> str:
-    """A solution as the student finds it."""
+    """A solution cell as the student gets it."""
     return SOLUTION.sub(lambda found: "\n".join(found[1] + line for line in STUB.split("\n")), source)
 
 
 def folder_of_labs(asked: str | os.PathLike | None = None) -> Path:
-    """The folder asked for; else notebooks/labs here, else that of the repository this package lies in."""
+    """The given folder; else notebooks/labs here, else that of the repository that contains this package."""
     here = Path(asked) if asked is not None else Path("notebooks/labs")
     beside = Path(__file__).resolve().parents[2] / "notebooks" / "labs"
     for folder in (here,) if asked is not None else (here, beside):
         if any(folder.glob("*.py")):
             return folder
     raise RefusedError(
-        f"there are no labs in {here}; stand in a clone of the repository, or name the folder of the lab*.py files: "
+        f"there are no labs in {here}; go to a clone of the repository, or name the folder of the lab*.py files: "
         f"--source notebooks/labs"
     )
 
 
 def open_labs(folder: Path, names: list[str] | None = None) -> list[Lab]:
-    """All labs of a folder, or those named; a beginning such as lab2 is enough."""
+    """All labs of a folder, or the named ones; a prefix such as lab2 is enough."""
     paths = {path.stem: path for path in sorted(folder.glob("*.py"))}
     if not names:
         return [open_lab(path) for path in paths.values()]
@@ -137,7 +137,7 @@ def full_name(name: str, known: list[str]) -> str:
         return found[0]
     near = nearest(name, known, 1)
     hint = f"; did you mean {near[0]}?" if near and not found else ""
-    raise RefusedError(f"{name!r} names {len(found) or 'none'} of the labs {', '.join(known)}{hint}")
+    raise RefusedError(f"{name!r} matches {len(found) or 'none'} of the labs {', '.join(known)}{hint}")
 
 
 def open_lab(path: Path) -> Lab:
@@ -147,19 +147,19 @@ def open_lab(path: Path) -> Lab:
     seen: set[str] = set()
     for at, cell in enumerate(notebook["cells"]):
         cell["source"] = "".join(cell["source"])
-        cell["id"] = f"cell-{at:02}"  # else new ones would be drawn each time
+        cell["id"] = f"cell-{at:02}"  # else they would be random each time
         given = cell["metadata"].get("nbgrader")
-        if given is None and cell["cell_type"] == "code":  # what everybody needs, put back before grading too
+        if given is None and cell["cell_type"] == "code":  # code everybody needs, also restored before grading
             given = {"grade_id": f"given-{at:02}"}
         if given is None:
             continue
         if not given.get("grade_id") or given["grade_id"] in seen:
-            raise RefusedError(f"{path}: cell {at} has no grade_id of its own ({given}); give it one")
+            raise RefusedError(f"{path}: cell {at} has no unique grade_id ({given}); give it one")
         seen.add(given["grade_id"])
         cell["metadata"]["nbgrader"] = _complete(given, cell, path)
     if "kernelspec" not in notebook["metadata"]:
         raise RefusedError(
-            f"{path} names no kernel; copy the '# ---' header of another lab's .py, or save it in Jupyter"
+            f"{path} has no kernel in its header; copy the '# ---' header of another lab's .py, or save it in Jupyter"
         )
     notebook["metadata"] = {"kernelspec": notebook["metadata"]["kernelspec"]}
     return Lab(path.stem, path, notebook)
@@ -170,11 +170,11 @@ def _complete(given: dict, cell: dict, path: Path) -> dict:
     grade = "points" in given
     name = given["grade_id"]
     if unknown := given.keys() - {"grade_id", "solution", "points", "sandbox", "needs"}:
-        raise RefusedError(f"{path}: {name} has an unknown mark {sorted(unknown)}; see dsnotes/labs/source.py")
+        raise RefusedError(f"{path}: {name} has unknown metadata {sorted(unknown)}; see dsnotes/labs/source.py")
     if solution and cell["cell_type"] == "code" and not SOLUTION.search(cell["source"]):
         raise RefusedError(f"{path}: {name} is a solution without ### BEGIN SOLUTION and ### END SOLUTION; write them")
     if HIDDEN.search(cell["source"]) and not (grade and not solution):
-        raise RefusedError(f"{path}: {name} holds hidden tests but no points; give it points, or show the tests")
+        raise RefusedError(f"{path}: {name} has hidden tests but no points; give it points, or show the tests")
     complete = {"schema_version": 3, "grade_id": name, "solution": solution, "grade": grade, "task": False}
     more = {"points": float(given["points"])} if grade else {}
     return complete | {"locked": not solution} | more | {k: given[k] for k in ("sandbox", "needs") if k in given}

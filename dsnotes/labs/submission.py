@@ -1,6 +1,6 @@
-"""A student's file, laid into the instructor's notebook: theirs are the answers, and cells of their own between them.
+"""Puts a student's answers, and the cells that they added, into the instructor's notebook.
 
-So a test that was edited, moved or deleted stands where it stood, and a file that is not a notebook costs its points.
+So tests that were edited, moved or deleted are back in place; a file that is not a notebook gets no points.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ LONGEST = 200_000  # characters of a cell
 
 @dataclass
 class Submission:
-    """What one student handed in for one lab, with the instructor's cells back in their places."""
+    """One student's submission for one lab, with the instructor's cells restored."""
 
     student: str
     lab: str
     cells: list[dict]
-    notes: list[str] = field(default_factory=list)  # what the student should be told
-    read: bool = True  # False: there was nothing in it that could be run
+    notes: list[str] = field(default_factory=list)  # messages for the student
+    read: bool = True  # False: nothing in it could be run
 
 
 def submission_of(student: str, lab: Lab, file: bytes) -> Submission:
@@ -38,12 +38,12 @@ def submission_of(student: str, lab: Lab, file: bytes) -> Submission:
 
 
 def read_cells(file: bytes) -> list[dict]:
-    """The cells of an .ipynb, of any nbformat and with a byte order mark too, as plain values of the right types."""
+    """The cells of an .ipynb of any nbformat, with or without a byte order mark, as plain values of the right types."""
     import nbformat
 
     try:
         if len(file) > LARGEST:
-            raise ValueError(f"{len(file)} bytes are more than a notebook has")
+            raise ValueError(f"{len(file)} bytes are too many for a notebook")
         wide = file.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         notebook = json.loads(file.decode("utf-16" if wide else "utf-8-sig"))
         if "worksheets" in notebook:  # nbformat 3 and before
@@ -56,7 +56,7 @@ def read_cells(file: bytes) -> list[dict]:
             }
             for cell in notebook["cells"]
         ]
-    except Exception as error:  # whatever a converter makes of a hostile file ends this file alone
+    except Exception as error:  # any error of a converter on a hostile file concerns only this file
         raise ValueError(f"{type(error).__name__}: {error}".splitlines()[0][:200]) from None
 
 
@@ -68,7 +68,7 @@ def _text(source: str | list[str]) -> str:
 
 
 def laid(lab: Lab, cells: list[dict], notes: list[str]) -> list[dict]:
-    """The lab's cells with the student's answers, and their own cells behind the cell they stood behind."""
+    """The lab's cells with the student's answers; cells that they added stay after the same cell."""
     known = lab.cells
     answers: dict[str, str] = {}
     own: dict[str, list[dict]] = {"": []}
@@ -81,11 +81,11 @@ def laid(lab: Lab, cells: list[dict], notes: list[str]) -> list[dict]:
             if is_locked(known[name]) and _plain(cell["source"]) != _plain(visible(known[name]["source"])):
                 edited.append(name)
         elif cell["cell_type"] == "code" and cell["source"].strip():
-            own.setdefault(last, []).append(cell | {"metadata": {}})  # an id would make a test of it
+            own.setdefault(last, []).append(cell | {"metadata": {}})  # with an id it would count as a test
     if edited:
-        notes.append(f"Changed by you, and replaced by the instructor's: {', '.join(edited)}.")
+        notes.append(f"You changed these cells; they were replaced by the instructor's: {', '.join(edited)}.")
     if missing := [name for name in known if name not in answers]:
-        notes.append(f"Missing from your file, and put back: {', '.join(missing)}.")
+        notes.append(f"These cells were missing from your file and were restored: {', '.join(missing)}.")
     together = list(own[""])
     for cell, empty in zip(lab.notebook["cells"], lab.student["cells"], strict=True):
         name = id_of(cell)

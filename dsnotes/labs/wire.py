@@ -1,7 +1,7 @@
 """Messages between the grading process and the sandbox: plain values in a small binary format, checked while read.
 
-A frame is its length and one value; a value is a tag and its content. Arrays travel as dtype, shape and raw bytes.
-Nothing is executed to read one, and size, depth and number of values are bounded, whatever the sender wrote.
+A frame is a length and one value; a value is a tag and its content. Arrays are sent as dtype, shape and raw bytes.
+Reading executes nothing, and limits the size, depth and number of values, whatever the sender wrote.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ LENGTH = struct.Struct("<I")
 
 
 class WireError(ValueError):
-    """A value that cannot cross, or bytes that are not a message."""
+    """A value that cannot be sent, or bytes that are not a message."""
 
 
 def encode(value: Any) -> bytes:
-    """One frame."""
+    """The value as one frame."""
     parts: list[bytes] = []
     budget = iter(range(MOST))
     _write(value, parts.append, budget, 0)
     if (size := sum(map(len, parts))) > LARGEST:
-        raise WireError(f"{size >> 20} MB are too much for one message; the most is {LARGEST >> 20} MB")
+        raise WireError(f"{size >> 20} MB are too much for one message; the limit is {LARGEST >> 20} MB")
     return LENGTH.pack(size) + b"".join(parts)
 
 
@@ -87,7 +87,7 @@ def decode(content: bytes) -> Any:
     reader = _Reader(content)
     value = reader.value(0)
     if reader.at != len(content):
-        raise WireError("bytes behind the end of the message")
+        raise WireError("bytes after the end of the message")
     return value
 
 
@@ -153,7 +153,7 @@ class _Reader:
 
 
 def read_frame(source: int, until: float, watch: Callable[[], None] = lambda: None) -> bytes:
-    """The next frame's content, by `until` (of `time.monotonic`) or not at all; `watch` is called while waiting."""
+    """The next frame's content; TimeoutError after `until` (`time.monotonic`). `watch` is called while waiting."""
     content = bytearray()
     size = LENGTH.size
     for part in ("length", "value"):
@@ -175,7 +175,7 @@ def read_frame(source: int, until: float, watch: Callable[[], None] = lambda: No
 
 
 def write_frame(target: int, frame: bytes, until: float | None = None) -> None:
-    """Whole, or a `TimeoutError`: somebody who does not read cannot hold the writer up."""
+    """Write the whole frame, or raise TimeoutError, so that a reader that does not read cannot block the writer."""
     view = memoryview(frame)
     while view:
         left = None if until is None else max(until - time.monotonic(), 0)
@@ -185,14 +185,14 @@ def write_frame(target: int, frame: bytes, until: float | None = None) -> None:
 
 
 def tensors(value: Any) -> list[torch.Tensor]:
-    """Every tensor in it, in an order that both sides share."""
+    """Every tensor in it, in the same order on both sides."""
     found: list[torch.Tensor] = []
     mapped(value, lambda tensor: found.append(tensor) or tensor)
     return found
 
 
 def mapped(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """The same lists, tuples and dicts with every tensor changed."""
+    """The same lists, tuples and dicts, with `change` applied to every tensor."""
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""The process that holds a student's notebook: it runs cells and calls their functions, and knows nothing else.
+"""The process that runs a student's notebook: it runs cells and calls their functions.
 
-No test, no reference and no score is ever here. What it answers is taken for the student's word.
+It has no tests, references or scores. The grader treats its answers as untrusted student output.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from dsnotes.labs.wire import LENGTH, PROTOCOL, decode, encode, mapped, tensors,
 
 TEXT = 20_000  # characters of one output that are kept
 PICTURE = 400_000
-GRAPHS = 64  # calls whose gradients can still be asked for
+GRAPHS = 64  # calls whose gradients can still be requested
 
 
 class TimeUpError(BaseException):
-    """No `except Exception` of a submission keeps it running."""
+    """Not an Exception, so that `except Exception` in a submission cannot catch it."""
 
 
 def main(told: dict) -> None:
-    """Take the two streams for the conversation, lock the process down, answer until the other side is gone."""
+    """Take over the two streams for messages, lock the process down, and answer until the other side is gone."""
     source, target = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
@@ -71,7 +71,7 @@ class Worker:
         self.shell, self.now = _shell(), "<cell>"
         self.limits = cell_seconds, clock_seconds
         self.graphs: OrderedDict[int, tuple[list, list]] = OrderedDict()
-        self.values: list[dict] = []  # of a cell's last line
+        self.values: list[dict] = []  # the values of a cell's last line
         self.shell.compile.get_code_name = lambda raw, code, number: self.now
         self.shell.showtraceback = lambda *_, **__: None
         self.shell.display_trap.hook = self._value
@@ -93,7 +93,7 @@ class Worker:
         try:
             self._alarm(*self.limits)
             told = {"id": number, "ok": getattr(self, do)(**asked) if do != "call" else self.call(number, **asked)}
-            encode(told)  # what cannot cross is an error of the function that returned it
+            encode(told)  # a value that cannot be sent is an error of the function that returned it
             return told
         except (Exception, TimeUpError) as error:
             return {"id": number, "error": _told(error)}
@@ -105,7 +105,7 @@ class Worker:
         signal.setitimer(signal.ITIMER_REAL, clock)
 
     def run(self, name: str, source: str) -> list[dict]:
-        """A cell, and what it showed."""
+        """Run a cell and return its outputs."""
         from IPython.utils.capture import capture_output
 
         self.now, self.values, error = f"<{name}>", [], None
@@ -126,9 +126,9 @@ class Worker:
         return self.shell.user_ns[name]
 
     def call(self, number: int, name: str, args: tuple, kwargs: dict, links: list) -> dict:
-        """What a function returns, and whether it left its arguments as they were.
+        """Call a function; return its result and complaints, such as a changed argument.
 
-        A link (i, j, g) says that tensor i depends on tensor j with the gradient g.
+        A link (i, j, g) means that tensor i depends on tensor j with the gradient g.
         """
         given = (args, kwargs)
         inputs = tensors(given)
@@ -141,21 +141,21 @@ class Worker:
         result = self.shell.user_ns[name](*args, **kwargs)
         complaints = []
         if encode(mapped((args, kwargs), torch.Tensor.detach)) != before:
-            complaints.append("changed what it was given in place; work on a copy")
+            complaints.append("changed its arguments in place; work on a copy")
         if any(leaf.grad is not None for leaf in leaves):
-            complaints.append("left a gradient in .grad of what it was given; torch.autograd.grad leaves none")
+            complaints.append("left a gradient in .grad of its arguments; torch.autograd.grad leaves none")
         for at, on, _ in links:
             try:
                 torch.autograd.grad(inputs[at], leaves[on], retain_graph=True)
             except RuntimeError:
-                complaints.append("used up the graph of a loss that is needed again; retain_graph=True keeps it")
+                complaints.append("freed the graph of a loss that is needed again; retain_graph=True keeps it")
         self.graphs[number] = [t for t in tensors(result) if t.requires_grad], [t for t in leaves if t.requires_grad]
         while len(self.graphs) > GRAPHS:
             self.graphs.popitem(last=False)
         return {"value": result, "complaints": complaints}
 
     def gradient(self, of: int, cotangents: list) -> list:
-        """Of a call's results with respect to its arguments, weighted by the cotangents."""
+        """The gradient of a call's results with respect to its arguments, weighted by the cotangents."""
         outputs, inputs = self.graphs[of]
         return list(torch.autograd.grad(outputs, inputs, cotangents, allow_unused=True, retain_graph=True))
 
@@ -174,7 +174,7 @@ def _shell() -> Any:
 
 
 def _told(error: BaseException) -> dict:
-    """The error as a student should read it: what it says, and where in their cells it arose."""
+    """The error for the student: its message, and where in their cells it was raised."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from dsnotes.shapes import Image
 
-EDGE, SPOILT = 3, 2  # pixels of the first and last segment; rows that the zero padding reaches in two convolutions
-WINDOW = EDGE + SPOILT
+EDGE, PADDED = 3, 2  # pixels of the first and last segment; rows that the zero padding reaches in two convolutions
+WINDOW = EDGE + PADDED
 
 
 class Overlapping:
@@ -34,7 +34,7 @@ class Overlapping:
         height, width = image.shape[2:]
         kinds = [0, *(1 + length for length in segments[1:-1]), 1]
         first = [0, *accumulate(segments[:-1])]
-        first[-1] -= SPOILT  # the last segment is stored at the start of its window
+        first[-1] -= PADDED  # the last segment is stored at the start of its window
         kinds, first = torch.tensor([kinds, first], device=image.device)
         self.width = width
         self.rows = (5 * height * kinds + first) * width  # table index of the segments of a patch at (0, 0)
@@ -66,7 +66,7 @@ def pooled(x: Tensor, axis: int) -> Iterator[tuple[int, Tensor]]:
     """The number of each segment kind along an axis, and its maxima at every position."""
     if x.shape[axis] == WINDOW:
         yield 0, x.narrow(axis, 0, EDGE).amax(axis, keepdim=True)
-        yield 1, x.narrow(axis, SPOILT, EDGE).amax(axis, keepdim=True)
+        yield 1, x.narrow(axis, PADDED, EDGE).amax(axis, keepdim=True)
     else:
         for length in (1, 2, 3):
             yield 1 + length, x.unfold(axis, length, 1).amax(-1)

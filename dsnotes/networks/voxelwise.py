@@ -63,7 +63,7 @@ class Patchwise(Voxelwise):
     """
 
     reach: tuple[int, int, int]
-    a_thread = 32  # patches per thread and batch on a CPU: their maps fit in the cache
+    patches_per_thread = 32  # patches per thread and batch on a CPU: their maps fit in the cache
 
     def __init__(self, *, every: int = 1, **shape) -> None:
         super().__init__(**shape)
@@ -112,7 +112,7 @@ class Patchwise(Voxelwise):
     def portions(self, at: Where) -> Iterator[Where]:
         if at.is_meta:
             return iter([at])
-        return iter(at.split(self.a_thread * torch.get_num_threads() if at.device.type == "cpu" else AT_ONCE))
+        return iter(at.split(self.patches_per_thread * torch.get_num_threads() if at.device.type == "cpu" else AT_ONCE))
 
     def shift(self, at: Where) -> Tensor:
         return torch.tensor((0, *self.reach), device=at.device)

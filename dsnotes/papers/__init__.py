@@ -1,6 +1,6 @@
-"""Each paper's systems, settings and published tables; the only floor that joins networks, supervision and steps.
+"""Each paper's systems, settings and published tables; the only package that joins networks, supervision and steps.
 
-`SYSTEMS` of every module here is found by looking, so that a sixth paper is one more file and no list to keep.
+Every module here is searched for `SYSTEMS`, so another paper is one more file; there is no list to update.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dsnotes.training.system import System
 
 @cache
 def recipes() -> dict[str, Recipe]:
-    """Every system by name, sorted; two modules that name the same one differently are a mistake of ours."""
+    """Every system by name, sorted; two modules must not use one name for different systems."""
     found: dict[str, Recipe] = {}
     for module in iter_modules(__path__):
         for name, recipe in getattr(import_module(f"{__name__}.{module.name}"), "SYSTEMS", {}).items():
@@ -32,7 +32,7 @@ def recipes() -> dict[str, Recipe]:
 
 
 class Systems(dict):
-    """Names, the papers that have them and the tables they are rows of; shows as a table in a notebook."""
+    """System names with their papers and the tables they are rows of; a notebook shows it as a table."""
 
     def __repr__(self) -> str:
         wide = max(map(len, self), default=0)
@@ -56,7 +56,7 @@ def systems(table: str | None = None) -> Systems:
     """Every name that `build` knows, with its papers (modules here) and tables; `table="mss-2"` keeps its rows."""
     known = {at for recipe in recipes().values() for at in recipe.tables}
     if table is not None and table not in known:
-        raise ValueError(f"no system is a row of table {table!r}; {suggest(table, sorted(known))}.")
+        raise ValueError(f"No system is a row of table {table!r}; {suggest(table, sorted(known))}.")
     return Systems(
         (name, {key: getattr(recipe, key) for key in ("papers", "tables", "dims", "width", "options")})
         for name, recipe in recipes().items()
@@ -74,7 +74,7 @@ def build(
     regions: Mapping[str, Sequence[int]] | None = None,
     **options,
 ) -> System:
-    """A system by the name it has in `systems()`; `width` (channels of the finest level) and `dims` are the paper's.
+    """Build a system by its name in `systems()`; `width` (channels of the finest level) and `dims` default to its own.
 
     `regions`, name -> label values, may overlap, such as `dataset.regions`: each gets a sigmoid channel (`Regions`),
     and `classes` follows from them.
@@ -88,10 +88,10 @@ def build(
     sizes = {"in_channels": in_channels, "classes": classes, "width": width, "dims": dims}
     for key, value in sizes.items():
         if not (isinstance(value, Integral) or (value is None and key in ("width", "dims"))):
-            raise TypeError(f"{key}={value!r} is no whole number. Pass one, for instance {key}={EXAMPLES[key]}.")
+            raise TypeError(f"{key}={value!r} is not an integer. Pass one, for instance {key}={EXAMPLES[key]}.")
     for key, value, least in (("in_channels", in_channels, 1), ("width", width, 1)):
         if value is not None and value < least:
-            raise ValueError(f"{key}={value}, but a network needs at least {least}. Try {key}={max(least, 8)}.")
+            raise ValueError(f"{key}={value}, but it must be at least {least}. Try {key}={max(least, 8)}.")
     if dims not in (None, 2, 3):
         raise ValueError(f"dims={dims}, but images are 2-D or 3-D. Pass dims=2 or dims=3.")
     sizes |= {"width": recipe.width if width is None else width, "dims": recipe.dims if dims is None else dims}
@@ -101,11 +101,11 @@ def build(
 
 
 def _of_regions(recipe: Recipe, name: str, sizes: dict, options: dict, regions: dict) -> System:
-    """The network with a channel a region, supervised in each as the system supervises one foreground."""
+    """The network with one channel per region, each supervised as the system supervises a single foreground class."""
     binary = recipe.make(name, **sizes | {"classes": 2}, **options)
     if not getattr(binary.objective, "voxelwise", False) or binary.make_step is not PlainStep or not binary.deploy:
         raise ValueError(
-            f"{name} cannot be trained on regions: its supervision does more than compare voxel with voxel. Take a "
+            f"{name} cannot be trained on regions: its supervision does more than compare voxel with voxel. Choose a "
             f"system with Plain, MultiScale or TwoPathway, such as 'unet-3d', or leave out regions=."
         )
     made = recipe.make(name, **sizes | {"classes": 1 + len(regions)}, **options)
@@ -123,8 +123,8 @@ EXAMPLES = {"in_channels": 1, "classes": 2, "width": 8, "dims": 2}
 
 
 def unknown_name(name: object) -> str:
-    """The names nearest to it, however it writes capitals, µ and spaces: what begins so first, and some always."""
+    """The message for an unknown system, with the three nearest names; capitals, µ and spaces do not matter."""
     meant = str(name).lower().replace("µ", "mu").replace("μ", "mu").replace("_", "-").replace(" ", "-")
     begins = [known for known in recipes() if meant and known.startswith(meant)]
     near = dict.fromkeys([*nearest(meant, begins, cutoff=0.0), *nearest(meant, recipes(), cutoff=0.0)])
-    return f"no system is called {name!r}. The nearest are {', '.join([*near][:3])}. dsnotes.systems() lists them all."
+    return f"no system is called {name!r}. The nearest are {', '.join([*near][:3])}. dsnotes.systems() lists all names."

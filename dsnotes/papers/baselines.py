@@ -1,6 +1,6 @@
-"""Other people's networks that several of the papers compare with, each with the supervision of its own paper.
+"""Published networks that several of the papers compare with, each with the supervision of its own paper.
 
-Where no settings are given, the defaults serve.
+Systems without settings here use the defaults.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def unet(
 
 
 def res_unet(name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch") -> System:
-    """MSDS-UNet's "3D U-Net with ResNet": 30…480 channels and three convolutions below hit its 26.38 M parameters."""
+    """MSDS-UNet's "3D U-Net with ResNet": 30…480 channels, three bottleneck convolutions, 26.38 M parameters."""
     backbone = UNet(
         in_channels=in_channels,
         classes=classes,
@@ -57,16 +57,16 @@ def res_unet(name: str, *, in_channels: int, classes: int, width: int, dims: int
 
 
 def v_net(name: str, *, in_channels: int, classes: int, width: int, dims: int) -> System:
-    """V-Net on its own Dice, with squares below the line."""
+    """V-Net with its own Dice loss, which has squares in the denominator."""
     objective = Plain(cross_entropy=0.0, squared=True, over_batch=False)
     backbone = VNet(in_channels=in_channels, classes=classes, width=width, dims=dims)
-    # Its paper: 128 x 128 x 64 voxels, two a batch, 1e-4 with a momentum of .99; the length is ours.
+    # Its paper: 128 x 128 x 64 voxels, batches of two, 1e-4 with a momentum of .99; the number of epochs is ours.
     settings = Settings(patch=(64, 128, 128)[-dims:], optimiser="sgd", lr=1e-4, momentum=0.99, clip=None)
     return System(name, supervise(backbone, objective), objective, settings=settings)
 
 
 def dsn_3d(name: str, *, in_channels: int, classes: int, width: int, dims: int, aux_bias: bool = True) -> System:
-    """3-D DSN, its three cross-entropies weighed 5 : 1 : 2 as in the authors' release."""
+    """3-D DSN with its three cross-entropies weighted 5 : 1 : 2, as in the authors' release."""
     objective = FullSize(
         partial(AuxiliaryClassifiers, aux_bias=aux_bias), {"stride1": 5.0, "stride2": 1.0, "stride4": 2.0}
     )
@@ -76,10 +76,10 @@ def dsn_3d(name: str, *, in_channels: int, classes: int, width: int, dims: int, 
 
 
 def rd_unet(name: str, *, in_channels: int, classes: int, width: int, dims: int) -> System:
-    """The recurrent dense U-Net on plain cross-entropy; the paper's patch is 8 slices of 256x256."""
+    """The recurrent dense U-Net with plain cross-entropy; the paper's patch is 8 slices of 256x256."""
     objective = Plain(dice=0.0)
     backbone = RDUNet(in_channels=in_channels, classes=classes, width=width, dims=dims)
-    # The release's: Adam at 1e-4, two windows a batch, 30 epochs, halved when three bring no progress.
+    # The release's: Adam at 1e-4, batches of two windows, 30 epochs, rate halved after three without progress.
     settings = Settings(
         patch=(8, 256, 256)[-dims:], lr=1e-4, epochs=30, schedule="plateau", factor=0.5, patience=3, clip=None
     )
@@ -87,14 +87,14 @@ def rd_unet(name: str, *, in_channels: int, classes: int, width: int, dims: int)
 
 
 def attention_unet(name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch") -> System:
-    """Attention U-Net on the Dice loss alone, over each image."""
+    """Attention U-Net with the Dice loss alone, computed per image."""
     objective = Plain(cross_entropy=0.0, squared=False, over_batch=False)
     backbone = AttentionUNet(in_channels=in_channels, classes=classes, width=width, dims=dims, norm=norm)
     return System(name, supervise(backbone, objective), objective)
 
 
 def res_unet_plus_plus(name: str, *, in_channels: int, classes: int, width: int, dims: int) -> System:
-    """ResUNet++ on the Dice loss alone, over the whole batch and with 1 added above and below."""
+    """ResUNet++ with the Dice loss alone, over the whole batch, with 1 added to numerator and denominator."""
     objective = Plain(cross_entropy=0.0, squared=False, over_batch=True, eps=1.0)
     backbone = ResUNetPlusPlus(in_channels=in_channels, classes=classes, width=width, dims=dims)
     return System(name, supervise(backbone, objective), objective)
@@ -103,7 +103,7 @@ def res_unet_plus_plus(name: str, *, in_channels: int, classes: int, width: int,
 def unet_plus_plus(
     name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch", answer: str = "last"
 ) -> System:
-    """U-Net++ with its four answers taught alike, by BCE / 2 + 1 - Dice."""
+    """U-Net++ with its four outputs weighted equally in BCE / 2 + 1 - Dice."""
     if answer not in ANSWERS:
         raise ValueError(f"answer={answer!r} is unknown. Choose one of {list(ANSWERS)}.")
     backbone = UNetPlusPlus(in_channels=in_channels, classes=classes, width=width, dims=dims, norm=norm)
@@ -115,7 +115,7 @@ def unet_plus_plus(
 
 
 def unet3_plus(name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch") -> System:
-    """UNet3+ with its full-scale supervision: focal + MS-SSIM + IoU of five answers, each raised linearly."""
+    """UNet3+ with its full-scale supervision: focal + MS-SSIM + IoU of five outputs, each upsampled linearly."""
     backbone = UNet3Plus(in_channels=in_channels, classes=classes, width=width, dims=dims, norm=norm)
     levels = [*backbone.sides(), f"stride{backbone.stride[0]}"]
     heads = partial(InterpolatedHeads, kernel=3, mode="linear", bottleneck=True)
@@ -124,19 +124,19 @@ def unet3_plus(name: str, *, in_channels: int, classes: int, width: int, dims: i
 
 
 def m_net(name: str, *, in_channels: int, classes: int, width: int, dims: int) -> System:
-    """M-Net on the Dice of its four sides, a tenth each, and of their mean, which is deployed."""
+    """M-Net with the Dice of its four side outputs, weight 0.1 each, and of their mean, which it predicts with."""
     backbone = MNet(in_channels=in_channels, classes=classes, width=width, dims=dims)
     objective = FullSize(MNetSides, {**dict.fromkeys(backbone.sides(), 0.1), "mean": 0.6}, dice_of_the_batch)
     return System(name, supervise(backbone, objective), objective, deploy=mean_answer)
 
 
 def dice_of_the_batch(logits: Logits, t: SoftMask) -> Scalar:
-    """1 - D with 1 added above and below, sums over the batch; the authors' goes from 0 to -1."""
+    """1 - D with 1 added to numerator and denominator, sums over the batch; the authors' loss is -D, from 0 to -1."""
     return soft_dice(foreground(probabilities(logits)), foreground(t), squared=False, over_batch=True, eps=1.0)
 
 
 def mlds_net(name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch") -> System:
-    """MLDS-Net: cross-entropy of the output, and at five levels which classes occur in each cell."""
+    """MLDS-Net: cross-entropy of the output, and at five levels a multi-label loss: which classes a cell contains."""
     backbone = MLDSNet(in_channels=in_channels, classes=classes, width=width, dims=dims, norm=norm)
     objective = MultiLabel(partial(ProjectionHeads, norm=norm))
     return System(name, supervise(backbone, objective), objective)

@@ -1,4 +1,4 @@
-"""Networks for slices that DSNet's tables compare with, three of them on encoders that others pretrain."""
+"""2-D networks that DSNet's tables compare with; three have encoders that are usually pretrained."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def deeplab_v3_plus(
     separable: bool = False,
     pretrained: Pretrained = None,
 ) -> System:
-    """DeepLabV3+ on cross-entropy, as its own paper trains it."""
+    """DeepLabV3+ with cross-entropy, as in its paper."""
     backbone = DeepLabV3Plus(
         in_channels=in_channels, classes=classes, dims=dims, width=width, separable=separable, pretrained=pretrained
     )
@@ -45,7 +45,7 @@ def ce_net(
     cross_entropy: float | int = 0.0,
     pretrained: Pretrained = None,
 ) -> System:
-    """CE-Net on Dice over the batch: its release computes the cross-entropy of its paper and drops it."""
+    """CE-Net with Dice over the batch: its release computes the paper's cross-entropy but does not add it."""
     backbone = CENet(in_channels=in_channels, classes=classes, dims=dims, width=width, pretrained=pretrained)
     goal = Plain(cross_entropy=float(cross_entropy), squared=False)
     return System(name, supervise(backbone, goal), goal)
@@ -61,7 +61,7 @@ def inf_net(
     reference_bce: bool = False,
     pretrained: Pretrained = None,
 ) -> System:
-    """Inf-Net with its five outputs; the last of the refined scores is deployed, by its sigmoid."""
+    """Inf-Net with its five outputs; it predicts with the sigmoid of the last refined one."""
     backbone = InfNet(in_channels=in_channels, classes=classes, dims=dims, width=width, pretrained=pretrained)
     goal = EdgeGuided(reference_bce)
     return System(name, supervise(backbone, goal), goal, settings=Settings(lr=1e-4))
@@ -70,28 +70,28 @@ def inf_net(
 def medt(
     name: str, *, in_channels: int, classes: int, width: int, dims: int, size: int = 128, reference: bool = False
 ) -> System:
-    """MedT on cross-entropy."""
+    """MedT with cross-entropy."""
     backbone = MedT(in_channels=in_channels, classes=classes, dims=dims, width=width, size=size, reference=reference)
     goal = Plain(dice=0.0)
     settings = Settings(patch=(size, size), batch=4, lr=1e-3, weight_decay=1e-5, epochs=400)
     return System(name, supervise(backbone, goal), goal, settings=settings)
 
 
-PRETRAINED = {"pretrained": "the encoder's usual state dict, a .pth file of yours"}
+PRETRAINED = {"pretrained": "path of a .pth file with the encoder's usual state dict"}
 SYSTEMS = {
     "deeplabv3+": Recipe(
         deeplab_v3_plus,
         width=64,
         dims=2,
         tables=("dsnet-1",),
-        options=PRETRAINED | {"separable": "True for depthwise convolutions in pyramid and decoder"},
+        options=PRETRAINED | {"separable": "True for depthwise separable convolutions in pyramid and decoder"},
     ),
     "ce-net": Recipe(
         ce_net,
         width=64,
         dims=2,
         tables=("dsnet-1",),
-        options=PRETRAINED | {"cross_entropy": "its weight beside Dice, 0 as in the release"},
+        options=PRETRAINED | {"cross_entropy": "weight of the cross-entropy beside Dice, 0 as in the release"},
     ),
     "inf-net": Recipe(
         inf_net,
@@ -106,8 +106,8 @@ SYSTEMS = {
         dims=2,
         tables=("dsnet-1", "dsnet-5"),
         options={
-            "size": "the side of the square images it is made for",
-            "reference": "True for the release's two logits and unread parameters",
+            "size": "side of the square input images, in pixels",
+            "reference": "True for the release's two logits and unused parameters",
         },
     ),
 }

@@ -1,4 +1,4 @@
-"""Networks that MSDS-UNet's tables of chest CT compare with, and those of MSS U-Net's tables of kidneys."""
+"""Networks that MSDS-UNet's tables (chest CT) and MSS U-Net's tables (kidneys) compare with."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ def frrn(
     variant: str = "A",
     pixels: int = 512 * 64,
 ) -> System:
-    """FRRN on the pixels that fare worst; "A" has the 49 layers of Table 13, "B" nearly its parameters."""
+    """FRRN with its loss over the hardest pixels; "A" has Table 13's 49 layers, "B" nearly its number of parameters."""
     backbone = FRRN(in_channels=in_channels, classes=classes, dims=dims, width=width, variant=variant)
     goal = Pixelwise(partial(hardest, pixels=pixels))
     return System(name, supervise(backbone, goal), goal, settings=Settings(lr=1e-3))
 
 
 def in_mrrn(name: str, *, in_channels: int, classes: int, width: int, dims: int) -> System:
-    """In-MRRN on cross-entropy and Dice, which is ours: its release only predicts."""
+    """In-MRRN with cross-entropy and Dice, which is our choice: its release only predicts."""
     goal = Plain()
     backbone = InMRRN(in_channels=in_channels, classes=classes, dims=dims, width=width)
     return System(name, supervise(backbone, goal), goal)
 
 
 def anam_net(name: str, *, in_channels: int, classes: int, width: int, dims: int) -> System:
-    """Anam-Net on a cross-entropy in which every class weighs the same."""
+    """Anam-Net with a cross-entropy in which every class has the same total weight."""
     goal = Pixelwise(balanced)
     backbone = AnamNet(in_channels=in_channels, classes=classes, dims=dims, width=width)
     settings = Settings(batch=5, epochs=100, lr=5e-4, schedule="step", step_every=33)
@@ -59,7 +59,7 @@ def anam_net(name: str, *, in_channels: int, classes: int, width: int, dims: int
 def covid_ct_mask_net(
     name: str, *, in_channels: int, classes: int, width: int, dims: int, smallest: int = 100
 ) -> System:
-    """Mask R-CNN on its five losses; what its sure detections say of each pixel is deployed."""
+    """Mask R-CNN with its five losses; it predicts with the masks of its confident detections."""
     goal = Detection(smallest)
     backbone = CovidCTMaskNet(in_channels=in_channels, classes=classes, dims=dims, width=width)
     settings = Settings(patch=(512, 512), batch=1, epochs=100, lr=1e-5, weight_decay=1e-3)
@@ -67,7 +67,7 @@ def covid_ct_mask_net(
 
 
 def pspnet(name: str, *, in_channels: int, classes: int, width: int, dims: int) -> System:
-    """PSPNet with 0.4 of its second opinion; the table has it on a region, `dsnotes.data.region`."""
+    """PSPNet with weight 0.4 for its auxiliary output; the table uses it on a cropped region, `dsnotes.data.region`."""
     goal = FullSize(AuxiliaryScore, {"stride1": 1.0, "stride8": 0.4})
     backbone = PSPNet(in_channels=in_channels, classes=classes, dims=dims, width=width)
     settings = Settings(batch=16, optimiser="sgd", lr=1e-2, weight_decay=1e-4, schedule="poly")
@@ -77,7 +77,7 @@ def pspnet(name: str, *, in_channels: int, classes: int, width: int, dims: int) 
 def plain(
     backbone: type, settings: Settings, name: str, *, in_channels: int, classes: int, width: int, dims: int
 ) -> System:
-    """Cross-entropy and Dice on the output."""
+    """A network with cross-entropy and Dice on its output."""
     goal = Plain()
     network = supervise(backbone(in_channels=in_channels, classes=classes, dims=dims, width=width), goal)
     return System(name, network, goal, settings=settings)
@@ -86,7 +86,7 @@ def plain(
 def vb_net(
     name: str, *, in_channels: int, classes: int, width: int, dims: int, shrink: int = 4, margin: int = 8
 ) -> System:
-    """Two VB-Nets, the coarse one for foreground of any class, each on its own Dice."""
+    """Two VB-Nets, each with its own Dice; the coarse one finds foreground of any class."""
     shape = {"in_channels": in_channels, "dims": dims, "width": width}
     backbone = TwoStage(VBNet(classes=2, **shape), VBNet(classes=classes, **shape), shrink=shrink, margin=margin)
     goal = TwoStageLoss()
@@ -96,13 +96,13 @@ def vb_net(
 def boundary_aware(
     name: str, *, in_channels: int, classes: int, width: int, dims: int, edges: float | int = 1.0
 ) -> System:
-    """Masks and borders; the masks are deployed."""
+    """The network predicts masks and borders; the masks are the prediction."""
     goal = Boundary(float(edges))
     backbone = BoundaryAware(in_channels=in_channels, classes=classes, dims=dims, width=width)
     return System(name, supervise(backbone, goal), goal)
 
 
-# The winner's: 1000 epochs of 250 steps of two patches, augmented; its rate is ours.
+# The winner's: 1000 epochs of 250 steps, batches of two patches, augmented; the learning rate is ours.
 KITS = Settings(
     patch=(80, 160, 160), epochs=1000, iterations=250, optimiser="sgd", lr=1e-2, schedule="poly", augment=True
 )
@@ -115,17 +115,17 @@ SYSTEMS = {
         tables=LUNG,
         options={
             "variant": "'A' to stride 16, 49 layers, or 'B' to stride 32, 57 layers",
-            "pixels": "how many of the worst of each image count, 32768; a quarter of a smaller image",
+            "pixels": "how many of each image's hardest pixels count, 32768; a quarter of a smaller image",
         },
     ),
     "in-mrrn": Recipe(in_mrrn, width=32, dims=2, tables=LUNG),
-    "anam-net": Recipe(anam_net, width=64, dims=2, papers=("msds_unet",)),  # its text has it; its Table 14 has not
+    "anam-net": Recipe(anam_net, width=64, dims=2, papers=("msds_unet",)),  # in its text, not in its Table 14
     "covid-ct-mask-net": Recipe(
         covid_ct_mask_net,
         width=64,
         dims=2,
         tables=("msds-14",),
-        options={"smallest": "pixels above which a component of the label is an object, 100"},
+        options={"smallest": "smallest component of the label that counts as an object, 100 pixels"},
     ),
     "pspnet-2d": Recipe(pspnet, width=64, dims=2, tables=("mss-4",)),
     "fcn-ppm-3d": Recipe(partial(plain, FCNPPM, Settings()), width=32, dims=3, tables=("mss-4",)),
@@ -136,11 +136,15 @@ SYSTEMS = {
         dims=3,
         tables=("mss-5",),
         options={
-            "shrink": "how many times coarser the grid is on which the region is found, 4",
-            "margin": "voxels round what was found",
+            "shrink": "how many times coarser the first network's grid is, 4",
+            "margin": "voxels around the region that the first network finds",
         },
     ),
     "boundary-aware": Recipe(
-        boundary_aware, width=32, dims=3, tables=("mss-5",), options={"edges": "weight of the borders beside masks"}
+        boundary_aware,
+        width=32,
+        dims=3,
+        tables=("mss-5",),
+        options={"edges": "weight of the border loss, mask loss 1"},
     ),
 }

@@ -1,4 +1,4 @@
-"""The classifiers of patches in DSNet's Table 2, each taught by voxels drawn by lot."""
+"""The patch classifiers in DSNet's Table 2, each trained on randomly drawn voxels."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ NETWORKS = {
 
 
 def voxelwise(name: str, *, in_channels: int, classes: int, width: int, dims: int, each: int = 64, **options) -> System:
-    """Rates and batches are ours, for what the papers print belongs to data sets of patches."""
+    """Learning rates and batches are ours: the published values belong to datasets of patches."""
     goal = Voxels(each)
     backbone = NETWORKS[name](in_channels=in_channels, classes=classes, dims=dims, width=width, **options)
     settings = Settings(patch=(64, 64) if dims == 2 else (8, 64, 64))
     return System(name, supervise(backbone, goal), goal, settings=settings)
 
 
-EACH = {"each": "voxels that are drawn of the lesion, and of the rest, in each image"}
-EVERY = {"every": "2 classifies every other row and column and interpolates between them"}
+EACH = {"each": "voxels drawn per image from the lesion, and as many from the rest"}
+EVERY = {"every": "2 classifies every second row and column and interpolates the others"}
 WIDTHS = {"cf-cnn": 36, "mc-cnn": 64, "mv-dcnn": 36, "mcroi-cnn": 12, "cascaded-cnn": 64, "db-resnet": 32}
-VOLUMES = ("cf-cnn", "mv-dcnn", "db-resnet")  # look beyond the slice, and cut every voxel's patch out
+VOLUMES = ("cf-cnn", "mv-dcnn", "db-resnet")  # these read several slices and cut out a patch per voxel
 SYSTEMS = {
     name: Recipe(
         voxelwise,

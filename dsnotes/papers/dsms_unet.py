@@ -1,4 +1,4 @@
-"""DSMS U-Net: a restoration decoder as deep supervision, and convolutions of several sizes on the skips.
+"""DSMS U-Net: a restoration decoder as deep supervision, and convolutions of several sizes on the skip connections.
 
 Wang, Wang and Xu 2020, "Tumor Segmentation Based on Deeply Supervised Multi-Scale U-Net". The paper calls the full
 system DSMS U-Net in its title and DSMSC U-Net in its table.
@@ -14,7 +14,7 @@ from dsnotes.supervision import Plain, Restoration, supervise
 from dsnotes.supervision.restoration import LOSSES
 from dsnotes.training.system import System
 
-# The paper says "gradient accumulation" and nothing more of its training: the figures here are ours.
+# The paper says only "gradient accumulation" about its training: the values here are ours.
 SETTINGS = protocol("dsms").settings
 
 GRID = {  # the system's name -> (module on the skips, restoration decoder)
@@ -48,16 +48,16 @@ def dsms_unet(
 
 
 def fcn(name: str, *, in_channels: int, classes: int, width: int, dims: int) -> System:
-    """FCN-8s, trained on cross-entropy alone as its paper does."""
+    """FCN-8s with cross-entropy alone, as in its paper."""
     backbone = FCN(in_channels=in_channels, classes=classes, dims=dims, width=width)
     goal = Plain(dice=0.0)
     return System(name, supervise(backbone, goal), goal, settings=SETTINGS)
 
 
 OPTIONS = {
-    "ratio": "weight of the segmentation against 1 of the restoration",
-    "loss": f"how images are compared, one of {list(LOSSES)}; 'bce' is reported less the entropy of the grey values",
-    "like": "'msc' or 'kcm': the module on the skips is given as many weights as that one has",
+    "ratio": "weight of the segmentation loss; the restoration loss has weight 1",
+    "loss": f"the restoration loss, one of {list(LOSSES)}; 'bce' is reported minus the entropy of the grey values",
+    "like": "'msc' or 'kcm': gives the module on the skips as many weights as that one has",
     "norm": "'batch', 'instance' or 'none'",
 }
 PRINTED = {"drs-unet", "kcmdrs-unet", "dsmsc-unet"}

@@ -1,4 +1,4 @@
-"""DSNet: detail from a super-resolution network, fused selectively; soft masks by matting; a critic of every pixel.
+"""DSNet: detail from a super-resolution network, fused selectively; soft masks by matting; a per-pixel critic.
 
 Wang, Xu, Xu, Meng, Xiao, Peng and Zhang, "Accurate Lung Nodules Segmentation with Detailed Representation Transfer and
 Soft Mask Supervision", https://arxiv.org/abs/2007.14556 (version 2; later ones rename the modules).
@@ -34,10 +34,10 @@ from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
 SETTINGS = protocol("dsnet").settings
-# SRGAN's own: crops of 96², 16 of them, 1e-4; where a case shows foreground is of no interest here.
+# SRGAN's own: batches of 16 crops of 96², 1e-4. Super-resolution ignores foreground.
 TEACHER_SETTINGS = Settings(patch=(96, 96), batch=16, epochs=100, lr=1e-4, foreground=0, clip=None)
 
-CHAIN = {  # Table 3 from above: what the U-Net sees, and the weights of soft mask and critic
+CHAIN = {  # Table 3, top row first: the U-Net's input, and the weights of soft mask and critic
     "dsnet-backbone": ("interpolated", 0.0, 0.0),
     "dsnet-sr": ("super-resolved", 0.0, 0.0),
     "dsnet-edrfm": ("edrfm", 0.0, 0.0),
@@ -63,10 +63,10 @@ def dsnet(
     saturating: bool = False,
     memory: int = 2**30,
 ) -> System:
-    """A row of Table 3. The backbone alone sees the image itself, the rows below it a fourfold enlargement.
+    """A row of Table 3. "dsnet-backbone" takes the image itself, the rows below it a fourfold enlargement.
 
-    The paper enlarges images for its super-resolved input and for the two modules, and says nothing of it where it
-    describes the backbone; `scale=4` gives the backbone the interpolated image, on the others' fine grid.
+    The paper enlarges images for its super-resolved input and for the two modules, but does not say so for the
+    backbone; `scale=4` gives the backbone the interpolated image, on the same fine grid as the others.
     """
     fusion, soft, adversarial = CHAIN[name]
     taught = fusion != "interpolated"
@@ -91,7 +91,7 @@ def dsnet(
 
 
 def frozen(teacher: System | str | Path | None) -> Generator | None:
-    """A copy of the generator that was trained; without one None, which is warned of when training begins."""
+    """A copy of the trained generator; None without a teacher, which training warns about when it starts."""
     if teacher is None:
         return None
     weights = (
@@ -109,9 +109,9 @@ def super_resolution(
     backbone: SRGAN | None = None,
     adversarial: float | int = 0.0,
 ) -> System:
-    """The teacher as a system of its own, for `fit`: on squares alone, or with `adversarial=1e-3` against a critic.
+    """The teacher as a system for `fit`: squared error alone, or with `adversarial=1e-3` against a critic.
 
-    It learns from images as they are: take the cases through `unlabelled`, and leave `foreground` at 0.
+    It learns from images without labels: pass the cases through `unlabelled`, and leave `foreground` at 0.
     """
     backbone = backbone or SRGAN(in_channels=in_channels, width=width, blocks=blocks, scale=scale)
     goal = SuperResolution(adversarial=adversarial, critic_width=backbone.generator.width)
@@ -131,10 +131,10 @@ def train_teacher(
     out: str | Path | None = None,
     **how,
 ) -> tuple[System, list[History]]:
-    """Squares first, then squares and the critic: two runs of `fit`, in out/squares and out/adversarial.
+    """First squared error alone, then with the critic: two runs of `fit`, in out/squares and out/adversarial.
 
-    `epochs=(30, 0)` leaves out the second. `how` goes to `fit`; images are taken as they are, so window them as those
-    that the segmenter will see.
+    `epochs=(30, 0)` leaves out the second. `how` goes to `fit`. Images are not changed, so window them as for the
+    segmentation network.
     """
     cases, val = unlabelled(cases), None if val is None else unlabelled(val)
     system = super_resolution(in_channels=cases[0].channels, width=width, blocks=blocks, scale=scale)
@@ -150,23 +150,23 @@ def train_teacher(
 
 
 def unlabelled(cases: Sequence[Case]) -> list[Case]:
-    """The cases with nothing marked in them, which `fit` asks for and super-resolution does not look at."""
+    """The cases with empty labels: `fit` needs labels, super-resolution does not use them."""
     return [replace(case, label=np.broadcast_to(np.uint8(0), case.space), extras={}) for case in cases]
 
 
 SCALE = {
-    "scale": "how many times finer than the image the mask is found: 4, or 1 of the backbone; a teacher has its own",
-    "gate_momentum": "of the batch norm in CBAM's spatial gate: .01 as in its release, .1 is torch's default",
+    "scale": "how many times finer than the image the output is: 4, or 1 for dsnet-backbone; a teacher sets its own",
+    "gate_momentum": "momentum of the batch norm in CBAM's spatial gate: .01 as in its release, .1 is torch's default",
 }
 TEACHER = {
     "teacher": "a system of train_teacher, or its checkpoint; without one it is untrained",
-    "memory": "the most bytes of the teacher's answers that are kept where nothing is augmented",
+    "memory": "most bytes of teacher output to cache where nothing is augmented",
 }
-FUSED = {"fused": "maps after the fusion, by default `width`"}
+FUSED = {"fused": "channels after the fusion, by default `width`"}
 CRITIC = {
-    "critic_lr": "the critic's rate, by default the network's",
-    "critic_width": "the critic's maps, 64 by default",
-    "saturating": "True for the log(1 - D) of print",
+    "critic_lr": "the critic's learning rate, by default the network's",
+    "critic_width": "channels of the critic's first layer, 64 by default",
+    "saturating": "True for the published log(1 - D)",
 }
 OPTIONS = {
     "dsnet-backbone": SCALE,

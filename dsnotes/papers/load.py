@@ -1,4 +1,4 @@
-"""A trained system from what its run left on disk: the network, its best weights, and how its images were prepared.
+"""Load a trained system from its run's folder: the network, its best weights, and how its images were prepared.
 
 system = dsnotes.load("runs/first")                       # the folder, or a zip of it
 system = dsnotes.load("runs/mine", network=my_backbone)   # a network that dsnotes.build does not know
@@ -40,12 +40,12 @@ def load(
 ) -> System:
     """The system that `dsnotes.fit(…, out=run)` trained, with its best weights, on the CPU.
 
-    A system of `dsnotes.build` is built again as it was; `options` replaces what cannot be written down, such as a
-    teacher. For any other give `network`, the backbone or the system that was trained, made in the same way; of a
-    backbone the output is deployed, and the heads stay behind.
-    `weights` is "best.pt" (where the run was validated) or "checkpoint.pt". `run` may be a zip of the folder, or the
-    https address of one with its `sha256`. `system.task` says how images were prepared, `system.labels` what the label
-    values are called.
+    A system of `dsnotes.build` is built again as it was; `options` supplies what a file cannot hold, such as a
+    teacher. For any other system pass `network`, the backbone or system that was trained, made in the same way; a
+    backbone predicts with its own output, and the heads are dropped.
+    `weights` is "best.pt" (if the run was validated) or "checkpoint.pt". `run` may be a zip of the folder, or the
+    https address of one with its `sha256`. `system.task` says how images were prepared, `system.labels` names the
+    label values.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = _folder(run, Path(scratch), sha256)
@@ -53,14 +53,14 @@ def load(
         path = _weights(folder, weights)
         system = _built(written, network, options, run)
         found = checkpoints.read(path)["network"]
-        if isinstance(network, Backbone):  # its heads were for training; what they weighed stays behind
+        if isinstance(network, Backbone):  # heads serve training only
             found = {name: value for name, value in found.items() if name.startswith("backbone.")}
         checkpoints.refuse_other_network(found, system.network, path)
         system.network.load_state_dict(found)
         system.network.eval()
         known = {each.name for each in fields(Settings)}
         settings = {key: _tuples(value) for key, value in written["settings"].items() if key in known}
-        if isinstance(settings.get("augment"), dict):  # of training alone
+        if isinstance(settings.get("augment"), dict):  # used in training only
             settings["augment"] = True
         return replace(system, settings=Settings(**settings), task=read_task(folder) or system.task)
 
@@ -117,7 +117,7 @@ def _folder(run: str | Path, scratch: Path, sha256: str | None) -> Path:
     if text.startswith("https://"):
         if not sha256:
             raise ValueError(
-                f"{text} came without sha256=, so nobody could tell another file from it. Take the sum from where the "
+                f"{text} needs a sha256=, to check that the file is the right one. Take the sum from where the "
                 f"address comes from, and pass sha256='…' (64 hexadecimal digits)."
             )
         run = scratch / "run.zip"
@@ -135,12 +135,12 @@ def _folder(run: str | Path, scratch: Path, sha256: str | None) -> Path:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256.lower():
-            raise ValueError(f"{text} has the sha256 {found}, not {sha256}. Download it again, or ask for the new sum.")
+            raise ValueError(f"{text} has the sha256 {found}, not {sha256}. Download it again, or get the new sum.")
     return _unpacked(path, scratch / "run")
 
 
 def _unpacked(path: Path, into: Path) -> Path:
-    """The run's four files out of a zip, by their own names: nothing else is written, and nowhere else."""
+    """Extract only the run's four files from a zip, by base name, into `into`."""
     into.mkdir()
     try:
         with zipfile.ZipFile(path) as archive:
@@ -162,5 +162,5 @@ def _unpacked(path: Path, into: Path) -> Path:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON's lists as the tuples they were."""
+    """Lists from JSON turned back into tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

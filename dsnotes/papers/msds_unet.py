@@ -18,10 +18,10 @@ from dsnotes.supervision.two_pathway import ALPHA, EMPTY, NUMBERING, OBJECTIVES,
 from dsnotes.training.gradnorm_step import GradNormStep
 from dsnotes.training.system import System
 
-# The paper names neither the window nor how it segments the lungs: lung to soft tissue and 20 mm round them are ours.
+# The paper gives neither the window nor its lung segmentation: lung to soft tissue and a 20 mm margin are ours.
 PREPROCESS = Preprocess(spacing=(1.0, 1.0, 1.0), lungs=20.0, clip=(-1000.0, 400.0), normalise="window")
 
-# λ3 is searched in 0.1…1000 in print; as a penalty on the weights that would outweigh any Dice. A decay of 1e-5 is
+# The paper searches λ3 in 0.1…1000; such a penalty on the weights would outweigh any Dice. A decay of 1e-5 is
 # λ3 = 5e-6, for the gradient of λ3 W² is 2 λ3 W.
 SETTINGS = protocol("msds").settings
 
@@ -69,11 +69,11 @@ def msds_unet(
 OPTIONS = {
     "objective": f"one of {OBJECTIVES}",
     "sides": f"one of {[f'({s})' for s in ALPHA]}",
-    "numbering": f"which side is number 4: one of {NUMBERING}; the paper contradicts itself",
-    "empty": f"the loss of a patch without tumour: one of {EMPTY}; the printed one has no gradient there",
+    "numbering": f"which side output is number 4: one of {NUMBERING}; the paper contradicts itself",
+    "empty": f"the loss of a patch without tumour: one of {EMPTY}; the published one has no gradient there",
     "soft_weight": "λ1",
     "local_weight": "λ2",
-    "reduction": "how the mask reaches a local side: 'nearest', 'area', 'max' or 'corner'",
+    "reduction": "how the mask is downsampled to a local side output: 'nearest', 'area', 'max' or 'corner'",
     "norm": "'batch', 'instance' or 'none'",
 }
 GRADNORM = {"asymmetry": "GradNorm's exponent", "shared": "name of the parameter where gradients are compared"}

@@ -1,12 +1,12 @@
-"""MSS U-Net: multi-scale supervision, the exponential-logarithmic loss, and kidneys cleaned up.
+"""MSS U-Net: multi-scale supervision, the exponential-logarithmic loss, and post-processing for kidneys.
 
 Zhao, Jiang, Peña Queralta and Westerlund 2020, "Multi-Scale Supervised 3D U-Net for Kidneys and Kidney Tumor
 Segmentation", https://arxiv.org/abs/2004.08108
 
 Where the paper and its code differ, `preset="paper"` follows the paper and `preset="official_code"` the code: level
 weights (.4 .2 .2 .1 .1 against .6 .1 .1 .1 .1), Dice denominator (squares against plain sums), cross-entropy (Eq. 2, a
-mean over voxels, against a mean over weights, which is 3.4 times as much beside the Dice), and how the label is reduced
-(nearest, which the paper leaves open, against linear interpolation of the label map and rounding).
+mean over voxels, against a mean over weights, which is 3.4 times as large beside the Dice), and how the label is
+downsampled (the paper does not say, nearest here, against linear interpolation of the label map and rounding).
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ LEVEL_WEIGHTS = {"paper": (0.4, 0.2, 0.2, 0.1, 0.1), "official_code": (0.6, 0.1,
 SPACING = (3.0, 0.78162, 0.78162)  # the "interpolated" KiTS19 set; depth, height, width
 PATCH = (48, 192, 192)
 
-# The percentiles and the mean and deviation of the training foreground, as the release measured them on KiTS19; for
-# other data, take them by dsnotes.data.preprocess.foreground_statistics.
+# The percentiles, mean and standard deviation of the training foreground, as the release measured them on KiTS19; for
+# other data, compute them with dsnotes.data.preprocess.foreground_statistics.
 PREPROCESS = Preprocess(spacing=SPACING, clip=(-68.34, 285.91), normalise=(94.54, 70.52))
 
-# What the release adds (AMSGrad, weight decay, forced foreground, a rate below which alone it stops) is `OFFICIAL`.
+# `OFFICIAL` adds what only the release has: AMSGrad, weight decay, forced foreground, stopping only below a rate.
 SETTINGS = protocol("mss").settings
 OFFICIAL = protocol("mss-official-code").settings
 
 
 def level_weights(levels: int, preset: str = "paper") -> tuple[float, ...]:
-    """The printed weights of the finest `levels` levels, scaled to the sum 1 where a network has fewer than five."""
+    """The published weights of the finest `levels` levels, scaled to sum 1 if a network has fewer than five."""
     kept = LEVEL_WEIGHTS[preset][:levels]
     if len(kept) < levels:
         raise ValueError(
-            f"the paper weighs {len(kept)} levels, this network has {levels}. Ask for halvings=5 or fewer."
+            f"the paper has weights for {len(kept)} levels, this network has {levels}. Pass halvings=5 or fewer."
         )
     return tuple(weight / sum(kept) for weight in kept)
 
@@ -49,7 +49,7 @@ def level_weights(levels: int, preset: str = "paper") -> tuple[float, ...]:
 def objective(
     classes: int, levels: int, *, strategies: tuple[str, ...] = STRATEGIES, preset: str = "paper"
 ) -> Supervision:
-    """What the sides of a network with `levels` decoder levels are asked for; fits any backbone."""
+    """The supervision of a network with `levels` decoder levels; fits any backbone."""
     if unknown := sorted(set(strategies) - set(STRATEGIES)):
         raise ValueError(
             f"strategies {unknown} are not the paper's. Choose from {list(STRATEGIES)}, or () for neither."
@@ -101,9 +101,9 @@ def mss_unet(
 OPTIONS = {
     "strategies": f"any of {STRATEGIES}, () for neither",
     "preset": "'paper' or 'official_code'",
-    "patch": "voxels an axis: strides are derived from it",
-    "spacing": "mm an axis: likewise",
-    "halvings": "at most so many, 5 in the paper",
+    "patch": "voxels per axis; strides are derived from it",
+    "spacing": "mm per axis; strides are derived from it",
+    "halvings": "most halvings per axis, 5 in the paper",
 }
 SYSTEMS = {
     "mss-unet": Recipe(mss_unet, width=30, dims=3, tables=("mss-2", "mss-3", "mss-4", "mss-5"), options=OPTIONS),

@@ -1,4 +1,4 @@
-"""µ-Net: pseudo-labels from the mask's own pass, and a decoder tied to the encoder.
+"""µ-Net: pseudo-labels, the features that the network computes from the mask, and a decoder tied to the encoder.
 
 Yuan, Xu, Tian, Wang, Zhan and Lukasiewicz, "µ-Net: Medical image segmentation using efficient and effective deep
 supervision".
@@ -21,21 +21,21 @@ from dsnotes.supervision.multi_label import MultiLabel
 from dsnotes.supervision.pseudo_labels import VARIANTS, Vae, segmentation
 from dsnotes.training.system import System
 
-# BraTS's; a preset brings its own batch and size of image. The two of CT were resized to 480 × 480.
+# For BraTS; a preset has its own batch and image size. The two CT datasets were resized to 480 × 480.
 SETTINGS = protocol("mu-net-brats").settings
 
-# (output, mask, restored_mask, restored_image, features, restored_features) as chosen for each dataset; the list in
-# print has the spleen twice, the second is the liver.
+# (output, mask, restored_mask, restored_image, features, restored_features) as chosen for each dataset; the paper
+# lists the spleen twice, the second is the liver.
 PRESETS = {
     "brats": (5.0, 1.0, 1.0, 1.0, 9.0, 6.0),
     "cardiac": (7.0, 1.0, 4.0, 1.0, 9.0, 6.0),
     "spleen": (3.0, 5.0, 2.0, 2.0, 8.0, 6.0),
     "liver": (6.0, 1.0, 3.0, 1.0, 9.0, 6.0),
 }
-# What λ means depends on the norm, which the paper does not name. At first weights the feature term of U-Net-Deep, as
-# weighed for Cardiac, is 33 against 8.5 of the output's, and its gradient 70 against 3.2, with batch norm; with
-# norm="none" it is .001, and its gradient .04 against 1.4 (benchmarks/results/mu_net_weights.md). As printed, networks
-# with batch norm stay behind the plain U-Net for hundreds of steps. These presets divide λ and η by ten.
+# The effect of λ depends on the norm, which the paper does not name. At initialisation, with Cardiac's weights and
+# batch norm, U-Net-Deep's feature term is 33 against 8.5 for the output's, and its gradient 70 against 3.2; with
+# norm="none" they are .001, and .04 against 1.4 (benchmarks/results/mu_net_weights.md). With the published weights,
+# networks with batch norm stay behind the plain U-Net for hundreds of steps. These presets divide λ and η by ten.
 BATCH_NORM = "-batch-norm"
 PRESETS_OF_ALL = PRESETS | {f"{name}{BATCH_NORM}": (*w[:4], w[4] / 10, w[5] / 10) for name, w in PRESETS.items()}
 # α, β, a, b, λ, η of the paper, and γ, ξ, which it leaves at 1.
@@ -68,18 +68,18 @@ def mu_net(
     levels: Mapping[str, float | int] | None = None,
     restored_levels: Mapping[str, float | int] | None = None,
 ) -> System:
-    """A row of Tables 4 and 5: on the U-Net, or with "++" on U-Net++ at the U-Net's widths; and Fig. 4's rival."""
+    """A row of Tables 4 and 5, on the U-Net, or with "++" on U-Net++ at the U-Net's widths; also Fig. 4's rival."""
     if preset not in PRESETS_OF_ALL:
         raise ValueError(
-            f"preset={preset!r} is unknown. The paper's datasets are {list(PRESETS)}; with {BATCH_NORM!r} behind the "
-            f"name, as in 'cardiac{BATCH_NORM}', λ and η are divided by ten."
+            f"preset={preset!r} is unknown. The paper's datasets are {list(PRESETS)}; add {BATCH_NORM!r} to the name, "
+            f"as in 'cardiac{BATCH_NORM}', to divide λ and η by ten."
         )
     network = UNetPlusPlus if name.endswith("++") else UNet
     backbone = network(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
     given = {"levels": levels, "restored_levels": restored_levels}
     chosen = {option: dict(by_level) for option, by_level in given.items() if by_level is not None}
     if unknown := sorted(set(weights or {}) - set(WEIGHTS)):
-        raise ValueError(f"weights names {', '.join(unknown)}. The paper weighs {', '.join(WEIGHTS)}.")
+        raise ValueError(f"weights names {', '.join(unknown)}. The paper has weights for {', '.join(WEIGHTS)}.")
     found = dict(zip(WEIGHTS, PRESETS_OF_ALL[preset], strict=False)) | dict(weights or {})
     goal = VARIANTS[VARIANT[name.removesuffix("++")]](**found, **chosen, detach_targets=detach_targets)
     if isinstance(goal, Vae):
@@ -89,10 +89,10 @@ def mu_net(
 
 
 def resized(name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch") -> System:
-    """Fig. 3's rivals: sides raised to the mask as M-Net's are, or the mask brought down to them as MLDS-Net's is.
+    """Fig. 3's rivals: side outputs upsampled to the mask as in M-Net, or the mask downsampled to them as in MLDS-Net.
 
-    Neither says with which loss: the output and the raised sides have the paper's own L_BD in equal shares here, the
-    sides at their own size MLDS-Net's cross-entropy of each class.
+    The paper names no loss for either: here the output and the upsampled side outputs have equal shares of its L_BD,
+    the side outputs at their own size MLDS-Net's cross-entropy of each class.
     """
     backbone = UNet(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)
     if RAISE[name]:
@@ -105,16 +105,16 @@ def resized(name: str, *, in_channels: int, classes: int, width: int, dims: int,
 
 NORM = {"norm": "'batch', 'instance' or 'none'"}
 OPTIONS = {
-    "preset": f"the loss weights found for one of {list(PRESETS)}, with its batch and size of image; with "
-    f"{BATCH_NORM!r} behind the name λ and η are divided by ten, so that networks with batch norm learn",
+    "preset": f"the published loss weights for one of {list(PRESETS)}, with its batch and image size; with "
+    f"{BATCH_NORM!r} added to the name, λ and η are divided by ten, so that networks with batch norm learn",
     "weights": f"some of {list(WEIGHTS)} instead of the preset's, such as {{'features': 0.9}}",
-    "levels": "ω of the levels whose features are compared, such as {'stride16': 1.0}; by default 1 each",
-    "restored_levels": "σ, the same for the features of the second decoder",
-    "detach_targets": "False lets gradients into the pseudo-labels",
+    "levels": "ω, weights of the levels whose features are compared, such as {'stride16': 1.0}; by default 1 per level",
+    "restored_levels": "σ, the same for the features of the restoration decoder",
+    "detach_targets": "False lets gradients flow into the pseudo-labels",
 } | NORM
 VARIATIONAL = {
-    "patch": "pixels an axis that the code is made for, 256 each",
-    "squared": "False restores by cross-entropies weighed as the tied decoder's",
+    "patch": "image size that the latent code is built for, 256 pixels per axis",
+    "squared": "False uses the cross-entropies and weights of the tied decoder for restoration",
 }
 WHOLE = ("mu-net-2", "mu-net-3", "mu-net-4", "mu-net-5")
 SYSTEMS = {

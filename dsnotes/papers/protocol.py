@@ -1,7 +1,7 @@
-"""What the rows of a paper's tables share: one way to train and to score, read from `protocols/<stem>.toml`.
+"""The training and scoring protocol that all rows of a paper's tables share, read from `protocols/<stem>.toml`.
 
-A comparison says something where rows differ in what they are called. Each value stands beside what the paper says of
-it (`said`). "-" in the files is None, `like` takes over another protocol.
+A comparison is fair if rows differ only in what their names say. `said` quotes or cites the paper for each value.
+"-" in the files is None; `like` copies another protocol.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from dsnotes.supervision.two_pathway import TwoPathway
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
-# Losses of the output alone, for rows that bring no supervision of their own.
+# Losses of the output alone, for rows without their own supervision.
 LOSSES = {
     "ce+dice": Plain(),
     "dice": Plain(cross_entropy=0.0, squared=False, over_batch=False),
     "bce": Plain(dice=0.0),
     "bce/2+dice": Plain(cross_entropy=0.5, squared=False, over_batch=False),
-    "msds-dice": TwoPathway(objective="none", sides="4"),  # MSDS-UNet's d, which learns from patches without tumour too
+    "msds-dice": TwoPathway(objective="none", sides="4"),  # MSDS-UNet's d, also trained on patches without tumour
 }
-OWN = "own"  # a row's own paper's way
+OWN = "own"  # train as the row's own paper does
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Protocol:
 
     settings: Settings
     loss: str
-    eps: float | int = 0  # above and below each ratio of a score
+    eps: float | int = 0  # added to numerator and denominator of each score
     split: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
-    said: dict[str, str] = field(default_factory=dict)  # field -> where the paper says so, or that it does not
+    said: dict[str, str] = field(default_factory=dict)  # field -> where the paper gives the value, or "Not printed."
 
 
 @cache
@@ -59,9 +59,9 @@ def protocol(name: str) -> Protocol:
 
 
 def under(system: System, name: str, loss: str = "") -> System:
-    """The system trained as the protocol says: its settings, and its loss where the row has only a loss on the output.
+    """The system with the protocol's settings, and with its loss if the row has only a loss on the output.
 
-    "own" leaves the system as its own paper has it. `loss` is a row's choice of another.
+    "own" keeps the settings and loss of the system's own paper. `loss` overrides the protocol's.
     """
     if name == OWN:
         return with_loss(system, loss) if loss else system
@@ -70,7 +70,7 @@ def under(system: System, name: str, loss: str = "") -> System:
 
 
 def with_loss(system: System, loss: str) -> System:
-    """The system on another loss of its output; one with supervision of its own keeps that."""
+    """The system with another loss on its output; a system with its own supervision keeps it."""
     if loss not in LOSSES:
         raise ValueError(f"loss={loss!r} is unknown. Choose one of {', '.join(map(repr, LOSSES))}.")
     if isinstance(goal := system.objective, Regions):

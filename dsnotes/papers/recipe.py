@@ -1,4 +1,4 @@
-"""What a paper's file says of each of its systems: how to build it, and which tables it is a row of."""
+"""What a paper's module declares for each of its systems: how to build it, and which tables it is a row of."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Recipe:
 
 @cache
 def stems() -> dict[str, str]:
-    """Short name -> module: what "mss" of "mss-2" stands for."""
+    """Short name -> module, such as "mss" (of "mss-2") -> "mss_unet"."""
     return {short(path.stem): path.stem for path in sorted(Path(__file__).parent.glob("*.py"))}
 
 
@@ -41,21 +41,21 @@ def short(stem: str) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """A published table: `rows[system][column]`, as printed. `slips` says what is wrong in print."""
+    """A published table: `rows[system][column]`, as printed. `slips` lists the paper's errors."""
 
     caption: str
     columns: tuple[str, ...]
-    rows: dict[str, tuple]  # system or printed name -> one value a column; None where print is unreadable
+    rows: dict[str, tuple]  # system or printed name -> one value per column; None where it is unreadable
     slips: tuple[str, ...] = ()
     starred: str | None = None  # the row that the others are tested against
-    # How runs of ours fill it, where names alone do not say (runs/paper_tables.py reads both):
-    runs: dict[str, dict] = field(default_factory=dict)  # row -> parameters, for a row that is no system's name
-    metrics: dict[str, str] = field(default_factory=dict)  # column -> what we call it, such as "dice_kidney"
-    unfilled: dict[str, str] = field(default_factory=dict)  # row -> why no system of ours fills it
+    # How our runs fill it, where names alone do not tell (read by runs/paper_tables.py):
+    runs: dict[str, dict] = field(default_factory=dict)  # row -> parameters, for a row that is not named after a system
+    metrics: dict[str, str] = field(default_factory=dict)  # column -> our name for it, such as "dice_kidney"
+    unfilled: dict[str, str] = field(default_factory=dict)  # row -> why none of our systems fills it
 
 
 def tables_of(stem: str) -> dict[int, Table]:
-    """A paper's tables by number, from `tables/<stem>.toml`, where lists stand for tuples and "-" for None."""
+    """A paper's tables by number, from `tables/<stem>.toml`, where lists become tuples and "-" None."""
     text = (Path(__file__).parent / "tables" / f"{stem}.toml").read_text(encoding="utf-8")
     return {int(number): Table(**_frozen(parts)) for number, parts in tomllib.loads(text).items()}
 

@@ -1,4 +1,4 @@
-"""Which rows of which papers' tables a dataset on this disk serves: `dsnotes data` prints it."""
+"""Which rows of the papers' tables can be run on the datasets on this disk: `dsnotes data` prints it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dsnotes.papers import recipes
 
 
 def served(tables: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Table -> the systems that are rows of it and can be built; empty where none can."""
+    """Table -> the systems that are rows of it and can be built; empty if there are none."""
     return {table: tuple(name for name, recipe in recipes().items() if table in recipe.tables) for table in tables}
 
 
 def data_and_tables(folder: str | os.PathLike = "data") -> list[tuple[OnDisk, dict[str, tuple[str, ...]]]]:
-    """Each dataset on disk with the tables it serves and their systems."""
+    """Each dataset on disk with the tables that can be run on it and their systems."""
     return [(found, served(found.tables)) for found in on_disk(folder)]

@@ -1,6 +1,6 @@
-"""Does a value fit `list[int] | None`? An annotation is read as text, and pydantic holds the value against it.
+"""Checks values against annotations such as `list[int] | None`, which are read as text, with pydantic.
 
-It is never evaluated: a name in it is looked up among those below, so that reading a notebook runs none of it.
+Annotations are never evaluated: their names are looked up below, so that reading a notebook runs no code.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NAMES = {"Any": Any} | {kind.__name__: kind for kind in (int, float, str, bool, 
 
 
 def fits(value: Any, kind: str) -> bool:
-    """An int is a float too, a bool is neither; a list counts as a tuple, since YAML has no other."""
+    """An int also fits float, a bool fits neither; a list fits tuple, since YAML has no tuples."""
     try:
         convert(value, kind)
     except ValueError:
@@ -25,12 +25,12 @@ def fits(value: Any, kind: str) -> bool:
 
 
 def convert(value: Any, kind: str) -> Any:
-    """One value for what means the same: 1 for a float becomes 1.0, a list for a tuple a tuple; else ValueError."""
+    """The value in the annotation's own type: 1 becomes 1.0 for float, a list becomes a tuple; else ValueError."""
     return _adapter(kind).validate_python(value)
 
 
 def parse(text: str, kind: str) -> Any:
-    """What was typed for it: text where the annotation wants text, else a Python literal; ValueError if neither."""
+    """The value typed on a command line: text if the annotation is str, else a Python literal; else ValueError."""
     try:
         literal = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError):
@@ -50,7 +50,7 @@ def _adapter(kind: str) -> TypeAdapter:
         return TypeAdapter(_type(ast.parse(kind, mode="eval").body), config=ConfigDict(strict=True))
     except (PydanticUserError, TypeError, ValueError, LookupError, AttributeError, SyntaxError):
         raise TypeError(
-            f"the type {kind!r} says nothing about a value; write one of {', '.join([*NAMES, 'Literal'])}, or made of "
+            f"the type {kind!r} cannot be checked; write one of {', '.join([*NAMES, 'Literal'])}, or a type made of "
             f"them, such as list[int] | None"
         ) from None
 

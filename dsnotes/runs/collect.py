@@ -1,4 +1,4 @@
-"""The results below a folder, and those among them that stand in one table together."""
+"""Reads the results in a folder, and finds the parameters in which runs differ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dsnotes.runs.results_io import read_json, read_result
 from dsnotes.runs.source import RefusedError
 from dsnotes.safety.nearest import suggest
 
-ACROSS = ("fold", "seed")  # what a row is taken over
+ACROSS = ("fold", "seed")  # a table's row averages over these
 DATASETS = {  # a table's word for a dataset -> what its folder may be called
     "brats": ("brats", "braintumour"),
     "cardiac": ("cardiac", "heart"),
@@ -33,7 +33,7 @@ class Result:
     cases: dict[str, dict[str, float]]
     about: dict[str, Any]
     started: str
-    lacking: str = ""  # why there is no result: it failed, or it was begun and is not done
+    lacking: str = ""  # why there is no result: the run failed or has not finished
 
     @property
     def system(self) -> str:
@@ -52,11 +52,11 @@ class Result:
 
 
 def results(folder: str | os.PathLike, where: Mapping[str, str] | None = None) -> list[Result]:
-    """Every run below `folder`, done or not, whose parameters are `where`'s; of equal ones the newest."""
+    """Every run in `folder`, finished or not, whose parameters match `where`; the newest of equal runs."""
     folder = Path(folder)
     if not folder.is_dir():
         raise RefusedError(
-            f"there is no folder {folder}; `dsnotes sweep … --out {folder}` fills it, --runs names another"
+            f"there is no folder {folder}; fill it with `dsnotes sweep … --out {folder}`, or name another with --runs"
         )
     found = [one for kept in sorted(folder.glob("*/")) if (one := _read(kept)) is not None]
     known = {name for one in found for name in one.parameters}
@@ -65,13 +65,13 @@ def results(folder: str | os.PathLike, where: Mapping[str, str] | None = None) -
             raise RefusedError(f"no run in {folder} has a parameter {name!r}; {suggest(name, sorted(known))}")
     found = [one for one in found if all(_is(one.parameters.get(k), text) for k, text in (where or {}).items())]
     newest: dict[str, Result] = {}
-    for one in sorted(found, key=lambda one: (not one.lacking, one.started)):  # the last one counts: one that is done
+    for one in sorted(found, key=lambda one: (not one.lacking, one.started)):  # finished ones last
         newest[f"{one.folder.name.rpartition('-')[0]} {json.dumps(one.parameters, sort_keys=True)}"] = one
     return list(newest.values())
 
 
 def differing(runs: Iterable[Result]) -> dict[str, list[str]]:
-    """Parameters other than fold, seed and system in which these runs differ, with the values met."""
+    """Parameters other than fold, seed, system and options in which these runs differ, with their values."""
     met: dict[str, set[str]] = {}
     for one in runs:
         for parameter, value in one.parameters.items():
@@ -81,7 +81,7 @@ def differing(runs: Iterable[Result]) -> dict[str, list[str]]:
 
 
 def is_of(dataset: str, word: str) -> bool:
-    """Whether a folder such as data/Task02_Heart holds what a table calls "cardiac"."""
+    """Whether a folder such as data/Task02_Heart is the dataset that a table calls "cardiac"."""
     plain = "".join(letter for letter in dataset.lower() if letter.isalnum())
     return any(alias in plain for alias in DATASETS.get(word.lower(), (word.lower(),)))
 
@@ -96,7 +96,7 @@ def _read(folder: Path) -> Result | None:
             return _result(folder, name, content)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RefusedError(
-                f"{folder / name} is not what a run writes ({type(error).__name__}: {error}); delete {folder} and type "
+                f"{folder / name} was not written by a run ({type(error).__name__}: {error}); delete {folder} and type "
                 f"the same `dsnotes run` again"
             ) from None
     return None
@@ -109,11 +109,11 @@ def _result(folder: Path, name: str, content: dict) -> Result:
     }
     started, parameters, about = content["started"], content["parameters"], content.get("about", {})
     if not (isinstance(started, str) and isinstance(parameters, dict) and isinstance(about, dict)):
-        raise TypeError("'started' is a text, 'parameters' and 'about' hold names with values")
+        raise TypeError("'started' must be a string, 'parameters' and 'about' must be objects")
     lacking = {
         RESULT: "",
         FAILURE: f"failed, {content.get('error')}",
-        BEGUN: f"begun {started} and not done; the same command goes on with it",
+        BEGUN: f"started {started}, not finished; the same command resumes it",
     }
     return Result(folder, parameters, cases, about, started, lacking[name])
 

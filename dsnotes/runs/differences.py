@@ -1,4 +1,4 @@
-"""In what the rows of a sweep differ, all that decides a run resolved: `dsnotes sweep FILE --dry-run` prints it."""
+"""In which resolved settings the rows of a sweep differ: `dsnotes sweep FILE --dry-run` prints it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from dsnotes.runs.plan import Plan, Row
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
-# What `resolved` shows in another form: as settings, or as the supervision and the width that are built.
+# Parameters that `resolved` shows in another form, as settings or as the built supervision.
 SHOWN = ("system", "options", "recipe", "preset", "settings", "loss", "width", "augment", "batch", "epochs",
          "iterations", "lr", "patch", "fold", "seed", "device")  # fmt: skip
 
-ALONE = "loss "  # of the output, and no supervision of the row's own
+ALONE = "loss "  # prefix of a loss on the output alone, without the row's own supervision
 SETTINGS = {each.name for each in fields(Settings)} | {"supervision"}
 
 
 def resolved(values: Mapping[str, Any]) -> dict[str, str]:
-    """Everything that decides a run but the network: its settings, its loss, and the notebook's other parameters."""
+    """Everything that determines a run except the network: settings, loss, and the notebook's other parameters."""
     if "system" not in values:
         return {name: str(value) for name, value in values.items() if name not in ("fold", "seed")}
     system = _built(json.dumps({k: v for k, v in values.items() if k not in ("fold", "seed")}, sort_keys=True))
@@ -34,12 +34,12 @@ def resolved(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _outside(name: str) -> str:
-    """`clip` is the gradient's in the settings and that of grey values in the notebook."""
+    """Tells a notebook parameter from a setting of the same name: `clip` is of grey values and of gradients."""
     return f"{name} of the notebook" if name in SETTINGS and name not in SHOWN else name
 
 
 def supervision(system: System) -> str:
-    """The loss by its name where it is one of the output alone, else the row's own supervision."""
+    """The loss's name if it is on the output alone, else the row's own supervision."""
     names = [name for name, loss in LOSSES.items() if loss == system.objective]
     if names or on_output_alone(system):
         return f"{ALONE}{names[0] if names else system.objective}"
@@ -47,7 +47,7 @@ def supervision(system: System) -> str:
 
 
 def differences(plan: Plan) -> dict[str, dict[str, tuple[str, str]]]:
-    """Row -> what -> (the first row's, its own)."""
+    """Row -> what differs -> (the first row's value, its own)."""
     rows = labelled(plan)
     first = resolved(next(iter(rows.values())).runs[0])
     found = {}
@@ -62,7 +62,7 @@ def differences(plan: Plan) -> dict[str, dict[str, tuple[str, str]]]:
 
 
 def labelled(plan: Plan) -> dict[str, Row]:
-    """Rows by name; a row that comes several times is told by what it changes."""
+    """Rows by name; rows with the same name also get what they change."""
     count = [row.name for row in plan.rows].count
     return {
         f"{row.name} {' '.join(f'{k}={v}' for k, v in row.changes.items())}".strip()
@@ -73,10 +73,10 @@ def labelled(plan: Plan) -> dict[str, Row]:
 
 
 def unfair(plan: Plan) -> list[str]:
-    """A line for each pair of rows and each difference between them that neither names.
+    """One line per pair of rows and difference between them that neither row declares.
 
-    A row names a parameter by giving it; `recipe` names all settings and the loss. A supervision of its own is what a
-    row is called after.
+    A row declares a parameter by setting it; `recipe` declares all settings and the loss. A row's own supervision
+    needs no declaration: the row is named after it.
     """
     rows = [(name, resolved(row.runs[0]), _named(row)) for name, row in labelled(plan).items()]
     lines = []
@@ -91,7 +91,7 @@ def unfair(plan: Plan) -> list[str]:
 
 
 def _of_slices(one: str, other: str) -> bool:
-    """Whether one is the other's last axes: a network of slices takes them from the same volumes."""
+    """Whether one is the other's last axes: a 2-D network takes its slices from the same volumes."""
     short, long = sorted((one.strip("()"), other.strip("()")), key=len)
     return long.endswith(short)
 

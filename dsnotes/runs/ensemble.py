@@ -1,4 +1,4 @@
-"""What several runs together are worth over each alone, on cases that none of them was trained on."""
+"""How much the average of several runs gains over each run alone, on cases that none of them was trained on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dsnotes.runs.source import RefusedError
 
 @dataclass(frozen=True)
 class Gain:
-    """Dice by case: `alone[run]` of each run by itself, `together` of their averaged probabilities."""
+    """Dice per case: `alone[run]` of each single run, `together` of their averaged probabilities."""
 
     cases: tuple[str, ...]
     alone: dict[str, tuple[float, ...]]
@@ -25,11 +25,11 @@ class Gain:
 
     @property
     def differences(self) -> np.ndarray:
-        """Of each case: together less the mean of the runs alone."""
+        """Per case: Dice together minus the mean Dice of the single runs."""
         return np.array(self.together) - np.mean(list(self.alone.values()), 0)
 
     def rows(self) -> list[dict]:
-        """For a table: each run, all together, and the difference with its standard error and p-value."""
+        """For a table: each run, all together, and the difference with its standard deviation and p-value."""
         rows = [{"run": name, "Dice": float(np.mean(values)), "SD": _sd(values)} for name, values in self.alone.items()]
         rows.append({"run": "together", "Dice": float(np.mean(self.together)), "SD": _sd(self.together)})
         if len(self.cases) < 2:
@@ -49,14 +49,16 @@ class Gain:
 
 
 def gain(models: Sequence, names: Sequence[str], cases: Sequence[Case], *, device: str = "auto") -> Gain:
-    """Predict every labelled case with each model and with all; refused where there is nothing to average."""
+    """Predict every labelled case with each model and with their average; needs two models or more."""
     if len(models) < 2:
-        raise ValueError(f"{len(models)} run came; what several bring over one takes two or more, such as its folds.")
+        raise ValueError(f"an ensemble needs two runs or more, such as its folds; got {len(models)}.")
     alone: dict[str, list[float]] = {name: [] for name in names}
     together, seen = [], []
     for case in cases:
         if case.label is None:
-            raise ValueError(f"case {case.name} has no label to compare with. Pass cases that were never trained on.")
+            raise ValueError(
+                f"case {case.name} has no label to compare with. Pass labelled cases that no run was trained on."
+            )
         total = None
         for name, model in zip(names, models, strict=True):
             _, p = predict_scan([model], case, probabilities=True, device=device, progress=False)
@@ -68,10 +70,10 @@ def gain(models: Sequence, names: Sequence[str], cases: Sequence[Case], *, devic
 
 
 def gains(table: str, runs: str | os.PathLike, data: str, *, where: Mapping[str, str] | None = None) -> dict[str, Gain]:
-    """For each row of a published table that two or more finished runs fill: its runs as one model on `data`.
+    """For each row of a published table with two or more finished runs: the gain of averaging them, on `data`.
 
-    `data` is a folder or phantoms (other ones than those that `80_experiment` trains on); no case of it may be among
-    those that a run was trained on.
+    `data` is a folder or phantoms (not those that `80_experiment` trains on); no run may have been trained on any of
+    its cases.
     """
     from dsnotes.runs.collect import results
     from dsnotes.runs.experiment import cases_of
@@ -81,8 +83,8 @@ def gains(table: str, runs: str | os.PathLike, data: str, *, where: Mapping[str,
     found = [one for one in results(runs, where) if not one.lacking and one.cases]
     if own := sorted({one.dataset for one in found if one.dataset == data}):
         raise RefusedError(
-            f"these runs were trained on {own[0]}, so each of its cases is known to some of them. Give cases that none "
-            f"of them has seen, such as a folder of scans that was kept apart"
+            f"these runs were trained on {own[0]}, so some of them have seen its cases. Give cases that none of them "
+            f"has seen, such as a folder of held-out scans"
         )
     cases, _ = cases_of(data)
     gained = {}
@@ -96,7 +98,7 @@ def gains(table: str, runs: str | os.PathLike, data: str, *, where: Mapping[str,
 
 
 def _dice(p: np.ndarray, task, case: Case) -> float:
-    """The mean over the labels or regions, after the run's own clean-up, on the scan's grid."""
+    """The mean over the labels or regions, after the run's own post-processing, on the scan's grid."""
     label = cleaned(to_label_map(p, task.order), task.postprocess)
     of = {"regions": task.regions} if task.regions else {"labels": task.labels}
     valid = case.extras.get("valid")

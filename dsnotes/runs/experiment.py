@@ -1,4 +1,4 @@
-"""What one experiment asks of the library around training: its cases, its settings, every figure the tables print."""
+"""The parts of an experiment around training: its cases, its system and settings, every metric in the tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ POSTPROCESS = ("", "kidneys", "small")
 def cases_of(
     data: str, *, phantom_cases: int = 20, size: Sequence[int] = (), seed: int = 0
 ) -> tuple[list[Case] | Dataset, dict]:
-    """The cases of a folder, or so many phantoms, and the names of their labels without the background's."""
+    """The cases of a folder, or `phantom_cases` phantoms, and the names of their labels without the background."""
     if data in PHANTOMS:
         make, names = PHANTOMS[data]
         return make(phantom_cases, seed=seed, **({"size": tuple(size)} if size else {})), names
@@ -47,7 +47,7 @@ def cases_of(
         hint = f"Did you mean the phantoms {near[0]!r}? " if near else ""
         raise ValueError(
             f"data={data!r} is neither a folder (looked at {folder}) nor one of the phantoms {', '.join(PHANTOMS)}. "
-            f"{hint}The scripts in data_scripts/ bring the public sets into folders."
+            f"{hint}The scripts in data_scripts/ fetch the public datasets into folders."
         )
     found = open_dataset(folder)
     return found, {value: name for value, name in found.labels.items() if value}
@@ -62,10 +62,10 @@ def system_of(
     regions: Mapping[str, Sequence[int]] | None = None,
     **options,
 ) -> System:
-    """The system that a run's parameters ask for, its settings and its loss those of the recipe and of the run.
+    """The system for a run's parameters, with the settings and loss of its recipe, overridden by the run's.
 
-    `options` go before the run's own; `regions` are the dataset's. Strides that follow from patch and voxel size are
-    derived from them.
+    The run's own options override `options`; `regions` are the dataset's. Strides are derived from patch and voxel size
+    where a system allows it.
     """
     offered = systems()[values["system"]]
     dims, chosen = offered["dims"], values.get("recipe") or OWN
@@ -86,7 +86,7 @@ def system_of(
 
 
 def settings_of(system: System, more: Mapping[str, Any], **given: Any) -> Settings:
-    """The system's own, with what is given and neither empty nor 0; `more` may hold any field and any value."""
+    """The system's settings, replaced by values given that are neither empty nor 0; `more` replaces any field."""
     known = {field.name for field in fields(Settings)}
     for name in more:
         if name not in known:
@@ -122,16 +122,16 @@ def figures(
     order: Sequence[int] = (),
     eps: float | int = 0,
 ) -> dict[str, float | int]:
-    """Every figure of a case that a table asks for, from its probabilities.
+    """Every metric of a case that a table needs, from its probabilities.
 
-    "dice" … of `dsnotes.score`, for each class where there are several; tp, fp, fn for a pooled F1; of volumes with one
-    foreground also "dice_large" … (the case's mean over its tumours of a scale), "dice_tumour_slices" and
+    "dice" … of `dsnotes.score`, per class if there are several; tp, fp, fn for a pooled F1; for volumes with one
+    foreground also "dice_large" … (the case's mean over its tumours of that size), "dice_tumour_slices" and
     "dice_all_slices" …, "false_positives" and "false_negatives" (slices), and at each threshold "dice@0.6" …
 
     `regions` scores unions of classes, such as {"kidney_and_tumour": [1, 2]}; "dice" … are then their means. `eps` is
-    added above and below each ratio of `dsnotes.score`. Where a case has several readers, "dice_reader_1" … too.
-    Of probabilities of regions, `order` holds the label that each is written back as (`Dataset.order`). Voxels that the
-    case ignores (extras["valid"]) count in no figure.
+    added to numerator and denominator of each score. A case with several readers also gets "dice_reader_1" …
+    For probabilities of regions, `order` is the label value that each is saved as (`Dataset.order`). Voxels that the
+    case ignores (extras["valid"]) do not count.
     """
     label = cleaned(label_of(p, order), postprocess)
     valid = case.extras.get("valid")
@@ -163,15 +163,15 @@ def figures(
 
 
 def of_readers(label: np.ndarray, readers: np.ndarray, *, eps: float | int = 0) -> dict[str, float]:
-    """The Dice with each reader alone: "dice_reader_1" …"""
+    """The Dice with each reader separately: "dice_reader_1" …"""
     counts = [confusion(label > 0, drawn > 0) for drawn in readers]
     return {f"dice_reader_{number}": dice_of(each, eps=eps) for number, each in enumerate(counts, start=1)}
 
 
 def without_threshold(p: np.ndarray, case: Case) -> dict[str, float | int]:
-    """Our reading of Table 12's "no threshold": Dice of the probabilities themselves, as a map of 256 greys has them.
+    """Our reading of Table 12's "no threshold": the Dice of the probabilities in 8-bit precision.
 
-    2 Σ p t / (Σ p + Σ t); a slice is marked where any p is at least 1 of 255. The paper does not say what it did.
+    2 Σ p t / (Σ p + Σ t); a slice counts as marked if any p is at least 1/255. The paper does not define it.
     """
     grey = np.where(p * 255 >= 1, p, 0)
     truth = case.label > 0
@@ -185,7 +185,7 @@ def without_threshold(p: np.ndarray, case: Case) -> dict[str, float | int]:
 
 
 def of_scales(label: np.ndarray, case: Case) -> dict[str, float | int]:
-    """Means over the tumours of a scale, and their voxels together; a scale that the case lacks is absent."""
+    """Means over the tumours of each size, and their pooled voxels; sizes that the case lacks are absent."""
     found: dict[str, float | int] = {}
     voxel = math.prod(float(mm) for mm in case.spacing)
     tumours = tumour_scores(label > 0, case.label > 0, spacing=case.spacing)
@@ -196,7 +196,7 @@ def of_scales(label: np.ndarray, case: Case) -> dict[str, float | int]:
         for name in ("dice", "ppv", "sensitivity"):
             found[f"{name}_{scale}"] = float(np.mean([getattr(tumour, name) for tumour in own]))
         tp = fp = fn = 0
-        for tumour in own:  # its size and its ratios say how many voxels they were taken from
+        for tumour in own:  # recover the voxel counts from its diameter and its ratios
             present = round(math.pi / 6 * tumour.diameter_mm**3 / voxel)
             hit = round(tumour.sensitivity * present)
             tp, fn, fp = tp + hit, fn + present - hit, fp + (round(hit / tumour.ppv) - hit if hit else 0)

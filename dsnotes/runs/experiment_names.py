@@ -1,4 +1,4 @@
-"""Names that a notebook hands to the library, checked before its kernel starts: systems, options, settings, data."""
+"""Checks names that a notebook passes to the library before its kernel starts: systems, options, settings, data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dsnotes.safety.nearest import suggest
 
 
 def check_names(source: Source, values: Mapping[str, Any]) -> None:
-    """Refuse what the notebook would fail on after minutes; only what its own code hands over under these names."""
+    """Reject unknown names early, which the notebook would only find after minutes; checks only what its code uses."""
     code = "\n".join(cell["source"] for cell in source.notebook["cells"] if cell["cell_type"] == "code")
     if re.search(r"\bbuild\(system\b", code) and isinstance(values.get("system"), str):
         _check_system(values["system"], values.get("options") or {})

@@ -10,11 +10,11 @@ from typing import Any
 from dsnotes.runs.source import RefusedError
 from dsnotes.runs.tables import Cell, Report
 
-LEVEL = 0.05  # below it a corrected p-value gets a star
+LEVEL = 0.05  # corrected p-values below it get a star
 
 
 def text(report: Report) -> str:
-    """Two lines a row, print and ours, and a third with the p-values where the starred row was tested against it."""
+    """Two lines per row, paper and ours, and a third with p-values if the starred row was tested against it."""
     head = ["row", "", *report.columns]
     lines = []
     for row, printed in report.printed.items():
@@ -32,7 +32,7 @@ def text(report: Report) -> str:
 
 
 def rows(report: Report) -> list[dict[str, Any]]:
-    """One dict a row and column: everything that is known of it, for CSV and for other programs."""
+    """One dict per row and column with everything known about it, for CSV and other programs."""
     return [
         {
             "table": report.name,
@@ -83,7 +83,7 @@ def latex(report: Report) -> str:
 
 
 def figure(report: Report) -> Any:
-    """One panel a column: print as an open square, ours as a dot with the standard deviation over the cases."""
+    """One panel per column: the paper as an open square, ours as a dot with the standard deviation over the cases."""
     from dsnotes.viewers import notebook_display, style
 
     names = [row for row in report.printed if report.printed[row] or row in report.ours]
@@ -114,7 +114,7 @@ def figure(report: Report) -> Any:
 
 
 def save(report: Report, file: Path) -> None:
-    """By its suffix: .txt, .csv, .tex, .png, .svg or .pdf."""
+    """Write the report in the format of the file's suffix: .txt, .csv, .tex, .png, .svg or .pdf."""
     writers = {".txt": text, ".csv": as_csv, ".tex": latex}
     if file.suffix not in (*writers, ".png", ".svg", ".pdf"):
         raise RefusedError(f"--output {file}: the suffix must be .txt, .csv, .tex, .png, .svg or .pdf")
@@ -139,7 +139,7 @@ def _remarks(report: Report) -> list[str]:
         *([legend] if report.runs else []),
         *(f"note: {line}" for line in report.notes),
         *(f"missing: {line}" for line in report.missing),
-        *(f"wrong in print: {line}" for line in report.slips),
+        *(f"error in the paper: {line}" for line in report.slips),
     ]
 
 

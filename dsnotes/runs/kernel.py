@@ -1,9 +1,9 @@
-"""One notebook in one kernel, told about as it goes: papermill's engine, with a time limit for the whole and an account
-of what the kernel used.
+"""Executes one notebook in one kernel and reports progress: papermill's engine, with a time limit for the whole
+notebook and a record of what the kernel used.
 
-It works through what nbclient and papermill offer: the hook before a cell, the messages of a cell, the loop over cells.
-Only how a kernel ends is by hand (`async_end`). Of nbclient's two ways, "graceful" interrupts a kernel and at once asks
-it to end, and what ipykernel stumbles over then comes to the terminal; "immediate" kills it.
+It uses what nbclient and papermill offer: the hook before a cell, a cell's messages, the loop over cells. Only the end
+of a kernel is our own code (`async_end`). Of nbclient's two ways, "graceful" interrupts a kernel and sends the shutdown
+request at once, and ipykernel then prints errors; "immediate" kills it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def execute(
     timeout: float | int | None = None,
     tell: Tell | None = None,
 ) -> tuple[Any, dict]:
-    """The executed notebook, saved after every cell, and the kernel's account; a failed cell ends it, but not us."""
+    """The executed notebook, saved after every cell, and the kernel's usage; a failed cell stops it without raising."""
     import nbformat
     from jupyter_client.kernelspec import NoSuchKernel
     from papermill.clientwrap import PapermillNotebookClient
@@ -63,14 +63,14 @@ def execute(
                 self.say(cell.source.strip().splitlines()[0] if cell.source.strip() else "")
 
         async def async_end(self) -> None:
-            """Asked to end on the channel of its cells, a kernel does so after the last of them."""
-            left = asyncio.all_tasks() - {asyncio.current_task()}  # Ctrl-C ends the waiting, not what was waited for
+            """Send the shutdown request on the shell channel, so that the kernel handles it after its last cell."""
+            left = asyncio.all_tasks() - {asyncio.current_task()}  # Ctrl-C cancels the waiting, not these tasks
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
-            if self.km is None:  # the kernel did not come up, and nbclient has tidied up
+            if self.km is None:  # the kernel did not start, and nbclient has cleaned up
                 return
-            if not self.at:  # Ctrl-C as it came up; its half-made channels go with this process, closing them may hang
+            if not self.at:  # Ctrl-C during start-up: closing unfinished channels may hang
                 if self.km.has_kernel:
                     await self.km.shutdown_kernel(now=True)
                 return
@@ -106,14 +106,14 @@ def execute(
     )
     client.on_cell_start = client.begin
     client.create_kernel_manager()
-    if hasattr(client.km, "transport_encryption"):  # else ipykernel warns of it in every run
+    if hasattr(client.km, "transport_encryption"):  # otherwise ipykernel warns in every run
         client.km.transport_encryption = "auto"
     try:
         client.execute(env=environment, cleanup_kc=False)
     except NoSuchKernel as error:
         raise RefusedError(
-            f"the notebook asks for a kernel {error.name!r}, which is not here; `jupyter kernelspec list` shows those "
-            f"that are, and its header may name python3"
+            f"the notebook needs the kernel {error.name!r}, which is not installed; `jupyter kernelspec list` shows "
+            f"those that are; its header may name python3"
         ) from None
     finally:
         client.end()
@@ -128,7 +128,7 @@ def _sync(method: Callable) -> Callable:
 
 
 def last_line(text: str) -> str:
-    """What a person would read of it: a table's last row beside the names of its columns, else the last line."""
+    """The last line of an output; of a table, its last row with the column names."""
     lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
     if not lines:
         return ""

@@ -1,13 +1,13 @@
-"""Who is working on a run: so that no run is done twice, and a dead worker's run is taken over.
+"""Locks on run folders: no two processes compute the same run, and a dead worker's run is taken over.
 
-A folder's locks are numbered files, lock.1.json, lock.2.json, …; the last one counts. A lock is taken by creating the
-next number, which the file system grants to one process alone, and is never deleted, so that numbers are never given
-out twice. It is over when its owner says so, when its owner's process is gone (on this machine), or when nobody has
-touched it for `SILENT` seconds (on another).
+A folder's locks are numbered files, lock.1.json, lock.2.json, …; the last one counts. A process takes a lock by
+creating the next number, which the file system allows only one process to do. Locks are never deleted, so no number is
+used twice. A lock ends when its owner releases it, when its owner's process is gone (on this machine), or when its file
+has not been touched for `SILENT` seconds (on another).
 
-By hand and not by filelock: its `FileLock` needs a file system that carries flock from machine to machine, and its
-`SoftFileLease` takes a dead owner's lock over by exchanging two names in one call, which NFS and SMB refuse, so that on
-a cluster's shared folder a killed worker's run would stay locked for ever. A hard link, which NFS has, does it here.
+filelock does not serve here: its `FileLock` needs a file system that shares flock between machines, and its
+`SoftFileLease` takes over a dead owner's lock by exchanging two names in one call, which NFS and SMB do not support, so
+on a cluster's shared folder a killed worker's run would stay locked. A hard link works on NFS.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-BEAT, SILENT = 5.0, 120.0  # seconds between two signs of life, and without one until an owner counts as gone
+BEAT, SILENT = 5.0, 120.0  # seconds between heartbeats, and without one until an owner counts as gone
 
 
 class BusyError(RuntimeError):
@@ -31,7 +31,7 @@ class BusyError(RuntimeError):
 
 @contextmanager
 def locked(folder: Path) -> Iterator[Lock]:
-    """Inside, this process alone works in `folder`; `BusyError` where another one does."""
+    """Inside the block, only this process works in `folder`; `BusyError` if another one does."""
     lock = Lock.take(folder)
     beating = threading.Thread(target=lock.beat, daemon=True)
     beating.start()
@@ -62,7 +62,7 @@ class Lock:
             json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token}), encoding="utf-8"
         )
         try:
-            os.link(part, lock.path)  # with its content at once, and unlike a rename only where the number is free
+            os.link(part, lock.path)  # atomic, with its content; unlike a rename it fails if the number is taken
         except FileExistsError:
             raise BusyError(f"{folder} has just been locked by another process") from None
         finally:
@@ -70,7 +70,7 @@ class Lock:
         return lock
 
     def held(self) -> bool:
-        """Whether nobody has taken over, as they may after this machine was asleep."""
+        """Whether the lock is still ours; another process may have taken over while this machine was asleep."""
         number, owner = latest(self.path.parent)
         return owner is not None and owner.get("token") == self.token
 
@@ -82,17 +82,17 @@ class Lock:
                 return
 
     def release(self) -> None:
-        """Say that it is over; after a crash the next one finds out by itself."""
+        """End the lock; after a crash the next process detects it without this."""
         part = self.path.with_suffix(f".{self.token}.part")
         try:
             part.write_text(json.dumps({"token": self.token, "released": True}), encoding="utf-8")
             os.replace(part, self.path)
-        except OSError:  # a full disk, a removed folder: an owner that is gone holds nothing either
+        except OSError:  # full disk or removed folder: the lock then ends with the process
             part.unlink(missing_ok=True)
 
 
 def latest(folder: Path) -> tuple[int, dict | None]:
-    """The highest number, and who holds it."""
+    """The highest number, and its owner."""
     numbers = [int(p.name.split(".")[1]) for p in folder.glob("lock.*.json") if p.name.split(".")[1].isdigit()]
     if not numbers:
         return 0, None
@@ -112,16 +112,16 @@ def alive(path: Path, owner: dict) -> bool:
 
 def running(pid: int) -> bool:
     try:
-        os.kill(pid, 0)  # asks, and sends nothing
+        os.kill(pid, 0)  # signal 0 only checks
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's process
         return True
     return not _zombie(pid)
 
 
 def _zombie(pid: int) -> bool:
-    """Dead, though its parent has not looked yet (Linux)."""
+    """Whether the process has ended but not been reaped by its parent (Linux)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:

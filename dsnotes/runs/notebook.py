@@ -2,9 +2,9 @@
 
 runs/80_experiment-3f2a9c1d8e4b/
     notebook.ipynb   as executed; `running.ipynb` beside `begun.json` until then, `failed.ipynb` beside `failure.json`
-    result.json      metrics, parameters, versions, commit, device, seconds, peak memory: there when the run is done
+    result.json      metrics, parameters, versions, commit, device, seconds, peak memory: written when the run is done
     figures/         every picture of the notebook
-    …                what the notebook keeps there itself, such as checkpoints: a killed run goes on from them
+    …                files that the notebook keeps, such as checkpoints: a killed run resumes from them
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, e
 
 
 class FailedError(RuntimeError):
-    """A cell raised, the kernel died or the time was up; `traceback` says which, `folder` keeps all of it."""
+    """A cell raised, the kernel died or the time ran out; `traceback` says which, `folder` keeps the details."""
 
     def __init__(self, message: str, folder: Path, traceback: str = "") -> None:
         super().__init__(message)
@@ -54,7 +54,7 @@ class FailedError(RuntimeError):
 class Run:
     folder: Path
     result: dict
-    fresh: bool  # False: it had been done before
+    fresh: bool  # False: it was done before
 
 
 def run(
@@ -66,16 +66,16 @@ def run(
     tell: Tell | None = None,
     started_from: str | os.PathLike | None = None,
 ) -> Run:
-    """Execute the notebook with these parameters, unless that has been done; `timeout` seconds are for all of it.
+    """Execute the notebook with these parameters unless that was done before; `timeout` (seconds) is for the whole run.
 
-    `tell` is called with a line on every change. Raises `RefusedError` for what the notebook does not take,
-    `BusyError` where another process is at it, `FailedError` where the notebook fails: its folder keeps the traceback.
+    `tell` is called with a line on every change. Raises `RefusedError` for invalid parameters, `BusyError` if another
+    process is computing this run, and `FailedError` if the notebook fails: its folder keeps the traceback.
     """
     source = open_source(notebook)
     values = source.check(parameters or {})
     if timeout is not None and not 0 < timeout < math.inf:
         raise RefusedError(
-            f"timeout={timeout} is no time to end after; give seconds, such as timeout=3600, or leave it out"
+            f"timeout={timeout} must be a positive number; give seconds, such as timeout=3600, or leave it out"
         )
     folder = folder_of(source, values, out)
     if (done := finished(folder)) is not None:
@@ -95,12 +95,12 @@ def run(
     except OSError as error:
         if error.errno in NO_SPACE:
             raise RefusedError(
-                f"no space left for {folder} ({error.strerror}): free some and run the same command again, it goes on "
-                f"from what is kept"
+                f"no space left for {folder} ({error.strerror}): free some and run the same command again; it resumes "
+                f"from the files there"
             ) from error
         if error.errno in CLOSED:
             raise RefusedError(
-                f"{out} cannot be written to ({error.strerror}); give a folder of yours by --out"
+                f"cannot write to {out} ({error.strerror}); give a writable folder with --out"
             ) from error
         raise
     return Run(folder, result, fresh=True)
@@ -146,7 +146,7 @@ def _execute(source: Source, values: dict, folder: Path, *, timeout, tell, start
         "commit": _commit(source.path.absolute().parent),
         **account,
     }
-    for code in NO_SPACE:  # the notebook's own writing met it: not its fault, and no traceback of it would fit either
+    for code in NO_SPACE:  # a full disk is not the notebook's failure, and its traceback could not be written
         if os.strerror(code) in failure:
             raise OSError(code, os.strerror(code))
     if failure:
@@ -161,7 +161,7 @@ def _execute(source: Source, values: dict, folder: Path, *, timeout, tell, start
 
 
 def _assist(source: Source, values: dict, folder: Path, *, timeout, started_from) -> Run:
-    """One of several processes of torchrun that is not the first: it computes along and keeps only its notebook."""
+    """Run in a torchrun process other than the first: it computes along and keeps only its executed notebook."""
     (folder / "ranks").mkdir(exist_ok=True)
     node, account = execute(
         source.filled(values),
@@ -180,19 +180,19 @@ LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 
 
 def _environment(folder: Path, started_from: str | os.PathLike | None) -> dict[str, str]:
-    """This process's, with large pages of memory for torch unless they were declined (`benchmarks/pages.py`)."""
+    """This process's environment, with large memory pages for torch unless it disables them (`benchmarks/pages.py`)."""
     environment = {
         LARGE_PAGES: "1",
         **os.environ,
         RUN: str(folder),
         STARTED_FROM: str(Path(started_from or "").absolute()),
     }
-    environment.pop("MPLBACKEND", None)  # a notebook draws with its kernel's own
+    environment.pop("MPLBACKEND", None)  # notebooks use their kernel's own backend
     return environment
 
 
 def _error(node: Any) -> tuple[str, str]:
-    """What a cell raised in one line, and its traceback; empty where none did."""
+    """The error of the first failed cell in one line, and its traceback; empty if none failed."""
     for number, cell in enumerate(node.cells):
         for output in cell.get("outputs", []):
             if output["output_type"] == "error" and (output["ename"], output["evalue"]) != ("SystemExit", "0"):
@@ -203,18 +203,18 @@ def _error(node: Any) -> tuple[str, str]:
 
 
 def _from_outside(error: Exception, timeout: float | int | None) -> tuple[str, str]:
-    """What ended the kernel rather than a cell; empty where it is none of these."""
+    """The cause if the kernel was ended, not a cell: time-out or death; empty for any other error."""
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     if isinstance(error, CellTimeoutError):
-        return f"not done after {timeout} s: allow more by --timeout", str(error)
+        return f"not done after {timeout} s: allow more with --timeout", str(error)
     if isinstance(error, DeadKernelError):
-        return "the kernel died; where memory ran out, a smaller batch or patch needs less", str(error)
+        return "the kernel died; if memory ran out, a smaller batch or patch needs less", str(error)
     return "", ""
 
 
 def _commit(folder: Path) -> str | None:
-    """The commit of the repository that the notebook lies in, with a + where it was changed since."""
+    """The commit of the notebook's repository, with a + if tracked files have changed since."""
     ask = {"cwd": folder, "capture_output": True, "text": True, "check": True}
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], **ask).stdout.strip()

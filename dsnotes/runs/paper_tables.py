@@ -1,13 +1,13 @@
-"""The papers' tables by short name ("mss-2"), with what of ours can stand in each row and column.
+"""The papers' tables by short name ("mss-2"), with our system for each row and our metric for each column.
 
-A row that is a system's name is filled by that system; `Table.runs` says it for the others. A column is filled by the
-figure of the same name; `Table.metrics` says it for the others, as
+A row named after a system is filled by that system; `Table.runs` maps the others. A column is filled by the metric of
+the same name; `Table.metrics` maps the others, as
 
     "dice_kidney"              the mean over the cases
-    "median dice@{row}"        another statistic: mean, median, std, sum, pooled (F1 of all voxels), run (one a run)
+    "median dice@{row}"        another statistic: mean, median, std, sum, pooled (F1 of all voxels), run (one per run)
     "dice in LIDC"             for runs on that dataset only
 
-A column called "brats dice" or "dice ISBI" says its dataset itself.
+A column called "brats dice" or "dice ISBI" names its own dataset.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RATIOS = ("dice", "iou", "ppv", "sensitivity", "accuracy", "f1")
 
 @dataclass(frozen=True)
 class Column:
-    """`percent`: print has a ratio times 100."""
+    """`percent`: the paper gives a ratio times 100."""
 
     name: str
     how: str
@@ -57,8 +57,8 @@ class Published:
     name: str
     paper: str  # the module's stem
     table: Table
-    fillers: dict[str, Filler]  # row -> what fills it; rows that nothing here fills are absent
-    columns: dict[str, Column]  # likewise
+    fillers: dict[str, Filler]  # row -> what fills it; rows without a system of ours are absent
+    columns: dict[str, Column]  # column -> what fills it, likewise
 
 
 @cache
@@ -73,7 +73,7 @@ def tables() -> dict[str, tuple[str, Table]]:
 
 def published(name: str) -> Published:
     if name not in tables():
-        raise RefusedError(f"no paper has a table {name!r}; {suggest(name, tables())}")
+        raise RefusedError(f"there is no table {name!r}; {suggest(name, tables())}")
     paper, table = tables()[name]
     fillers = {row: filler for row in table.rows if (filler := _filler(row, table)) is not None}
     columns = {c: column for c in table.columns if (column := _column(c, table)) is not None} if fillers else {}
@@ -93,7 +93,7 @@ def _column(name: str, table: Table) -> Column | None:
     earlier, _, last = bare.rpartition(" ")
     if bare in (known := table.metrics | {c: spec for c, spec in NAMES.items() if c not in table.metrics}):
         spec, dataset = known[bare], None
-    elif later in NAMES and len(first) > 1:  # "brats dice"; but "p dice" is a p-value
+    elif later in NAMES and len(first) > 1:  # "brats dice", but not "p dice", which is a p-value
         spec, dataset = NAMES[later], first
     elif earlier in NAMES:  # "dice ISBI"
         spec, dataset = NAMES[earlier], last

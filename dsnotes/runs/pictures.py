@@ -10,7 +10,7 @@ SUFFIXES = {"image/png": ".png", "image/svg+xml": ".svg", "image/jpeg": ".jpg"}
 
 
 def keep_figures(notebook: Any, folder: Path) -> list[str]:
-    """One file a picture, named by cell and place in it: 07-1.png is the first picture of cell 7."""
+    """One file per picture, named by cell and position: 07-1.png is the first picture of cell 7."""
     kept = []
     for number, cell in enumerate(notebook["cells"]):
         place = 0

@@ -1,16 +1,16 @@
 """A sweep's file: which runs of which notebook.
 
 notebook: ../notebooks/80_experiment.py  # relative to this file
-table: mss-2                             # one run a row of it, where no `list` says otherwise
+table: mss-2                             # one run per row, unless `list` is given
 parameters: {data: data/kits19}          # the same in every run
-rows:                                    # what a row of the table changes; several times, where it is a list
+rows:                                    # what a row of the table changes; a list gives several runs
   mss-unet: {postprocess: kidneys}
   pspnet-2d: [{recipe: mss}, {recipe: own}]
-list:                                    # instead of the table's rows, or beside them with `rows`
+list:                                    # replaces the table's rows; with `rows`, added to them
   - {system: mss-unet, options: {preset: official_code}}
-grid: {fold: [0, 1, 2, 3, 4], seed: [0, 1, 2]}   # each of the list with every combination
-timeout: 86400                           # seconds a run
-columns: {tumour: dice_tumour}           # of `dsnotes table FILE`, where the sweep is no published table's
+grid: {fold: [0, 1, 2, 3, 4], seed: [0, 1, 2]}   # every row with every combination
+timeout: 86400                           # seconds per run
+columns: {tumour: dice_tumour}           # for `dsnotes table FILE`, if the sweep has no published table
 needs: {data/kits19: python data_scripts/kits19.py --out data/kits19}   # folder -> the command that makes it
 """
 
@@ -42,7 +42,7 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Row:
-    """A row's name, what its file says that it changes, and its runs."""
+    """A row's name, the parameters that it changes, and its runs."""
 
     name: str
     changes: dict[str, Any]
@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """`runs` are complete parameter sets, each once, in the file's order."""
+    """`runs` are complete parameter sets without duplicates, in the file's order."""
 
     path: Path
     source: Source
@@ -65,16 +65,16 @@ class Plan:
     )  # what `dsnotes table FILE` shows, such as {tumour: dice_tumour}
 
     def missing(self) -> list[str]:
-        """A line for each folder that the runs read and that is not there."""
+        """A line for each folder that the runs read and that does not exist."""
         return [
-            f"{self.path} reads {folder}, which is not there yet; make it by: {command}"
+            f"{self.path} reads {folder}, which does not exist yet; make it with: {command}"
             for folder, command in self.needs.items()
             if not Path(folder).is_dir() and any(values.get("data") == folder for values in self.runs)
         ]
 
 
 def open_plan(path: str | os.PathLike, given: Mapping[str, str] | None = None) -> Plan:
-    """Read and check all of a sweep's file; `given` are further parameters for every run, as typed."""
+    """Read and check a sweep's file; `given` are further parameters for every run, as typed."""
     path = Path(path)
     content = _content(path)
     source = open_source(path.parent / content["notebook"])
@@ -84,7 +84,7 @@ def open_plan(path: str | os.PathLike, given: Mapping[str, str] | None = None) -
     rows: list[Row] = []
     for name, changes, entry in _entries(content, path):
         if twice := [str(key) for key in entry if key in grid]:
-            raise RefusedError(f"{path}: 'list' and 'grid' both give {', '.join(twice)}; leave it to one of them")
+            raise RefusedError(f"{path}: 'list' and 'grid' both give {', '.join(twice)}; keep it in one of them")
         own = []
         for combination in itertools.product(*(grid[key] for key in grid)):
             mine = {**_over(shared, entry), **dict(zip(grid, combination, strict=True)), **typed}
@@ -95,7 +95,7 @@ def open_plan(path: str | os.PathLike, given: Mapping[str, str] | None = None) -
             own.append(runs.setdefault(source.identity(values), values))
         rows.append(Row(name, changes, tuple(own)))
     if not runs:
-        raise RefusedError(f"{path} asks for no run; an empty 'list', or an empty list under 'grid', leaves none")
+        raise RefusedError(f"{path} has no runs; fill 'list', and give every parameter under 'grid' at least one value")
     return Plan(
         path,
         source,
@@ -109,38 +109,36 @@ def open_plan(path: str | os.PathLike, given: Mapping[str, str] | None = None) -
 
 
 def _over(shared: Mapping, entry: Mapping) -> dict:
-    """What the entry says over what all share; of two sets of settings or options the entry's values go before."""
+    """The shared parameters updated by the entry's; settings and options are merged, the entry's values win."""
     both = {key for key in entry if isinstance(entry[key], dict) and isinstance(shared.get(key), dict)}
     return {**shared, **entry, **{key: {**shared[key], **entry[key]} for key in both}}
 
 
 def _entries(content: dict, path: Path) -> Iterator[tuple[str, dict, dict]]:
-    """(row, what it changes, its parameters): the table's rows and then the list's, or the list's alone."""
+    """(row, what it changes, its parameters): first the table's rows, then the list's, or the list's alone."""
     listed, changes = content.get("list", []), content.get("rows", {})
     for entry in listed:
         if not isinstance(entry, dict):
-            raise RefusedError(f"{path}: {entry!r} in 'list' is no set of parameters; write - {{system: mss-unet}}")
+            raise RefusedError(f"{path}: {entry!r} in 'list' must be a mapping; write - {{system: mss-unet}}")
     rows: dict[str, dict] = {name: {} for name in changes} or {"": {}}
     if "table" in content:
         rows = rows_of(content["table"], path)
     if unknown := [row for row in changes if row not in rows]:
         near = nearest(str(unknown[0]), rows, 1)
         hint = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(rows)}"
-        raise RefusedError(f"{path}: rows names {unknown[0]!r}, which is no row that a system fills; {hint}")
+        raise RefusedError(f"{path}: rows names {unknown[0]!r}, but no system fills such a row; {hint}")
     if "list" not in content or "rows" in content:
         for row, filler in rows.items():
             for change in changes[row] if isinstance(changes.get(row), list) else [changes.get(row) or {}]:
                 if not isinstance(change, dict):
-                    raise RefusedError(
-                        f"{path}: rows: {row}: {change!r} is no set of parameters; write {{mirror: true}}"
-                    )
+                    raise RefusedError(f"{path}: rows: {row}: {change!r} must be a mapping; write {{mirror: true}}")
                 yield row, change, _over(filler, change)
     for entry in listed:
         yield str(entry.get("system", "")), entry, entry
 
 
 def rows_of(table: str, path: Path) -> dict[str, dict]:
-    """Row -> its parameters, for each row of a published table that some system of ours can fill."""
+    """Row -> its parameters, for each row of a published table that one of our systems fills."""
     from dsnotes.runs.paper_tables import published
 
     try:
@@ -161,9 +159,9 @@ def _content(path: Path) -> dict:
         hint = f"did you mean {path.parent / near[0]}?" if near else "give the path of a .yml, such as sweeps/mss-2.yml"
         raise RefusedError(f"the sweep {path} cannot be read ({error.strerror}); {hint}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise RefusedError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+        raise RefusedError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise RefusedError(f"{path} holds no keys; it needs at least notebook: … and parameters: … or list: …")
+        raise RefusedError(f"{path} has no keys; it needs at least notebook: … and parameters: … or list: …")
     for key, value in content.items():
         if key not in KEYS:
             near = nearest(key, KEYS, 1)
@@ -173,10 +171,10 @@ def _content(path: Path) -> dict:
             kind = KEYS[key][-1] if isinstance(KEYS[key], tuple) else KEYS[key]
             raise RefusedError(f"{path}: {key}: {value!r} is {type(value).__name__}, but must be a {kind.__name__}")
     if not 0 < content.get("timeout", 1) < math.inf:
-        raise RefusedError(f"{path}: timeout: {content['timeout']} leaves no time; give seconds, such as 3600")
+        raise RefusedError(f"{path}: timeout: {content['timeout']} must be positive; give seconds, such as 3600")
     if "notebook" not in content:
         raise RefusedError(f"{path} names no notebook; add for instance notebook: ../notebooks/80_experiment.py")
     for name, values in content.get("grid", {}).items():
         if not isinstance(values, list):
-            raise RefusedError(f"{path}: grid: {name}: {values!r} is no list; write {name}: [{values}]")
+            raise RefusedError(f"{path}: grid: {name}: {values!r} is not a list; write {name}: [{values}]")
     return content

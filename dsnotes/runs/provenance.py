@@ -1,4 +1,4 @@
-"""What a network was trained on, counted and measured: what its task.json and its model card say of the data."""
+"""Describes the data a network was trained on, for its task.json and its model card."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from dsnotes.data.case import Case
 from dsnotes.data.layout import read_about
 
-LOOKED_AT = 20  # cases whose grey values are measured: opening all of a large dataset would take as long as an epoch
+LOOKED_AT = 20  # cases measured; opening all of a large dataset would take as long as an epoch
 
 
 def provenance(
     data: str, cases: Sequence[Case], parts: Mapping[str, Sequence[Case]], *, seed: int = 0
 ) -> dict[str, Any]:
-    """Counts of cases, spacing in mm and grey values of the first `LOOKED_AT` training cases, as they were filed."""
+    """Counts of cases; spacing (mm), size and grey values of the first `LOOKED_AT` training cases, unprocessed."""
     about: dict[str, Any] = {"data": data, "cases": {name: len(part) for name, part in parts.items()}}
     names = {case if isinstance(case, str) else case.name for case in _names(parts["training"])}
     chosen = [place for place, name in enumerate(_names(cases)) if name in names][:LOOKED_AT]

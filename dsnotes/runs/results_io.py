@@ -1,4 +1,4 @@
-"""What a notebook calls to hand over its figures; outside of a run these show and keep nothing.
+"""How a notebook records its metrics; outside a run they are shown but not saved.
 
 from dsnotes import runs
 runs.record({case.name: dsnotes.score(label, case.label, spacing=case.spacing) for …}, system="mss-unet", seed=0)
@@ -21,31 +21,31 @@ METRICS = "metrics.json"
 
 
 class RefusedError(ValueError):
-    """What was asked for cannot be; the message is one line and holds the remedy."""
+    """The request cannot be fulfilled; the message is one line and says what to type instead."""
 
 
 def folder() -> Path | None:
-    """The folder of the run that executes this notebook: what is kept there is found again after a kill.
+    """The folder of the run that executes this notebook; files saved there are found again after a kill.
 
-    None where nobody runs it head-less, so `dsnotes.fit(…, out=runs.folder())` keeps nothing then.
+    None outside `dsnotes run`, so `dsnotes.fit(…, out=runs.folder())` saves nothing then.
     """
     return Path(os.environ[RUN]) if os.environ.get(RUN) else None
 
 
 def path(text: str) -> Path:
-    """A path as it was meant where `dsnotes run` was typed; a notebook itself works in its own folder."""
+    """A path relative to where `dsnotes run` was typed; the notebook itself runs in its own folder."""
     return Path(os.environ.get(STARTED_FROM, ""), text)
 
 
 def rank() -> int:
-    """Which of torchrun's processes this is: all compute, the first alone keeps. (training.distributed loads torch.)"""
+    """This process's torchrun rank: all compute, only rank 0 saves. (training.distributed would import torch.)"""
     return int(os.environ.get("RANK", 0))
 
 
 def record(cases: Mapping[str, Mapping[str, Any]] | None = None, **about: Any) -> Recorded:
-    """The figures of every case, and what else is to be known about the run; shows both as tables.
+    """Record the metrics of every case, and anything else about the run; returns them as a table.
 
-    `cases` is name -> figure -> number. Several calls add up. In a run all of it becomes `result.json`.
+    `cases` is name -> metric -> number. Several calls add up. In a run they are saved in `result.json`.
     """
     rows = {str(name): {key: _number(key, x) for key, x in row.items()} for name, row in (cases or {}).items()}
     try:
@@ -62,7 +62,7 @@ def record(cases: Mapping[str, Mapping[str, Any]] | None = None, **about: Any) -
 
 
 class Recorded:
-    """Rows that become a table when they are looked at: the viewers need torch, handing over does not."""
+    """Rows shown as a table; the viewers need torch and are imported only when the table is shown."""
 
     def __init__(self, rows: list[dict]) -> None:
         self.rows = rows
@@ -87,30 +87,30 @@ def read_metrics(where: Path) -> dict:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """In one move, so that a kill leaves the old file or the new one. JSON knows no infinity: "inf" is text there."""
+    """Write atomically: a kill leaves the old file or the new one. JSON has no infinity, so "inf" becomes a string."""
     write_text(path, json.dumps(_spelt(content), indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict:
-    """What a run wrote there; `RefusedError` where it cannot be that, FileNotFoundError where there is nothing."""
+    """Read a run's JSON file; `RefusedError` if its content is not a run's, FileNotFoundError if it does not exist."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise
     except (OSError, ValueError, RecursionError) as error:
-        raise RefusedError(f"{path} cannot be read ({error}); {_remedy(path)}") from None
+        raise RefusedError(f"cannot read {path} ({error}); {_remedy(path)}") from None
     if not isinstance(found, dict):
-        raise RefusedError(f"{path} holds a {type(found).__name__}, not what a run writes; {_remedy(path)}")
+        raise RefusedError(f"{path} contains a {type(found).__name__}, but a run writes an object; {_remedy(path)}")
     return found
 
 
 def write_result(path: Path, content: Mapping[str, Any]) -> None:
-    """As JSON, with the sha256 of all that it says."""
+    """Write as JSON, with the sha256 of its content."""
     write_json(path, checksums.stamped(_spelt(content)))
 
 
 def read_result(path: Path) -> dict:
-    """What `write_result` wrote, refused where a letter of it has changed."""
+    """Read what `write_result` wrote; `RefusedError` if its sha256 does not match."""
     try:
         return checksums.require_stamped(read_json(path), path)
     except checksums.DamagedError as error:
@@ -128,18 +128,18 @@ def _number(key: str, value: Any) -> float | int | None:
         return float(value)
     except (TypeError, ValueError):
         raise TypeError(
-            f"runs.record wants a number a case for {key!r}, and {value!r} came. What is no number belongs behind "
-            f"the cases, such as runs.record(cases, {key}=…)."
+            f"runs.record needs a number per case for {key!r}, got {value!r}. Pass other values as keywords, such as "
+            f"runs.record(cases, {key}=…)."
         ) from None
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's and torch's numbers and arrays, and paths."""
+    """Paths and NumPy or torch values as plain Python ones."""
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(f"{value!r} is none of them")
+    raise TypeError(f"got {value!r}")
 
 
 def _spelt(value: Any) -> Any:

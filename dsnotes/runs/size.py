@@ -1,6 +1,6 @@
-"""How large a system is: parameters and multiply-adds at its paper's size, without the memory to hold it.
+"""Counts a system's parameters and multiply-adds at its paper's size, without allocating them.
 
-Built on torch's "meta" device, where tensors have shapes and no content.
+The system is built on torch's "meta" device, where tensors have a shape but no data.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dsnotes.papers import build, recipes, systems
 from dsnotes.runs.paper_tables import tables
 from dsnotes.runs.source import RefusedError
 
-DEFAULT = {2: (256, 256), 3: (64, 64, 64)}  # where the paper's settings name no patch
+DEFAULT = {2: (256, 256), 3: (64, 64, 64)}  # if the paper's settings have no patch
 
 
 def size(name: str) -> tuple[int, int, tuple[int, ...]]:

@@ -1,10 +1,10 @@
-"""A notebook as it is about to be run: its cells, and the one annotated cell of parameters.
+"""A notebook before it is run: its cells, and the one annotated parameters cell.
 
-papermill takes any name and any value and says nothing; here every name and type is held against the cell
+papermill accepts any name and any value silently; here every name and type is checked against the cell
 
     epochs: int = 20  # rounds of training
 
-which is read, not executed, so that a wrong one is refused before anything starts.
+which is read, not executed, so that an error is reported before anything starts.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Source:
-    """`cells` as nbformat has them; `place` is the index of the parameters' cell, None where there is none."""
+    """`notebook` in nbformat; `place` is the index of the parameters cell, or None."""
 
     path: Path
     notebook: dict
@@ -52,7 +52,7 @@ class Source:
         return self.path.stem
 
     def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Every parameter with its value, given or default; a wrong name or type is refused."""
+        """Every parameter with its value, given or default; a wrong name or type raises `RefusedError`."""
         values = {name: one.default for name, one in self.parameters.items()}
         for name, value in given.items():
             one = self.parameter(name)
@@ -62,13 +62,13 @@ class Source:
                 json.dumps(value, sort_keys=True)
             except TypeError as error:
                 raise RefusedError(
-                    f"{one.name}={value!r} cannot be kept ({error}); give numbers, text, lists and dicts"
+                    f"{one.name}={value!r} cannot be saved as JSON ({error}); give numbers, text, lists and dicts"
                 ) from None
             values[name] = convert(value, one.kind)
         return values
 
     def read(self, texts: Mapping[str, str]) -> dict[str, Any]:
-        """`name=value` as typed on a command line, each by its parameter's annotation."""
+        """Values typed on a command line as name=value, parsed by their parameter's annotation."""
         values = {}
         for name, text in texts.items():
             one = self.parameter(name)
@@ -84,7 +84,7 @@ class Source:
         near = nearest(name, self.parameters, 1)
         if near:
             raise RefusedError(f"{self.path.name} has no parameter {name!r}; the nearest is {self.parameters[near[0]]}")
-        offered = ", ".join(self.parameters) or "none: tag its parameters' cell with 'parameters'"
+        offered = ", ".join(self.parameters) or "none; tag its parameters cell with 'parameters'"
         raise RefusedError(f"{self.path.name} has no parameter {name!r}; its parameters: {offered}")
 
     def _wrong_type(self, one: Parameter, came: str, kind: str) -> str:
@@ -95,9 +95,9 @@ class Source:
         return f"{one.name}={came} is {kind}, but {one.name} is {one.kind}{what}; write {one.name}={example!r}"
 
     def identity(self, values: Mapping[str, Any]) -> str:
-        """A hash of what is computed: the code outside of the parameters' cell, and every parameter's value.
+        """A hash of what is computed: the code outside the parameters cell, and every parameter's value.
 
-        Prose, outputs and the file's kind take no part, so both members of a pair have one identity.
+        Prose, outputs and the file format do not count, so the .py and the .ipynb of a pair have the same identity.
         """
         code = [
             "".join(cell["source"]).strip()
@@ -108,7 +108,7 @@ class Source:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def filled(self, values: Mapping[str, Any]) -> dict:
-        """The notebook with a cell behind the parameters that assigns what differs from the defaults."""
+        """The notebook with a cell after the parameters that assigns the values that differ from the defaults."""
         notebook = json.loads(json.dumps(self.notebook))
         changed = {name: value for name, value in values.items() if value != self.parameters[name].default}
         if changed:
@@ -125,7 +125,7 @@ class Source:
 
 
 def open_source(path: str | os.PathLike) -> Source:
-    """The `.py` or the `.ipynb` of a pair."""
+    """Read a notebook, the `.py` or the `.ipynb` of a pair."""
     path = Path(path)
     if not path.is_file():
         beside = [p.name for p in path.parent.glob("*") if p.suffix in (".py", ".ipynb")]
@@ -138,7 +138,7 @@ def open_source(path: str | os.PathLike) -> Source:
             cells, metadata = notebook["cells"], notebook["metadata"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RefusedError(
-                f"{path} is no notebook ({error}); open it in JupyterLab, or give the .py beside it"
+                f"{path} is not a notebook ({error}); open it in JupyterLab, or give the .py beside it"
             ) from None
     elif path.suffix == ".py":
         import jupytext
@@ -146,7 +146,7 @@ def open_source(path: str | os.PathLike) -> Source:
         notebook = json.loads(jupytext.writes(jupytext.reads(_text(path), fmt="py"), fmt="ipynb"))
         cells, metadata = notebook["cells"], notebook["metadata"]
     else:
-        raise RefusedError(f"{path} is neither .ipynb nor .py; give one member of a notebook's pair")
+        raise RefusedError(f"{path} is neither .ipynb nor .py; give a notebook's .py or .ipynb")
     if not metadata.get("kernelspec", {}).get("name"):
         raise RefusedError(
             f"{path} names no kernel; copy the '# ---' header of another notebook's .py, or save it in Jupyter"
@@ -165,7 +165,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RefusedError(f"{path} cannot be read ({error}); it must be yours to read, and text in UTF-8") from None
+        raise RefusedError(f"cannot read {path} ({error}); it must be readable, and text in UTF-8") from None
 
 
 def _parameters(code: str, path: Path) -> dict[str, Parameter]:
@@ -173,7 +173,7 @@ def _parameters(code: str, path: Path) -> dict[str, Parameter]:
         body = ast.parse(code).body
     except SyntaxError as error:
         raise RefusedError(
-            f"{path}: the parameters' cell is no Python ({error.msg}: {error.text!r}); mend it"
+            f"{path}: the parameters cell is not valid Python ({error.msg}: {error.text!r}); correct it"
         ) from None
     comments = {
         token.start[0]: token.string.lstrip("# ").strip()
@@ -184,13 +184,13 @@ def _parameters(code: str, path: Path) -> dict[str, Parameter]:
     for node in body:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
             raise RefusedError(
-                f"{path}: {ast.unparse(node)!r} in the parameters' cell has no type; write name: type = default  # help"
+                f"{path}: {ast.unparse(node)!r} in the parameters cell has no type; write name: type = default  # help"
             )
         try:
             default = ast.literal_eval(node.value)
         except ValueError:
             raise RefusedError(
-                f"{path}: the default of {node.target.id} is no plain value but {ast.unparse(node.value)!r}; "
+                f"{path}: the default of {node.target.id} must be a plain value, got {ast.unparse(node.value)!r}; "
                 f"compute in another cell"
             ) from None
         name, kind = node.target.id, ast.unparse(node.annotation)
@@ -208,5 +208,5 @@ def _parameters(code: str, path: Path) -> dict[str, Parameter]:
 
 
 def _code(value: Any) -> str:
-    """The value as Python source; repr of a float that is not finite is none."""
+    """The value as Python source; the repr of inf or nan is not valid source."""
     return f"float({str(value)!r})" if isinstance(value, float) and not abs(value) < float("inf") else repr(value)

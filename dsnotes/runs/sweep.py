@@ -1,4 +1,4 @@
-"""Many runs on dask.distributed: two on a laptop, one a GPU, or as many as a cluster has workers.
+"""Many runs on dask.distributed: two on a laptop, one per GPU, or as many as a cluster has workers.
 
 What is done is known by its folder alone, so a sweep that was killed goes on where it stopped, and two sweeps into one
 folder share the work: each run is locked by the process that computes it, and waited for by the others.
@@ -19,11 +19,11 @@ from dsnotes.runs.notebook import FailedError, finished, folder_of, run
 from dsnotes.runs.plan import Plan
 from dsnotes.runs.source import RefusedError
 
-TRIES = 2  # a run that fails is tried once more
-WAIT = 1.0  # seconds between two looks at the workers
+TRIES = 2  # a failed run is tried once more
+WAIT = 1.0  # seconds between checks of the workers
 PROGRESS = "progress.txt"
-# dask has its workers give freed memory back at once, and a kernel would do as its worker does: each layer's maps would
-# be asked of the system anew, which takes a training step twice as long (`benchmarks/pages.py`).
+# dask sets this for its workers, and kernels inherit it: freed memory goes back to the system at once, each layer's
+# maps are allocated anew, and a training step takes twice as long (`benchmarks/pages.py`).
 TRIMMING = "MALLOC_TRIM_THRESHOLD_"
 
 
@@ -66,10 +66,10 @@ def sweep(
     scheduler: str | None = None,
     look: Look | None = None,
 ) -> Sweep:
-    """Do what is not done yet; `look` is called about once a second. A run that fails twice is left as failed.
+    """Compute the runs that are not done; `look` is called about once a second. A run that fails twice stays failed.
 
-    Without `scheduler` (an address such as tcp://node7:8786) `workers` processes are started here: as many as there
-    are GPUs, each with its own, or one where there is none.
+    Without `scheduler` (an address such as tcp://node7:8786), `workers` processes are started here: by default one per
+    GPU, or one if there is none.
     """
     state = Sweep([Task(values, folder_of(plan.source, values, out)) for values in plan.runs])
     for task in state.tasks:
@@ -122,7 +122,7 @@ def _drive(client: Any, plan: Plan, state: Sweep, out: str | os.PathLike, look: 
                     f"its worker died twice ({error.last_worker.address}): out of memory?",
                 )
                 task.tries = TRIES
-            except Exception as error:  # the worker could not even begin: another dsnotes there, no such path
+            except Exception as error:  # the run could not start there: another dsnotes, a missing path
                 task.state, task.error = "failed", f"{type(error).__name__}: {error}"
             if task.state == "elsewhere":
                 task.looked = time.monotonic()
@@ -133,7 +133,7 @@ def _drive(client: Any, plan: Plan, state: Sweep, out: str | os.PathLike, look: 
 
 
 def work(path: Path, values: dict, out: Path, timeout: float | int | None, home: Path) -> tuple[str, str, float]:
-    """One run on a worker: its state, its error and its seconds."""
+    """Compute one run on a worker: its state, its error and its seconds."""
     os.environ.pop(TRIMMING, None)
     try:
         found = run(path, values, out=out, timeout=timeout, started_from=home, tell=_noted(path, values, out))
@@ -145,7 +145,7 @@ def work(path: Path, values: dict, out: Path, timeout: float | int | None, home:
 
 
 def _noted(path: Path, values: dict, out: Path) -> Callable[[str], object]:
-    """Leaves the latest line in the run's folder, for whoever started the sweep to read."""
+    """A `tell` that writes the latest line into the run's folder, where the sweep's driver reads it."""
     from dsnotes.runs.source import open_source
 
     note = folder_of(open_source(path), values, out) / PROGRESS

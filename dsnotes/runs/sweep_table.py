@@ -1,4 +1,4 @@
-"""The rows of a sweep that is no published table: `dsnotes table sweeps/mss-strategies.yml`."""
+"""The table of a sweep without a published table: `dsnotes table sweeps/mss-strategies.yml`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dsnotes.runs.results_io import RefusedError
 
 
 def sweep_table(plan: Plan, out: str | os.PathLike = "runs") -> str:
-    """Mean ± standard deviation over the cases; of several seeds a case counts with its mean. Empty where none ran."""
+    """Mean ± standard deviation over the cases, each averaged over its seeds; empty cells for rows without runs."""
     if not plan.columns:
         raise RefusedError(f"{plan.path} names no columns; add for instance columns: {{dice: dice}}")
     lines = [["row", "runs", *plan.columns]]

@@ -1,9 +1,9 @@
-"""A published table beside what our runs gave: means, spreads, tests against the starred row, and what is missing.
+"""A published table beside our results: means, spreads, tests against the starred row, and what is missing.
 
-A figure of a case is its mean over the seeds; a row's mean is that over the cases, whose folds together are the
-dataset. `± cases` is the standard deviation over the cases, `± seeds` that of the seeds' own means. The starred row is
-tested against each of the others on the cases that both have, by a paired t-test and by Wilcoxon's signed ranks, each
-corrected by Holm for the number of rows in the column.
+A case's score is its mean over the seeds; a row's mean is over the cases of all folds. `± cases` is the standard
+deviation over the cases, `± seeds` that of the means per seed. The starred row is tested against each of the others on
+the cases that both have, with a paired t-test and Wilcoxon's signed-rank test, each Holm-corrected for the number of
+rows in the column.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dsnotes.runs.source import RefusedError
 
 @dataclass
 class Cell:
-    """`p_t` and `p_w` are Holm's corrected p-values of the difference to the starred row."""
+    """`p_t` and `p_w` are the Holm-corrected p-values of the difference to the starred row."""
 
     mean: float
     over_cases: float | None = None
@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Report:
-    """`printed[row][column]` is the paper's, `ours[row][column]` a `Cell`; what we have not is absent from `ours`."""
+    """`printed[row][column]` is the paper's value, `ours[row][column]` a `Cell`, absent where we have no result."""
 
     name: str
     caption: str
@@ -52,7 +52,7 @@ class Report:
 
 
 def compare(table: str, runs: str | os.PathLike, *, where: Mapping[str, str] | None = None) -> Report:
-    """The table's rows as printed and as the runs below a folder fill them; `where` narrows the runs down."""
+    """The table's rows as published, and as the runs in a folder fill them; `where` selects runs."""
     paper = published(table)
     found = results(runs, where)
     rows = {
@@ -90,8 +90,8 @@ def _one_dataset(runs: list[Result]) -> str:
     if len(names) > 1:
         values = sorted({str(r.parameters.get("data")) for r in runs})
         raise RefusedError(
-            f"these runs are on {len(names)} datasets ({', '.join(names)}), which no row mixes; "
-            f"choose one by --filter data={values[0]}"
+            f"these runs are on {len(names)} datasets ({', '.join(names)}), but a row needs one; "
+            f"choose it with --filter data={values[0]}"
         )
     return names[0] if names else ""
 
@@ -101,7 +101,7 @@ def _refuse_mixture(row: str, runs: list[Result]) -> None:
         name, values = next(iter(unequal.items()))
         raise RefusedError(
             f"the runs of row {row!r} differ in more than fold and seed: {_listed(unequal)}; "
-            f"choose by --filter {name}={values[0]}"
+            f"choose with --filter {name}={values[0]}"
         )
 
 
@@ -110,14 +110,14 @@ def _listed(unequal: dict[str, list[str]]) -> str:
 
 
 def _columns(paper: Published, dataset: str) -> dict[str, Column]:
-    """Those of our dataset, or of the table's first where ours is another (a phantom), and those of no dataset."""
+    """The columns of our dataset, or of the table's first if ours is not among them, and those without a dataset."""
     datasets = list(dict.fromkeys(c.dataset for c in paper.columns.values() if c.dataset))
     ours = [d for d in datasets if is_of(dataset, d)] or datasets[:1]
     return {name: column for name, column in paper.columns.items() if column.dataset in (None, *ours)}
 
 
 def _values(runs: list[Result], key: str) -> dict[str, float]:
-    """Case -> mean over the seeds; infinite where any seed's is, since a mean of the others would flatter."""
+    """Case -> mean over the seeds; infinite if any seed's is, since the mean of the others would be too good."""
     gathered: dict[str, list[float]] = {}
     for one in runs:
         for case, row in one.cases.items():
@@ -135,7 +135,7 @@ def _statistic(values: dict[str, float], column: Column) -> float:
 
 
 def _figure(runs: list[Result], column: Column, key: str) -> float:
-    """The column's figure over these runs."""
+    """The column's statistic over these runs."""
     if column.how == "run":
         values = [float(r.about["run"][key]) for r in runs if r.about.get("run", {}).get(key) is not None]
         return float(np.mean(values)) if values else float("nan")
@@ -176,7 +176,7 @@ def _cells(row: str, runs: list[Result], columns: dict[str, Column]) -> dict[str
 
 
 def _test(done: dict[str, list[Result]], starred: str, columns: dict[str, Column], ours: dict) -> None:
-    """Fills `p_t` and `p_w` of every row but the starred, in the columns that are means over cases."""
+    """Fill `p_t` and `p_w` of every row but the starred one, in the columns that are means or medians over cases."""
     for name, column in columns.items():
         if column.how not in ("mean", "median"):
             continue
@@ -202,7 +202,7 @@ def _as_printed(paper: Published, row: str, names: tuple[str, ...]) -> dict[str,
 
 
 def _missing(paper: Published, rows: dict, done: dict, columns: dict[str, Column]) -> list[str]:
-    """What a reader must know before comparing: rows, folds, seeds and cases that are not there."""
+    """The rows, folds, seeds and cases that are missing from the comparison."""
     why = {row: f" ({reason})" for row, reason in paper.table.unfilled.items()}
     lines = [
         f"{row}: nothing here fills this row{why.get(row, '')}" for row in paper.table.rows if row not in paper.fillers
@@ -237,11 +237,11 @@ def _notes(paper: Published, runs: list[Result], columns: dict[str, Column], dat
         notes.append(f"rows differ in {_listed(unequal)}")
     others = {c.dataset for c in columns.values() if c.dataset and not is_of(dataset, c.dataset)}
     if dataset and others:
-        notes.append(f"print is of {', '.join(sorted(others))}, ours of {dataset}: compare differences, not numbers")
+        notes.append(f"paper: {', '.join(sorted(others))}, ours: {dataset}; compare differences, not numbers")
     if runs and not any(r.across(name) for r in runs for name in ACROSS):
         notes.append("one fold and one seed: the spread over seeds is unknown")
     if paper.table.starred is None and paper.fillers:
-        notes.append("print stars no row, so none is tested")
+        notes.append("the paper stars no row, so none is tested")
     elif runs and paper.fillers and paper.table.starred not in ours:
         notes.append(f"{paper.table.starred}, the row that the others are tested against, has no run")
     return notes

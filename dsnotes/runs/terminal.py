@@ -1,4 +1,4 @@
-"""Live progress for a person at a terminal; plain lines, and few of them, for a log file."""
+"""Live progress on a terminal; a few plain lines in a log file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dsnotes.runs.sweep import Sweep, Task
 
-SELDOM = 10.0  # seconds between two lines in a log
+SELDOM = 10.0  # seconds between lines in a log
 
 
 class Terminal:
-    """`line` replaces the line before; `sweep` the whole table before."""
+    """`line` replaces the previous line, `sweep` the whole previous table."""
 
     def __init__(self, stream: Any = None) -> None:  # a text file; tests pass their own
         self.stream = stream or sys.stderr
@@ -67,7 +67,7 @@ def summary(state: Sweep) -> str:
 
 
 def table(state: Sweep) -> list[str]:
-    """The counts, then every run in flight with the latest it said, then what failed."""
+    """The counts, then every active run with its latest line, then the failed runs."""
     running = [task for task in state.tasks if task.state in ("running", "elsewhere")]
     shown = [f"  {_differing(task, state)}  {_said(task)}" for task in running[:16]]
     failed = [f"  failed: {task.folder.name} {task.error}" for task in state.failed[-4:]]
@@ -75,7 +75,7 @@ def table(state: Sweep) -> list[str]:
 
 
 def _differing(task: Task, state: Sweep) -> str:
-    """Only the parameters in which the sweep's runs differ."""
+    """The run's values of the parameters in which the sweep's runs differ."""
     first = state.tasks[0].values
     names = [name for name in first if any(other.values[name] != first[name] for other in state.tasks)]
     return " ".join(f"{name}={task.values[name]}" for name in names) or task.folder.name
@@ -85,7 +85,7 @@ def _said(task: Task) -> str:
     from dsnotes.runs.sweep import PROGRESS
 
     if task.state == "elsewhere":
-        return "another process is at it"
+        return "running in another process"
     try:
         return (task.folder / PROGRESS).read_text(encoding="utf-8")
     except OSError:

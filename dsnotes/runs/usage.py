@@ -1,4 +1,4 @@
-"""What a kernel has used, asked of the kernel itself when its notebook is through."""
+"""What a kernel has used; run in the kernel after the notebook's last cell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import metadata
 
 
 def usage() -> dict:
-    """Device, peak memory in MB (of the process, and of its GPU), seconds of CPU, versions of what was imported."""
+    """Device, peak memory in MB (process and GPU), CPU seconds, versions of imported packages."""
     found = {"device": "cpu", "peak_memory_mb": _peak_memory(), "cpu_seconds": round(time.process_time(), 1)}
     found["versions"] = {"python": platform.python_version()}
     for name in ("dsnotes", "torch", "numpy", "scipy"):

@@ -37,9 +37,9 @@ class EdgeGuided(Supervision):
         w = weight(lesion)
         terms = {}
         for name in SCORES:
-            logits = raised(outputs.features[name], t)
+            logits = upsampled(outputs.features[name], t)
             terms[name] = self.entropy(logits, t, w) + weighted_iou(logits, t, w)
-        terms["edge"] = binary_cross_entropy(raised(outputs.features["edge"], t), border(lesion))
+        terms["edge"] = binary_cross_entropy(upsampled(outputs.features["edge"], t), border(lesion))
         return terms
 
     def entropy(self, logits: Logits, t: Probs, w: Tensor) -> Scalar:
@@ -69,5 +69,5 @@ def border(t: Probs) -> Probs:
     return functional.max_pool2d(t, 3, 1, 1) + functional.max_pool2d(-t, 3, 1, 1)
 
 
-def raised(map_: Tensor, like: Tensor) -> Tensor:
+def upsampled(map_: Tensor, like: Tensor) -> Tensor:
     return functional.interpolate(map_, like.shape[2:], mode="bilinear")

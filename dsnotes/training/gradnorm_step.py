@@ -51,9 +51,10 @@ class GradNormStep(PlainStep):
     def begin(self) -> None:
         self.balance = GradNorm(tuple(self.tasks), **self.options)
         self.optimisers["balance"] = self.balance.optimiser
-        self.hand_out()
+        self.set_weights()
 
-    def hand_out(self) -> None:
+    def set_weights(self) -> None:
+        """Pass the weights to the objective, if it keeps them."""
         if hasattr(self.objective, "weigh"):
             self.objective.weigh(self.network, self.balance.weights)
 
@@ -84,7 +85,7 @@ class GradNormStep(PlainStep):
         alpha = self.balance.weights
         seen = self.balance.update(losses / alpha, pulls.flatten(1).norm(dim=1) / alpha)
         self.seen = {"alpha": self.balance.weights.clone(), "pull": seen["pull"], "rate": seen["rate"]}
-        self.hand_out()
+        self.set_weights()
         return norm
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
@@ -106,7 +107,7 @@ class GradNormStep(PlainStep):
             self.tasks = state["tasks"]
             self.begin()
         self.balance.load_state_dict(state["balance"])
-        self.hand_out()
+        self.set_weights()
 
 
 def shared_parameter(network: Network, name: str | None) -> nn.Parameter:

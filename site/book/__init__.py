@@ -1,1 +1,1 @@
-"""The site's parts: what is executed, what is generated, how Sphinx reads it, and how the result is checked."""
+"""The site's parts: executing notebooks, generating pages, extending Sphinx, and checking the result."""

@@ -1,7 +1,7 @@
-"""The site in a browser without a network: light, dark, on a phone, by keyboard; and before an accessibility checker.
+"""Checks the site in an offline browser: light, dark, on a phone, by keyboard, and with an accessibility checker.
 
-Chromium is this machine's, axe-core comes from npm in the version that package.json names and lies outside the
-repository. What would be fetched from elsewhere is refused and counted as a fault.
+Chromium is the installed one; axe-core comes from npm in the version in package.json and is kept outside the
+repository. Requests to other hosts are blocked and counted as faults.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ WAYS = {
     "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "has_touch": True},
 }
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-TABS = 40  # presses of the Tab key that are followed
+TABS = 40  # presses of the Tab key
 
 
 def missing() -> str:
-    """What this machine lacks for the check; empty where it lacks nothing."""
+    """What this machine lacks for the check; empty if nothing."""
     for program, remedy in (("chromium", "apt-get install chromium"), ("npm", "https://nodejs.org/")):
         if not shutil.which(program):
             return f"needs {program}: {remedy}"
@@ -35,7 +35,7 @@ def missing() -> str:
 
 
 def checker(folder: Path) -> str:
-    """axe-core's script, fetched once for each version."""
+    """axe-core's script, fetched once per version."""
     wanted = json.loads(PACKAGE.read_text(encoding="utf-8"))["dependencies"]["axe-core"]
     home = folder / "node_modules" / "axe-core"
     if not home.exists() or json.loads((home / "package.json").read_text(encoding="utf-8"))["version"] != wanted:
@@ -62,7 +62,7 @@ def browser() -> Iterator[Any]:
 
 
 def faults(out: Path, axe: str, pages: list[str] | None = None, *, tell=lambda line: None) -> list[str]:
-    """Every fault of the pages (all, by default), one a line."""
+    """Every fault of the pages (all, by default), one per line."""
     names = pages or sorted(p.relative_to(out).as_posix() for p in out.rglob("*.html") if "_static" not in p.parts)
     found: list[str] = []
     with browser() as opened:
@@ -94,7 +94,7 @@ def local(route, went_out: list[str]) -> None:
 
 
 def sideways(page) -> list[str]:
-    """A page that is wider than its window, and what makes it so."""
+    """Whether the page is wider than its window, and which elements are."""
     wide = page.evaluate(
         """() => {
             const room = document.documentElement.clientWidth;
@@ -122,7 +122,7 @@ def complaints(page, axe: str) -> list[str]:
 
 
 def by_keyboard(opened, out: Path) -> list[str]:
-    """The Tab key leads to the text, the search and the links, shows where it is, and is never caught."""
+    """Check that the Tab key reaches the text, the search and the links, shows the focus, and never gets stuck."""
     page = opened.new_page(viewport=WAYS["light"]["viewport"])
     page.goto((out / "index.html").as_uri())
     reached, unseen = [], []
@@ -136,7 +136,7 @@ def by_keyboard(opened, out: Path) -> list[str]:
         if at[0] != "BODY" and not at[2]:
             unseen.append(at[1])
     page.close()
-    found = [f"index.html (keyboard): nobody sees that {html} has the focus" for html in dict.fromkeys(unseen)]
+    found = [f"index.html (keyboard): {html} does not show that it has the focus" for html in dict.fromkeys(unseen)]
     if "skip" not in reached[0].lower():
         found.append(f"index.html (keyboard): the first stop is {reached[0]}, not a link past the navigation")
     if len(set(reached)) < TABS / 2:
@@ -145,7 +145,7 @@ def by_keyboard(opened, out: Path) -> list[str]:
 
 
 def by_search(opened, out: Path) -> list[str]:
-    """The longest word of the front page's title is found."""
+    """Check that the search finds the longest word of the front page's title."""
     page = opened.new_page()
     page.goto((out / "index.html").as_uri())
     word = max(page.locator("h1").first.inner_text().replace("-", " ").split(), key=len)

@@ -1,7 +1,7 @@
-"""What every page must keep, read from the pages themselves: no browser is needed for it.
+"""Checks of the finished pages that need no browser.
 
-No page asks another host for anything; every link within the site leads to a page and to a place on it; every picture
-says in words what it shows; headings descend one step at a time; no notebook left an error.
+No page loads anything from another host; every link within the site leads to an existing page and anchor; every
+picture has a description; headings skip no level; no notebook shows an error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHORTEST_WORDS = 10
 
 
 def everything(out: Path) -> list[str]:
-    """Every fault, one a line; empty where the site is as it should be."""
+    """Every fault, one per line; empty if there is none."""
     pages = {
         path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in sorted(out.rglob("*.html"))
     }
@@ -69,9 +69,9 @@ def dead(path: Path, page: BeautifulSoup, out: Path, anchors: dict[Path, set[str
         if target.is_dir():
             target /= "index.html"
         if not target.is_file() or not target.is_relative_to(out.resolve()):
-            found.append(f"links to {url}, which is not there")
+            found.append(f"links to {url}, which does not exist")
         elif parts.fragment and target in anchors and unquote(parts.fragment) not in anchors[target]:
-            found.append(f"links to {url}: the page has no such place")
+            found.append(f"links to {url}: the page has no such anchor")
     return found
 
 
@@ -82,11 +82,11 @@ def wordless(page: BeautifulSoup) -> list[str]:
 
 
 def steps(page: BeautifulSoup) -> list[str]:
-    """One first heading, and none that skips a level on the way down."""
+    """Faults of headings: not exactly one h1, or a skipped level."""
     article = page.find("article") or page
     levels = [int(tag.name[1]) for tag in article.find_all(re.compile(r"^h[1-6]$"))]
     first = levels.count(1)
-    found = [f"{first} headings of first order"] if first != 1 and page.find("article") else []
+    found = [f"{first} h1 headings"] if first != 1 and page.find("article") else []
     return found + [f"a heading h{b} below h{a}" for a, b in pairwise(levels) if b > a + 1]
 
 

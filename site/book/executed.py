@@ -1,7 +1,7 @@
-"""Notebooks executed for the site, each by a `dsnotes run` of its own, and never twice for the same code.
+"""Executes notebooks for the site, each with its own `dsnotes run`, and only once for the same code.
 
-A copy lies in a folder named by the library it was executed with, within it in one named by the notebook's code and
-parameters. Prose, comments and docstrings take no part in either: a page with another sentence shows the same outputs.
+An executed copy is stored under a hash of the library's code and, within it, a hash of the notebook's code and
+parameters. Prose, comments and docstrings do not count: after editing a sentence the same outputs are used.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ NO_NOTEBOOK_USES = ("labs", "cli.py", "__main__.py")  # what stands above the no
 
 @dataclass(frozen=True)
 class Copy:
-    """A notebook with its outputs, and what `dsnotes run` knows of the run. `fresh`: it was executed just now."""
+    """A notebook with its outputs, and what `dsnotes run` recorded. `fresh`: it was executed just now."""
 
     source: Source
     notebook: dict
     result: dict
     fresh: bool
-    stale: bool  # by another state of the library
+    stale: bool  # executed by another state of the library
 
 
 def library(package: Path) -> str:
-    """A hash of what the package's code says, whatever its comments and docstrings say."""
+    """A hash of the package's code without comments and docstrings."""
     found = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         inside = path.relative_to(package)
@@ -45,7 +45,7 @@ def library(package: Path) -> str:
 
 
 def code_of(text: str) -> str:
-    """The syntax alone; a file that is no Python, such as a template, as it is."""
+    """The syntax tree alone; a file that is not Python, such as a template, unchanged."""
     try:
         tree = ast.parse(text)
     except SyntaxError:
@@ -67,9 +67,9 @@ def copy_of(
     tell: Callable[[str], object] | None = None,
     threads: int | None = None,
 ) -> Copy:
-    """The copy that lies in `home`, or else a new one; with `stale` one from a folder beside it is good enough.
+    """The copy in `home`, or else a new one; `stale` accepts a copy from a neighbouring folder.
 
-    A new one computes with so many `threads`; by default with as many as it finds.
+    A new one computes with `threads` threads, by default with all.
     """
     source = open_source(notebook)
     values = source.check({"smoke": True} if smoke and "smoke" in source.parameters else {})
@@ -88,7 +88,7 @@ def copy_of(
 def execute(
     notebook: Path, folder: Path, *, smoke: bool, tell: Callable[[str], object] | None, threads: int | None
 ) -> None:
-    """In a process of its own, which Ctrl-C ends as it ends this one; `tell` hears what it says meanwhile."""
+    """Execute in a separate process, which Ctrl-C also ends; `tell` receives its progress lines."""
     asked = ["-p", "smoke=True"] if smoke else []
     command = [sys.executable, "-m", "dsnotes", "run", notebook.absolute(), "--out", folder.parent, *asked]
     environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})

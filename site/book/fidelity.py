@@ -1,4 +1,4 @@
-"""A page a paper: what it says, where that lives here, the test that holds it, and where we depart from it and why.
+"""One page per paper: what the paper says, where our code does it, which test checks it, and where we depart from it.
 
 Read from site/fidelity/<stem>.toml and from the recipe of the paper's tables in dsnotes/papers/protocols/.
 """
@@ -44,11 +44,11 @@ def page(stem: str, title: str, repository: Path) -> str:
         recipes.append("\n".join([f"### `{name}`", "", "| | value | where the paper says so |\n|:--|:--|:--|", *rows]))
     return "\n\n".join(
         [
-            f"# {title}: what is as printed, and what is not",
-            "Each line is an equation or a sentence of the paper, where it lives, and the test that holds it.",
+            f"# {title}: what follows the paper, and what does not",
+            "Each line is an equation or a sentence of the paper, our code for it, and the test that checks it.",
             "\n".join(lines),
-            "## The recipe that its tables share",
-            "A sweep names it by `recipe:`, a row what it changes; `dsnotes sweep FILE --dry-run` shows that.",
+            "## The recipe shared by its tables",
+            "A sweep selects it with `recipe:`; `dsnotes sweep FILE --dry-run` shows what each row changes.",
             *recipes,
         ]
     ) + "\n"  # fmt: skip

@@ -1,4 +1,4 @@
-"""The house, drawn from the code's own imports: a floor a row, a window a file, and who stands on whom."""
+"""Draws the package's layers ("floors") from the code's imports: one row per layer, one box per file."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from dsnotes.viewers import style
 
 @dataclass(frozen=True)
 class House:
-    """`lines[floor][module]` are lines of code; `uses[upper, lower]` counts the imports from one floor to another."""
+    """`lines[floor][module]` are lines of code; `uses[upper, lower]` counts the imports of one layer from another."""
 
-    floors: tuple[str, ...]  # from the ground up
+    floors: tuple[str, ...]  # lowest first
     lines: dict[str, dict[str, int]]
     uses: Counter
 
     @property
     def upwards(self) -> list[tuple[str, str]]:
-        """Imports up the house: there are none, and a test of the library's sees to it."""
+        """Imports from a higher layer; a test of the library keeps this empty."""
         rank = {floor: at for at, floor in enumerate(self.floors)}
         return [(a, b) for a, b in self.uses if rank[b] > rank[a]]
 
 
 def order(repository: Path) -> tuple[str, ...]:
-    """The floors from the ground up, as tests/test_architecture.py holds every import against them."""
+    """The layers, lowest first, as tests/test_architecture.py checks every import against them."""
     tree = ast.parse((repository / "tests" / "test_architecture.py").read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "FLOORS":
             return tuple(n.value for n in ast.walk(node.value) if isinstance(n, ast.Constant))
     raise LookupError(
-        "tests/test_architecture.py has no FLOORS any more: say here where the order of the floors stands"
+        "tests/test_architecture.py no longer defines FLOORS: read the order of the layers from its new place"
     )
 
 
@@ -54,7 +54,7 @@ def house(repository: Path) -> House:
 
 
 def imported(text: str) -> list[str]:
-    """The floor of every name that a file imports from the house, inside functions too."""
+    """The layer of every name that a file imports from the package, also inside functions."""
     try:
         tree = ast.parse(text)
     except SyntaxError:  # a template
@@ -71,7 +71,7 @@ def imported(text: str) -> list[str]:
 
 
 def draw(of: House) -> tuple[str, bytes]:
-    """What the drawing shows, in words, and the drawing, a PNG."""
+    """The drawing's description and the drawing, a PNG."""
     from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
 
     floors, top = of.floors, len(of.floors)
@@ -98,7 +98,7 @@ def draw(of: House) -> tuple[str, bytes]:
                 )  # fmt: skip
                 x += wide
         left.set(xlim=(-0.2, 1.05), ylim=(-0.1, top + 1.6))
-        left.set_title("a floor a row, a window a file, as wide as it is long", loc="left")
+        left.set_title("one row per layer, one box per file, its width the file's length", loc="left")
         left.axis("off")
         for row, upper in enumerate(floors):
             for column, lower in enumerate(floors):
@@ -123,11 +123,11 @@ def in_words(of: House) -> str:
         below = [lower for lower in of.floors if of.uses.get((floor, lower))]
         files = len(of.lines[floor])
         said.append(f"{floor}, {files} file{'s' * (files != 1)}, imports from {', '.join(below) or 'none'}")
-    return f"The house of {len(of.floors)} floors, from the ground up: {'; '.join(said)}. No import points up."
+    return f"The package's {len(of.floors)} layers, lowest first: {'; '.join(said)}. No import points up."
 
 
 def table(of: House) -> str:
-    lines = ["| floor | files | lines | imports from |", "|:--|--:|--:|:--|"]
+    lines = ["| layer | files | lines | imports from |", "|:--|--:|--:|:--|"]
     for floor in reversed(of.floors):
         below = ", ".join(lower for lower in of.floors if of.uses.get((floor, lower))) or "–"
         lines.append(f"| `{floor}` | {len(of.lines[floor])} | {sum(of.lines[floor].values()):,} | {below} |")

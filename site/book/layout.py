@@ -1,4 +1,4 @@
-"""The source that Sphinx reads, laid out anew for every build; what is expensive is kept between builds by its hash."""
+"""Writes the source that Sphinx reads, anew for every build; expensive parts are cached between builds by hash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from book.executed import Copy, copy_of, library
 from book.links import Links, section
 
 README_PARTS = {"start.md": ("Start", ["Start"]), "experiments.md": ("Experiments", ["Experiments", "For a course"])}
-PROSE = {  # file of the repository -> page
+PROSE = {  # file in the repository -> page
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/README.md": "benchmarks/README.md",
     "data_scripts/README.md": "data_scripts/README.md",
@@ -27,7 +27,7 @@ PROSE = {  # file of the repository -> page
 
 
 class Book:
-    """One build: `lay_out` writes the source and tells how many notebooks it had to execute."""
+    """One build: `lay_out` writes the source and returns how many notebooks it executed."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Book:
         self.words: dict[str, str] = {}
 
     def known(self, notebooks: list[Path]) -> dict[str, str]:
-        """Every page by the path that the repository's links have for it."""
+        """Every page by the path that links in the repository use for it."""
         named = {f"notebooks/{p.stem}.ipynb": f"notebooks/{p.stem}.ipynb" for p in notebooks}
         named |= {f"notebooks/labs/{p.stem}.ipynb": f"notebooks/labs/{p.stem}.ipynb" for p in self.labs}
         named |= {f"benchmarks/results/{m.path.name}": f"benchmarks/results/{m.path.name}" for m in self.results}
@@ -80,7 +80,7 @@ class Book:
         self.links.lay(path, text.encode())
 
     def executed(self) -> list[Copy]:
-        """Several at once, each with its share of the cores; the last are the longest, so they begin."""
+        """Execute several at once, each with its share of the cores; the last take longest, so they start first."""
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
 
         def one(path: Path) -> Copy:
@@ -107,7 +107,7 @@ class Book:
                 cell["source"] = self.links.settled("".join(cell["source"]), written_in=name, shown_at=name)
 
     def write_labs(self) -> None:
-        """The students' versions, by the labs' own builder; kept until a lab or the builder changes."""
+        """The students' versions, built by `dsnotes labs build`; kept until a lab or the builder changes."""
         made = self.work / "labs" / self.labs_now()
         if not (made / "dsnotes-labs.zip").exists():
             from dsnotes.cli import main as dsnotes
@@ -152,7 +152,7 @@ class Book:
             self.write(page, self.links.settled(text, written_in=file, shown_at=page) + more)
 
     def contents(self, page: str) -> str:
-        """What belongs below a page in the table of contents."""
+        """The table of contents below a page."""
         below = {
             "notebooks/labs/README.md": [lab.stem for lab in self.labs],
             "benchmarks/README.md": ["machines", *(f"results/{m.path.stem}" for m in self.results)],
@@ -171,14 +171,14 @@ class Book:
             text = fidelity.page(paper.stem, paper.name, self.repository)
             self.write(name, self.links.settled(text, written_in=name, shown_at=name))
         intro = (self.repository / "site" / "pages" / "papers.md").read_text(encoding="utf-8")
-        table = papers.captioned("The papers, and where each supervises", self.overview())
+        table = papers.captioned("The papers, and where each adds supervision", self.overview())
         stems = [paper.stem for paper in self.papers]
         self.write("papers/index.md", f"{intro}\n{table}\n\n{toctree(stems)}")
 
     def overview(self) -> str:
-        """One row a paper; where and against what it supervises is said in the README's table."""
+        """One row per paper; where and against what it supervises comes from the README's table."""
         readme = (self.repository / "README.md").read_text(encoding="utf-8")
-        lines = ["| paper | supervised where | against what | in one line |", "|:--|:--|:--|:--|"]
+        lines = ["| paper | supervised where | target | in one line |", "|:--|:--|:--|:--|"]
         for paper in self.papers:
             row = next((line for line in readme.splitlines() if line.startswith("|") and f"`{paper.stem}`" in line), "")
             row = self.links.settled(row, written_in="README.md", shown_at="papers/index.md")
@@ -193,7 +193,7 @@ class Book:
             self.write(f"benchmarks/results/{m.path.name}", f"# {title}\n\n{papers.scrolling(m.body, title)}\n")
             lines.append(f"| [{title}](results/{m.path.name}) | {papers.escaped(m.machine)} |")
         intro = (self.repository / "site" / "pages" / "machines.md").read_text(encoding="utf-8")
-        table = papers.captioned("Every committed measurement and its machine", "\n".join(lines))
+        table = papers.captioned("Every committed measurement and the machine it ran on", "\n".join(lines))
         self.write("benchmarks/machines.md", f"{intro}\n{table}\n")
 
     def write_house(self) -> None:
@@ -201,8 +201,8 @@ class Book:
         words, drawing = house.draw(built)
         self.links.lay("drawn/house.png", drawing)
         text = (self.repository / "site" / "pages" / "house.md").read_text(encoding="utf-8")
-        figure = f":::{{figure}} drawn/house.png\n:alt: {words}\n\nDrawn from the imports of this very code.\n:::"
-        table = papers.captioned("The floors, the highest first", house.table(built))
+        figure = f":::{{figure}} drawn/house.png\n:alt: {words}\n\nDrawn from the imports in the code.\n:::"
+        table = papers.captioned("The layers, highest first", house.table(built))
         text = text.replace("<!-- drawing -->", figure).replace("<!-- floors -->", table)
         self.write("house.md", self.links.settled(text, written_in="house.md", shown_at="house.md"))
 
@@ -217,7 +217,7 @@ class Book:
 def card(paper: papers.Paper) -> str:
     idea = f"{paper.idea[:1].upper()}{paper.idea[1:]}."
     picture = (
-        f"![{paper.name}: its levels as a U, and what it answers and is told at the supervised ones]"
+        f"![{paper.name}: its levels as a U, with prediction and target at the supervised ones]"
         f"(assets/supervision_diagrams/{paper.stem}.png)\n\n"
         if paper.picture.exists()
         else ""

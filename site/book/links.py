@@ -1,7 +1,7 @@
-"""Links as they are written for the repository, made to lead somewhere on the site.
+"""Turns links written for the repository into links that work on the site.
 
-The site's source has the repository's folders, so that most links hold as they are. A notebook's `.py` is its page, a
-README is its folder's page, a file that is no page is offered as it is, and a folder that has none loses its link.
+The site's source has the repository's folders, so most links work unchanged. A link to a notebook's `.py` becomes its
+page, a link to a README its folder's page, a link to any other file a download; a folder without a page loses its link.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Links:
     laid: set[Path] = field(default_factory=set)
 
     def settled(self, text: str, *, written_in: str, shown_at: str) -> str:
-        """The Markdown of a file of the repository, for the page that shows it."""
+        """The Markdown of a file in the repository, with its links rewritten for the page that shows it."""
 
         def settle(found: re.Match) -> str:
             picture, words, target = found.groups()
@@ -40,7 +40,7 @@ class Links:
             elif page is None and (self.repository / at).is_dir():
                 return words
             elif page is None:
-                raise FileNotFoundError(f"{written_in} links to {target}, and there is no {at}: correct the link.")
+                raise FileNotFoundError(f"{written_in} links to {target}, but {at} does not exist: correct the link.")
             near = os.path.relpath(page, PurePosixPath(shown_at).parent).replace(os.sep, "/")
             return f"{picture}[{words}]({near}{f'#{anchor}' if anchor else ''})"
 
@@ -53,12 +53,12 @@ class Links:
         return next((self.pages[name] for name in candidates if name in self.pages), None)
 
     def keep(self, path: str) -> str:
-        """Lay a file of the repository beside the pages."""
+        """Copy a file of the repository beside the pages."""
         self.lay(path, (self.repository / path).read_bytes())
         return path
 
     def lay(self, path: str, content: bytes) -> None:
-        """Write a file of the site's source; one that says the same is left alone, so that Sphinx need not read it."""
+        """Write a file of the site's source; leave an unchanged one alone, so that Sphinx need not read it again."""
         file = self.source / path
         self.laid.add(file)
         if not file.is_file() or file.read_bytes() != content:
@@ -66,13 +66,13 @@ class Links:
             file.write_bytes(content)
 
     def sweep(self) -> None:
-        """Remove what an earlier build has laid and this one has not."""
+        """Remove files that an earlier build wrote and this one did not."""
         for file in [p for p in self.source.rglob("*") if p.is_file() and p not in self.laid]:
             file.unlink()
 
 
 def section(text: str, heading: str) -> str:
-    """What stands below a heading of second order, until the next one."""
+    """The text below a second-level heading, up to the next one."""
     parts = re.split(r"^## +(.+?) *$", text, flags=re.M)
     found = dict(zip(parts[1::2], parts[2::2], strict=True))
     if heading not in found:

@@ -1,6 +1,6 @@
-"""Equations as MathML: what every browser sets, a screen reader speaks, and no script from elsewhere is needed for.
+"""Equations as MathML, which browsers display and screen readers read without any script.
 
-docutils' own converter does it; what it does not know is said here in its words.
+docutils' converter does the work; commands that it does not know are rewritten here first.
 """
 
 from __future__ import annotations
@@ -13,29 +13,32 @@ from docutils.utils.math.latex2mathml import tex2mathml
 
 from dsnotes.safety.markup import escape
 
-# A fence stretches by itself in MathML, and a relation is known by its sign.
+# Delimiters stretch by themselves in MathML, and relations are recognised by their sign.
 ONE = r"\s*(?:\{((?:[^{}]|\{[^{}]*\})*)\}|(\\[a-zA-Z]+|[0-9A-Za-z]))"
 SAID_OTHERWISE = (
-    (re.compile(r"\\([dt]?)frac" + ONE + ONE), r"\\\1frac{\2\3}{\4\5}"),  # TeX's \frac12 is 12 over what follows here
+    (
+        re.compile(r"\\([dt]?)frac" + ONE + ONE),
+        r"\\\1frac{\2\3}{\4\5}",
+    ),  # \frac12 becomes 12 over what follows
     (re.compile(r"\\(?:big|Big|bigg|Bigg)[lrm]?(?![a-zA-Z])"), ""),
     (re.compile(r"\\(?:textstyle|displaystyle)(?![a-zA-Z])"), ""),
     (re.compile(r"\\mathrel\{([^}]*)\}"), r"\1"),
 )
-# An underscore for a lid, which no browser draws as wide as what is under it; site.css draws a line.
+# docutils uses an underscore as the overline, which browsers do not stretch; site.css draws a line instead.
 LID = re.compile(
     r'<mover accent="false">((?:(?!<mover accent="false">).)*?)<mo accent="true">_</mo>\s*</mover>', flags=re.S
 )
 
 
 def mathml(tex: str, *, block: bool) -> str:
-    """<math …> that keeps what it was made from as its alternative text."""
+    """A <math …> element with its TeX source as alternative text."""
     known = tex
     for pattern, instead in SAID_OTHERWISE:
         known = pattern.sub(instead, known)
     try:
         made = tex2mathml(known, as_block=block)
     except MathError as error:
-        raise ValueError(f"{error} in ${tex}$: write it otherwise, or teach book/mathml.py the command.") from error
+        raise ValueError(f"{error} in ${tex}$: write it in another way, or add it to book/mathml.py.") from error
     made = LID.sub(r'<mrow class="overline">\1</mrow>', made)
     return made.replace("<math ", f'<math alttext="{escape(" ".join(tex.split()))}" ', 1)
 

@@ -1,4 +1,4 @@
-"""What was measured, and on which machine: the tables that the scripts in benchmarks/ have kept."""
+"""The committed measurements and their machines: the tables that the scripts in benchmarks/ have saved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCORE = re.compile(r"mean|Dice")
 
 @dataclass(frozen=True)
 class Row:
-    """A system and its options, and what stands in the table's columns."""
+    """A system with its options, and its cells in the table."""
 
     system: str
     options: dict[str, object]
@@ -20,7 +20,7 @@ class Row:
 
     @property
     def score(self) -> str:
-        """The figure that a published score can be held against: a mean over cases, else a Dice."""
+        """The value to compare with a published score: a mean over cases, else a Dice."""
         for column in sorted((c for c in self.cells if SCORE.search(c)), key=lambda c: not c.startswith("mean")):
             return self.cells[column]
         return ""
@@ -38,7 +38,7 @@ class Measurement:
 
     @property
     def machine(self) -> str:
-        """What it ran on, as the file says it."""
+        """The machine, as the file names it."""
         found = re.search(r"on (?:a|an|one|\d).*?(?=\.(?: [A-Z]|$|\n))", self.circumstances, flags=re.S)
         return found[0].removeprefix("on ").replace("\n", " ") if found else self.circumstances
 
@@ -76,5 +76,5 @@ def literal(text: str) -> object:
 
 
 def spoken(title: str) -> str:
-    """ "hippocampus_mss_unet" is a file's name; a heading has blanks."""
+    """ "hippocampus_mss_unet" -> "hippocampus mss unet", a file's name as a heading."""
     return title.replace("_", " ") if " " not in title else title

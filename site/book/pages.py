@@ -1,7 +1,7 @@
-"""An executed notebook as a page: today's prose around the outputs, pictures with their words, no widget that is dead.
+"""An executed notebook as a page: current prose around the outputs, described pictures, no dead widgets.
 
-A static page has no kernel. What only a kernel can move is replaced by a line that says so; the still picture that
-every viewer leaves stands below it.
+A static page has no kernel. Interactive outputs are replaced by a line that says so, above the still picture that
+every viewer saves.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from book.executed import Copy
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 MOVED = (
-    "*In JupyterLab, sliders and buttons stand here, or a volume to turn by hand; this page shows the still picture "
-    "that they leave.*"
+    "*In JupyterLab this output is interactive (sliders, buttons, or a 3-D volume to rotate); this page shows its "
+    "still picture.*"
 )
-TRIED_OUT = "A try-out: this page was executed in smoke mode, a few steps on a few phantoms. Its numbers mean nothing."
-SHORTEST = 20  # characters: fewer are a name, not a description
+TRIED_OUT = "Preview: this page was executed in smoke mode, a few steps on a few phantoms. Its numbers mean nothing."
+SHORTEST = 20  # characters; a shorter text is a name, not a description
 
 
 def page(copy: Copy, *, clean: str, smoke: bool) -> tuple[dict, dict[str, str]]:
-    """The notebook to publish, and for the hash of every picture what it shows in words."""
+    """The notebook to publish, and a description of every picture by its hash."""
     outputs = iter(
         cell["outputs"]
         for cell in copy.notebook["cells"]
@@ -54,7 +54,7 @@ def page(copy: Copy, *, clean: str, smoke: bool) -> tuple[dict, dict[str, str]]:
 
 
 def still(output: dict, root: str) -> dict | None:
-    """What of an output lives without a kernel; None where nothing does; paths begin at the repository."""
+    """The part of an output that works without a kernel, or None; paths are made relative to the repository."""
     if output["output_type"] == "stream":
         text = "".join(output["text"])
         shown = output["name"] == "stdout" or "Warning" in text
@@ -71,16 +71,16 @@ def still(output: dict, root: str) -> dict | None:
 
 
 def digest(png: str) -> str:
-    """As myst-nb names the file of a picture."""
+    """The name that myst-nb gives a picture's file."""
     return hashlib.sha256(base64.b64decode("".join(png))).hexdigest()
 
 
 def described(output: dict, heading: str) -> str:
-    """The words that the viewer gave the picture, under the heading that it stands below."""
+    """The viewer's description of the picture, after the heading above it."""
     said = output.get("metadata", {}).get("image/png", {}).get("alt", "")
     if len(said) < SHORTEST:
         raise ValueError(
-            f"a picture under {heading!r} says of itself only {said!r}. Draw it by dsnotes.viewers, or give "
+            f"a picture under {heading!r} has only the description {said!r}. Draw it with dsnotes.viewers, or give "
             f"viewers.notebook_display.Picture an alt= that tells a person who cannot see it what it shows."
         )
     said = re.sub(r"^Maps: ", "", said).replace("\n", " ")
@@ -92,7 +92,7 @@ def plain(markdown: str) -> str:
 
 
 def provenance(copy: Copy, *, clean: str, smoke: bool) -> str:
-    """Where the outputs below come from, and how to get the notebook."""
+    """When and where the outputs below were computed, and how to get the notebook."""
     about = copy.result
     started = datetime.fromisoformat(about["started"])
     device = about.get("device", "cpu")
@@ -102,7 +102,7 @@ def provenance(copy: Copy, *, clean: str, smoke: bool) -> str:
     )
     if copy.stale:
         ran += " The library has changed since."
-    offer = f"{{download}}`Download it <{clean}>`, or open it by `make lab`."
+    offer = f"{{download}}`Download it <{clean}>`, or open it with `make lab`."
     told = f":::{{container}} provenance\n{ran} {offer}\n:::"
     return f":::{{warning}}\n{TRIED_OUT}\n:::\n\n{told}" if smoke else told
 
@@ -112,5 +112,5 @@ def duration(seconds: float) -> str:
 
 
 def clean_copy(source: Path) -> str:
-    """The `.ipynb` of the pair, without outputs: what a reader takes home."""
+    """The `.ipynb` of the pair, without outputs, for download."""
     return source.with_suffix(".ipynb").read_text(encoding="utf-8")

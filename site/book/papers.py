@@ -1,7 +1,7 @@
-"""A page a paper: its idea and equations as written in site/papers/, everything else from its own modules.
+"""One page per paper: its idea and equations as written in site/papers/, everything else from its modules.
 
-Systems, options, settings, published tables, slips and what of ours stands beside them are read from dsnotes/papers/,
-what was measured from benchmarks/results/, what the notebook found from the notebook: none of it is written twice.
+Systems, options, settings, published tables and their errors are read from dsnotes/papers/, measurements from
+benchmarks/results/, the notebook's findings from the notebook: nothing is written twice.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def stems() -> list[str]:
 
 
 class Paper:
-    """Everything that the repository knows of one paper."""
+    """Everything that the repository has on one paper."""
 
     def __init__(self, stem: str, repository: Path) -> None:
         self.stem, self.repository = stem, repository
@@ -45,7 +45,7 @@ class Paper:
         self.picture = repository / "assets" / "supervision_diagrams" / f"{stem}.png"
 
     def written(self) -> str:
-        """The idea and the equations in words, where somebody has written them."""
+        """The text on idea and equations in site/papers/, if there is one."""
         file = self.repository / "site" / "papers" / f"{self.stem}.md"
         return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
@@ -60,7 +60,7 @@ class Paper:
             self.systems(),
             "## Settings",
             self.settings(),
-            "## Print, and what is beside it",
+            "## Published tables, and our results",
             self.tables(results),
             *self.here(results),
             *self.found(links),
@@ -74,9 +74,9 @@ class Paper:
             return ""
         words = said_by(self.picture)
         caption = (
-            "Where the supervision sits. The U has the channels and strides of the paper's size; filled boxes are told "
-            "what they should be. The pictures are of the same system, eight channels wide, after a short training on "
-            "phantoms ([assets/supervision_diagrams.py](../assets/supervision_diagrams.py))."
+            "Where the supervision is. The U has the channels and strides of the paper's size; filled boxes have a "
+            "target. The pictures are of the same system, eight channels wide, after a short training on phantoms "
+            "([assets/supervision_diagrams.py](../assets/supervision_diagrams.py))."
         )
         return f":::{{figure}} ../assets/supervision_diagrams/{self.stem}.png\n:alt: {words}\n\n{caption}\n:::"
 
@@ -97,7 +97,7 @@ class Paper:
         return "\n\n".join(parts)
 
     def settings(self) -> str:
-        """What differs from the library's defaults, with the words that stand beside it in the source."""
+        """The settings that differ from the library's defaults, with their comments in the source."""
         parts = []
         for name in [n for n in vars(self.module) if n == "PREPROCESS" or n.endswith("SETTINGS")]:
             value = getattr(self.module, name)
@@ -119,7 +119,7 @@ class Paper:
             name = f"{short(self.stem)}-{number}"
             parts += [f"### Table {number}", printed(table, name, results)]
             if table.slips:
-                parts += ["Wrong in print:\n", "\n".join(f"- {escaped(slip)}" for slip in table.slips)]
+                parts += ["Errors in the published table:\n", "\n".join(f"- {escaped(slip)}" for slip in table.slips)]
             if table.unfilled:
                 why: dict[str, list[str]] = {}
                 for row, reason in table.unfilled.items():
@@ -129,7 +129,7 @@ class Paper:
         return "\n\n".join(parts)
 
     def here(self, results: list[measured.Measurement]) -> list[str]:
-        """The committed measurements of this paper's systems, or the statement that there are none."""
+        """The committed measurements of this paper's systems, or a statement that there are none."""
         own = [m for m in results if {row.system for row in m.rows} & set(self.module.SYSTEMS)]
         intro = (
             "Other images, other budgets, narrower networks: these say whether the systems train and how they compare "
@@ -146,7 +146,7 @@ class Paper:
         return parts
 
     def found(self, links: Links) -> list[str]:
-        """The notebook's own last words: what it saw, and what it did not."""
+        """The notebook's last section: what it showed, and what it did not."""
         parts = []
         for notebook in self.notebooks:
             if words := last_words(notebook.with_suffix(".py").read_text(encoding="utf-8")):
@@ -165,7 +165,7 @@ class Paper:
 
 
 def printed(table: Table, name: str, results: list[measured.Measurement]) -> str:
-    """The table as printed, and where a measurement of ours is of the same system, a column for it."""
+    """The published table, with a column for each of our measurements of the same systems."""
     fillers = published(name).fillers
     beside = [(m, cells) for m in results if any((cells := ours(m, fillers)).values())]
     head = ["row", *table.columns, *(f"here, {measured.spoken(m.title)}" for m, _ in beside)]
@@ -177,13 +177,13 @@ def printed(table: Table, name: str, results: list[measured.Measurement]) -> str
         extra = [cells_of.get(row) or "–" for _, cells_of in beside]
         lines.append([shown + (" ★" if row == table.starred else ""), *cells, *extra])
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    star = f" ★ {table.starred}, which the others are tested against." if table.starred else ""
-    note = " The columns “here” are of other images and budgets: compare their rows with each other." if beside else ""
+    star = f" ★ {table.starred}: the others are tested against it." if table.starred else ""
+    note = " The columns “here” have other images and budgets: compare only their rows." if beside else ""
     return captioned(f"`{name}`, as printed. {escaped(table.caption)}{star}{note}", text)
 
 
 def ours(m: measured.Measurement, fillers: dict) -> dict[str, str]:
-    """Row -> the figure measured for its very system."""
+    """Row -> the score measured for exactly its system."""
     found = {}
     for row, filler in fillers.items():
         for each in m.rows:
@@ -194,12 +194,12 @@ def ours(m: measured.Measurement, fillers: dict) -> dict[str, str]:
 
 
 def places(value: object) -> int:
-    """Decimals of a number as its paper's file has it."""
+    """Decimals of a number as in its paper's file."""
     return len(str(value).partition(".")[2]) if isinstance(value, float) and "e" not in str(value) else 0
 
 
 def number(value: object, digits: int = 0) -> str:
-    """A cell; print keeps the noughts at the end that a number in Python loses."""
+    """A cell, with the trailing zeros that the paper prints and a Python number loses."""
     if value is None:
         return ""
     if isinstance(value, float) and digits:
@@ -214,17 +214,17 @@ def captioned(caption: str, table: str) -> str:
 
 
 def scrolling(body: str, title: str) -> str:
-    """Every table of a result with a caption, for who jumps from table to table."""
+    """Every table of a result with a caption, for readers who jump from table to table."""
     return re.sub(r"(?:^\|.*(?:\n|\Z))+", lambda found: captioned(title, found[0].strip()) + "\n", body, flags=re.M)
 
 
 def escaped(text: str) -> str:
-    """Words that hold a bar or an asterisk, in a table of Markdown."""
+    """Text with bars and asterisks escaped for a Markdown table."""
     return re.sub(r"([|*_<>$])", r"\\\1", text)
 
 
 def comments_of(kind: type) -> dict[str, str]:
-    """Field -> the comment behind it."""
+    """Field -> the comment after it."""
     return dict(re.findall(r"^    (\w+): [^#\n]*  # (.+)$", inspect.getsource(kind), flags=re.M))
 
 
@@ -235,7 +235,7 @@ def above(source: str, start: str) -> str:
 
 
 def said_by(picture: Path) -> str:
-    """The description that the drawing script has laid into a PNG."""
+    """The description that the drawing script has stored in a PNG."""
     from PIL import Image
 
     with Image.open(picture) as opened:

@@ -1,7 +1,7 @@
-"""What a reader needs who does not see the page, or reads it by keyboard or on a phone; a Sphinx extension.
+"""A Sphinx extension for readers with a screen reader, a keyboard only, or a phone.
 
-Pictures of notebooks get the words that their viewer gave them. What is wider than a phone scrolls within a box of its
-own, which the keyboard can reach. A docstring is turned from our Markdown into autodoc's reStructuredText.
+Notebook pictures get their viewer's descriptions. Content wider than a phone scrolls in its own box, which the
+keyboard can reach. Docstrings are turned from our Markdown into autodoc's reStructuredText.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WORDS = "pictures.json"
 
 
 def describe(app, tree: nodes.document) -> None:
-    """Give every picture without words those that were kept when its notebook was laid out."""
+    """Give every picture without a description the one saved when its notebook was written."""
     known = json.loads((Path(app.srcdir) / WORDS).read_text(encoding="utf-8"))
     for image in tree.findall(nodes.image):
         if not image.get("alt"):
@@ -26,7 +26,7 @@ def describe(app, tree: nodes.document) -> None:
 
 
 def within_reach(app, page: str, template: str, context: dict, tree) -> None:
-    """Boxes that scroll, in the finished body of a page."""
+    """Put wide content into scrolling boxes, in the finished body of a page."""
     if "body" not in context or not context["body"]:
         return
     body = BeautifulSoup(context["body"], "html.parser")
@@ -40,19 +40,19 @@ def within_reach(app, page: str, template: str, context: dict, tree) -> None:
         box["aria-label"] = f"table {number}" + (f": {title}" if title else "")
         for head in table.find_all("th"):
             if not head.get_text(strip=True):
-                head.name = "td"  # the corner of a table of rows and columns heads nothing
+                head.name = "td"  # the corner cell of a table heads nothing
                 continue
             head["scope"] = "row" if head.find_parent("tbody") and head.parent.find("td") else "col"
     for code in body.find_all("pre"):
         code["tabindex"] = "0"
-    for signature in body.select("dt.sig dl"):  # Sphinx sets a long signature as a list that defines nothing
+    for signature in body.select("dt.sig dl"):  # Sphinx's list without definitions, for a long signature
         for line in signature.find_all("dd", recursive=False):
             line.name, line["class"] = "span", "sig-line"
         signature.name = "span"
     context["body"] = str(body)
 
 
-FURO = {  # what furo leaves unsaid
+FURO = {  # labels that furo omits
     '\n<div id="search-results"></div>': '\n<h1>Search</h1><div id="search-results"></div>',
     '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="All pages">',
     '<aside class="toc-drawer">': '<aside class="toc-drawer" aria-label="This page">',
@@ -62,7 +62,7 @@ FURO = {  # what furo leaves unsaid
 
 
 def say_the_rest(app, failed: Exception | None) -> None:
-    """Names for what the theme's templates leave without one."""
+    """Add labels to elements that the theme's templates leave unlabelled."""
     for page in Path(app.outdir).rglob("*.html"):
         before = after = page.read_text(encoding="utf-8")
         for said, instead in FURO.items():

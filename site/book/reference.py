@@ -1,7 +1,7 @@
-"""The library's pages: a floor each, every public name with its docstring, by autodoc.
+"""The library's pages, one per layer: every public name with its docstring, by autodoc.
 
-A docstring here is Markdown in little: paragraphs, lists, `code`, $formulae$ and indented blocks. `restructured` turns
-it into what autodoc reads, so that no star or bar in a formula is taken for a command.
+Docstrings use a small part of Markdown: paragraphs, lists, `code`, $formulae$ and indented blocks. `restructured`
+turns it into reStructuredText and escapes stars and bars in formulae.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pkgutil import iter_modules
 import dsnotes
 
 INLINE = re.compile(r"(`[^`]+`)|(\$[^$]+\$)|(https?://[^\s)>,]+[^\s)>,.])")
-SPACED = re.compile(r"\S {3,}\S")  # set in columns by hand
+SPACED = re.compile(r"\S {3,}\S")  # columns aligned by hand
 
 
 def restructured(lines: list[str]) -> list[str]:
@@ -34,7 +34,7 @@ def restructured(lines: list[str]) -> list[str]:
 
 
 def blocks(lines: list[str]) -> list[list[str]]:
-    """Paragraphs; lines that are indented together are one, whatever stands round them."""
+    """Paragraphs; consecutive indented lines form one, whatever surrounds them."""
     found: list[list[str]] = [[]]
     for line in lines:
         if not line.strip():
@@ -69,13 +69,13 @@ def literal(text: str) -> str:
 
 
 def floors(order: tuple[str, ...]) -> list[str]:
-    """The packages of the library, in the order of the house."""
+    """The packages of the library, lowest layer first."""
     here = {module.name for module in iter_modules(dsnotes.__path__) if module.ispkg}
     return [floor for floor in order if floor in here]
 
 
 def pages(order: tuple[str, ...]) -> dict[str, str]:
-    """The text of every page of the library by its path."""
+    """Path -> text of every page of the library."""
     names = floors(order)
     return {"library/index.rst": front_page(names), **{f"library/{name}.rst": floor(name) for name in names}}
 
@@ -100,7 +100,7 @@ def floor(name: str) -> str:
     text = [*heading(title, "="), *restructured(inspect.getdoc(package).splitlines())]
     exported = [(n, getattr(package, n)) for n in getattr(package, "__all__", [])]
     if exported:
-        text += heading("Imported from the floor itself", "-")
+        text += heading("Imported from the package itself", "-")
         text += [line for n, found in exported for line in entry(f"{title}.{n}", found)]
     text += heading("Its files", "-")
     listed = {id(found) for _, found in exported}
@@ -113,7 +113,7 @@ def floor(name: str) -> str:
 
 
 def modules(package) -> list:
-    """Every module of a floor, the folders within it too."""
+    """Every module of a layer, including subfolders."""
     found = []
     for each in iter_modules(package.__path__, f"{package.__name__}."):
         module = import_module(each.name)
@@ -125,7 +125,7 @@ def modules(package) -> list:
 
 
 def own_names(module) -> list[tuple[str, object]]:
-    """What a module defines and documents itself, in the order of its source."""
+    """The names that a module defines and documents itself, in source order."""
     found = [
         (name, value)
         for name, value in vars(module).items()
@@ -138,7 +138,7 @@ def own_names(module) -> list[tuple[str, object]]:
 
 
 def documented(value: object) -> bool:
-    """A dataclass without a docstring has its signature for one."""
+    """Whether it has a docstring; a dataclass without one has its signature there, which does not count."""
     return not str(value.__doc__).startswith(f"{value.__name__}(")
 
 

@@ -96,4 +96,4 @@ def test_a_picture_is_drawn_anew():
     Image.new("1", (3000, 3000)).save(large, "PNG")
     assert "too large to show" in redrawn(base64.b64encode(large.getvalue()).decode())["text"]
     for wrong in ("", "no base64!", base64.b64encode(b"GIF89a").decode()):
-        assert re.match(r"\(a picture that cannot be read", redrawn(wrong)["text"])
+        assert re.match(r"\(cannot read this picture", redrawn(wrong)["text"])

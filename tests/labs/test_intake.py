@@ -77,7 +77,7 @@ def test_the_latest_of_several_counts_and_nothing_leaves_the_zip(tmp_path):
         archive.writestr("bomb/lab1_dice.ipynb", bytes(LARGEST + 2))
     found, _ = find(tmp_path / "in.zip", [LAB])
     assert found["ada_1", "lab1_dice"].content == b"ada_1_2_lab1_dice-1.ipynb"
-    assert found["bomb", "lab1_dice"].content == b"larger than any notebook"
+    assert found["bomb", "lab1_dice"].content == b"too large for a notebook"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.zip"]
 
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_is_said(tmp_path):
     with pytest.raises(RefusedError, match=r"holds no submission.*put each student's file into"):
         find(tmp_path, [LAB])
     (tmp_path / "roster.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(RefusedError, match="names nobody; it needs a first line with some of the columns student,"):
+    with pytest.raises(RefusedError, match="its first line needs some of the columns student,"):
         read_roster(tmp_path / "roster.csv")
 
 

@@ -72,10 +72,10 @@ def test_a_loss_crosses_with_its_gradient(channel):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("used_up", "used up the graph of a loss that is needed again; retain_graph=True keeps it"),
+        ("used_up", "retain_graph=True keeps it"),
         ("left", r"left a gradient in \.grad"),
-        ("inplace", "changed what it was given in place; work on a copy"),
-        ("inplace_array", "changed what it was given in place"),
+        ("inplace", "changed its arguments in place; work on a copy"),
+        ("inplace_array", "changed its arguments in place"),
         ("wrong", "in answers, line [0-9]+: return 1 / 0\nZeroDivisionError: division by zero"),
         ("thing", "a object cannot be graded"),
         ("missing", "KeyError: 'missing'"),

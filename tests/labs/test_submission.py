@@ -58,7 +58,7 @@ def test_a_test_that_was_deleted_or_doubled_stands_once_in_its_place():
     submission = submission_of("ada", LAB, json.dumps({**notebook, "cells": [*dropped, again]}).encode())
     assert source_of(submission.cells, "test-loss") == LAB.cells["test-loss"]["source"]
     assert source_of(submission.cells, "loss") == LAB.cells["loss"]["source"]
-    assert submission.notes == ["Missing from your file, and put back: test-loss."]
+    assert submission.notes == ["These cells were missing from your file and were restored: test-loss."]
 
 
 def test_no_cell_of_the_student_s_own_is_taken_for_a_test():
@@ -94,13 +94,13 @@ def test_solutions_and_hidden_tests_are_not_in_what_students_get():
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        ('# %% nbgrader={"solution": true}\n1', "has no grade_id of its own"),
+        ('# %% nbgrader={"solution": true}\n1', "has no unique grade_id"),
         ('# %% nbgrader={"grade_id": "a", "solution": true}\n1', "a is a solution without ### BEGIN SOLUTION"),
         (
             '# %% nbgrader={"grade_id": "a"}\n### BEGIN HIDDEN TESTS\n1\n### END HIDDEN TESTS',
             "hidden tests but no points",
         ),
-        ('# %% nbgrader={"grade_id": "a", "need": ["losses"]}\n1', r"a has an unknown mark \['need'\]"),
+        ('# %% nbgrader={"grade_id": "a", "need": ["losses"]}\n1', r"a has unknown metadata \['need'\]"),
     ],
 )
 def test_a_source_with_a_slip_is_refused(tmp_path, cell, said):
@@ -112,5 +112,5 @@ def test_a_source_with_a_slip_is_refused(tmp_path, cell, said):
 
 def test_a_lab_is_named_by_its_beginning_or_refused():
     assert open_labs(LAB.path.parent, ["lab1"])[0].name == "lab1_dice"
-    with pytest.raises(RefusedError, match=r"'lap2_depth' names none of the labs .*; did you mean lab2_depths\?"):
+    with pytest.raises(RefusedError, match=r"'lap2_depth' matches none of the labs .*; did you mean lab2_depths\?"):
         open_labs(LAB.path.parent, ["lap2_depth"])

@@ -73,7 +73,7 @@ def test_a_subclass_crosses_as_the_plain_value():
         (np.array(["a"]), "use float32, float64, integers or bool"),
         (torch.zeros(2, dtype=torch.complex64), "use float32, float64, integers or bool"),
         (list(range(30_000)), "more than 20000 values"),
-        (torch.zeros(9 << 20), "36 MB are too much for one message; the most is 32 MB"),
+        (torch.zeros(9 << 20), "36 MB are too much for one message; the limit is 32 MB"),
     ],
 )
 def test_what_cannot_cross_says_what_can(value, said):

@@ -71,7 +71,7 @@ def test_every_voxel_has_the_scores_that_it_has_by_itself(network, settings, siz
 def test_predicting_folds_and_shares_and_gives_what_learning_sees(network, settings, size, monkeypatch):
     """Several bands of rows, several portions, several slices."""
     torch.manual_seed(0)
-    monkeypatch.setattr(network, "a_thread", 3)
+    monkeypatch.setattr(network, "patches_per_thread", 3)
     monkeypatch.setattr(cf_cnn, "BAND", 4)
     backbone = as_if_trained(network(width=4, **settings))
     image = torch.randn(2, backbone.in_channels, *size)

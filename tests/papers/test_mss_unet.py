@@ -40,7 +40,7 @@ def test_level_weights_of_print_and_code():
     assert mss_unet.level_weights(5) == (0.4, 0.2, 0.2, 0.1, 0.1)
     assert mss_unet.level_weights(5, "official_code") == pytest.approx((0.6, 0.1, 0.1, 0.1, 0.1))
     assert sum(mss_unet.level_weights(3)) == pytest.approx(1)
-    with pytest.raises(ValueError, match="the paper weighs 5 levels, this network has 6. Ask for halvings=5"):
+    with pytest.raises(ValueError, match="5 levels, this network has 6. Pass halvings=5"):
         mss_unet.level_weights(6)
 
 

@@ -30,7 +30,7 @@ def test_a_run_is_done_once_and_its_means_are_shown(tiny, capsys):
     assert "dice_kidney  0.94, mean of 3" in first.out
     assert "cell 1/" in first.err
     assert main(["run", "tiny.ipynb", "-p", "fold=1"]) == 0
-    assert "had been done before" in capsys.readouterr().out
+    assert "was done before" in capsys.readouterr().out
 
 
 def test_a_failed_run_shows_its_traceback_and_where_it_is_kept(tiny, capsys):
@@ -45,17 +45,17 @@ def test_a_failed_run_shows_its_traceback_and_where_it_is_kept(tiny, capsys):
     [
         (["run", "tiny.py", "-p", "sede=1"], "has no parameter 'sede'; the nearest is seed: int = 0  # moves"),
         (["run", "tiny.py", "-p", "smoke=false"], "smoke=false is text, but smoke is bool"),
-        (["run", "tiny.py", "-p", "seed"], "'seed' is no name=value; write for instance epochs=20"),
-        (["run", "tiny.py", "--timeout", "-1"], "timeout=-1.0 is no time to end after; give seconds"),
-        (["run", "tiny.py", "--timeout", "nan"], "timeout=nan is no time to end after; give seconds"),
-        (["run", "tiny.py", "--timeout", "inf"], "timeout=inf is no time to end after; give seconds"),
-        (["run", "julia.py"], "asks for a kernel 'julia', which is not here; `jupyter kernelspec list` shows"),
-        (["sweep", "good.yml", "--scheduler", "foo://x"], "no scheduler answers at foo://x (unknown address scheme"),
+        (["run", "tiny.py", "-p", "seed"], "'seed' is not name=value; write for instance epochs=20"),
+        (["run", "tiny.py", "--timeout", "-1"], "timeout=-1.0 must be a positive number; give seconds"),
+        (["run", "tiny.py", "--timeout", "nan"], "timeout=nan must be a positive number; give seconds"),
+        (["run", "tiny.py", "--timeout", "inf"], "timeout=inf must be a positive number; give seconds"),
+        (["run", "julia.py"], "needs the kernel 'julia', which is not installed; `jupyter kernelspec list` shows"),
+        (["sweep", "good.yml", "--scheduler", "foo://x"], "no scheduler found at foo://x (unknown address scheme"),
         (["run", "tinny.py"], "did you mean tiny.py?"),
         (["sweep", "some.yml"], "there is no key 'gird'; the nearest is 'grid'"),
-        (["sweep", "good.yml", "--scheduler", "nowhere"], "no scheduler answers at nowhere"),
-        (["sweep", "good.yml", "--scheduler", "tcp://127.0.0.1:9"], "no scheduler answers at tcp://127.0.0.1:9"),
-        (["sweep", "good.yml", "--workers", "0"], "--workers 0 does nothing; give 1 or more"),
+        (["sweep", "good.yml", "--scheduler", "nowhere"], "no scheduler found at nowhere"),
+        (["sweep", "good.yml", "--scheduler", "tcp://127.0.0.1:9"], "no scheduler found at tcp://127.0.0.1:9"),
+        (["sweep", "good.yml", "--workers", "0"], "got 0; give 1 or more"),
         (["table", "mss-2"], "there is no folder runs"),
         (["systems", "--table", "mss-22"], "no system is a row of table 'mss-22'"),
     ],

@@ -40,4 +40,4 @@ def test_a_dataset_is_listed_with_the_systems_of_its_tables(tmp_path, capsys):
 def test_an_empty_disk_is_told_where_to_begin(tmp_path, capsys):
     assert main(["data", str(tmp_path / "nothing")]) == 2
     said = capsys.readouterr().err
-    assert "holds no dataset; the smallest comes with: python data_scripts/decathlon.py hippocampus --out" in said
+    assert "fetch the smallest with: python data_scripts/decathlon.py hippocampus --out" in said

@@ -53,7 +53,7 @@ def test_rows_for_a_table(answers):
 
 
 def test_one_run_and_cases_without_a_label_are_refused(answers):
-    with pytest.raises(ValueError, match="1 run came; .* two or more"):
+    with pytest.raises(ValueError, match="two runs or more.*got 1"):
         ensemble.gain([(0.0, TASK)], ["a"], [])
     blank = Case("x", np.zeros((2, 2), "f4"), None, (1.0, 1.0))
     with pytest.raises(ValueError, match="case x has no label"):

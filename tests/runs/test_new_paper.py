@@ -56,7 +56,7 @@ def test_the_number_follows_the_last_papers_and_passes_over_what_is_taken(clone)
     assert next_number(rooms) == "71"  # 70 is no paper's, and taken
     for number in range(71, 100):
         (rooms / f"{number}_other.py").touch()
-    with pytest.raises(RefusedError, match="no number from 70 to 99 is free in .*notebooks; give one of those"):
+    with pytest.raises(RefusedError, match="no number from 70 to 99 is free in .*notebooks; renumber"):
         next_number(rooms)
 
 
@@ -70,9 +70,9 @@ def test_the_number_follows_the_last_papers_and_passes_over_what_is_taken(clone)
         ("", "'' cannot name files"),
         ("_net", "'_net' cannot name files"),
         ("a" * 25, "has 25 characters; .* of 24 at most: shorten it"),
-        ("utils", "'utils' says nothing of a paper, and no file may be called so; name its idea"),
-        ("mu_net", "the stem 'mu_net' is taken, by dsnotes/papers/mu_net.py; nothing was written: choose another"),
-        ("soft_masks", "the stem 'soft_masks' is taken, by notebooks/60_soft_masks.py"),
+        ("utils", "'utils' does not describe a paper; use the name of its network"),
+        ("mu_net", "the stem 'mu_net' is taken by dsnotes/papers/mu_net.py; nothing was written: choose another"),
+        ("soft_masks", "the stem 'soft_masks' is taken by notebooks/60_soft_masks.py"),
         ("unet_2d", "a system is called 'unet-2d' already; nothing was written: choose another stem"),
     ],
 )
@@ -97,5 +97,5 @@ def test_whoever_stands_elsewhere_is_told_where_to_go(clone, monkeypatch, tmp_pa
 
 def test_a_baseline_of_that_name_is_taken_too(clone):
     (clone / "dsnotes" / "networks" / "baselines" / "my_net.py").touch()
-    with pytest.raises(RefusedError, match="is taken, by dsnotes/networks/baselines/my_net.py"):
+    with pytest.raises(RefusedError, match="is taken by dsnotes/networks/baselines/my_net.py"):
         new_paper("my_net")

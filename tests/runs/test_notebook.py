@@ -60,7 +60,7 @@ def test_a_failed_run_keeps_notebook_and_traceback_and_may_be_tried_again(tiny, 
 
 
 def test_a_run_that_takes_too_long_is_ended_and_says_so(tiny, tmp_path):
-    with pytest.raises(runs.FailedError, match="not done after 2 s: allow more by --timeout"):
+    with pytest.raises(runs.FailedError, match="not done after 2 s: allow more with --timeout"):
         runs.run(tiny, {"wait": 60.0}, out=tmp_path, timeout=2)
 
 
@@ -74,9 +74,9 @@ def test_a_run_that_another_process_is_at_is_left_alone(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (errno.ENOSPC, "no space left for .*free some and run the same command again, it goes on"),
-        (errno.EPERM, "cannot be written to .*give a folder of yours by --out"),
-        (errno.EACCES, "cannot be written to .*give a folder of yours by --out"),
+        (errno.ENOSPC, "no space left for .*free some and run the same command again"),
+        (errno.EPERM, "cannot write to .*give a writable folder with --out"),
+        (errno.EACCES, "cannot write to .*give a writable folder with --out"),
     ],
 )
 def test_a_disk_that_is_full_or_closed_is_said_in_one_line(tiny, tmp_path, monkeypatch, code, said):
@@ -213,7 +213,7 @@ def test_ctrl_c_ends_the_kernel_before_the_command_ends(tiny, tmp_path):
         process.send_signal(signal.SIGINT)
         said = [line for line in process.stderr.read().splitlines() if line and "  cell 1/" not in line]
     assert process.returncode == 130
-    assert said == ["dsnotes run: stopped; the same command goes on from what is kept"]
+    assert said == ["dsnotes run: stopped; run the same command again"]
     assert len(kernels) == 1
     assert not kernels[0].is_running()
 
@@ -240,4 +240,4 @@ def test_ctrl_c_as_the_kernel_comes_up_leaves_none(tiny, tmp_path):
     command = [sys.executable, "-c", STOPPED_AS_IT_COMES_UP, str(tiny)]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert said.stdout == "130 []\n"
-    assert said.stderr.strip() == "dsnotes run: stopped; the same command goes on from what is kept"
+    assert said.stderr.strip() == "dsnotes run: stopped; run the same command again"

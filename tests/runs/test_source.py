@@ -131,7 +131,7 @@ def test_what_is_given_is_assigned_behind_the_defaults(tiny):
         ({"seed": 1.5}, r"seed=1.5 is float, but seed is int \(moves every figure a little\); write seed=1"),
         (
             {"options": {"a": {1}}},
-            r"options=\{'a': \{1\}\} cannot be kept \(.*set.*\); give numbers, text, lists and dicts",
+            r"options=\{'a': \{1\}\} cannot be saved .*set.*\); give numbers, text, lists and dicts",
         ),
         ({"patch": [1.5]}, r"patch=\[1.5\] is list, but patch is list\[int\] \| None"),
     ],
@@ -145,14 +145,14 @@ def test_a_wrong_name_or_type_is_refused_in_one_line(tiny, given, said):
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        ("epochs = 3", r"'epochs = 3' in the parameters' cell has no type; write name: type = default  # help"),
-        ("epochs: int = 2 + n", r"the default of epochs is no plain value but '2 \+ n'; compute in another cell"),
-        ("epochs: int = (", "the parameters' cell is no Python"),
+        ("epochs = 3", r"'epochs = 3' in the parameters cell has no type; write name: type = default  # help"),
+        ("epochs: int = 2 + n", r"the default of epochs .*'2 \+ n'; compute in another cell"),
+        ("epochs: int = (", "the parameters cell .*; correct it"),
         ("epochs: int = None", r"default of epochs is None, which its type int .*, such as epochs: int \| None = None"),
         ("patch: list[int] = 64", r"default of patch is 64, which its type list\[int\] .*list\[int\] \| int = 64"),
-        ("where: Path = 'x'", r"where: the type 'Path' says nothing .*; write one of Any, int, .* list\[int\] \| None"),
-        ("mode: Literal[a] = 'a'", r"mode: the type 'Literal\[a\]' says nothing"),
-        ("mode: __import__('os').name = 'a'", r"mode: the type \"__import__\('os'\).name\" says nothing"),
+        ("where: Path = 'x'", r"where: the type 'Path' .*; write one of Any, int, .* list\[int\] \| None"),
+        ("mode: Literal[a] = 'a'", r"mode: the type 'Literal\[a\]' .*; write one of Any"),
+        ("mode: __import__('os').name = 'a'", r"mode: the type \"__import__\('os'\).name\" .*; write one of Any"),
     ],
 )
 def test_a_cell_that_cannot_be_read_is_refused(tiny, cell, said):
@@ -172,11 +172,11 @@ def test_what_is_no_notebook_is_refused(tiny):
         open_source(__import__("pathlib").Path(__file__).parents[2] / "README.md")
     broken = tiny.with_name("broken.ipynb")
     broken.write_text("[]", encoding="utf-8")
-    with pytest.raises(RefusedError, match="is no notebook .* give the .py beside it"):
+    with pytest.raises(RefusedError, match="give the .py beside it"):
         open_source(broken)
     for kind in (".py", ".ipynb"):
         tiny.with_suffix(kind).write_bytes("# naïve".encode("latin-1"))
-        with pytest.raises(RefusedError, match=r"tiny.*cannot be read \('utf-8' codec .*\); .* text in UTF-8"):
+        with pytest.raises(RefusedError, match=r"cannot read .*tiny.* \('utf-8' codec .*\); .* text in UTF-8"):
             open_source(tiny.with_suffix(kind))
     broken.write_text('{"cells": [], "metadata": {}}', encoding="utf-8")
     with pytest.raises(RefusedError, match="names no kernel; copy the '# ---' header"):

@@ -103,11 +103,11 @@ def test_ctrl_c_is_said_without_a_traceback_and_nothing_is_left_running(tiny, tm
     os.killpg(driver.pid, signal.SIGINT)
     said = finish(driver)
     assert driver.returncode == 130
-    assert said.strip().startswith("dsnotes sweep: stopped; the same command goes on from what is kept")
+    assert said.strip().startswith("dsnotes sweep: stopped; run the same command again")
     assert "Traceback" not in said
     until(lambda: not any(one.is_running() for one in descendants), "an end")
     (begun,) = (line for line in compare("mss-2", out).missing if "begun" in line)
-    assert re.fullmatch(r"mss-unet: begun \S+ and not done; the same command goes on with it \(\S+\)", begun)
+    assert re.fullmatch(r"mss-unet: started \S+, not finished; the same command resumes it \(\S+\)", begun)
 
 
 def test_a_worker_and_a_driver_of_a_real_cluster_are_killed(tiny, result, tmp_path):

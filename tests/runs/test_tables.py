@@ -107,13 +107,13 @@ def test_the_columns_are_those_of_the_runs_dataset(result):
     report = compare("mu-net-2", result(dices(A, "dice"), system="fcn", data="data/Task02_Heart"))
     assert report.columns == ("cardiac dice", "cardiac ppv", "cardiac sensitivity", "cardiac iou")
     assert report.printed["fcn"]["cardiac dice"] == 0.8835
-    assert not any("print is of" in note for note in report.notes)
+    assert not any("compare differences" in note for note in report.notes)
 
 
 def test_a_phantom_stands_beside_the_first_dataset_and_it_is_said(result):
     report = compare("mu-net-2", result(dices(A, "dice"), system="fcn", data="abdomen"))
     assert report.columns[0] == "brats dice"
-    assert any("print is of brats, ours of abdomen" in note for note in report.notes)
+    assert any("brats, ours: abdomen; compare differences" in note for note in report.notes)
 
 
 def test_figures_of_a_run_are_averaged_over_runs(result):
@@ -138,7 +138,7 @@ def test_of_equal_runs_the_newest_counts_and_a_failure_never_outdoes_a_result(re
 def test_runs_that_are_not_alike_are_not_averaged(result):
     result(dices(A), scale=1.0)
     runs = result(dices(B), scale=2.0)
-    with pytest.raises(RefusedError, match=r"scale \(1.0, 2.0\); choose by --filter"):
+    with pytest.raises(RefusedError, match=r"scale \(1.0, 2.0\); choose with --filter"):
         compare("mss-2", runs)
     assert compare("mss-2", runs, where={"scale": "2.0"}).ours["mss-unet"]["dice"].mean == pytest.approx(B.mean())
     runs = result(dices(B), data="other")
@@ -147,11 +147,11 @@ def test_runs_that_are_not_alike_are_not_averaged(result):
 
 
 def test_what_cannot_be_found_is_refused_in_one_line(result, tmp_path):
-    with pytest.raises(RefusedError, match="there is no folder .*nowhere; `dsnotes sweep"):
+    with pytest.raises(RefusedError, match="there is no folder .*nowhere; .*`dsnotes sweep"):
         compare("mss-2", tmp_path / "nowhere")
     with pytest.raises(RefusedError, match="no run in .* has a parameter 'sede'; the nearest are seed"):
         compare("mss-2", result(dices(A)), where={"sede": "1"})
-    with pytest.raises(RefusedError, match="no paper has a table 'mu-net-22'; the nearest are mu-net-2"):
+    with pytest.raises(RefusedError, match="no table 'mu-net-22'; the nearest are mu-net-2"):
         compare("mu-net-22", tmp_path)
 
 
@@ -169,7 +169,7 @@ def test_text_has_print_and_ours_and_says_what_to_mind(report):
     assert "0.969" in text(report)
     assert f"{(A - 0.005).mean():.3f} ± {A.std(ddof=1):.3f} (± 0.007)" in text(report)
     assert "missing: classic-unet-3d: no run for fold 0 seed 1" in lines
-    assert any(line.startswith("wrong in print: Accuracy ties") for line in lines)
+    assert any(line.startswith("error in the paper: Accuracy ties") for line in lines)
 
 
 def test_csv_holds_every_figure(report):

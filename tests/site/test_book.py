@@ -73,7 +73,7 @@ def test_no_page_has_a_fault(site):
 def test_the_lesson_shows_its_outputs_with_words_and_without_a_dead_widget(site):
     text = (site / "lesson.html").read_text(encoding="utf-8")
     assert 'alt="A square: lesson.py draws nothing: a red square stands for a figure that ' in text
-    assert "In JupyterLab, sliders and buttons stand here" in text
+    assert "In JupyterLab this output is interactive" in text
     assert ">VBox()" not in text
     assert "<mfrac" in text
     assert "smoke mode" in text

@@ -32,8 +32,8 @@ def test_a_good_page_has_no_fault(site):
         ("</head>", '<script src="//cdn.example/x.js"></script></head>', "index.html: loads //cdn.example/x.js"),
         ('src="p.png"', 'src="https://host.example/p.png"', "index.html: loads https://host.example/p.png"),
         ("<p>", "<p style=\"background:url('http://h.example/x')\">", "index.html: loads http://h.example/x"),
-        ("b.html#place", "c.html", "index.html: links to c.html, which is not there"),
-        ("#place", "#elsewhere", "index.html: links to b.html#elsewhere: the page has no such place"),
+        ("b.html#place", "c.html", "index.html: links to c.html, which does not exist"),
+        ("#place", "#elsewhere", "index.html: links to b.html#elsewhere: the page has no such anchor"),
         ("A square that is red all over", "", 'index.html: <img alt="" src="p.png"/> does not say what it shows'),
         (
             "A square that is red all over",
@@ -41,7 +41,7 @@ def test_a_good_page_has_no_fault(site):
             'index.html: <img alt="image" src="p.png"/> does not say what it shows',
         ),
         ("<h2>U</h2>", "<h3>U</h3>", "index.html: a heading h3 below h1"),
-        ("<h2>U</h2>", "<h1>U</h1>", "index.html: 2 headings of first order"),
+        ("<h2>U</h2>", "<h1>U</h1>", "index.html: 2 h1 headings"),
         ("<h2>", '<div class="output traceback">ValueError</div><h2>', "index.html: shows an error: 'ValueError'"),
     ],
 )

@@ -69,7 +69,7 @@ def test_a_papers_page_has_an_idea_and_a_described_figure(stem, written):
     assert "$$" in written[stem]
     alt = re.search(r":alt: (.+)", written[stem])[1]
     assert len(alt) > 100
-    assert "told at every supervised place" in alt
+    assert "at every supervised place" in alt
 
 
 def test_a_column_keeps_the_decimals_of_print():
@@ -199,7 +199,7 @@ def test_every_formula_can_be_set():
 
 
 def test_an_unknown_command_is_named():
-    with pytest.raises(ValueError, match=r'"\\wobble".* in \$\\wobble x\$: write it otherwise'):
+    with pytest.raises(ValueError, match=r'"\\wobble".* in \$\\wobble x\$: write it in another way'):
         mathml(r"\wobble x", block=False)
 
 

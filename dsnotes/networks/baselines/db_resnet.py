@@ -73,7 +73,7 @@ class DBResNet(Patchwise):
     """
 
     reach = (SIDE // 2, SCALES[-1] // 2, SCALES[-1] // 2)
-    a_thread = 16  # half the default, because the maps are twice as wide
+    patches_per_thread = 16  # half the default, because the maps are twice as wide
 
     def __init__(
         self, *, in_channels: int = 1, classes: int = 2, dims: int = 3, width: int = 32, every: int = 1

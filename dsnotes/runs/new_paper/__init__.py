@@ -1,1 +1,1 @@
-"""`dsnotes new-paper STEM`: what it writes (the .txt files here), where, and when it refuses."""
+"""`dsnotes new-paper STEM`: writes the files of a new paper from the templates (.txt) here."""

@@ -1,4 +1,4 @@
-"""`dsnotes new-paper STEM`, as it is typed."""
+"""The command line of `dsnotes new-paper STEM`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import argparse
 def add_new_paper(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "new-paper",
-        help="the files of one more paper, as a start that runs",
-        description="Write a paper's network, recipe, test and notebook, as a start that runs. "
-        "CONTRIBUTING.md goes on from there, with an example.",
+        help="add a paper: write its files from working templates",
+        description="Write a paper's network, recipe, test and notebook from working templates. "
+        "CONTRIBUTING.md continues from there with an example.",
         epilog="For instance: dsnotes new-paper my_net",
     )
-    command.add_argument("stem", help="what its files will be called: lower case, such as my_net")
+    command.add_argument("stem", help="name of its files, lower case, such as my_net")
     command.set_defaults(do=do_new_paper)
 
 
@@ -22,6 +22,6 @@ def do_new_paper(asked: argparse.Namespace) -> int:
 
     for path in new_paper(asked.stem):
         print(path.relative_to(checkout()).as_posix())
-    print(f"The system {system_name(asked.stem)!r} can be built and trained now. What only its paper can say is marked")
-    print("TO FILL in these files; CONTRIBUTING.md shows how to go on, on an example.")
+    print(f"The system {system_name(asked.stem)!r} can be built and trained now. Replace each TO FILL in these files")
+    print("with what the paper says; CONTRIBUTING.md shows how, with an example.")
     return 0

@@ -1,7 +1,6 @@
-"""A paper's four files, as a start that runs, trains and passes its tests.
+"""Writes a new paper's four files, which run, train and pass their tests.
 
-The texts beside this module are copied with the stem in the place of `__stem__`; what only a reader of the paper can
-say is marked TO FILL.
+The templates beside this module are copied with `__stem__` replaced; TO FILL marks what must come from the paper.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from dsnotes.runs.source import RefusedError
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[1]
-LONGEST = 24  # characters of a stem: the lines that hold it stay within the style's 120
+LONGEST = 24  # characters of a stem, so that generated lines stay within 120
 ATTIC = ("utils", "util", "helpers", "helper", "common", "misc")
 
 
 def checkout() -> Path:
-    """The clone that this dsnotes is imported from and that the caller stands in, or what to type instead."""
+    """The clone that this dsnotes is imported from; an error unless the current directory is in it."""
     root = PACKAGE.parent
     if not all((root / part).exists() for part in ("pyproject.toml", "notebooks", "tests", "dsnotes/papers")):
         raise RefusedError(
-            f"this dsnotes is an installed package ({root}), and a paper is added to a clone of the repository; "
+            f"this dsnotes is an installed package ({root}), but a paper needs a clone of the repository; "
             f"in the clone type: make lab, then .venv/bin/dsnotes new-paper STEM"
         )
     here = Path.cwd()
@@ -37,7 +36,7 @@ def checkout() -> Path:
 
 
 def new_paper(stem: str) -> list[Path]:
-    """Write the files and return them; nothing is written where one of them, or the system's name, is there already."""
+    """Write the files and return their paths; writes nothing if a file or the system's name already exists."""
     _require_stem(stem)
     root = checkout()
     files = {
@@ -70,16 +69,14 @@ def system_name(stem: str) -> str:
 
 
 def next_number(notebooks: Path) -> str:
-    """The first free number after the last paper's notebook: so a reader meets the papers in one row."""
+    """The first free number after the last paper's notebook, so that the papers' notebooks stay together."""
     papers = {path.stem for path in (PACKAGE / "papers").glob("*.py")}
     named = (re.fullmatch(r"(\d\d)_(\w+)", path.stem) for path in notebooks.glob("*.py"))
     numbers = {int(found[1]): found[2] for found in named if found}
     last = max(number for number, stem in numbers.items() if stem in papers)
     free = [number for number in range(last + 1, 100) if number not in numbers]
     if not free:
-        raise RefusedError(
-            f"no number from {last + 1} to 99 is free in {notebooks}; give one of those notebooks another"
-        )
+        raise RefusedError(f"no number from {last + 1} to 99 is free in {notebooks}; renumber one of those notebooks")
     return f"{free[0]:02}"
 
 
@@ -92,9 +89,7 @@ def _require_stem(stem: str) -> None:
     if len(stem) > LONGEST:
         raise RefusedError(f"{stem!r} has {len(stem)} characters; {needed}, of {LONGEST} at most: shorten it")
     if stem in ATTIC:
-        raise RefusedError(
-            f"{stem!r} says nothing of a paper, and no file may be called so; name its idea, as mu_net does"
-        )
+        raise RefusedError(f"{stem!r} does not describe a paper; use the name of its network or idea, such as mu_net")
 
 
 def _require_free(stem: str, root: Path, files: dict[Path, str]) -> None:
@@ -104,7 +99,7 @@ def _require_free(stem: str, root: Path, files: dict[Path, str]) -> None:
     taken += list((root / "notebooks").glob(f"[0-9][0-9]_{stem}.*"))
     if taken:
         first = sorted(path.relative_to(root).as_posix() for path in taken)[0]
-        raise RefusedError(f"the stem {stem!r} is taken, by {first}; nothing was written: choose another")
+        raise RefusedError(f"the stem {stem!r} is taken by {first}; nothing was written: choose another")
     if system_name(stem) in recipes():
         raise RefusedError(
             f"a system is called {system_name(stem)!r} already; nothing was written: choose another stem"
