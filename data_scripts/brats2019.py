@@ -30,7 +30,7 @@ ABOUT = About(
 
 
 def options(parser: ArgumentParser) -> None:
-    parser.add_argument("--from", type=Path, dest="source", help="the folder with HGG/ and LGG/, however deep")
+    parser.add_argument("--from", type=Path, dest="source", help="the folder with HGG/ and LGG/, or one above it")
 
 
 def plan(asked: Namespace) -> Plan:
@@ -50,7 +50,7 @@ def one_case(got, *, label: Path):
         images = [read(file(label, sequence), "int16") for sequence in SEQUENCES]
         mask = read(label, "uint8")
         if len({one.geometry for one in (*images, mask)}) > 1:
-            raise ValueError("its sequences and its label do not lie on one grid.")
+            raise ValueError("its sequences and its label are not on one grid.")
         if odd := sorted(set(np.unique(mask.voxels).tolist()) - {0, 1, 2, 4}):
             raise ValueError(f"its label holds {odd}; BraTS 2019 has 0, 1, 2 and 4.")
         channels = Volume(np.stack([one.voxels for one in images]), images[0].geometry)

@@ -1,4 +1,4 @@
-"""COVID-19-CT-Seg: 20 CT with both lungs and the infected parts.
+"""COVID-19-CT-Seg: 20 CTs with labels of both lungs and the infection.
 
 python data_scripts/covid19_ct.py --out data/covid19 --cases 10
 """
@@ -15,15 +15,15 @@ RECORD = "https://zenodo.org/records/3757476/files/{}?download=1"
 ABOUT = About(
     name="COVID-19-CT-Seg",
     source="https://zenodo.org/records/3757476",
-    licence="CC BY-NC-SA 4.0 (so the authors' repository; the record is quoted elsewhere as CC BY 4.0)",
+    licence="CC BY-NC-SA 4.0 (according to the authors' repository; elsewhere the record is quoted as CC BY 4.0)",
     citation="Ma et al. 2021, Med Phys 48:1197, https://doi.org/10.1002/mp.14676",
     labels={0: "background", 1: "left lung", 2: "right lung", 3: "infection"},
     modality=("CT",),
     tables=("msds-14",),
     mind=(
-        "stands in for the paper's 108 CT of four hospitals, which are not public",
-        "the ten radiopaedia cases were stored as greys 0 to 255 of the window -1250 to 250 HU; they are brought back "
-        "to HU, in steps of 6, and clipped there: clip the others alike, or take the ten coronacases, which come first",
+        "replaces the paper's 108 CTs of four hospitals, which are not public",
+        "the ten radiopaedia cases were stored as grey values 0 to 255 of the window -1250 to 250 HU; they are "
+        "converted back to HU, in steps of 6 and clipped: clip the others too, or use the ten coronacases (first)",
     ),
 )
 IMAGES = Download(
@@ -53,7 +53,7 @@ def cases(got):
 
         def make(member=member, file=file) -> Converted:
             if file not in masks:
-                raise ValueError(f"{LABELS.name} holds no mask of it.")
+                raise ValueError(f"{LABELS.name} has no mask for it.")
             image, said = in_hu(read(got.extract(images, member), "int16"))
             mask = read(got.extract(labels, masks[file]), "uint8")
             if image.voxels.shape != mask.voxels.shape:
@@ -64,12 +64,12 @@ def cases(got):
 
 
 def in_hu(volume: Volume) -> tuple[Volume, tuple[str, ...]]:
-    """Greys from 0 to 255 cannot be HU of a chest, which is mostly air."""
+    """Convert grey values 0 to 255 to HU; a chest in HU, mostly air, would have values below 0."""
     if volume.voxels.min() < 0 or volume.voxels.max() > 255:
         return volume, ()
     low, high = WINDOW
     hu = np.rint(volume.voxels.astype(np.float32) * ((high - low) / 255) + low).astype(np.int16)
-    return Volume(hu, volume.geometry), ("greys of a window, brought back to HU",)
+    return Volume(hu, volume.geometry), ("grey values of a window converted to HU",)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ CT, MR = ("CT",), ("MRI",)
 class Task:
     archive: str
     md5: str
-    bytes: float  # about
+    bytes: float  # approximate
     cases: int
     labels: tuple[str, ...]
     modality: tuple[str, ...]
@@ -36,8 +36,8 @@ TASKS = {
         ("background", "oedema", "non-enhancing tumour", "enhancing tumour"),
         ("FLAIR", "T1w", "T1gd", "T2w"),
         mind=(
-            "BraTS 2016 and 2017 under other numbers: in place of BraTS 2019 for a person without an account",
-            "never train on this and test on BraTS 2019: cases repeat",
+            "BraTS 2016 and 2017 with other case numbers: use it instead of BraTS 2019 if you have no account",
+            "never train on this and test on BraTS 2019: they share cases",
         ),
     ),
     "heart": Task(
@@ -59,7 +59,7 @@ TASKS = {
         ("mu-net-1", "mu-net-2", "mu-net-3", "mu-net-4", "mu-net-5"),
         mind=(
             "13 of the 131 have no tumour",
-            "LiTS says 1 mm for all axes of liver_28 to liver_47: look at them first",
+            "LiTS gives 1 mm for all axes of liver_28 to liver_47: look at them first",
         ),
     ),
     "hippocampus": Task(

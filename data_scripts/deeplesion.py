@@ -1,4 +1,4 @@
-"""DeepLesion: slices of 4427 patients with a lesion's two diameters, one case a lesion.
+"""DeepLesion: CT slices of 4427 patients with a lesion's two diameters, one case per lesion.
 
 python data_scripts/deeplesion.py --out data/deeplesion --cases 100
 """
@@ -26,8 +26,8 @@ ABOUT = About(
     tables=("dsnet-1", "dsnet-3", "dsnet-4"),
     mind=(
         "no masks: recistTr.json holds both diameters of each lesion; softmask.nodule_set.make_set labels them",
-        "DL_info.csv comes from a copy on Hugging Face, since the NIH offers no fixed address for it",
-        "values below -1024 HU, which scanners write where they do not see, become -1024",
+        "DL_info.csv comes from a copy on Hugging Face, since the NIH has no fixed address for it",
+        "values below -1024 HU, which scanners write outside their field of view, become -1024",
     ),
 )
 TABLE = Download(
@@ -39,7 +39,7 @@ LESIONS = 32_735  # in all; how many each archive holds is not published
 
 
 def options(parser: ArgumentParser) -> None:
-    parser.add_argument("--kind", type=int, choices=range(1, 9), help="only these: 4 liver, 5 lung, 6 kidney, …")
+    parser.add_argument("--kind", type=int, choices=range(1, 9), help="only this type: 4 liver, 5 lung, 6 kidney, …")
 
 
 def plan(asked: Namespace) -> Plan:

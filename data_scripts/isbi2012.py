@@ -23,7 +23,7 @@ ABOUT = About(
     tables=("dsnet-5",),
     mind=(
         "a case is a slice, its spacing is in nanometres (4 x 4; slices are 50 apart)",
-        "neighbouring slices are alike: split by blocks, such as the first 20 and the last 10, never at random",
+        "neighbouring slices are similar: split by blocks, such as the first 20 and the last 10, never at random",
     ),
 )
 ZIP = Download("https://downloads.imagej.net/ISBI-2012-challenge.zip", "ISBI-2012-challenge.zip", 40_000_000)
@@ -53,7 +53,7 @@ def from_zip(got):
 
 
 def stack(held: bytes) -> np.ndarray:
-    """All pages of a TIFF, refused before it is unpacked where they are larger than the set's."""
+    """All pages of a TIFF; raises an error before unpacking if they are larger than the dataset's."""
     import tifffile
 
     try:
@@ -79,7 +79,7 @@ def from_h5(got):
 
 
 def slices(image: np.ndarray, label: np.ndarray):
-    """In the source 0 is membrane, and 255 the inside of a cell."""
+    """In the source 0 is membrane and 255 is the inside of a cell."""
     if image.shape != label.shape or image.ndim != 3 or not np.isin(label, (0, 255)).all():
         raise ValueError(
             f"images of shape {image.shape} and labels of {label.shape} with values {np.unique(label)[:5]} came; "

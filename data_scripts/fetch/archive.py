@@ -1,4 +1,4 @@
-"""Tar and zip archives, on this disk or behind a URL, from which only what is wanted is taken."""
+"""Read single members from tar and zip archives, on disk or behind a URL."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from fetch.download import (
     require_space,
 )
 
-JUNK = re.compile(r"(^|/)(\._[^/]*|\.DS_Store|__MACOSX|Thumbs\.db)(/|$)")  # what macOS and Windows leave in archives
+JUNK = re.compile(r"(^|/)(\._[^/]*|\.DS_Store|__MACOSX|Thumbs\.db)(/|$)")  # added by macOS and Windows
 DAMAGED = (
     *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError),
-    *(NotImplementedError, RuntimeError),  # a zip file's: packed in a way not known here, or encrypted
+    *(NotImplementedError, RuntimeError),  # zip: unknown compression, or encrypted
 )
 PACKED = {b"\x1f\x8b": gzip.GzipFile, b"BZh": bz2.BZ2File, b"\xfd7zXZ": lzma.LZMAFile}
-BUFFER = 1 << 16  # of a remote archive: a header or two, and small enough for hundreds of them
-IN_MEMORY = 64 * CHUNK  # the largest member that is read without a file
-HARMLESS, RATIO = 1 << 30, 200  # an archive may announce that many bytes, or so many times its own size
+BUFFER = 1 << 16  # bytes per request to a remote archive: a header or two
+IN_MEMORY = 64 * CHUNK  # the largest member that is read into memory
+HARMLESS, RATIO = 1 << 30, 200  # limits of the unpacked size: bytes, or multiple of the archive's size
 
 
 class Archive:
-    """`names` are the files within, without the junk; an archive with a path that leads elsewhere is refused whole."""
+    """`names` are the files inside, without junk; an archive with any unsafe path is rejected as a whole."""
 
     def __init__(self, source: Path | io.BufferedIOBase, name: str) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class Archive:
             raise
 
     def _checked(self, members: list[tuple]) -> dict:
-        """Normalised name -> entry; the whole archive is refused for one link, one path that leads out, or a bomb."""
+        """Normalised name -> entry; raises an error for any link or unsafe path, or for a decompression bomb."""
         found = {}
         for name, info, plain in members:
             try:
@@ -66,12 +66,12 @@ class Archive:
         if announced > max(HARMLESS, RATIO * packed):
             raise ValueError(
                 f"{self.name} has {in_words(packed)} and announces {in_words(announced)}, more than {RATIO} times as "
-                f"much: it is damaged or made to fill a disk. Nothing was taken from it; report it to the source."
+                f"much: it is damaged or malicious. Nothing was taken from it; report it to the source."
             )
         return {name: info for name, info in found.items() if not JUNK.search(name)}
 
     def _listed(self) -> list[tuple]:
-        """(Name, entry, whether it is a plain file) of all that is no folder."""
+        """(Name, entry, whether it is a plain file) of all entries except folders."""
         try:
             if self.name.lower().endswith((".zip", ".whl")):
                 self._open = zipfile.ZipFile(self._file)
@@ -81,7 +81,7 @@ class Archive:
             return [(info.name, info, info.isfile()) for info in self._open if not info.isdir()]
         except (*DAMAGED, ValueError, UnicodeError, OverflowError) as error:
             raise ValueError(
-                f"{self.name} is no archive or is damaged ({error}). Delete it, and fetch it again."
+                f"{self.name} is not an archive or is damaged ({error}). Delete it, and fetch it again."
             ) from error
 
     @property
@@ -97,7 +97,7 @@ class Archive:
         return _size(self._member(name))
 
     def extract(self, name: str, folder: Path, to: str | None = None) -> Path:
-        """The member as a file below `folder`, under its own name or that of `to`; whole or not at all."""
+        """Extract a member below `folder`, under its own name or `to`, atomically."""
         size, target = self.size(name), paths.inside(folder, to or name)
         if target.is_file() and target.stat().st_size == size:
             return target
@@ -114,10 +114,10 @@ class Archive:
         return target
 
     def read(self, name: str, limit: int = IN_MEMORY) -> bytes:
-        """A small member without a file; refused, before a byte of it is unpacked, where it announces more."""
+        """The bytes of a small member; raises an error before unpacking if it announces more than `limit`."""
         if (size := self.size(name)) > limit:
             raise ValueError(
-                f"{name} in {self.name} announces {in_words(size)}, where at most {in_words(limit)} belong: it is not "
+                f"{name} in {self.name} announces {in_words(size)}, expected at most {in_words(limit)}: it is not "
                 f"the file expected. Delete {self.name}, and fetch it again."
             )
         held = io.BytesIO()
@@ -129,7 +129,7 @@ class Archive:
         return held.getvalue()
 
     def _copy(self, stream, out, name: str, size: int) -> None:
-        """As many bytes as the member announced, no more and no fewer."""
+        """Copy exactly as many bytes as the member announced, else raise an error."""
         came = 0
         while block := stream.read(min(8 * CHUNK, size + 1 - came)):
             came += len(block)
@@ -162,7 +162,7 @@ class Archive:
 
 
 class _Bounded:
-    """A stream of which nothing large is read at once: tarfile takes a header into memory however long that is."""
+    """A stream that limits single reads, because tarfile reads headers of any length into memory."""
 
     def __init__(self, stream: io.BufferedIOBase) -> None:
         self._stream = stream
@@ -186,7 +186,7 @@ def _size(info: zipfile.ZipInfo | tarfile.TarInfo) -> int:
 
 
 def remote(url: str, name: str) -> Archive | None:
-    """An archive read where it lies, by HTTP Range; None where the server sends whole files only."""
+    """A remote archive, read by HTTP Range requests; None if the server does not support them."""
     try:
         stream = RangeFile(url)
     except NoRangeError:
@@ -199,7 +199,7 @@ class NoRangeError(Exception):
 
 
 class RangeFile(io.RawIOBase):
-    """A remote file that can be read and sought, a request a read; it must not change meanwhile."""
+    """A seekable remote file with one request per read; it must not change meanwhile."""
 
     def __init__(self, url: str) -> None:
         self.url, self.at, self.length, self.etag = url, 0, 0, None
@@ -243,12 +243,12 @@ class RangeFile(io.RawIOBase):
                     raise NoRangeError
                 length, etag = int(extent[2]), answer.headers.get("ETag")
                 if self.length and (length, etag) != (self.length, self.etag):
-                    raise DownloadError(f"{self.url} changed while it was read. Start the same command again.")
+                    raise DownloadError(f"{self.url} changed while it was read. Run the same command again.")
                 self.length, self.etag = length, etag
                 came = read_briskly(answer, count - len(got))
             got.extend(came)
             if not came:
-                raise ConnectionError("closed before a byte came")
+                raise ConnectionError("closed before any byte arrived")
             return len(got) >= count
 
         persistently(attempt, self.url)

@@ -1,4 +1,4 @@
-"""Look at a converted folder: label values, spacings, orientation, what is empty, and a picture of every case."""
+"""Check a converted folder: label values, spacing, orientation, empty images and labels, and a picture per case."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dsnotes.data.case import Case
 from dsnotes.data.dataset import Dataset, open_dataset
 from dsnotes.safety.atomic import replacing
 
-PAGE = 12  # cases on one sheet, as the viewer has it
+PAGE = 12  # cases per sheet, as in the viewer
 COLUMNS = ("case", "shape", "spacing_mm", "orientation", "lowest", "highest", "label_voxels", "trouble")
 
 
 def check(folder: Path) -> int:
-    """Print and write check.csv and contact-sheet-NN.png into the folder; 1 where a case cannot be opened."""
+    """Print a summary, write check.csv and contact-sheet-NN.png to the folder; returns 1 if a case cannot be opened."""
     data = open_dataset(folder)
     rows, page, sheets = [], [], []
     for name in data.names:
@@ -41,7 +41,7 @@ def check(folder: Path) -> int:
 
 
 def row(case: Case, labels: dict[int, str]) -> dict[str, str]:
-    """One case in words."""
+    """The row of check.csv for one case."""
     values = {} if case.label is None else dict(zip(*np.unique(case.label, return_counts=True), strict=True))
     trouble = []
     if case.label is not None and not case.label.any():
@@ -49,7 +49,7 @@ def row(case: Case, labels: dict[int, str]) -> dict[str, str]:
     if case.label is None and "recist" not in case.extras:
         trouble.append("no label")
     if case.image.min() == case.image.max():
-        trouble.append("the image is one grey")
+        trouble.append("the image is constant")
     return {
         "case": case.name,
         "shape": "×".join(map(str, case.image.shape)),
@@ -63,7 +63,7 @@ def row(case: Case, labels: dict[int, str]) -> dict[str, str]:
 
 
 def orientation(geometry) -> str:
-    """Where the file's first, second and third axis point, such as LPS; "oblique" where none is within 1 degree."""
+    """Directions of the file's axes, such as LPS; "oblique" if they are more than 1 degree off."""
     n = len(geometry.size)
     towards = np.array(geometry.direction).reshape(n, n)
     letters = "".join(
@@ -73,7 +73,7 @@ def orientation(geometry) -> str:
 
 
 def key_slice(case: Case) -> Case:
-    """The slice through the lesion, first channel, so that a page of whole volumes need not be held."""
+    """The slice through the lesion, first channel, so that a page of cases fits in memory."""
     from dsnotes.viewers.focus import focus
     from dsnotes.viewers.scene import compose
 
@@ -86,7 +86,7 @@ def key_slice(case: Case) -> Case:
 
 
 def drawn_axes(case: Case) -> np.ndarray | None:
-    """RECIST axes as lines of pixels, where they are all that is known of a lesion in a slice."""
+    """RECIST axes drawn as lines of pixels, for slices that have no mask."""
     if "recist" not in case.extras or case.image.ndim != 2:
         return None
     lines = np.zeros(case.image.shape, np.uint8)
@@ -97,12 +97,12 @@ def drawn_axes(case: Case) -> np.ndarray | None:
 
 
 def picture(cases: list[Case], path: Path) -> Path:
-    """A sheet of up to twelve cases, each bare and with its outline."""
+    """Save a sheet of up to twelve cases, each bare and with its outline."""
     from dsnotes.viewers.contact_sheet import contact_sheet
 
     sheet = contact_sheet(cases, path.with_suffix(".csv"), page=1, buttons=False)
     sheet.figure.suptitle(f"{cases[0].name} … {cases[-1].name}", x=0.01, ha="left", fontsize=9)
-    for case, axes in zip(cases, sheet.figure.axes[::2], strict=True):  # nothing is decided here, so no mark for it
+    for case, axes in zip(cases, sheet.figure.axes[::2], strict=True):  # no decisions here, so no marks
         axes.set_title(case.name, loc="left", pad=3, fontsize=7.5)
     with replacing(path) as part:
         sheet.save(part)

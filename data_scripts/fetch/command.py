@@ -1,4 +1,4 @@
-"""The face that every script shows: --out, --cases, --dry-run, check."""
+"""The command line shared by all scripts: --out, --cases, --dry-run, --discard, check."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fetch.download import FULL, DownloadError, MissingError, in_words, no_space
 from fetch.layout import Folder
 from fetch.pieces import Fetched, Piece, Plan
 
-MISSING = 3  # files in a row that the source no longer has: then all of it has moved
-SPEED = 10e6  # bytes a second, for the time that is announced
-SHARED = ("command", "out", "cases", "dry_run", "discard")  # what is asked of every script
-EPILOG = "The same command goes on after an interruption. `check` opens what was converted and draws every case."
+MISSING = 3  # missing files in a row after which the whole source counts as moved
+SPEED = 10e6  # bytes per second, for the time estimate
+SHARED = ("command", "out", "cases", "dry_run", "discard")  # options of every script
+EPILOG = "Run the same command again to resume after an interruption. `check` opens and draws every converted case."
 
 
 def run(
@@ -27,7 +27,7 @@ def run(
     options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
     argv: Sequence[str] | None = None,
 ) -> int:
-    """The script's main: 0 where all that was asked for is there, 1 where something failed, 130 after Ctrl-C."""
+    """The script's main function; returns 0 on success, 1 if something failed, 130 after Ctrl-C."""
     asked = arguments(doc, options).parse_args(argv)
     try:
         if asked.command == "check":
@@ -43,25 +43,25 @@ def run(
         print(f"stopped: {no_space(error, asked.out) if error.errno in FULL else error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        print("\nstopped; run the same command again to resume", file=sys.stderr)
         return 130
 
 
 def arguments(doc: str, options: Callable[[argparse.ArgumentParser], None]) -> argparse.ArgumentParser:
-    """A script's own options, then those of all."""
+    """The script's own options and the shared ones."""
     parser = argparse.ArgumentParser(description=doc.partition("\n")[0], epilog=EPILOG, allow_abbrev=False)
     options(parser)
-    parser.add_argument("command", nargs="?", choices=("fetch", "check"), default="fetch", help="fetch, if not said")
+    parser.add_argument("command", nargs="?", choices=("fetch", "check"), default="fetch", help="fetch by default")
     parser.add_argument("--out", type=Path, required=True, help="folder that gets dataset.json, imagesTr/, labelsTr/")
-    parser.add_argument("--cases", type=_positive, help="so many and no more, those that cost least first")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    parser.add_argument("--cases", type=_positive, help="maximum number of cases, smallest downloads first")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
     parser.add_argument("--discard", action="store_true", help="delete each download once it is converted")
     return parser
 
 
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of cases: pass 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of cases: pass 1 or more")
     return int(text)
 
 
@@ -92,7 +92,7 @@ def _fetch(plan: Plan, asked: argparse.Namespace) -> int:
 
 
 def _convert(piece: Piece, got: Fetched, folder: Folder, asked: argparse.Namespace, *, patience: int) -> bool:
-    """Whether all cases of the piece are there now."""
+    """Convert a piece; returns whether all its cases exist now."""
     names, refused = [], False
     try:
         for name, make in piece.cases(got):
@@ -108,10 +108,10 @@ def _convert(piece: Piece, got: Fetched, folder: Folder, asked: argparse.Namespa
                 finally:
                     got.forget()
             names.append(name)
-    except (ValueError, MissingError) as error:  # of the piece, before it had cases: an archive that is damaged
+    except (ValueError, MissingError) as error:  # before any case, such as for a damaged archive
         _leave_out(piece.name, error, folder, patience)
         return False
-    if not refused:  # else it is tried again, from what is there
+    if not refused:  # else it is tried again next time
         folder.finish(piece.name, names)
     return not refused
 

@@ -1,4 +1,4 @@
-"""Files over HTTP: resumed where they stopped, checked before they get their name."""
+"""Download files over HTTP: resume interrupted downloads, verify before renaming."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 CHUNK = 1 << 20
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota of its own
-PATIENCE = 6  # attempts in a row that bring nothing
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no EDQUOT
+PATIENCE = 6  # attempts in a row without any new byte
 LONGEST_WAIT = 300.0
 TIMEOUT = 60.0
-SLOWEST, WINDOW = 1000, 30.0  # a connection that brings fewer bytes a second, over so many seconds, is given up
-HEAD = 512  # bytes that tell what kind of file comes
+SLOWEST, WINDOW = 1000, 30.0  # give up a connection with fewer bytes per second over this many seconds
+HEAD = 512  # bytes that identify the type of file
 AGENT = "dsnotes-data-scripts (python-urllib)"
-PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that may be another in a minute
+PASSING = {408, 425, 429, 500, 502, 503, 504}  # temporary HTTP errors
 REMEDIES = {
-    401: "It wants an account: log in at the source, download the file by hand and put it there under that name.",
-    403: "It is closed or wants an account: download the file by hand and put it there under that name.",
+    401: "It needs an account: log in at the source, download the file by hand and put it there under that name.",
+    403: "It is closed or needs an account: download the file by hand and put it there under that name.",
     404: "The file has moved: look for it at the source, download it by hand and put it there under that name.",
-    410: "The file is gone from there: look for it at the source and put it there under that name.",
+    410: "The file was removed: look for it at the source and put it there under that name.",
 }
 MAGIC = {
     ".zip": ((0, b"PK"),),
     ".whl": ((0, b"PK"),),
     ".gz": ((0, b"\x1f\x8b"),),
-    ".tar": ((257, b"ustar"), (257, b"\0")),  # the oldest kind of tar has nothing there
+    ".tar": ((257, b"ustar"), (257, b"\0")),  # the oldest tar format has no magic number
     ".h5": ((0, b"\x89HDF"),),
 }
 
 
 class DownloadError(RuntimeError):
-    """A source that cannot be fetched now; what came until then is kept and the same command goes on from it."""
+    """A download that failed; the part received is kept, and the same command resumes from it."""
 
 
 class SlowError(ConnectionError):
-    """A connection that is open and brings next to nothing."""
+    """A connection that is open but nearly stalled."""
 
 
 class MissingError(DownloadError):
-    """A file that is not where it was: one case less, unless all are gone."""
+    """A file that the source no longer has: its case is left out, unless all are missing."""
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file at its source; `bytes` is about, `checksum` is "sha256:…" or "md5:…" where the source publishes one."""
+    """A file at its source; `bytes` is approximate, `checksum` is "sha256:…" or "md5:…" if the source publishes one."""
 
     url: str
     name: str
@@ -66,7 +66,7 @@ class Download:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What came: `checked` names who vouches for the checksum, None where it was recorded here for the first time."""
+    """A finished download; `checked` names the source of the checksum, None if it was only recorded here."""
 
     url: str
     bytes: int
@@ -75,7 +75,7 @@ class Receipt:
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Follows, and keeps the sha256 that Hugging Face names in the answer that redirects to its store."""
+    """Follow redirects and keep the sha256 that Hugging Face sends in its redirect response."""
 
     sha256: str | None = None
 
@@ -87,7 +87,7 @@ class _Redirects(HTTPRedirectHandler):
 
 
 def ask(url: str, headers: dict[str, str]):
-    """The open answer to a GET; HTTP errors and broken connections as urllib raises them."""
+    """The open response to a GET request; errors are those of urllib."""
     redirects = _Redirects()
     request = Request(url, headers={"User-Agent": AGENT, "Accept-Encoding": "identity", **headers})
     answer = build_opener(redirects).open(request, timeout=TIMEOUT)
@@ -96,7 +96,7 @@ def ask(url: str, headers: dict[str, str]):
 
 
 class Pace:
-    """Gives up a connection that trickles: a read alone would wait for its next byte for ever."""
+    """Give up a stalled connection, on which a plain read would wait forever."""
 
     def __init__(self) -> None:
         self.since, self.came = time.monotonic(), 0
@@ -111,7 +111,7 @@ class Pace:
 
 
 def read_briskly(answer, count: int) -> bytes:
-    """Up to `count` bytes of an answer, fewer where it ends."""
+    """Read up to `count` bytes of a response, fewer at its end."""
     got, pace = bytearray(), Pace()
     while len(got) < count and (block := answer.read1(count - len(got))):
         got += block
@@ -124,9 +124,9 @@ def pause(seconds: float) -> None:
 
 
 def persistently(attempt: Callable[[], bool], what: str) -> None:
-    """Call `attempt` until it says that all is there; what may pass is waited for, longer each time.
+    """Call `attempt` until it returns True; after temporary errors wait, longer each time.
 
-    An attempt that returns False has brought something, so that the count of fruitless ones begins anew.
+    An attempt that returns False received something, which resets the count of failed attempts.
     """
     fruitless = 0
     while True:
@@ -148,17 +148,17 @@ def persistently(attempt: Callable[[], bool], what: str) -> None:
             fruitless, why = fruitless + 1, f"no connection ({getattr(error, 'reason', None) or error!r})"
         if fruitless >= PATIENCE:
             raise DownloadError(
-                f"{what}: {why}, {PATIENCE} times in a row. Look whether the machine is online and the source up; "
-                f"the same command goes on from what is there."
+                f"{what}: {why}, {PATIENCE} times in a row. Check that you are online and the source is up, then "
+                f"run the same command again to resume."
             )
         pause(min(max(asked, 2.0**fruitless), LONGEST_WAIT))
 
 
 def download(what: Download, folder: Path) -> Receipt | None:
-    """Fetch into `folder`; None where the file is there already.
+    """Fetch into `folder`; returns None if the file exists already.
 
-    Bytes go to <name>.part, which a later call continues by HTTP Range where the server's file is still the same; the
-    name is given last, after length and checksum are right. A wrong checksum is answered by one fetch from zero.
+    Bytes go to <name>.part, which a later call continues by HTTP Range if the server's file is unchanged; the file is
+    renamed when length and checksum are right. After a wrong checksum it is fetched once more from the start.
     """
     final = folder / what.name
     if final.is_file():
@@ -183,7 +183,7 @@ def download(what: Download, folder: Path) -> Receipt | None:
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
-    """Refuse before a byte is written what cannot fit."""
+    """Raise an error before writing if there is too little space."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
     free = shutil.disk_usage(there).free
     if free < needed:
@@ -195,7 +195,7 @@ def require_space(folder: Path, needed: int, what: str) -> None:
 
 def no_space(error: OSError, path: Path) -> DownloadError:
     return DownloadError(
-        f"{path}: the disk is full ({error.strerror}). Make room; the same command goes on from what is there."
+        f"{path}: the disk is full ({error.strerror}). Make room, then run the same command again to resume."
     )
 
 
@@ -208,13 +208,13 @@ def in_words(size: float) -> str:
 
 
 class _Fetch:
-    """One attempt a call; True when the whole file is in `part`."""
+    """One attempt per call; True when the whole file is in `part`."""
 
     def __init__(self, what: Download, part: Path) -> None:
         from tqdm import tqdm
 
         self.what, self.part, self.linked, self.furthest = what, part, None, 0
-        often = 0.5 if sys.stderr.isatty() else 30.0  # a log on a cluster is not to be flooded
+        often = 0.5 if sys.stderr.isatty() else 30.0  # keep logs on a cluster short
         self.progress = tqdm(desc=what.name, unit="B", unit_scale=True, leave=False, mininterval=often)
 
     def __call__(self) -> bool:
@@ -226,14 +226,14 @@ class _Fetch:
             return True
         asked = {"Range": f"bytes={have}-"} if have else {}
         if have and known.get("validator"):
-            asked["If-Range"] = known["validator"]  # another file by now: the server sends it whole
+            asked["If-Range"] = known["validator"]  # if the file has changed, the server sends it whole
         try:
             answer = ask(self.what.url, asked)
         except HTTPError as error:
             if error.code != 416:
                 raise
             error.close()
-            self.part.unlink()  # there is no such place in the file: it has changed
+            self.part.unlink()  # the part is longer than the file: it has changed
             return False
         with answer:
             start, total = _extent(answer)
@@ -241,7 +241,7 @@ class _Fetch:
                 self.part.unlink(missing_ok=True)
                 return False
             require_space(self.part.parent, (total or 0) - start, self.what.name)
-            if start == 0:  # emptied before anything is said of it: a kill in between mixes no two files
+            if start == 0:  # emptied before its record is written, so that a kill in between cannot mix two files
                 _about(self.part).unlink(missing_ok=True)
                 self.part.open("wb").close()
             self.linked = answer.sha256 or (known.get("sha256") if start else None)
@@ -267,7 +267,7 @@ class _Fetch:
                     at += len(block)
                     self.progress.update(len(block))
                     pace.check(len(block))
-                if not judged and at == (total or at):  # a smaller one that came before a cut tells nothing
+                if not judged and at == (total or at):  # fewer bytes before a lost connection say nothing
                     _require_kind(head, self.what, kind)
                 out.flush()
                 os.fsync(out.fileno())
@@ -278,13 +278,13 @@ class _Fetch:
                 raise no_space(error, self.part) from error
             if at <= self.furthest:
                 raise
-        if at <= self.furthest and at != total:  # a server that knows no Range and is cut each time gets no further
+        if at <= self.furthest and at != total:  # without Range, a connection lost each time makes no progress
             raise ConnectionError(f"closed after {at} of {total} bytes")
         self.furthest = max(self.furthest, at)
 
 
 def _extent(answer) -> tuple[int, int | None]:
-    """Where in the file the answer begins, and how long the file is."""
+    """Where in the file the response begins, and the file's length."""
     if answer.status == 206:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range") or "")
         return (int(found[1]), int(found[2])) if found else (-1, None)
@@ -293,7 +293,7 @@ def _extent(answer) -> tuple[int, int | None]:
 
 
 def _validator(answer) -> str | None:
-    """What tells whether the file is still the same: a strong tag, which promises the same bytes, or a date."""
+    """What identifies the file's version: a strong ETag, which guarantees equal bytes, or a date."""
     tag = answer.headers.get("ETag") or ""
     return tag if tag.startswith('"') else answer.headers.get("Last-Modified")
 
@@ -303,13 +303,13 @@ def _require_kind(first: bytes, what: Download, kind: str) -> None:
     page = first.lstrip()[:1] == b"<" and not what.name.lower().endswith((".xml", ".html"))
     if page or (marks and not any(first[at : at + len(mark)] == mark for at, mark in marks)):
         raise DownloadError(
-            f"{what.url}: no {what.name} came but {kind or 'something else'} that begins with {first[:40]!r}. The "
-            f"source asks for a login, has a quota or has moved: open the address in a browser, and put the file there."
+            f"{what.url}: instead of {what.name} came {kind or 'something else'} that begins with {first[:40]!r}. The "
+            f"source needs a login, has a quota or has moved: open the address in a browser, and put the file there."
         )
 
 
 def _verify(part: Path, published: str | None) -> tuple[str, str | None]:
-    """sha256 of the file, and what is wrong with it, if anything is."""
+    """sha256 of the file, and an error text if the published checksum differs."""
     method, _, wanted = (published or "sha256:").partition(":")
     sums = {name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", method}}
     with part.open("rb") as stream:

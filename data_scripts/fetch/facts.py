@@ -1,4 +1,4 @@
-"""What a script says of its set, and the cases that it makes of it."""
+"""The facts a script gives about its dataset, and the cases it makes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from fetch.volume import Volume
 
 @dataclass(frozen=True)
 class About:
-    """The facts that are printed before anything starts, and kept in dataset.json."""
+    """Facts of a dataset, printed at the start and written to dataset.json."""
 
     name: str
-    source: str  # the page a person can open
+    source: str  # a web page
     licence: str
     citation: str
     labels: dict[int, str]
     modality: tuple[str, ...]
-    tables: tuple[str, ...] = ()  # of the papers, as `dsnotes.systems(table)` names them
+    tables: tuple[str, ...] = ()  # of the papers, named as in `dsnotes.systems(table)`
     account: str | None = None  # None: none is needed
     mind: tuple[str, ...] = ()  # what a user of the set should know
     description: str = ""
@@ -29,7 +29,7 @@ class About:
 
 @dataclass(frozen=True, eq=False)
 class Converted:
-    """A case as it is filed. An image that is a path is a NIfTI file that is taken as it is.
+    """A converted case. An image that is a path is a NIfTI file, which is copied.
 
     `label` and `readers` lie on the image's grid, in the order of its file.
     """
@@ -38,7 +38,7 @@ class Converted:
     label: np.ndarray | Path | None = None
     readers: np.ndarray | None = None  # (readers, slices, rows, columns)
     recist: dict | None = None
-    about: dict | None = None  # what else is known of it, for provenance.json
+    about: dict | None = None  # further facts for provenance.json
     said: tuple[str, ...] = ()
 
 

@@ -1,7 +1,7 @@
-"""Series of the Imaging Data Commons, through idc-index: what its bundled index promises, and whether it came.
+"""Fetch series from the Imaging Data Commons with idc-index, and check that they arrived completely.
 
-idc-index ANDs no ids, raises nothing when a download fails and brings machine-made annotations along with a patient;
-so series are picked here, asked for by their own ids, and counted: files against instanceCount, bytes against the size.
+idc-index cannot combine ids, raises no error when a download fails and adds machine-made annotations to a patient. So
+series are selected here, fetched by id, and counted: files against instanceCount, bytes against the size.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Series:
-    """A row of the index; sizes there are decimal megabytes and exact to the byte."""
+    """A row of the index; its sizes are decimal megabytes, exact to the byte."""
 
     patient: str
     study: str
@@ -65,7 +65,7 @@ def listed(collection: str, modalities: Sequence[str]) -> list[Series]:
 
 
 def fetch(series: Sequence[Series], folder: Path) -> dict[str, list[Path]]:
-    """uid -> its files, each series in a folder of its own that gets its name when all is there."""
+    """uid -> files, each series in its own folder, which is renamed when complete."""
     growing = folder / "part-idc"
     wanted = [one for one in series if not (folder / one.uid).is_dir()]
     if wanted:
@@ -80,7 +80,7 @@ def fetch(series: Sequence[Series], folder: Path) -> dict[str, list[Path]]:
             downloadDir=str(growing),
             seriesInstanceUID=[one.uid for one in wanted],
             dirTemplate="%SeriesInstanceUID",
-            use_s5cmd_sync=True,  # goes on from what an earlier attempt brought
+            use_s5cmd_sync=True,  # resumes an earlier attempt
             show_progress_bar=True,
         )
         for one in wanted:
@@ -90,7 +90,7 @@ def fetch(series: Sequence[Series], folder: Path) -> dict[str, list[Path]]:
     if wanted:
         raise DownloadError(
             f"of DICOM series {wanted[0].uid} ({wanted[0].patient}) {_lacks(wanted[0], growing / wanted[0].uid)} after "
-            f"{PATIENCE} attempts. Look whether the machine is online; the same command goes on from what is there."
+            f"{PATIENCE} attempts. Check that you are online, then run the same command again to resume."
         )
     if growing.is_dir() and not any(growing.iterdir()):
         shutil.rmtree(growing)
@@ -106,7 +106,7 @@ def _lacks(one: Series, folder: Path) -> str | None:
 
 @cache
 def _client():
-    """Five seconds; so only when something is to be fetched."""
+    """Import and create the client only when needed: it takes five seconds."""
     from idc_index import IDCClient
 
     logging.getLogger("idc_index").setLevel(logging.ERROR)

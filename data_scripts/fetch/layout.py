@@ -1,4 +1,4 @@
-"""The converted folder: cases under their names, dataset.json, and provenance.json, which says where each came from."""
+"""The converted folder: cases, dataset.json, and provenance.json, which records where each case came from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROVENANCE = "provenance.json"
 
 
 class Folder:
-    """A set that grows case by case; what is listed is whole, so that the same command goes on after a kill."""
+    """A dataset that grows case by case; listed cases are complete, so that a killed command can resume."""
 
     def __init__(self, path: Path, about: About, *, made_with: dict | None = None) -> None:
         self.path, self.about = path, about
@@ -37,18 +37,18 @@ class Folder:
             raise ValueError(f"{path} was made with {before}, now it is {made_with}: pass another --out.")
         self.log["made_with"] = made_with
         self.names = {name for name in self.log["cases"] if self._is_there(name)}
-        self.absent = 0  # files in a row that their source no longer has
+        self.absent = 0  # missing files in a row
         self._saved = 0.0
 
     def has_all_of(self, piece: str) -> bool:
-        """Whether the piece was gone through to its end, and its cases are still there."""
+        """Whether the piece was processed completely and its cases still exist."""
         done = self.log["pieces"].get(piece)
         return done is not None and self.names.issuperset(done)
 
     def add(self, name: str, case: Converted, *, piece: str) -> str:
         """Write a case and list it; returns its size in words."""
         if not re.fullmatch(r"[\w.+-]+", paths.file_name(name)):
-            raise ValueError(f"case {name!r}: a name is made of letters, digits, dots, hyphens and underscores.")
+            raise ValueError(f"case {name!r}: a name may hold only letters, digits, dots, hyphens and underscores.")
         image = self.path / "imagesTr" / f"{name}.nii.gz"
         if isinstance(case.image, Path):
             volume = read(case.image) if case.readers is not None or isinstance(case.label, np.ndarray) else None
@@ -91,7 +91,7 @@ class Folder:
         self.save(soon=True)
 
     def received(self, name: str, receipt: Receipt) -> None:
-        """Keep a checksum; a file that came before with another is not what it was."""
+        """Record a checksum; report a file whose checksum changed since an earlier download."""
         before = self.log["downloads"].get(name)
         if before and before["sha256"] != receipt.sha256:
             print(f"  {name} differs from the one fetched before: sha256 {receipt.sha256}, was {before['sha256']}")
@@ -141,11 +141,11 @@ class Folder:
 
 
 def _json(path: Path) -> dict | None:
-    """What a run before this one left, None where there was none."""
+    """The file of an earlier run, None if there is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
-            raise ValueError(f"a {type(found).__name__} where names with values belong")
+            raise ValueError(f"a {type(found).__name__} instead of a dict")
     except FileNotFoundError:
         return None
     except ValueError as error:

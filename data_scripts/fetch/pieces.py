@@ -1,4 +1,4 @@
-"""What is fetched together, and what a conversion may ask of it: a file, an archive, a series, when they are needed."""
+"""Pieces that are fetched together, and access to their files, archives and series during conversion."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from fetch.idc import Series
 
 @dataclass(frozen=True)
 class Piece:
-    """What is fetched together: one case's files, or an archive of many. `cases` asks `Fetched` for what it needs.
+    """What is fetched together: one case's files, or an archive of many. `cases` gets what it needs from `Fetched`.
 
-    Names of cases come with a function that makes them, so that those that are there already cost nothing and one
-    that is refused stops no other.
+    It yields names of cases with a function that makes each, so that existing cases are skipped and a rejected case
+    does not stop the others.
     """
 
     name: str
     cases: Callable[[Fetched], Cases]
     downloads: tuple[Download, ...] = ()
     series: tuple[Series, ...] = ()
-    count: float = 1  # of cases, on the average where no more than that is known before
+    count: float = 1  # number of cases; the mean if it is not known in advance
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be done: pieces in the order of fetching, smallest first where cases can be had alone."""
+    """The pieces in the order of fetching, smallest first where cases can be fetched separately."""
 
     about: About
     pieces: tuple[Piece, ...]
@@ -39,7 +39,7 @@ class Plan:
 
 @dataclass
 class Fetched:
-    """`limit` is how many cases are still wanted, None for all: then archives are read where they lie, if possible."""
+    """`limit` is the number of cases still wanted, None for all; with a limit, archives are read remotely."""
 
     piece: Piece
     folder: Path  # for downloads
@@ -58,38 +58,38 @@ class Fetched:
         return self.folder / name
 
     def archive(self, name: str) -> Archive:
-        """The whole archive, checked; or, where a few cases are enough, only its list of members for now."""
+        """The whole archive, verified; or, if few cases are wanted, at first only its list of members."""
         listed = self._listed(name)
         if self.limit is not None and not (self.folder / name).is_file():
-            self.say(f"{name}: looking at its list of members (minutes, for a tar of many GB)")
+            self.say(f"{name}: reading its list of members (minutes for a tar of many GB)")
             if (there := remote(listed.url, name)) is not None:
-                self.say(f"{name}: only what these cases need is fetched from it, so its checksum cannot be tested")
+                self.say(f"{name}: only the members needed are fetched, so its checksum cannot be tested")
                 self.open.append(there)
                 return there
-            self.say(f"{name}: the server sends no parts of it, so it is fetched whole")
+            self.say(f"{name}: the server does not support partial downloads, so it is fetched whole")
         self.open.append(Archive(self.file(name), name))
         return self.open[-1]
 
     def extract(self, archive: Archive, name: str) -> Path:
-        """A member as a file, to be read and then forgotten."""
+        """Extract a member to a temporary file, removed by `forget`."""
         path = archive.extract(name, self.folder / "unpacked" / archive.name)
         self.unpacked.add(path)
         return path
 
     def series(self, uid: str) -> list[Path]:
-        """All series of the piece are fetched with the first."""
+        """The files of a series; the first call fetches all series of the piece."""
         files = idc.fetch(self.piece.series, self.folder)
         self.used |= {self.folder / one.uid for one in self.piece.series}
         return files[uid]
 
     def forget(self) -> None:
-        """Remove what was unpacked for a case."""
+        """Remove files unpacked for a case."""
         for path in self.unpacked:
             path.unlink(missing_ok=True)
         self.unpacked.clear()
 
     def discard(self, *, keep: set[str]) -> None:
-        """Remove the downloads too, but for those that other pieces need."""
+        """Remove the downloads too, except those that other pieces need."""
         for path in self.used:
             if path.is_dir():
                 shutil.rmtree(path)

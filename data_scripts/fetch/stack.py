@@ -1,7 +1,7 @@
-"""A DICOM series as slices with their own places, and the even stack that a file of the layout needs.
+"""A DICOM series as slices with their own positions, and its conversion to an evenly spaced stack.
 
-Series are not what they promise: scouts among the slices, slices twice, a slice missing, two distances in one series, a
-tilted gantry. What can be mended without inventing anatomy is mended and said; the rest is refused by the series' id.
+Real series are irregular: scout views, duplicate or missing slices, two slice distances, a tilted gantry. What can be
+repaired without inventing anatomy is repaired and reported; anything else raises an error that names the series.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from dsnotes.data.geometry import Geometry
 from fetch.volume import Volume, whole_numbers
 
 SAME_PLACE = 0.01  # mm
-UNEVEN = 0.02  # of the distance of slices
+UNEVEN = 0.02  # of the slice distance
 WIDEST = 2.1  # times the narrowest distance: one missing slice is interpolated, two are not
-REPEATED = 0.1  # of the places, with other pixels: more are two volumes in one series
+REPEATED = 0.1  # share of positions with two different slices; above it, the series holds two volumes
 
 
 @dataclass(frozen=True, eq=False)
 class Slices:
-    """Sorted along the normal; labels are drawn on these and brought onto the even stack by `even`."""
+    """Slices sorted along the normal; labels are drawn on them and moved to the even stack by `even`."""
 
     uid: str
     voxels: np.ndarray  # (slices, rows, columns), HU where there is a slope
@@ -38,13 +38,13 @@ class Slices:
         return self.origins @ self.axes[:, 2]
 
     def nearest(self, points: np.ndarray) -> tuple[int, float]:
-        """The slice a planar set of points (k, 3) lies in, and how far off it is at worst, in mm."""
+        """The slice nearest to a planar set of points (k, 3), and the largest distance of a point from it, in mm."""
         heights = points @ self.axes[:, 2]
         at = int(np.abs(self.along - heights.mean()).argmin())
         return at, float(np.abs(heights - self.along[at]).max())
 
     def pixels(self, points: np.ndarray, at: int) -> np.ndarray:
-        """(k, 2) as column, row of slice `at`."""
+        """Points as (k, 2), column and row in slice `at`."""
         return (points - self.origins[at]) @ self.axes[:, :2] / self.pixel
 
     @property
@@ -52,7 +52,7 @@ class Slices:
         return np.diff(self.along)
 
     def volume(self) -> tuple[Volume, tuple[str, ...]]:
-        """The even stack, and what had to be done for it."""
+        """The evenly spaced stack, and the repairs made."""
         shift, size = self._upright()
         voxels = self._even(self.voxels, shift, size, order=1)
         step = float(np.mean(np.diff(self._heights()))) if len(self.voxels) > 1 else self.thickness
@@ -74,7 +74,7 @@ class Slices:
         return Volume(voxels if voxels is self.voxels else whole_numbers(np.rint(voxels)), geometry), said
 
     def even(self, label: np.ndarray) -> np.ndarray:
-        """A label that was drawn on the slices, on the even stack: the nearest slice's, no new values."""
+        """Move a label from the slices to the even stack by nearest neighbour."""
         shift, size = self._upright()
         return self._even(label, shift, size, order=0)
 
@@ -83,7 +83,7 @@ class Slices:
         return len(steps) > 0 and bool((np.abs(steps - np.median(steps)) > max(0.01, UNEVEN * np.median(steps))).any())
 
     def _heights(self) -> np.ndarray:
-        """Where the even stack has its slices."""
+        """Positions of the even stack's slices."""
         along, steps = self.along, self.steps
         if not self._uneven():
             return along
@@ -91,14 +91,14 @@ class Slices:
             at = int(steps.argmax())
             raise ValueError(
                 f"DICOM series {self.uid}: slices are missing: {steps[at]:.4g} mm between slices {at + 1} and {at + 2} "
-                f"of {len(along)}, elsewhere {np.median(steps):.4g}. What lies in the hole is not known, so the series "
+                f"of {len(along)}, elsewhere {np.median(steps):.4g}. The content of the gap is unknown, so the series "
                 f"is left out."
             )
         step = steps.min() if steps.max() > 1.5 * steps.min() else steps.mean()
         return np.linspace(along[0], along[-1], round(np.ptp(along) / step) + 1)
 
     def _upright(self) -> tuple[np.ndarray | None, tuple[int, int]]:
-        """How many columns and rows each slice lies off the first, and the size of what holds them all."""
+        """Offset in columns and rows of each slice from the first, and the size that holds all slices."""
         rows, columns = self.voxels.shape[1:]
         off = (self.origins - self.origins[0]) @ self.axes[:, :2] / self.pixel  # (slices, 2): columns, rows
         if np.abs(off).max() <= 0.5:
@@ -114,7 +114,7 @@ class Slices:
             return voxels
         heights, along = self._heights(), self.along
         right = np.clip(np.searchsorted(along, heights), 1, len(along) - 1)
-        share = (heights - along[right - 1]) / (along[right] - along[right - 1])  # of the slice to the right
+        share = (heights - along[right - 1]) / (along[right] - along[right - 1])  # weight of the slice to the right
         if order == 0:
             return voxels[np.where(share > 0.5, right, right - 1)]
         share = share[:, None, None].astype(np.float32)
@@ -131,7 +131,7 @@ def _moved(image: np.ndarray, off: np.ndarray, size: tuple[int, int], order: int
 
 
 def read_slices(files: Sequence[Path], uid: str | None = None) -> Slices:
-    """The files of one series, in whatever order; `uid` picks it where they hold several."""
+    """Read the files of one series, in any order; `uid` selects one of several."""
     import pydicom
 
     headers = {}
@@ -186,7 +186,7 @@ def _axes(header) -> np.ndarray:
 
 
 def _once(order: list[Path], place: dict, axes: np.ndarray, uid: str) -> tuple[list[Path], list[str]]:
-    """One file a place: the first of those that repeat it."""
+    """One file per position: the first of duplicates."""
     kept, twice, other = [order[0]], 0, 0
     for file in order[1:]:
         if abs(float((place[file] - place[kept[-1]]) @ axes[:, 2])) > SAME_PLACE:
@@ -206,7 +206,7 @@ def _once(order: list[Path], place: dict, axes: np.ndarray, uid: str) -> tuple[l
 
 
 def _pixels(file: Path) -> np.ndarray:
-    """GDCM's reading: compressed or not, with slope and intercept."""
+    """Pixels read by GDCM, decompressed, with slope and intercept applied."""
     import SimpleITK as sitk
 
     try:

@@ -15,12 +15,12 @@ from fetch.stack import Slices
 
 
 def read_outlines(path: Path, *, series: str) -> dict[str, list[np.ndarray]]:
-    """Name of each region -> its closed contours, (k, 3) in mm; they must have been drawn on that CT series."""
+    """Region name -> its closed contours, (k, 3) in mm; they must have been drawn on that CT series."""
     import pydicom
 
     found = pydicom.dcmread(path)
     if found.get("Modality") != "RTSTRUCT":
-        raise ValueError(f"{path.name} is no RTSTRUCT but {found.get('Modality')!r}.")
+        raise ValueError(f"{path.name} is not an RTSTRUCT but {found.get('Modality')!r}.")
     drawn_on = {
         str(of.SeriesInstanceUID)
         for frame in found.get("ReferencedFrameOfReferenceSequence", ())
@@ -51,7 +51,7 @@ def draw(outlines: Sequence[np.ndarray], slices: Slices) -> np.ndarray:
         if off > reach:
             raise ValueError(
                 f"a contour lies {off:.4g} mm off the nearest slice of series {slices.uid}, more than half the "
-                f"distance of slices: CT and contours do not belong together, or slices are missing."
+                f"slice distance: CT and contours do not match, or slices are missing."
             )
         by_slice.setdefault(at, []).append(slices.pixels(points, at))
     for at, polygons in by_slice.items():
@@ -79,7 +79,7 @@ def inside(polygons: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray
 def read_segments(
     path: Path, slices: Slices, *, wanted: Callable[[str], bool] = lambda name: True
 ) -> dict[str, np.ndarray]:
-    """Name of each segment -> its mask; frames are placed by their own position, not by their number."""
+    """Segment name -> mask; frames are placed by their position, not by their number."""
     import pydicom
 
     found = pydicom.dcmread(path)
@@ -109,12 +109,12 @@ def read_segments(
         if off > reach or aside > 0.5 or np.abs(towards.T - slices.axes[:, :2]).max() > 1e-3:
             raise ValueError(
                 f"{path.name}: a frame of segment {name!r} lies {off:.4g} mm and {aside:.3g} pixels off the nearest "
-                f"slice of series {slices.uid}, or is turned: CT and segments do not belong together."
+                f"slice of series {slices.uid}, or is rotated: CT and segments do not match."
             )
         masks[name][at] |= frame.astype(bool)
     return masks
 
 
 def _reach(slices: Slices) -> float:
-    """Half the distance of slices."""
+    """Half the slice distance."""
     return 0.5 * (float(np.median(slices.steps)) if len(slices.steps) else slices.thickness) + 1e-3

@@ -1,4 +1,4 @@
-"""Voxels with their place in the patient: read without copies in float64, written whole or not at all."""
+"""Voxels with their position in the patient: read without a float64 copy, written atomically."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dsnotes.data.geometry import Geometry
 from dsnotes.safety.atomic import replacing
 from fetch.download import require_space
 
-SLABS = 16  # slices of a float64 image in memory at a time: a KiTS19 case is 1.7 GB whole
+SLABS = 16  # slices of a float64 image in memory at a time: a whole KiTS19 case takes 1.7 GB
 STRAIGHT = {n: tuple(float(one) for one in np.eye(n).ravel()) for n in (2, 3)}
 
 
@@ -30,14 +30,14 @@ class Volume:
 
 
 def plain(voxels: np.ndarray, spacing: Sequence[float]) -> Volume:
-    """Voxels of a file that says nothing of the patient; `spacing` in the order of the array's axes."""
+    """Voxels of a file without patient coordinates; `spacing` in the order of the array's axes."""
     n = len(spacing)
     size = voxels.shape[-n:][::-1]
     return Volume(voxels, Geometry(size, tuple(float(mm) for mm in spacing[::-1]), (0.0,) * n, STRAIGHT[n]))
 
 
 def read(path: Path, dtype: str | None = None) -> Volume:
-    """A NIfTI, MHD or other image file; `dtype` is what its values must fit, refused where they do not."""
+    """A NIfTI, MHD or other image file; raises an error if its values do not fit `dtype`."""
     import SimpleITK as sitk
 
     if path.name.lower().endswith((".nii", ".nii.gz")):
@@ -72,7 +72,7 @@ def _read_nifti(path: Path, dtype: str | None) -> Volume:
 
 
 def fitting(values: np.ndarray, dtype: str, of: str) -> np.ndarray:
-    """Whole numbers in a smaller type; float dust of a scaled file (2.9999998) counts as whole."""
+    """Convert whole numbers to a smaller type; rounding errors of a scaled file (2.9999998) are allowed."""
     if values.dtype == np.dtype(dtype):
         return values
     whole = np.rint(values) if values.dtype.kind == "f" else values
@@ -80,7 +80,7 @@ def fitting(values: np.ndarray, dtype: str, of: str) -> np.ndarray:
     if not (np.abs(values - whole) < 1e-3).all() or whole.min() < limits.min or whole.max() > limits.max:
         raise ValueError(
             f"{of} holds values from {values.min():g} to {values.max():g}, not all of them whole numbers that fit into "
-            f"{dtype}. It is no file of the kind expected: look at it, and delete it to have it fetched again."
+            f"{dtype}. It is not the file expected: look at it, and delete it to fetch it again."
         )
     return whole.astype(dtype)
 
@@ -97,7 +97,7 @@ def _geometry(image) -> Geometry:
 
 
 def write(path: Path, volume: Volume) -> None:
-    """NIfTI in the type of the voxels; channels become the fourth axis, as in the Decathlon."""
+    """Write NIfTI in the type of the voxels; channels become the fourth axis, as in Decathlon."""
     import SimpleITK as sitk
 
     n = len(volume.geometry.size)
@@ -113,13 +113,13 @@ def write(path: Path, volume: Volume) -> None:
     try:
         with replacing(path) as part:
             sitk.WriteImage(images[0] if voxels.ndim == n else sitk.JoinSeries(images), str(part), useCompression=True)
-            nifti.require_whole(part)  # ITK may say nothing when the disk fills
+            nifti.require_whole(part)  # ITK may raise no error on a full disk
     except (RuntimeError, ValueError) as error:
         raise OSError(f"{path} cannot be written: is the disk full, the folder writable? ({error})") from error
 
 
 def whole_numbers(voxels: np.ndarray) -> np.ndarray:
-    """int16 where all values are whole and fit, as HU do; else float32."""
+    """int16 if all values are whole and fit, as HU do; else float32."""
     if (voxels == np.rint(voxels)).all() and voxels.min() >= -32768 and voxels.max() <= 32767:
         return voxels.astype(np.int16)
     return voxels.astype(np.float32)

@@ -67,7 +67,7 @@ def test_values_spacings_orientation_and_trouble(checked):
     assert table["case_00"]["orientation"] == "LPS"
     assert table["case_00"]["label_voxels"] == f"background:{1920 - 220}, left atrium:{220 - 16}, lesion:16"
     assert table["case_02"]["trouble"] == "the label is empty"
-    assert table["case_03"]["trouble"] == "the image is one grey"
+    assert table["case_03"]["trouble"] == "the image is constant"
     assert "made here: 14 of 14 cases open" in said
     assert "in how many  background: 14, left atrium: 13, lesion: 13" in said
     assert "case_02: the label is empty" in said

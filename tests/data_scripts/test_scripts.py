@@ -95,7 +95,7 @@ def test_decathlon_two_cases_without_the_whole_archive(spleen, web, tmp_path, ca
     images, _ = spleen
     assert go("decathlon", tmp_path, "spleen", "--cases", "2") == 0
     assert open_dataset(tmp_path).names == ("spleen_2", "spleen_3")  # natural order: 10 comes after
-    assert "only what these cases need" in capsys.readouterr().out
+    assert "only the members needed" in capsys.readouterr().out
     assert not (tmp_path / "downloads" / "Task09_Spleen.tar").exists()
     np.testing.assert_array_equal(filed(tmp_path, "spleen_3")[0], images["spleen_3"])
     assert go("decathlon", tmp_path, "spleen") == 0  # the rest later
@@ -105,7 +105,7 @@ def test_decathlon_two_cases_without_the_whole_archive(spleen, web, tmp_path, ca
 def test_decathlon_where_the_server_sends_no_parts(spleen, web, tmp_path, capsys):
     web.ranges = False
     assert go("decathlon", tmp_path, "spleen", "--cases", "1") == 0
-    assert "sends no parts of it, so it is fetched whole" in capsys.readouterr().out
+    assert "does not support partial downloads, so it is fetched whole" in capsys.readouterr().out
     assert open_dataset(tmp_path).names == ("spleen_2",)
 
 
@@ -136,7 +136,7 @@ def test_ctrl_c_between_two_cases(spleen, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(Folder, "add", interrupted)
     assert go("decathlon", tmp_path, "spleen") == 130
-    assert "the same command goes on from here" in capsys.readouterr().err
+    assert "run the same command again to resume" in capsys.readouterr().err
     assert open_dataset(tmp_path).names == ("spleen_2",)  # whole, and a set already
     monkeypatch.setattr(Folder, "add", add)
     assert go("decathlon", tmp_path, "spleen") == 0
@@ -336,7 +336,7 @@ def test_covid19_ct(web, tmp_path, monkeypatch):
     assert (back.min(), back.max()) == (-1250, 250)
     np.testing.assert_allclose(back, grey.astype(float) * 1500 / 255 - 1250, atol=0.5)
     said = json.loads((tmp_path / "provenance.json").read_text())["cases"]
-    assert said["radiopaedia_4_85506_1"]["said"] == ["greys of a window, brought back to HU"]
+    assert said["radiopaedia_4_85506_1"]["said"] == ["grey values of a window converted to HU"]
     assert "said" not in said["coronacases_001"]
 
 

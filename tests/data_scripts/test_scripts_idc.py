@@ -114,7 +114,7 @@ def test_lung1_leaves_out_whom_it_cannot_use_and_says_why(commons, tmp_path, cap
     said = capsys.readouterr().out
     assert "1 cases of NSCLC-Radiomics" in said
     assert "LUNG1-085: a contour lies 5 mm off the nearest slice of series 1.2.3.10" in said
-    assert "LUNG1-300: no region is called GTV…; there are Heart." in said
+    assert "LUNG1-300: no region is named GTV…; the regions are Heart." in said
     assert "LUNG1-128: " not in said
     assert open_dataset(tmp_path).names == ("LUNG1-007",)
     assert json.loads((tmp_path / "provenance.json").read_text())["refused"].keys() == {"LUNG1-085", "LUNG1-300"}

@@ -93,7 +93,7 @@ def test_contours_of_another_ct_are_refused(tmp_path):
     with pytest.raises(ValueError, match=rf"drawn on series 1\.9\.9, the CT that came is {UID}"):
         read_outlines(path, series=UID)
     path.write_bytes(seg({"a": np.ones(SHAPE, bool)}, places(6), uid="1.2.6"))
-    with pytest.raises(ValueError, match="is no RTSTRUCT but 'SEG'"):
+    with pytest.raises(ValueError, match="is not an RTSTRUCT but 'SEG'"):
         read_outlines(path, series=UID)
 
 
