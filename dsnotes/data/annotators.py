@@ -27,7 +27,7 @@ ARCHIVE = ("lidc_4reader_masks.npz", "lidc_4reader_index.csv")
 SHRINK, SMALLEST = 0.9, 0.1  # how outlines are told apart where more than `readers` of them touch
 
 
-def consensus(readers: Readers, share: float | int = 0.5) -> Drawn:
+def consensus(readers: Readers, share: float = 0.5) -> Drawn:
     """1 where at least `share` of the readers drew: ½ is the consensus that the LIDC tables use."""
     if not 0 < share <= 1:
         raise ValueError(f"share={share}: pass the part of the readers that must agree, above 0 and up to 1.")
@@ -88,7 +88,7 @@ def nodules(scan: tuple, outlines: list[dict], readers: int) -> list[Case]:
 def with_ct(
     nodule: Case,
     ct: Slices,
-    z: Sequence[float | int],
+    z: Sequence[float],
     *,
     margin: int = 16,
     slices: int = 1,

@@ -17,7 +17,7 @@ from dsnotes.data.resample import Grid, onto
 Region = tuple[slice, ...]
 
 
-def around(mask: np.ndarray, *, margin: float | int = 0.1) -> Region:
+def around(mask: np.ndarray, *, margin: float = 0.1) -> Region:
     """The smallest box that holds the mask, wider on each side by `margin` of its own length; all where it is empty."""
     if margin < 0:
         raise ValueError(
@@ -87,7 +87,7 @@ def put_back(array: np.ndarray, case: Case, *, background: bool = True) -> np.nd
     return out
 
 
-def regions(cases: list[Case], *, margin: float | int = 0.1, size: tuple[int, ...] | None = None) -> list[Case]:
+def regions(cases: list[Case], *, margin: float = 0.1, size: tuple[int, ...] | None = None) -> list[Case]:
     """Each labelled case cut round all that is marked in it, for training."""
     unlabelled = [case.name for case in cases if case.label is None]
     if unlabelled:

@@ -29,7 +29,7 @@ def plot(history: Records, *, title: str = "") -> notebook_display.Picture:
     return notebook_display.Picture(draw(records, title=title), alt=_in_words(records))
 
 
-def live(*, title: str = "", seconds: int | float = 1.0) -> LivePlot:
+def live(*, title: str = "", seconds: float = 1.0) -> LivePlot:
     """What to pass as `on_epoch`: a plot and a table that follow the training, redrawn at most every `seconds`."""
     return LivePlot(title=title, seconds=seconds)
 
@@ -66,7 +66,7 @@ def lines(
 class LivePlot:
     """Called with the history so far. When the cell ends, the notebook holds one picture and one table: the last."""
 
-    def __init__(self, *, title: str = "", seconds: int | float = 1.0) -> None:
+    def __init__(self, *, title: str = "", seconds: float = 1.0) -> None:
         self.title, self.seconds = title, seconds
         self.history: Records = ()
         self._picture, self._table = notebook_display.Spot(), notebook_display.Spot()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dsnotes.data.phantoms.grid import Grid
-from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, rippled
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, rippled
 
 # Each reader's habit in mm: how far outside (+) or inside (-) of the true surface they draw on average.
 HABITS = (0.30, 0.05, 0.10, -0.35)
@@ -19,7 +19,7 @@ def outlines(
     rng: np.random.Generator,
     *,
     diameter: float,
-    doubt: Number = 1,
+    doubt: float = 1,
 ) -> np.ndarray:
     """Four masks (4, *grid): each reader moves the surface by a habit, by a mood and in low waves, and follows spikes
     (where the form has more than its core) to the end or cuts them short. `doubt` widens all of it."""

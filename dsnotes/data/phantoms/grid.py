@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, Point, Vector
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Point, Vector
 
 STEEPEST = 1.6  # how fast any form's distance may change per mm: 1 for an exact one, more where it is rippled or bent
 
@@ -58,7 +58,7 @@ class Filled(NamedTuple):
     distance: np.ndarray
     cell: float  # mm over which a share goes from 0 to 1
 
-    def peeled(self, by: Number) -> Filled:
+    def peeled(self, by: float) -> Filled:
         """The same with a skin of `by` mm taken off, by the centres alone: for what no label depends on."""
         distance = self.distance + by
         return self._replace(share=np.clip(0.5 - distance / self.cell, 0, 1), distance=distance)
