@@ -4,8 +4,8 @@
 
 Rotation, scaling, elastic deformation, gamma that keeps mean and spread, and mirroring, all with probability 1, on an
 image and a label with one foreground class. All three interpolate linearly, batchgeneratorsv2 the label too (its
-default), MONAI the label by nearest neighbour (the quicker choice). The competitors take turns within each round, and
-the ratio is the median of the rounds' ratios, so that a busy machine slows all alike.
+default), MONAI the label by nearest neighbour (the quicker choice). All run alternately within each round, and the
+ratio is the median of the rounds' ratios, so that a busy machine slows all equally.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Cleaning up kidneys and tumours on 512×512×200: dsnotes against MONAI's KeepLargestConnectedComponent.
+"""Post-processing of kidneys and tumours on 512×512×200: dsnotes against MONAI's KeepLargestConnectedComponent.
 
     python benchmarks/components.py [--write]
 
 `keep_kidneys` applies the whole rule (the two largest kidneys, the tenth part, attached tumours, unknown values);
-MONAI keeps the largest components and knows nothing of kidneys. It is timed in every way that a user may set it.
-Two maps: a patient with specks about the kidneys, and one with specks all over the volume, which is the harder one.
-The competitors take turns within each round; the ratio is the median of the rounds' ratios.
+MONAI only keeps the largest components. It is timed with each of its possible settings.
+Two label maps: a patient with specks near the kidneys, and a harder one with specks all over the volume.
+All run alternately within each round; the ratio is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def compare(label: np.ndarray, rounds: int) -> list[tuple[str, float, float]]:
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(rounds + 1):
         for name, run in runs.items():
-            given = label.copy()  # MONAI writes into what it is given
+            given = label.copy()  # MONAI changes its input
             start = time.perf_counter()
             kept = run(given)
             if turn:  # the first is to warm up

@@ -1,16 +1,16 @@
-"""DSNet's ablation chain on real membranes, and which statistics of batch norm it is deployed with.
+"""DSNet's ablation chain on real membranes, with several kinds of batch statistics at test time.
 
     python benchmarks/dsnet_membranes.py FOLDER --work WORK [--seeds 0 1 2] [--steps 240] [--only dsnet …] [--write]
 
 FOLDER is `em_membrane` in the Decathlon's layout: 20 slices of one stack, of which the last 6 are held out. All rows
-have DSNet's own optimiser and one budget; the U-Net is trained by Dice, as the paper's is, and has twice the width on a
-grid half as fine. The teacher, trained once on the training slices, and all finished runs are kept in WORK, and the
-same command goes on from there. Dice is that of a square of 256² in the middle of each held-out slice.
+have DSNet's own optimiser and the same budget; the U-Net is trained with Dice, as in the paper, and has twice the width
+on a grid half as fine. The teacher, trained once on the training slices, and all finished runs are saved in WORK, and
+the same command resumes from there. Dice is computed on a central square of 256² in each held-out slice.
 
-Every trained network is scored several times, with other statistics in its batch norms: those that ran along in
-training; the same counted anew over 40 training batches once the weights stand still; and the image's own. With the
-selective fusion, the image's own are also given to one part alone: to CBAM's gates, to the fusion, to the rest.
-The last rows keep the rate as it is instead of letting it fall: then the weights still move when training ends.
+Every trained network is scored several times, with different statistics in its batch norms: the running ones of
+training; the same recomputed over 40 training batches with the final weights; and the image's own. With the selective
+fusion, the image's own are also used in one part alone: in CBAM's gates, in the fusion, in the rest.
+The last rows keep the learning rate constant, so that the weights still change when training ends.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ROWS = {  # row -> system and options
     "dsnet-sdrfm": ("dsnet-sdrfm", {}),
     "dsnet-soft": ("dsnet-soft", {}),
     "dsnet": ("dsnet", {"critic_width": 16}),
-    # One thing at a time, of what could part running statistics from those of a batch:
+    # One change at a time that could explain why running statistics differ from a batch's:
     "dsnet-sdrfm, constant rate": ("dsnet-sdrfm", {}),
     "dsnet-edrfm, constant rate": ("dsnet-edrfm", {}),
     "dsnet-sdrfm, constant rate, gate_momentum 0.1": ("dsnet-sdrfm", {"gate_momentum": 0.1}),

@@ -2,11 +2,11 @@
 
     python benchmarks/fit.py [--threads 1] [--write]
 
-The bare loop has its batches drawn beforehand and does nothing else: no drawing, no history, no look-out for NaN. fit
-draws the very same batches while it goes, and after an epoch both must have the same weights to the last bit. Of fit
-the second epoch counts, from the end of the first to its own end. The two take turns within each round, and the ratio
-is the median of the rounds' ratios, so that a busy machine slows both alike. The second ratio is of the processor time
-of all threads, which shows what overlapping hides.
+The bare loop gets its batches drawn beforehand and does nothing else: no history, no check for NaN. fit draws the same
+batches as it runs, and after an epoch both must have bitwise identical weights. For fit the second epoch is timed, from
+the end of the first to its own end. The two alternate within each round, and the ratio is the median of the rounds'
+ratios, so that a busy machine slows both equally. The second ratio is of the processor time of all threads, which shows
+work hidden by overlapping.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Every row of a sweep on volumes of zeros with the real set's names and sizes: that it starts, and how long it is.
+"""Every row of a sweep on zero-filled volumes with the real dataset's names and sizes: that it starts, and its hours.
 
-    python benchmarks/full_size.py sweeps/mss-2.yml            # the real set's sizes: needs a GPU and the memory of one
+    python benchmarks/full_size.py sweeps/mss-2.yml            # the real sizes: needs a GPU with enough memory
     python benchmarks/full_size.py sweeps/*.yml --shrink 8     # each axis an eighth: what CI runs
 
-Two steps of each row are made, with the parameters of the sweep. Printed are the steps an epoch and the epochs, and
-without `--shrink` the hours that all runs of the row would take at this machine's pace.
+Each row makes two steps with the sweep's parameters. The script prints the steps per epoch and the epochs, and without
+`--shrink` the hours that all runs of the row would take on this machine.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SETS = {
 
 
 def zeros(data: str, shrink: int, values: dict) -> tuple[list[Case], int]:
-    """As many cases as the set has; all share one array of zeros, in the middle of which something is marked."""
+    """As many cases as the dataset has; all share one array of zeros, with some foreground in the middle."""
     count, name, space, channels, classes = SETS[data]
     whole = (space[0], *values["size"]) if values["size"] else space
     space = tuple(max(n // shrink, 32) for n in whole)

@@ -1,10 +1,11 @@
-"""Training on a GPU: is it right, how fast, what fits, how many together? One script, at most ten minutes on one card.
+"""Training on a GPU: correctness, speed, memory, several processes. One script, at most ten minutes on one card.
 
     python benchmarks/gpu.py [--quick]           # writes benchmarks/gpu-<device>.md
-    python benchmarks/gpu.py --device cpu        # at sizes that show nothing but that it runs
+    python benchmarks/gpu.py --device cpu        # tiny sizes, to show that it runs
 
-Every measurement runs in a process of its own, so that one that runs out of memory, does not compile or takes too long
-is a row that says so; the file is written anew after every row. What the minutes do not suffice for is a row too.
+Every measurement runs in its own process, so that one that runs out of memory, does not compile or takes too long
+becomes a row that says so; the file is rewritten after every row. Measurements that did not fit into the time are rows
+too.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ MINUTES = {False: 9.0, True: 3.0}  # by --quick
 
 @dataclass(frozen=True)
 class Section:
-    """`share` of the minutes; what one leaves over goes to those after it."""
+    """`share` of the minutes; unused time goes to the later sections."""
 
     title: str
     says: str

@@ -1,4 +1,4 @@
-"""Does a device compute what a CPU computes? A step, a run in bfloat16, a run resumed, an augmented patch."""
+"""Compares a device with a CPU: a step, a run in bfloat16, a resumed run, an augmented patch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dsnotes.supervision.base import Batch
 from dsnotes.training.fit import fit
 from dsnotes.training.system import System
 
-# Relative errors against a step in float64. One step of a deep network amplifies roundings: 2^-24 and 2^-9 enter.
+# Relative errors against a step in float64. One step of a deep network amplifies rounding errors of 2^-24 and 2^-9.
 # TF32 rounds a convolution's factors to 2^-11.
 BOUNDS = {"float32": (1e-4, 1e-2), "TF32": (1e-2, 0.1), "bfloat16": (3e-2, 0.5)}
 ONE_STEP = ["system", "computed in", "loss off by", "gradients off by", "weights off by", "verdict"]

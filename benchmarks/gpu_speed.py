@@ -1,4 +1,4 @@
-"""How fast is a step, what does it hold, how near is that to what the card can do, and how long does it wait?"""
+"""A step's time and memory, its share of the card's peak, and the time spent waiting for data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process of its own for what may run out of memory, hang in a compiler or take the whole process along."""
+"""Runs measurements in a separate process, since they may run out of memory, hang in a compiler or crash."""
 
 from __future__ import annotations
 

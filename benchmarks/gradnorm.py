@@ -2,7 +2,7 @@
 
     python benchmarks/gradnorm.py [--write]
 
-Both do the same forward and backward; GradNorm adds one pass for each side from its loss down to the shared layer.
+Both do the same forward and backward pass; GradNorm adds one backward pass per side, from its loss to the shared layer.
 """
 
 from __future__ import annotations

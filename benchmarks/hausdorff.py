@@ -2,9 +2,9 @@
 
     python benchmarks/hausdorff.py [--write]
 
-Pairs of ragged blobs as a mediocre segmentation leaves them, of three sizes, with anisotropic voxels; and the largest
-with one voxel marked far away. All get the whole volume and must find the same value. The competitors take turns within
-each round, and the ratio is the median of the rounds' ratios, so that a busy machine slows all alike.
+Pairs of ragged blobs like those of a mediocre segmentation, of three sizes, with anisotropic voxels; and the largest
+with one voxel marked far away. All get the whole volume and must find the same value. They run alternately within each
+round, and the ratio is the median of the rounds' ratios, so that a busy machine slows all equally.
 """
 
 from __future__ import annotations

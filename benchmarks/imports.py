@@ -2,8 +2,8 @@
 
     python benchmarks/imports.py [--write]
 
-Every import is timed in a fresh interpreter, from within, so that the interpreter's own start counts for nobody. The
-imports take turns within each round.
+Every import is timed inside a fresh interpreter, so that the interpreter's own start does not count. The imports
+alternate within each round.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 The image is a blurred, noisy, lobed disc that fills half the side, the trimap what lies within `ring` pixels of its
 edge. Both solve the same equations: pymatting's window works on three channels, and a grey image repeated three times
-needs three times our ε there. A direct sparse solve of the printed Laplacian says how far off each one is.
+needs three times our ε there. A direct sparse solve of the published Laplacian gives the error of each.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 
     python benchmarks/mu_net.py [--write]
 
-All take the same batch through the same backbone, forward, backward and Adam. Beside ours stand the ratio of forward
-operations alone, what a machine would need on which nothing but convolutions costs, and the paper's of hours an epoch.
-With batch norm the image and the mask each go through by themselves, for each has statistics of its own; with
-`--norm instance` both go through as one batch.
+All run the same batch through the same backbone: forward, backward and Adam. Beside our ratio are that of the forward
+operations alone, as if only convolutions took time, and the paper's ratio of hours per epoch. With batch norm, image
+and mask are run separately, because each has its own statistics; with `--norm instance` both are run as one batch.
 """
 
 from __future__ import annotations

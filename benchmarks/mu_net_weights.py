@@ -1,15 +1,16 @@
-"""µ-Net on real hearts: which weights of its feature terms, with and without batch norm, let it learn, and how soon.
+"""µ-Net on real hearts: with which weights of its feature terms, with and without batch norm, it learns, and how soon.
 
     python benchmarks/mu_net_weights.py FOLDER [--seeds 0 1 2] [--steps 600] [--only "deep λ 0.9" …] \\
         [--log runs.jsonl] [--write]
 
 FOLDER is `cardiac_mr` in the Decathlon's layout: 30 patients, slices of 256². Slices at half resolution, crops of 48²,
-width 8, batches of 4, Adam 2e-3, poly. Of the patients 18 train, 6 choose the weights and 6 are reported; the three
-parts are the same for every row and seed. A run is looked at three times, after a third, two thirds and all of its
-steps. Every row has µ-Net's own L_BD at the output, the plain U-Net's too, so that a row differs by what its name says.
+width 8, batches of 4, Adam 2e-3, poly. 18 patients are for training, 6 for choosing the weights and 6 for reporting;
+the three parts are the same for every row and seed. A run is evaluated three times, after a third, two thirds and all
+of its steps. Every row, also the plain U-Net, has µ-Net's own L_BD at the output, so rows differ only in what their
+names say.
 
-The second table is the start: size and gradient of the feature term against the output's own, weighed as printed.
-With `--log`, finished runs are kept there and the same command goes on after them.
+The second table is for the start of training: size and gradient of the feature term and of the output's term, with the
+published weights. With `--log`, finished runs are saved there and the same command resumes after them.
 """
 
 from __future__ import annotations

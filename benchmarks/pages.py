@@ -1,10 +1,10 @@
-"""What a step of training on a CPU costs by the way in which its memory comes from the system.
+"""The cost of a training step on a CPU with different ways to get memory from the system.
 
     python benchmarks/pages.py [--rounds 3] [--write]
 
-A step asks for memory hundreds of times and gives it back as often. Whether the system then has to hand out and clear
-its pages anew is up to the C library and to torch, which are told by variables of the environment when a process
-begins. So each way has a process of its own. They take turns, and processor time counts, since clearing pages is work.
+A step allocates and frees memory hundreds of times. Whether the system then has to provide and clear new pages depends
+on the C library and on torch, which read environment variables when a process starts. So each way has its own process.
+They alternate, and processor time is measured, since clearing pages takes processor time.
 """
 
 from __future__ import annotations

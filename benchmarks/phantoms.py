@@ -1,9 +1,9 @@
-"""What a phantom costs, by kind and size, on one core; and what it shows: readers' agreement, brightness alone.
+"""The time to make a phantom, by kind and size, on one core; and the agreement of two readers of a nodule.
 
     python benchmarks/phantoms.py
 
-There is no peer: the goal is a volume of 64³ voxels in under half a second. Seconds are of the processor, so that a
-busy machine does not count.
+There is no peer: the goal is a volume of 64³ voxels in under half a second. Seconds are processor time, so that a busy
+machine does not matter.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python benchmarks/predict_scan.py --size 200 512 512 --spacing 2.5 0.8 0.8 [--write]
 
-The network is small and its weights are drawn; the scan is noise of CT's grey values. `--to` resamples on the way in
-and out. The network's own time is that within `System.probabilities`; everything else is reading, preparing, putting
-windows together, bringing back and writing. Time is the processor's, on one thread, so that other work on the machine
-weighs little.
+The network is small and has random weights; the scan is noise with the grey values of CT. `--to` resamples the scan and
+the prediction back. The network's own time is that in `System.probabilities`; the rest is reading, preprocessing,
+stitching windows, resampling back and writing. Time is the processor's, on one thread, so that other work on the
+machine weighs little.
 """
 
 from __future__ import annotations

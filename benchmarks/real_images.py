@@ -3,14 +3,14 @@
     python benchmarks/real_images.py FOLDER --patch 40 56 40 --epochs 30 --iterations 50 --width 16 \\
         --system "mss-unet" --system "mss-unet strategies=()" [--write NAME]
 
-The folder is in the Decathlon's layout. Every volume is normalised by itself; the patients are split by a hash of seed
-and name. A system may be followed by options of dsnotes.build. With --validate some of the training patients are looked
-at after every epoch, and the table says when each system was best. `centre-prior` is a row that looks at no image: the
-mean label of the training patients, cut at the level that suits them best. Times are this process's processor seconds.
-With --last the last cases by name are held out instead: slices of one stack are no patients, and neighbours are alike.
+The folder is in the Decathlon's layout. Every volume is normalised separately; the patients are split by a hash of seed
+and name. A system may be followed by options of dsnotes.build. With --validate some of the training patients are scored
+after every epoch, and the table says when each system was best. `centre-prior` is a row that uses no image: the mean
+label of the training patients, thresholded at the level that is best for them. Times are this process's processor
+seconds. With --last the last cases by name are held out instead: for slices of one stack, whose neighbours are alike.
 
-A system that learns from soft masks needs --soft, which mats the training labels; one that has a teacher gets that of
---teacher, trained once on the training images for all of them, for which its seconds are printed:
+A system that learns from soft masks needs --soft, which computes them by matting from the training labels; a system
+with a teacher gets the one of --teacher, trained once on the training images for all of them; its seconds are printed:
 
     … --last 6 --soft "radius=1 eps=1e-3" --teacher "width=16 blocks=4 scale=2 epochs=(10,2)" \\
         --system unet-2d --system "dsnet width=8 critic_width=16"

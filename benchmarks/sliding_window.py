@@ -3,9 +3,9 @@
     python benchmarks/sliding_window.py [--write]
 
 Half overlap, Gaussian weights, with and without mirroring over eight views; the results must agree to 1e-5. Time is
-that of one CPU core, so that other work on the machine weighs little; the two take turns, and the ratio is the median
-of the rounds' ratios. A network that costs nothing shows the stitching alone. Memory is what the process grows by at
-its peak, each run in a process of its own, for one volume cut into more and more windows.
+processor time of one core, so that other work on the machine matters little; the two alternate, and the ratio is the
+median of the rounds' ratios. A network that costs nothing shows the stitching alone. Memory is the process's growth at
+its peak, each run in its own process, for one volume cut into more and more windows.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def compare_time(rounds: int) -> list[str]:
             raise RuntimeError(f"the results differ by {difference}")
         ours, theirs = [], []
         for turn in range(rounds_of):
-            # Whoever comes second finds warmer caches: take turns in that, too.
+            # The second one finds warmer caches, so alternate the order too.
             for which in (ours, theirs) if turn % 2 else (theirs, ours):
                 start = time.process_time()
                 if which is ours:

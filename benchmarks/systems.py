@@ -1,12 +1,12 @@
-"""Every system on one image: parameters, multiply-adds, and what a step of training takes in time and memory.
+"""Every system on one image: parameters, multiply-adds, and the time and memory of a training step.
 
     python benchmarks/systems.py [--write]
 
-All at one small width and on one image of each number of axes, twice in a batch: forward, backward and the optimiser.
-Parameters and multiply-adds (of one forward pass of one image, as deployed) are exact. Memory is what three steps took
-at their highest beyond what the process held before them, the built network among it: maps, gradients, the optimiser's
-state and what the allocator keeps. Each system has a process of its own that has taken a step of another network, so
-that what libraries load at their first use is not counted. Linux alone lets a process begin its highest anew.
+All have the same small width and one image per number of axes, twice in a batch: forward, backward and the optimiser.
+Parameters and multiply-adds (of one forward pass of one image, at test time) are exact. Memory is the peak of three
+steps minus what the process held before them, which includes the built network: feature maps, gradients, the
+optimiser's state and the allocator's reserve. Each system has its own process, which has first run a step of another
+network, so that libraries loaded at first use do not count. Only Linux can reset a process's peak.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What DSNet's frozen teacher costs, and what it costs when its answers are remembered across epochs.
+"""The cost of DSNet's frozen teacher, computed in every step or cached across epochs.
 
     python benchmarks/teacher.py [--write]
 
-Both do the same steps on the same images; the remembered ones have been seen once before, as in every epoch but the
-first. The answers are compared bit for bit. On a CPU the seconds are the processor's own, so that others who use the
-machine count less; beside them the operations of a step, which no machine changes.
+Both do the same steps on the same images; the cached images have been seen once before, as in every epoch but the
+first. The teacher's outputs are compared bit for bit. On a CPU the seconds are processor time, so that other load on
+the machine matters less; beside them are the operations of a step, which do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def refuse_difference(teacher: Teacher, image: torch.Tensor) -> None:
     remembered = teacher(image)
     teacher.memory = None
     if not torch.equal(computed, remembered):
-        raise SystemExit("the remembered answer is not the one that is computed")
+        raise SystemExit("the cached output differs from the computed one")
 
 
 if __name__ == "__main__":

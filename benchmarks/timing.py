@@ -1,4 +1,4 @@
-"""What every benchmark here needs: taking turns, the machine in words, a table kept beside the others."""
+"""Shared by all benchmarks: alternating runs, a description of the machine, saving a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> str:
-    """The processor without its owner's name for it, threads and torch."""
+    """The kind of processor (not its model), threads and torch."""
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     cpuinfo = Path("/proc/cpuinfo")
@@ -30,9 +30,9 @@ def machine() -> str:
 def take_turns(
     ways: dict[str, Callable[[], object]], rounds: int, *, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, list[float]]:
-    """Seconds of each way and round, after one that is not counted; who begins changes from round to round.
+    """Seconds of each way and round, after a warm-up; the order changes from round to round.
 
-    On a machine that is not quiet `time.process_time` counts what this process itself computed, over all its threads.
+    On a busy machine use `time.process_time`: it counts only this process's own work, over all its threads.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
@@ -44,7 +44,7 @@ def take_turns(
 
 
 def ratio(a: list[float], b: list[float]) -> float:
-    """The median of the rounds' own ratios, so that a machine that grows slower slows both alike."""
+    """The median of the rounds' ratios, so that a machine that slows down slows both equally."""
     return statistics.median(x / y for x, y in zip(a, b, strict=True))
 
 

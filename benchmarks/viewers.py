@@ -1,4 +1,4 @@
-"""How long a large volume takes to open: the still picture, and what travels to the browser for the one to turn.
+"""The time to open a large volume: the still picture, and the data sent to the browser for the 3-D viewer.
 
 python benchmarks/viewers.py [--write]
 """

@@ -1,16 +1,16 @@
-"""The classifiers of patches of DSNet's Table 2 on a whole nodule: every patch by itself, and as we predict.
+"""The patch classifiers of DSNet's Table 2 on a whole nodule: every patch by itself, and as we predict.
 
     python benchmarks/voxelwise.py [--write]
 
 One slice of 64 x 64, 4096 voxels, at the published widths and patch sizes. By themselves, patches go through the
-network as it learns, many in a batch; a part of them is timed and the rest reckoned. Three networks then take the
-image as a whole; the others predict with norms folded away, few patches at once, and CF-CNN's share half of their
-first layers. Both ways must give the same logits. Multiply-adds are counted, of one voxel: at the rate of the
-convolution that suits this processor best they bound the seconds from below. Seconds are a clock's on the wall, over
-all threads: let nothing else run.
+network as in training, many in a batch; some of them are timed and the total is extrapolated. For our prediction three
+networks take the whole image; the others have their norms folded into convolutions and take few patches at a time, and
+CF-CNN's patches share half of their first layers. Both ways must give the same logits. Multiply-adds are counted per
+voxel: at the rate of the fastest convolution on this processor they give a lower bound of the seconds. Seconds are wall
+clock, over all threads: run nothing else.
 
-Then what `every=2` costs, which a network that cannot share has left: small ones learn on phantoms, and classify
-others' voxels all, every other and every fourth.
+Then the cost of `every=2`, for networks that cannot share work: small ones are trained on phantoms and classify all,
+every second and every fourth voxel of others.
 """
 
 from __future__ import annotations

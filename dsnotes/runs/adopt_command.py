@@ -1,4 +1,4 @@
-"""`dsnotes adopt`: a folder of somebody's scans becomes a dataset, after a table of what was understood."""
+"""`dsnotes adopt`: turns a folder of scans into a dataset, after showing a table of what was found."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 def add_adopt(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "adopt",
-        help="a folder of your own scans into a dataset",
-        description="Pair images with labels, check every case, say what was understood, and write a dataset. Takes "
+        help="make a dataset from a folder of your own scans",
+        description="Pair images with labels, check every case, show what was found, and write a dataset. Takes "
         "files paired by name (case01.nii.gz + case01_seg.nii.gz, images/ + labels/, _0000 channels), nnU-Net's raw "
         "layout (version 2), the Decathlon's, DICOM series with RTSTRUCT or DICOM-SEG, and PNG with masks.",
         epilog="For instance: dsnotes adopt scans/ --label 1=kidney --label 2=tumour --output data/mine",
     )
     command.add_argument("folder", type=Path, help="where the scans are")
     command.add_argument("--labels", type=Path, metavar="FOLDER", help="where the labels are, if not below the scans")
-    command.add_argument("--output", type=Path, metavar="FOLDER", help="of the dataset, such as data/mine")
+    command.add_argument("--output", type=Path, metavar="FOLDER", help="the dataset's folder, such as data/mine")
     command.add_argument(
         "--label",
         action="append",
@@ -33,7 +33,7 @@ def add_adopt(commands: argparse._SubParsersAction) -> None:
         metavar="NAME=VALUE,VALUE",
         help="labels that are one region, such as 'whole tumour=1,2,3', the largest region first; they may overlap",
     )
-    command.add_argument("--leave-out", action="append", default=[], metavar="CASE", help="do not take this case")
+    command.add_argument("--leave-out", action="append", default=[], metavar="CASE", help="leave out this case")
     command.add_argument("--dry-run", action="store_true", help="show the table, write nothing")
     how = command.add_mutually_exclusive_group()
     how.add_argument("--copy", action="store_true", help="copy the files (the default)")
@@ -67,7 +67,7 @@ def do_adopt(asked: argparse.Namespace) -> int:
         return 2 if found.wrong else 0
     if found.wrong:
         raise RefusedError(
-            "nothing was written: settle what is marked wrong above, or leave those cases out with --leave-out CASE"
+            "nothing was written: correct what is marked wrong above, or leave those cases out with --leave-out CASE"
         )
     try:
         adopt.write(found, asked.output, link=asked.link)
@@ -81,7 +81,7 @@ def do_adopt(asked: argparse.Namespace) -> int:
 
 
 def contact_sheets(folder: Path) -> list[Path]:
-    """A picture of every twelve cases with their labels, in contact_sheets/."""
+    """Pictures of twelve cases each with their labels, in contact_sheets/."""
     import matplotlib.pyplot as plt
 
     from dsnotes.data import open_dataset

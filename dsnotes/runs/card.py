@@ -1,4 +1,4 @@
-"""A model card for a finished run: README.md in its folder, which goes with the weights that somebody shares.
+"""Writes a model card for a finished run, README.md in its folder, to share with the weights.
 
 What a card should say: Mitchell et al. 2019, https://arxiv.org/abs/1810.03993
 """
@@ -33,7 +33,7 @@ FIGURES = {
 def add_card(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "card",
-        help="a model card for a finished run",
+        help="write a model card for a finished run",
         description="Write README.md into the run's folder: what it is, what it was trained on, its settings, its "
         "scores with their spread, the three worst cases as pictures, and what it must not be used for.",
         epilog="For instance: dsnotes card runs/80_experiment-3f2a9c1d8e4b",
@@ -53,7 +53,7 @@ def do_card(asked: argparse.Namespace) -> int:
 
 
 def card(run: Path, *, data: str | None = None) -> Path:
-    """Write the card of a run of 80_experiment; pictures are drawn where its dataset can be opened."""
+    """Write the card of a run of 80_experiment, with pictures if its dataset can be opened."""
     require_finished(str(run))
     if not (run / "result.json").is_file():
         raise RefusedError(f"{run} is not the folder of a finished run: it holds no result.json")
@@ -86,7 +86,7 @@ def worst(cases: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def spread(cases: Mapping[str, Mapping[str, Any]], figure: str) -> tuple[float, float, float, int] | None:
-    """Mean, standard deviation over cases, worst, and how many cases have a finite figure; None where none has."""
+    """Mean, standard deviation over cases, worst value, and the number of cases with a finite one; None if none has."""
     values = [float(row[figure]) for row in cases.values() if row.get(figure) is not None]
     finite = np.array([value for value in values if math.isfinite(value)])
     if not len(finite):
@@ -188,7 +188,7 @@ def _commands(run: Path, result: dict) -> str:
 
 
 def _pictures(run: Path, result: dict, system, data: str | None) -> tuple[str, str]:
-    """The worst cases with the truth and the prediction; and why there are none, where there are none."""
+    """Pictures of the worst cases with label and prediction, or the reason why there are none."""
     import matplotlib.pyplot as plt
 
     from dsnotes.inference.scan import predict_scan

@@ -3,7 +3,7 @@
 predictions/
     case07.nii.gz       class indices, voxel for voxel on the scan (or case07.dcm, a DICOM-SEG)
     labels.txt          names and colours for ITK-SNAP; labels.ctbl for 3D Slicer
-    predictions.json    which weights made what, and from which files: a second call skips what is done
+    predictions.json    the weights and input files of each prediction: a second call skips finished scans
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ MARKS = ("result.json", "failure.json", "begun.json", "checkpoint.pt", "task.jso
 def add_predict(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "predict",
-        help="a finished run on new scans",
-        description="Predict new scans with finished runs, prepared and cleaned up as the runs were, on each scan's "
+        help="predict new scans with finished runs",
+        description="Predict new scans with finished runs, with the runs' own pre- and post-processing, on each scan's "
         "own grid. Several runs (folds, seeds) are averaged. A second call skips what is done.",
         epilog="For instance: dsnotes predict runs/80_experiment-3f2a… scans/new/*.nii.gz --output predictions/",
     )
@@ -34,7 +34,9 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where the predictions go")
     command.add_argument("--probabilities", action="store_true", help="keep each scan's probabilities too (.nii.gz)")
     command.add_argument("--format", choices=("nifti", "dicom-seg"), default="nifti", help="dicom-seg: of DICOM alone")
-    command.add_argument("--mirror", action="store_true", help="average over all mirrored views, whatever the run did")
+    command.add_argument(
+        "--mirror", action="store_true", help="average over mirrored views, even if the run did not"
+    )
     command.add_argument("--series", metavar="UID", help="of a DICOM folder that holds several")
     command.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: a GPU where there is one)")
     command.set_defaults(do=do_predict)
@@ -83,7 +85,7 @@ def do_predict(asked: argparse.Namespace) -> int:
 
 
 def one_scan(scan: Scan, models: list, target: Path, asked: argparse.Namespace, predict_scan) -> dict[str, Any]:
-    """Open, predict, clean up, write; what predictions.json says of it."""
+    """Open, predict, post-process and write one scan; return its entry for predictions.json."""
     import numpy as np
 
     from dsnotes.data import open_case, save_label, save_volume
@@ -135,7 +137,7 @@ def is_run(text: str) -> bool:
 
 
 def prepare_output(folder: Path, used: list[dict], how: dict, labels: dict[int, str]) -> dict:
-    """What the folder holds already of these models; refused where it holds anything else."""
+    """The earlier predictions of these models in the folder; `RefusedError` if it contains anything else."""
     from dsnotes.data.label_names import save_itksnap, save_slicer
 
     same = {"models": used, **how}
