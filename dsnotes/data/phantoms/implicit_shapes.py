@@ -1,8 +1,8 @@
 """Bodies as continuous implicit functions.
 
-A form gives the signed distance to its surface in mm, negative inside, at any point: what a voxel holds of it is then
-a fact of geometry and not of a grid. Coordinates are (z, y, x) in mm from the middle of the field of view, z upwards,
-y towards the back, x towards the patient's left.
+A form gives the signed distance to its surface in mm, negative inside, at any point, so that the share of a voxel
+does not depend on the grid. Coordinates are (z, y, x) in mm from the centre of the field of view, z upwards, y towards
+the back, x towards the patient's left.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Distance = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class ImplicitShape:
-    """`distance` is only asked between the corners `low` and `high` (mm): outside there is nothing of the form."""
+    """`distance` is evaluated only between the corners `low` and `high` (mm), which enclose the form."""
 
     distance: Distance
     low: Point
@@ -36,7 +36,7 @@ def box(centre: Vector, reach: Vector | float) -> tuple[Point, Point]:
     return low, high
 
 
-EVERYWHERE = ((-1e4,) * 3, (1e4,) * 3)  # the corners of what has no end
+EVERYWHERE = ((-1e4,) * 3, (1e4,) * 3)  # corners of an unbounded form
 
 
 def turned(angles: Vector) -> np.ndarray:
@@ -91,7 +91,7 @@ def chain(points: Sequence[Vector] | np.ndarray, radii: Vector, *, melt: float =
 
 
 def union(forms: Sequence[ImplicitShape], *, melt: float = 0) -> ImplicitShape:
-    """Either; `melt` mm of fillet where two meet (polynomial smooth minimum)."""
+    """The union of forms; `melt` is the fillet in mm where two meet (polynomial smooth minimum)."""
 
     def distance(z, y, x):
         result = forms[0].distance(z, y, x)
@@ -104,7 +104,7 @@ def union(forms: Sequence[ImplicitShape], *, melt: float = 0) -> ImplicitShape:
 
 
 def without(form: ImplicitShape, hole: ImplicitShape, *, melt: float = 0) -> ImplicitShape:
-    """What is left of a form after a hole was cut, its rim rounded by `melt` mm."""
+    """A form minus a hole, with the edge rounded by `melt` mm."""
 
     def distance(z, y, x):
         return -smooth_minimum(-form.distance(z, y, x), hole.distance(z, y, x), melt)
@@ -113,7 +113,7 @@ def without(form: ImplicitShape, hole: ImplicitShape, *, melt: float = 0) -> Imp
 
 
 def within(form: ImplicitShape, hull: ImplicitShape, *, reach: float = 0, melt: float = 0) -> ImplicitShape:
-    """What of a form lies inside a hull, or at most `reach` mm outside it."""
+    """The part of a form that is inside a hull or at most `reach` mm outside it."""
 
     def distance(z, y, x):
         return -smooth_minimum(-form.distance(z, y, x), reach - hull.distance(z, y, x), melt)
@@ -131,8 +131,8 @@ def smooth_minimum(a: np.ndarray, b: np.ndarray, melt: float) -> np.ndarray:
 def rippled(
     form: ImplicitShape, rng: np.random.Generator, *, height: float, wave: float, waves: int = 4
 ) -> ImplicitShape:
-    """The surface moved in and out by `waves` plane waves of about `wave` mm, together `height` mm (SD): no organ is an
-    ellipsoid, and no two are the same."""
+    """The surface displaced by `waves` plane waves of about `wave` mm with a total of `height` mm (SD), for irregular
+    organs that differ from case to case."""
     directions = rng.standard_normal((waves, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     vectors = 2 * np.pi * directions / (wave * rng.uniform(0.75, 1.5, (waves, 1)))

@@ -1,7 +1,7 @@
-"""What a scanner makes of forms: Hounsfield units, partial volume, blur, correlated noise, whole numbers.
+"""Simulate a CT scan of implicit shapes: Hounsfield units, partial volume, blur, correlated noise, rounding.
 
-The figures follow what was measured on real scans: edges of 3–5 mm from 10 to 90 %, noise of 15–45 HU (SD) correlated
-over one or two pixels in a slice and hardly between slices.
+The parameters follow real scans: edges of 3–5 mm from 10 to 90 %, noise of 15–45 HU (SD) correlated over one or two
+pixels in a slice and hardly between slices.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from dsnotes.data.phantoms.grid import Filled, Grid, filled
 from dsnotes.data.phantoms.implicit_shapes import ImplicitShape
 
-# Typical Hounsfield units; each patient is a little off these.
+# Typical Hounsfield units; patients vary around them.
 AIR, LUNG, FAT, SKIN, FLUID, MUSCLE, BOWEL = -1000.0, -880.0, -95.0, 25.0, 12.0, 52.0, 45.0
 DISC, CARTILAGE, MARROW, CORTEX = 80.0, 110.0, 190.0, 820.0
 
@@ -22,9 +22,9 @@ GAUSSIAN_EDGE = 2.563  # 10–90 % width of an edge blurred by a Gaussian, in SD
 
 @dataclass(frozen=True)
 class Protocol:
-    """How one patient was scanned; two streams of chance, so that the anatomy does not depend on the grid."""
+    """Scan parameters of one patient."""
 
-    edge: float  # mm from 10 to 90 % of an edge, before the voxel adds its own width
+    edge: float  # mm from 10 to 90 % of an edge, without the voxel's own width
     noise: float  # SD in HU
     grain: float  # SD of the noise's blur, in pixels of a slice
 
@@ -35,12 +35,12 @@ class Protocol:
         )
 
     def shrunk(self, scale: float) -> Protocol:
-        """The same in the anatomy's own mm."""
+        """The same protocol in the anatomy's own mm."""
         return replace(self, edge=self.edge / scale)
 
 
 def correlated(rng: np.random.Generator, size: tuple[int, ...], sigma: tuple[float, ...] | float) -> np.ndarray:
-    """White noise through a Gaussian of `sigma` voxels, brought back to variance 1 by the filter's own norm."""
+    """White noise smoothed by a Gaussian of `sigma` voxels and rescaled to variance 1."""
     from scipy.ndimage import correlate1d
 
     field = rng.standard_normal(size)
@@ -53,7 +53,7 @@ def correlated(rng: np.random.Generator, size: tuple[int, ...], sigma: tuple[flo
 
 
 def bell(sigma: float) -> np.ndarray:
-    """A kernel whose variance is sigma²: a Gaussian summed over each voxel, which by itself would add 1/12."""
+    """A Gaussian kernel integrated over each voxel, with total variance sigma² (integration alone would add 1/12)."""
     from scipy.special import ndtr
 
     narrow = sigma**2 - 1 / 12
@@ -65,7 +65,7 @@ def bell(sigma: float) -> np.ndarray:
 
 
 def blurred(values: np.ndarray, protocol: Protocol, grid: Grid) -> np.ndarray:
-    """What the scanner's blur makes of values on a grid: of tissues an image, of a true share the share seen in it."""
+    """Apply the scanner's blur: tissues become an image, the true share becomes the share visible in it."""
     from scipy.ndimage import correlate1d
 
     for axis, extent in enumerate(grid.extent):
@@ -76,7 +76,7 @@ def blurred(values: np.ndarray, protocol: Protocol, grid: Grid) -> np.ndarray:
 
 
 class Canvas:
-    """Tissue painted over tissue: each form replaces what was there by the share of the voxel that it fills."""
+    """Tissue painted over tissue: each form replaces what was there, by the share of the voxel it fills."""
 
     def __init__(self, grid: Grid, background: float = AIR):
         self.grid = grid
@@ -89,7 +89,7 @@ class Canvas:
         return what
 
     def paint_hollow(self, form: ImplicitShape, wall: float, thick: float, inside: float) -> Filled:
-        """A skin of `thick` mm about something else. Returns the inside."""
+        """Paint a form with a wall of `thick` mm; returns the inside."""
         inner = self.paint(form, wall).peeled(thick)
         self.mix(inner, inside)
         return inner
@@ -99,13 +99,13 @@ class Canvas:
         there += what.share * (hu - there)
 
     def blend(self, share: np.ndarray, hu: float) -> None:
-        """Shares of the whole grid."""
+        """Blend in a tissue by its share of each voxel of the grid."""
         self.image += share * (hu - self.image)
 
     def scanned(self, protocol: Protocol, rng: np.random.Generator) -> np.ndarray:
-        """Blur, noise and rounding: float32 whole HU, as scanners store them, which are equal on every machine."""
+        """Blur, add noise and round to whole HU in float32, so that images are equal on every machine."""
         image = blurred(self.image, protocol, self.grid)
         noise = correlated(rng, self.grid.size, (0.5, protocol.grain, protocol.grain))
-        # less is absorbed in air, so less is the noise there
+        # air absorbs less, so its noise is lower
         level = protocol.noise * np.clip((image + 1000) / 700, 0.55, 1)
         return np.clip(np.rint(image + level * noise), -1024, 3071).astype(np.float32)
