@@ -1,4 +1,4 @@
-"""Somebody's folder becomes a dataset: understood, checked case by case, and only then written.
+"""Turn a user's folder of images into a dataset: find the cases, check each one, and only then write.
 
 found = understand("scans", labels={"1": "kidney"});  print(found);  write(found, "data/mine")
 """
@@ -25,7 +25,7 @@ OFF_AXIS = 0.02  # a direction cosine this far from 0 and 1 makes an image obliq
 
 @dataclass(frozen=True)
 class Checked:
-    """What a look at one case told. `voxels`: label value -> how many."""
+    """Findings about one case. `voxels`: label value -> number of voxels."""
 
     candidate: Candidate
     size: tuple[int, ...] = ()
@@ -39,7 +39,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Understood:
-    """`renumbered`: value in the files -> value that is written. Printed, it is the table."""
+    """Findings about a folder; printing it shows them as a table. `renumbered`: value in the files -> value written."""
 
     source: Path
     layout: str
@@ -50,7 +50,7 @@ class Understood:
     regions: dict[str, tuple[int, ...]]
     order: tuple[int, ...]
     unpaired: dict[Path, str]
-    wrong: tuple[str, ...]  # what must be settled first
+    wrong: tuple[str, ...]  # problems to solve before writing
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -66,19 +66,19 @@ def understand(
     leave_out: Sequence[str] = (),
     regions: Mapping[str, Sequence[int]] | None = None,
 ) -> Understood:
-    """Look at every case of a folder and write nothing; `labels` names the values that the files hold.
+    """Check every case of a folder without writing anything; `labels` names the label values in the files.
 
-    Of RTSTRUCT and SEG the keys of `labels` are the regions' own names. A value named "ignore" counts in no loss and no
-    score. `channels` renames the channels, `leave_out` names cases that are not to be taken.
-    `regions` (name -> label values of the files) are trained in the labels' place; they may overlap, a region within
-    another behind it.
+    For RTSTRUCT and SEG the keys of `labels` are the names of their regions. A value named "ignore" is left out of all
+    losses and scores. `channels` renames the channels; `leave_out` names cases to leave out.
+    `regions` (name -> label values of the files) replace the labels in training; they may overlap, and a region inside
+    another must come after it.
     """
     source = Path(folder)
     given = {str(key): name for key, name in (labels or {}).items()}
     found = find(source, None if label_folder is None else Path(label_folder), given)
     names = {case.name for case in found.cases} | set(found.wrong)
     if unknown := sorted(set(leave_out) - names):
-        raise ValueError(f"no case is called {', '.join(unknown)}. There are {', '.join(sorted(names)[:8])}.")
+        raise ValueError(f"there is no case {', '.join(unknown)}. The cases are {', '.join(sorted(names)[:8])}.")
     found.cases = [case for case in found.cases if case.name not in leave_out]
     found.wrong = {name: why for name, why in found.wrong.items() if name not in leave_out}
     named = _named(found, given)
@@ -92,7 +92,7 @@ def understand(
     modality = list(found.modality)
     for number, name in (channels or {}).items():
         if not 0 <= number < len(modality):
-            raise ValueError(f"channel {number} is named {name!r}, but there are {len(modality)}, counted from 0.")
+            raise ValueError(f"channel {number} is named {name!r}, but channels are numbered 0 to {len(modality) - 1}.")
         modality[number] = name
     return Understood(
         source,
@@ -110,7 +110,7 @@ def understand(
 
 
 def write(found: Understood, output: str | os.PathLike, *, link: bool = False) -> Path:
-    """The Decathlon's layout in `output`, which is made and must not hold anything yet; in one move, or not at all."""
+    """Write the dataset in the Decathlon layout to `output`, a new or empty folder; all of it or nothing."""
     output = Path(output)
     require_new(output)
     if found.wrong:
@@ -143,11 +143,11 @@ def write(found: Understood, output: str | os.PathLike, *, link: bool = False) -
 
 def require_new(output: Path) -> None:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"{output} is there already and is not empty. Give another --output, or move it away.")
+        raise ValueError(f"{output} exists and is not empty. Pass another --output, or move it away.")
 
 
 def _named(found: Candidates, given: dict[str, str]) -> dict[int, str]:
-    """Value in the files -> name: what dataset.json says, and over it what is given."""
+    """Value in the files -> name; names passed by the user override those of dataset.json."""
     named = dict(found.labels) or {0: "background"}
     if found.ignore is not None:
         named[found.ignore] = "ignore"
@@ -167,7 +167,7 @@ def _named(found: Candidates, given: dict[str, str]) -> dict[int, str]:
 def _regions(
     given: Mapping[str, Sequence[int]], named: dict[int, str], ignore: int | None
 ) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
-    """The regions, and the label that each is written back as: the one that no region behind it holds."""
+    """The regions, and the label that each is written as: the one that no later region contains."""
     regions = {name: tuple(dict.fromkeys(map(int, values))) for name, values in given.items()}
     order = []
     for number, (name, values) in enumerate(regions.items(), start=1):
@@ -180,8 +180,8 @@ def _regions(
         own = [value for value in values if value not in later]
         if len(own) != 1:
             raise ValueError(
-                f"region {name} has {len(own)} labels of its own beside the regions behind it ({own}); needed is one, "
-                f"to write it back as. Give the largest region first and the regions within it behind, such as "
+                f"region {name} has {len(own)} labels that no later region contains ({own}); needed is exactly one, "
+                f"as which it is written. Give the largest region first, then the regions inside it, such as "
                 f"--region 'whole tumour=1,2,3' --region 'core=2,3' --region 'enhancing=3'."
             )
         order += own
@@ -189,7 +189,7 @@ def _regions(
 
 
 def _renumbered(named: dict[int, str], found: Candidates) -> tuple[dict[int, int], dict[int, str]]:
-    """0, 1, 2, … without a gap, and "ignore" the highest."""
+    """Renumber labels to 0, 1, 2, … without gaps, "ignore" last."""
     values = [value for value in named if value != found.ignore] + ([] if found.ignore is None else [found.ignore])
     renumbered = {value: number for number, value in enumerate(values)}
     return renumbered, {number: named[value] for value, number in renumbered.items()}
@@ -215,7 +215,7 @@ def _look(candidate: Candidate) -> Checked:
 
 
 def _axes(geometry: Geometry) -> str:
-    """Where the file's axes point to, such as LPS (left, posterior, superior); in 2-D they have no such names."""
+    """Directions of the file's axes, such as LPS (left, posterior, superior); empty in 2-D."""
     n = len(geometry.size)
     if n < 3:
         return "2-D"
@@ -245,23 +245,23 @@ def _wrong(found: Candidates, cases: Sequence[Checked], named: dict[int, str]) -
     if unnamed:
         held = ", ".join(f"{value} (in {count} cases)" for value, count in sorted(unnamed.items()))
         typed = " ".join(f"--label {value}=NAME" for value in sorted(unnamed))
-        lines.append(f"labels without a name: {held}. Add {typed}; the name ignore takes its voxels out of all counts.")
+        lines.append(f"labels without a name: {held}. Add {typed}; the name ignore leaves a label out of all scores.")
     channels = Counter(case.channels for case in cases if not case.wrong)
     if len(channels) > 1:
         usual = channels.most_common(1)[0][0]
         odd = [case.candidate.name for case in cases if not case.wrong and case.channels != usual]
-        lines.append(f"{', '.join(odd)}: not {usual} channels, as the other cases have. Give all cases the same.")
+        lines.append(f"{', '.join(odd)}: not {usual} channels like the other cases. Give all cases the same channels.")
     elif channels and next(iter(channels)) != len(found.modality):
         if found.layout == "pairs by name":
             found.modality = tuple(f"channel {number}" for number in range(next(iter(channels))))
         else:
             lines.append(f"the images have {next(iter(channels))} channels, dataset.json names {len(found.modality)}.")
     if len({len(case.size) for case in cases if not case.wrong}) > 1:
-        lines.append("some cases are 2-D, others volumes. Adopt them apart.")
+        lines.append("some cases are 2-D, others volumes. Adopt them separately.")
     if not cases and not found.wrong:
         lines.append(
-            "no image could be paired with a label. Name them alike (case01.nii.gz with case01_seg.nii.gz), lay them "
-            "in images/ and labels/, or name the folder of the labels with --labels."
+            "no image could be paired with a label. Name them alike (case01.nii.gz with case01_seg.nii.gz), put them "
+            "in images/ and labels/, or pass the folder of the labels with --labels."
         )
     return lines
 
@@ -275,12 +275,12 @@ def _notes(cases: Sequence[Checked], named: dict[int, str]) -> list[str]:
     axes = Counter(case.axes for case in good)
     if len(axes) > 1:
         told = ", ".join(f"{count} {code}" for code, count in axes.most_common())
-        notes.append(f"the files lie in different directions ({told}); they are turned alike when they are opened")
+        notes.append(f"the files differ in orientation ({told}); dsnotes opens all of them in one orientation")
     if good and len(good[0].spacing) == 3:
         spacings = np.array([case.spacing for case in good])
         if (spacings.max(0) > 1.5 * spacings.min(0)).any():
             low, high = ("×".join(f"{mm:.3g}" for mm in of) for of in (spacings.min(0), spacings.max(0)))
-            notes.append(f"spacing differs much, from {low} to {high} mm: train with -p 'spacing=…'")
+            notes.append(f"spacing varies widely, from {low} to {high} mm: train with -p 'spacing=…'")
     if empty := [case.candidate.name for case in good if "empty label" in case.note]:
         notes.append(f"{len(empty)} of {len(good)} labels are empty: {', '.join(empty[:5])}")
     return notes

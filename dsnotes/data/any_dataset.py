@@ -1,6 +1,6 @@
-"""Whatever a person has as cases: a list or a dataset of them, of {"image", "label"} dicts, of (image, label) pairs.
+"""Accept any dataset: a sequence of cases, of {"image", "label"} dicts or of (image, label) pairs.
 
-`fit` and `validate` see cases alone; everything else is turned into one when it is drawn.
+`fit` and `validate` work on cases; other items are converted when they are drawn.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ EXAMPLE = "dsnotes.Case.from_arrays(image, label, spacing=(1.0, 1.0))"
 
 
 def as_cases(name: str, cases: object, *, dims: int, channels: int) -> Sequence[Case]:
-    """A sequence of cases, or what to type: an epoch comes back to the cases, so they have a length and an index.
+    """The dataset as a sequence of cases, or an error that says what to pass; it needs a length and an index.
 
-    `dims` and `channels` are the network's: they tell the channels of an array without a spacing from its axes.
+    `dims` and `channels` are the network's; they tell channels from axes in an array that comes without a spacing.
     """
     _check_indexed(name, cases)
     if isinstance(cases, Dataset) or not len(cases):
@@ -41,15 +41,15 @@ def as_case(item: object, what: str, *, dims: int, channels: int) -> Case:
     if isinstance(item, Mapping):
         if "image" not in item or "label" not in item:
             raise TypeError(
-                f"{what} is a dict with {list(item)}; needed are 'image' and 'label' (and 'spacing', in mm). Rename "
-                f"them in the dataset, or make each of them a case: {EXAMPLE}."
+                f"{what} is a dict with the keys {list(item)}; needed are 'image' and 'label' (and 'spacing', in mm). "
+                f"Rename the keys, or return cases: {EXAMPLE}."
             )
         parts = dict(item)
     elif isinstance(item, tuple | list) and len(item) == 2:
         parts = {"image": item[0], "label": item[1]}
     else:
         raise TypeError(
-            f"{what} is a {type(item).__name__}, not a case. Make each of them one: {EXAMPLE}, or read them by "
+            f"{what} is a {type(item).__name__}, not a case. Convert each item: {EXAMPLE}, or read files with "
             f"dsnotes.open_case."
         )
     image = as_array(parts["image"], f"{what}: the image", example="an array or a tensor")
@@ -69,9 +69,9 @@ def as_case(item: object, what: str, *, dims: int, channels: int) -> Case:
 
 @dataclass(frozen=True)
 class Converted(Sequence[Case]):
-    """A dataset whose items become cases when they are looked at."""
+    """A dataset whose items become cases when they are read."""
 
-    items: Any  # whatever has a length and an index
+    items: Any  # anything with a length and an index
     name: str
     dims: int
     channels: int
@@ -89,14 +89,14 @@ def _check_indexed(name: str, cases: object) -> None:
     if isinstance(cases, Case):
         raise TypeError(f"{name} is a single case, {cases.name!r}. Pass a list: {name}=[case].")
     if isinstance(cases, str | Path):
-        raise TypeError(f"{name}={str(cases)!r} is a path. Pass what is there: dsnotes.open_dataset({str(cases)!r}).")
+        raise TypeError(f"{name}={str(cases)!r} is a path. Open it first: dsnotes.open_dataset({str(cases)!r}).")
     if hasattr(cases, "dataset") and hasattr(cases, "batch_size"):
         raise TypeError(
-            f"{name} is a DataLoader, but fit draws the batches itself (Settings.batch, workers=). Pass what it loads "
-            f"from: {name}=loader.dataset, of cases, of {{'image', 'label'}} dicts or of (image, label) pairs."
+            f"{name} is a DataLoader, but fit draws the batches itself (Settings.batch, workers=). Pass its dataset: "
+            f"{name}=loader.dataset, of cases, of {{'image', 'label'}} dicts or of (image, label) pairs."
         )
     if isinstance(cases, Mapping) or not (hasattr(cases, "__len__") and hasattr(cases, "__getitem__")):
         raise TypeError(
-            f"{name} is a {type(cases).__name__}, but every epoch comes back to the cases. Pass them as a list: "
+            f"{name} is a {type(cases).__name__}, but every epoch reads the cases again. Pass them as a list: "
             f"{name}=list(cases{'.values()' if isinstance(cases, Mapping) else ''})."
         )

@@ -1,8 +1,8 @@
-"""Random rotation, scaling, elastic deformation, gamma and mirroring; what is drawn stands apart from its application.
+"""Random rotation, scaling, elastic deformation, gamma and mirroring; `draw` the parameters, then `apply` them.
 
-The defaults are those of the MSS U-Net's training (Zhao et al. 2020, https://doi.org/10.1016/j.imu.2020.100357).
-Departs from it: linear instead of cubic interpolation of the image, since the cubic one costs several times the
-whole of the rest; and beyond its rim the patch repeats its outermost voxels, image and label alike.
+The defaults are those used to train MSS U-Net (Zhao et al. 2020, https://doi.org/10.1016/j.imu.2020.100357).
+Departs from it: images are interpolated linearly, because cubic interpolation costs several times as much as all other
+steps together; and outside the patch the border voxels are repeated, in image and label alike.
 """
 
 from __future__ import annotations
@@ -18,62 +18,61 @@ from torch import Tensor
 from dsnotes.data.warp import grid_sample
 from dsnotes.shapes import Image, Label, SoftMask
 
-Number = float | int
-Range = tuple[Number, Number]
+Range = tuple[float, float]
 PLANES = {2: ((0, 1),), 3: ((1, 2), (0, 2), (0, 1))}  # the plane that turns about axis 0, 1, 2; in 2-D the only one
-VOXELS_A_THREAD = 2**18  # what stays in its cache: touching fresh memory costs more than the arithmetic
+VOXELS_A_THREAD = 2**18  # fits in the CPU cache: memory traffic costs more than the arithmetic
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges, and for each the probability that a sample gets it; `replace(Augmentation(), p_gamma=0)` varies it.
+    """Range and probability of each transform; `replace(Augmentation(), p_gamma=0)` makes a variant.
 
-    `scale` multiplies the coordinates that are read, so 1.25 shows more, smaller. `alpha` and `sigma` are those of
-    Simard's elastic deformation in a volume: uniform noise in ±1, smoothed by a Gaussian of `sigma` voxels, times
-    `alpha`, which amounts to displacements of alpha / √3 · (2 √π sigma)^(-3/2) voxels (standard deviation).
+    `scale` multiplies the sampling coordinates, so 1.25 shows a larger region at a smaller size. `alpha` and `sigma`
+    are those of Simard's elastic deformation in a volume: uniform noise in ±1, smoothed by a Gaussian of `sigma`
+    voxels, times `alpha`. The displacements have a standard deviation of alpha / √3 · (2 √π sigma)^(-3/2) voxels.
     `gamma` keeps each channel's mean and standard deviation.
     """
 
-    rotation: tuple[Number, Number, Number] = (15, 15, 15)  # degrees either way about each axis; in 2-D the first
-    p_rotation: Number = 0.2
+    rotation: tuple[float, float, float] = (15, 15, 15)  # ± degrees about each axis; 2-D uses the first
+    p_rotation: float = 0.2
     scale: Range = (0.85, 1.25)
-    p_scale: Number = 0.2
+    p_scale: float = 0.2
     alpha: Range = (0, 900)
     sigma: Range = (9, 13)  # voxels
-    p_elastic: Number = 0.2
+    p_elastic: float = 0.2
     gamma: Range = (0.7, 1.5)
-    p_gamma: Number = 0.3
-    mirror: tuple[int, ...] | None = None  # axes without batch and channel; None: all of them
-    p_mirror: Number = 0.5  # for each axis by itself
+    p_gamma: float = 0.3
+    mirror: tuple[int, ...] | None = None  # spatial axes, counted without batch and channel; None: all
+    p_mirror: float = 0.5  # per axis
 
     def __post_init__(self) -> None:
         for name in ("p_rotation", "p_scale", "p_elastic", "p_gamma", "p_mirror"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} is no probability. Give a number from 0 to 1.")
+                raise ValueError(f"{name}={getattr(self, name)} is not a probability. Pass a number from 0 to 1.")
         for name in ("scale", "alpha", "sigma", "gamma"):
             low, high = getattr(self, name)
             if not (0 <= low <= high < math.inf and (low > 0 or name == "alpha")):
                 raise ValueError(
-                    f"{name}={(low, high)} is no range: it needs 0 {'<=' if name == 'alpha' else '<'} low <= high. "
+                    f"{name}={(low, high)} is not a range: needed is 0 {'<=' if name == 'alpha' else '<'} low <= high. "
                     f"To switch it off, leave the range and set its probability to 0."
                 )
 
 
 class Drawn(NamedTuple):
-    """The parameters of one batch, on the CPU: small, readable, and all that is needed to do the same again."""
+    """The parameters of one batch, on the CPU; they determine the augmentation completely."""
 
     space: tuple[int, ...]
-    matrix: Tensor  # (B, n, n): from an output voxel to the one it is read from, about the patch's centre
-    amplitude: Tensor  # (B, n): standard deviation of the displacement in voxels, 0 without elastic deformation
-    sigma: Tensor  # (B, n): its smoothness in voxels
+    matrix: Tensor  # (B, n, n): from output to input coordinates, about the patch's centre
+    amplitude: Tensor  # (B, n): standard deviation of the displacement, in voxels; 0 without elastic deformation
+    sigma: Tensor  # (B, n): smoothness of the displacement, in voxels
     noise: Tensor  # (B, *lattice, n): standard normal, at lattice points `step` voxels apart
     step: tuple[float, ...]
     mirror: Tensor  # (B, n) bool
-    gamma: Tensor  # (B,): 1 leaves the grey values alone
+    gamma: Tensor  # (B,): 1 leaves the grey values unchanged
 
     @property
     def resampled(self) -> Tensor:
-        """Which samples need an interpolation at all; mirroring alone does not."""
+        """Which samples need interpolation; mirroring alone does not."""
         turned = (self.matrix != torch.eye(len(self.space), dtype=self.matrix.dtype)).flatten(1).any(1)
         return turned | (self.amplitude > 0).any(1)
 
@@ -84,24 +83,24 @@ def draw(
     batch: int,
     space: Sequence[int],
     generator: torch.Generator,
-    spacing: Sequence[Number] | None = None,
+    spacing: Sequence[float] | None = None,
 ) -> Drawn:
     """Draw the parameters for `batch` patches of size `space`.
 
-    With `spacing` (mm) rotations are rigid and deformations isotropic in millimetres, lengths counted in the finest
-    voxel; without, voxels are taken for cubes. Every number is drawn whether it is used or not, so that changing one
-    probability leaves the other parameters as they were.
+    With `spacing` (mm) rotations are rigid and deformations isotropic in millimetres, with the finest voxel as unit of
+    length; without it, voxels are treated as cubes. Every number is drawn whether used or not, so that changing one
+    probability leaves the other parameters unchanged.
     """
     dims, spacing = _checked(space, spacing, augmentation.mirror, generator)
 
-    def uniform(low: Number | Tensor, high: Number | Tensor, *more: int) -> Tensor:
+    def uniform(low: float | Tensor, high: float | Tensor, *more: int) -> Tensor:
         return low + (high - low) * torch.rand(batch, *more, generator=generator, dtype=torch.float64)
 
-    def happens(p: Number, *more: int) -> Tensor:
+    def happens(p: float, *more: int) -> Tensor:
         return uniform(0, 1, *more) < p
 
-    def about_one(low: Number, high: Number) -> Tensor:
-        """As often below 1 as above, although the range reaches further above."""
+    def about_one(low: float, high: float) -> Tensor:
+        """Below 1 as often as above, although the range extends further above."""
         below, above = uniform(low, min(high, 1)), uniform(max(low, 1), high)
         return torch.where(happens(0.5 if low < 1 < high else float(high <= 1)), below, above)
 
@@ -118,7 +117,7 @@ def draw(
 
     finest = spacing.min() / spacing  # one voxel of the finest axis, in voxels of each axis
     step = tuple(max(augmentation.sigma[0] * f, 1.0) for f in finest.tolist())
-    lattice = [math.ceil((n - 1) / s) + 5 for n, s in zip(space, step, strict=True)]  # two points beyond either rim
+    lattice = [math.ceil((n - 1) / s) + 5 for n, s in zip(space, step, strict=True)]  # two points beyond each border
     return Drawn(
         space=tuple(space),
         matrix=_rotation(angles, dims) * scale[:, None, None] * (spacing[None, :] / spacing[:, None]),
@@ -134,9 +133,9 @@ def draw(
 def apply(
     drawn: Drawn, image: Image, label: Label | None = None, soft: SoftMask | None = None
 ) -> tuple[Image, Label | None, SoftMask | None]:
-    """Do what was drawn, on the device of the tensors; a sample for which nothing was drawn comes back bit for bit.
+    """Apply drawn parameters on the tensors' device; a sample without any transform is returned bit for bit.
 
-    One interpolation serves image, label and soft mask together, and mirroring is part of it.
+    Image, label and soft mask share one interpolation, which includes mirroring.
     """
     _check(drawn, image, label, soft)
     changed = drawn.resampled | drawn.mirror.any(1) | (drawn.gamma != 1)
@@ -164,11 +163,11 @@ def _batched(samples: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def _slabs(drawn: Drawn, b: int, image: Tensor) -> Iterator[Tensor]:
-    """Where the voxels of sample b are read, some slices at a time: (slices, …, n), the coordinates of `grid_sample`.
+    """Sampling coordinates of sample b for `grid_sample`, some slices at a time: (slices, …, n).
 
-    Both parts are sums of products of functions of one axis each: the affine one of 1 and x, the displacement of
-    Gaussians on a lattice. So a matrix product an axis makes the whole grid, several times quicker than smoothing or
-    up-sampling a field. Rows of unit length give the displacement the same variance everywhere, at the rim too.
+    The affine part and the displacement (Gaussians on a lattice) are both sums of products of one-axis functions. So
+    one matrix product per axis makes the whole grid, several times faster than smoothing or upsampling a field. Rows
+    of unit length give the displacement the same variance everywhere, also at the border.
     """
     dims = len(drawn.space)
     elastic = bool((drawn.amplitude[b] > 0).any())
@@ -191,7 +190,7 @@ def _slabs(drawn: Drawn, b: int, image: Tensor) -> Iterator[Tensor]:
         rows = torch.cat(columns, 1)
         return (rows.flip(0) if drawn.mirror[b, axis] else rows).to(image.device, exact)
 
-    # float64 on CUDA, where TF32 would move a voxel by a twentieth; elsewhere float32 is exact to 1e-4 voxels.
+    # float64 on CUDA, where TF32 would shift coordinates by up to 0.05 voxel; float32 elsewhere is exact to 1e-4 voxel.
     exact = torch.float64 if image.device.type == "cuda" or image.dtype == torch.float64 else torch.float32
     field = weights.to(image.device, exact)
     with torch.autocast(image.device.type, enabled=False):
@@ -207,7 +206,7 @@ def _slabs(drawn: Drawn, b: int, image: Tensor) -> Iterator[Tensor]:
 
 
 def _gamma(image: Tensor, gamma: float) -> Tensor:
-    """((x - min) / (max - min))^gamma, shifted and stretched to the mean and standard deviation that x had."""
+    """((x - min) / (max - min))^gamma, rescaled to the mean and standard deviation of x."""
     x = image if image.dtype == torch.float64 else image.float()
     space, tiny = tuple(range(1, x.ndim)), torch.finfo(x.dtype).tiny
     low, mean = x.amin(space, keepdim=True), x.mean(space, keepdim=True)
@@ -219,7 +218,7 @@ def _gamma(image: Tensor, gamma: float) -> Tensor:
 
 
 def _rotation(angles: Tensor, dims: int) -> Tensor:
-    """(B, planes) radians to (B, dims, dims), one turn after the other."""
+    """(B, planes) radians to (B, dims, dims) rotation matrices, one rotation after the other."""
     identity = torch.eye(dims, dtype=angles.dtype).repeat(len(angles), 1, 1)
     rotation = identity
     for angle, (i, j) in zip(angles.unbind(1), PLANES[dims], strict=True):
@@ -232,7 +231,7 @@ def _rotation(angles: Tensor, dims: int) -> Tensor:
 
 def _checked(
     space: Sequence[int],
-    spacing: Sequence[Number] | None,
+    spacing: Sequence[float] | None,
     mirror: tuple[int, ...] | None,
     generator: torch.Generator,
 ) -> tuple[int, Tensor]:
@@ -242,7 +241,7 @@ def _checked(
     if mirror is not None and not set(mirror) <= set(range(dims)):
         raise ValueError(
             f"mirror={mirror} names an axis that space={tuple(space)} lacks: the axes are {tuple(range(dims))}. "
-            f"Give those to be mirrored, or mirror=None for all."
+            f"Pass those to mirror, or mirror=None for all."
         )
     if generator.device.type != "cpu":
         raise ValueError(
@@ -251,8 +250,8 @@ def _checked(
         )
     if spacing is not None and (len(spacing) != dims or not all(0 < s < math.inf for s in spacing)):
         raise ValueError(
-            f"spacing={tuple(spacing)} does not fit space={tuple(space)}: one positive number of mm an axis is needed. "
-            f"Pass case.spacing, or leave it out for cubic voxels."
+            f"spacing={tuple(spacing)} does not fit space={tuple(space)}: needed is one positive number per axis, in "
+            f"mm. Pass case.spacing, or leave it out for cubic voxels."
         )
     return dims, torch.tensor([1.0] * dims if spacing is None else list(spacing), dtype=torch.float64)
 
@@ -263,5 +262,5 @@ def _check(drawn: Drawn, image: Tensor, label: Tensor | None, soft: Tensor | Non
         if x is not None and (grid := (x.shape[0], *x.shape[x.ndim - len(drawn.space) :])) != needed:
             raise ValueError(
                 f"the {name} has batch and size {grid}, but the parameters were drawn for {needed}. "
-                f"Draw them anew: draw(…, batch={x.shape[0]}, space={tuple(grid[1:])})."
+                f"Draw again: draw(…, batch={x.shape[0]}, space={tuple(grid[1:])})."
             )

@@ -1,4 +1,4 @@
-"""Preprocessed cases on disk as memory-mapped arrays, so that a patch costs a patch."""
+"""Preprocessed cases on disk as memory-mapped arrays, so that reading a patch reads only its voxels."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from dsnotes.data.layout import axes
 from dsnotes.data.resample import Grid
 from dsnotes.safety import checksums
 
-FORMAT = 2  # raise it when what is stored, or how it is computed, changes: older folders are then no longer found
-OPEN = 64  # cases kept open: opening one takes longer than reading a small patch; a map holds a file of the system's
+FORMAT = 2  # raise it when the stored data or its computation changes: older folders are then ignored
+OPEN = 64  # cases kept open: opening one takes longer than reading a small patch, but each map holds an open file
 PLAIN = {"geometry": Geometry, "grid": Grid}
 
 
 def cached(place: Path, make: Callable[[], Case]) -> Case:
-    """The case stored in the folder `place`, made and stored first where it is not yet, or is damaged."""
+    """The case stored in the folder `place`; made and stored first if it is missing or damaged."""
     if place.is_dir():
         try:
             return _load(place)
         except checksums.DamagedError as error:
-            warnings.warn(f"{error} The case is made anew.", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"{error} The case is made again.", RuntimeWarning, stacklevel=2)
             damaged = place.with_name(f"{place.name}.damaged-{uuid.uuid4().hex[:8]}")
             place.rename(damaged)
             shutil.rmtree(damaged, ignore_errors=True)
@@ -55,7 +55,7 @@ def _store(case: Case, place: Path) -> None:
             np.save(part / f"extra-{name}.npy", extras.pop(name))
         about = {"name": case.name, "spacing": case.spacing, "extras": extras, "arrays": arrays}
         about["sums"] = {file.name: checksums.of_file(file) for file in sorted(part.iterdir())}
-        plain = json.loads(json.dumps(about))  # as it will be read: keys are texts, tuples lists
+        plain = json.loads(json.dumps(about))  # as JSON returns it: keys become strings, tuples become lists
         (part / "case.json").write_text(json.dumps(checksums.stamped(plain)), encoding="utf-8")
         part.rename(place)
     except OSError as error:
@@ -78,14 +78,14 @@ def _about(place: Path) -> dict:
 
 @lru_cache(None)
 def _verify(place: Path) -> None:
-    """Once a process, so that a patch still costs a patch: every file is the one that was stored."""
+    """Check every file's sha256, once per process."""
     for name, stored in _about(place)["sums"].items():
         try:
             found = checksums.of_file(place / name)
         except OSError as error:
             raise checksums.DamagedError(f"{place / name} is damaged ({error.strerror}).") from error
         if found != stored:
-            raise checksums.DamagedError(f"{place / name} is damaged: its sha256 is not the one it was stored with.")
+            raise checksums.DamagedError(f"{place / name} is damaged: its sha256 differs from the stored one.")
 
 
 @lru_cache(OPEN)
@@ -96,7 +96,7 @@ def _load(place: Path) -> Case:
     for name, kind in PLAIN.items():
         if name in extras:
             extras[name] = kind(**{key: tuple(value) for key, value in extras[name].items()})
-    if "names" in extras:  # JSON knows no whole numbers as keys
+    if "names" in extras:  # JSON has only strings as keys
         extras["names"] = {int(value): name for value, name in extras["names"].items()}
     if "recist" in extras:
         extras["recist"] = axes(extras["recist"])

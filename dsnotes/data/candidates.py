@@ -1,4 +1,4 @@
-"""What a folder that somebody brings holds: cases that can be opened, by whichever layout it is in."""
+"""Find the cases in a user's folder, whichever layout it is in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dsnotes.data.pairing import pair
 
 @dataclass(frozen=True)
 class Candidate:
-    """A case in files of any format; `label` holds the values that the file holds."""
+    """A case in files of any format; `label` keeps the label values of the file."""
 
     name: str
     images: tuple[Path, ...]
@@ -30,7 +30,7 @@ class Candidate:
         return open_case(self.images if len(self.images) > 1 else self.images[0], self.label, name=self.name)
 
     def place_images(self, folder: Path, *, link: bool) -> list[Path]:
-        """Link or copy each file; its name becomes the case's, with the number of the channel where there are more."""
+        """Link or copy each file under the case's name, followed by the channel number if there are several."""
         placed = []
         for number, path in enumerate(self.images):
             ending = next(suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))
@@ -41,7 +41,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class DicomCandidate(Candidate):
-    """A DICOM series and what was drawn on it; `values` gives each name of a region its number."""
+    """A DICOM series and the RTSTRUCT or SEG drawn on it; `values`: region name -> label value."""
 
     uid: str = ""
     values: Mapping[str, int] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class DicomCandidate(Candidate):
 
 @dataclass
 class Candidates:
-    """`labels`: value in the files -> name; `wrong` is what must be settled before anything is written, by case."""
+    """`labels`: value in the files -> name; `wrong`: case -> problem to solve before anything is written."""
 
     layout: str
     cases: list[Candidate]
@@ -79,7 +79,7 @@ class Candidates:
 
 
 def find(folder: Path, labels: Path | None = None, named: Mapping[str, str] | None = None) -> Candidates:
-    """By dataset.json where there is one (nnU-Net's version 2, the Decathlon's), by DICOM headers, or by names."""
+    """Read dataset.json if there is one (nnU-Net version 2, Decathlon), else DICOM headers, else pair files by name."""
     require_exists(folder)
     if labels is not None:
         require_exists(labels)
@@ -124,7 +124,7 @@ def _listed(folder: Path) -> Candidates:
 
 
 def _from_dicom(series: list[dicom_labels.Series], named: Mapping[str, str]) -> Candidates:
-    """A drawing belongs to the series it refers to; regions are numbered by their names' order."""
+    """Pair each RTSTRUCT or SEG with the series it refers to; regions are numbered in the order of their names."""
     scans = {one.uid: one for one in series if one.modality not in dicom_labels.DRAWN}
     drawings: dict[str, list[dicom_labels.Series]] = {}
     found = Candidates("DICOM series with RTSTRUCT or SEG", [])
@@ -147,7 +147,7 @@ def _from_dicom(series: list[dicom_labels.Series], named: Mapping[str, str]) -> 
             files = ", ".join(one.files[0].name for one in drawn)
             found.wrong[name] = f"{len(drawn)} labels for one series: {files}. Keep one of them"
         elif len({path.parent for path in scan.files}) > 1:
-            found.wrong[name] = f"series {uid} lies in several folders; bring its slices into one"
+            found.wrong[name] = f"series {uid} lies in several folders; move its slices into one"
         else:
             taken.append((name, drawn[0], uid))
     names = sorted({region for _, one, _ in taken for region in region_names(one.files[0])})
@@ -157,7 +157,7 @@ def _from_dicom(series: list[dicom_labels.Series], named: Mapping[str, str]) -> 
     found.modality = ("/".join(sorted(modalities)) or "image",)
     for name, one, uid in taken:
         if left := sorted(set(region_names(one.files[0])) - set(values)):
-            found.unpaired[one.files[0]] = f"its regions {', '.join(left)} are not named by --label, and left out"
+            found.unpaired[one.files[0]] = f"its regions {', '.join(left)} are left out, since no --label names them"
         found.cases.append(DicomCandidate(name, (scans[uid].files[0].parent,), one.files[0], uid=uid, values=values))
     return found
 
@@ -180,5 +180,5 @@ def place(path: Path, target: Path, *, link: bool) -> Path:
 
 
 def plain(text: str) -> str:
-    """A name that is a file's name everywhere."""
+    """The text as a file name that is valid on every system."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in text).strip("._")

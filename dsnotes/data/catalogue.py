@@ -1,4 +1,4 @@
-"""Which datasets lie on this disk, and what each says of itself, without opening an image."""
+"""List the datasets on disk with what their dataset.json says, without opening an image."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from dsnotes.data.layout import read_about
 
 @dataclass(frozen=True)
 class OnDisk:
-    """A folder in the Decathlon's layout. `trouble` says why it cannot be opened, where it cannot."""
+    """A folder in the Decathlon layout. `trouble` says why it cannot be opened; empty if it can."""
 
     folder: Path
     name: str
     cases: int = 0
-    missing: int = 0  # files that dataset.json lists and that are not there
+    missing: int = 0  # files that dataset.json lists and that do not exist
     bytes: int = 0
     labels: tuple[str, ...] = ()
     modality: tuple[str, ...] = ()
     licence: str = ""
     source: str = ""
-    tables: tuple[str, ...] = ()  # of the papers, such as "mss-2", as the script that fetched it knows
+    tables: tuple[str, ...] = ()  # of the papers, such as "mss-2", as written by the script that fetched it
     trouble: str = ""
 
 
 def on_disk(folder: str | os.PathLike = "data") -> list[OnDisk]:
-    """The datasets in `folder` and in the folders within it, by name; none where there is no such folder."""
+    """The datasets in `folder` and its subfolders, sorted by name; empty if there is no such folder."""
     root = Path(folder)
     places = [root, *sorted(path for path in root.iterdir() if path.is_dir())] if root.is_dir() else []
     return sorted((_told(place) for place in places if (place / "dataset.json").is_file()), key=lambda one: one.name)
@@ -43,7 +43,7 @@ def _told(folder: Path) -> OnDisk:
     try:
         there = [path.stat().st_size for path in files if path.is_file()]
     except (OSError, ValueError) as error:  # a name too long, or with a NUL in it
-        return OnDisk(folder, folder.name, trouble=f"{folder}/dataset.json lists a file that cannot be ({error})")
+        return OnDisk(folder, folder.name, trouble=f"{folder}/dataset.json lists an invalid file name ({error})")
     return OnDisk(
         folder=folder,
         name=str(about.get("name", folder.name)),
@@ -59,7 +59,7 @@ def _told(folder: Path) -> OnDisk:
 
 
 def _listed(about: dict) -> Iterator[str]:
-    """Every file of every list: a name, or names by kind."""
+    """Every file in the lists of training and test cases."""
     for split in ("training", "test"):
         items = about.get(split) or []
         for item in items if isinstance(items, list) else [None]:
@@ -73,11 +73,11 @@ def _listed(about: dict) -> Iterator[str]:
 
 
 def _flat(name: object) -> list:
-    return name if isinstance(name, list) else [name]  # an image may be several files, one a channel
+    return name if isinstance(name, list) else [name]  # an image may be several files, one per channel
 
 
 def _texts(named: object) -> Iterator[str]:
-    """The names under a key of dataset.json, which people write as a list or by number."""
+    """The names under a key of dataset.json, which may be a list or a dict by number."""
     if isinstance(named, dict):
         yield from (str(name) for name in named.values())
     elif isinstance(named, list):

@@ -1,4 +1,4 @@
-"""A folder in the Decathlon's layout as a lazy sequence of cases."""
+"""A folder in the Decathlon layout as a lazy sequence of cases."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from dsnotes.safety.nearest import nearest
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker opens a case
-    """`data[3]` opens the fourth case, `data["case_07"]` the one of that name, `data[:10]` is a dataset again.
+class Dataset(Sequence):  # not Sequence[Case]: a runtime type check would open a case
+    """`data[3]` opens the fourth case, `data["case_07"]` the case of that name; `data[:10]` is a dataset.
 
-    Every look opens the files anew: `list(data)` keeps small cases in memory, `data.preprocess(…, cache=folder)`
-    reads from disk only what a patch needs and keeps the cases used last open.
+    Indexing reads the files each time: `list(data)` keeps small cases in memory; `data.preprocess(…, cache=folder)`
+    reads only the voxels a patch needs and keeps recently used cases open.
     """
 
     name: str
     folder: Path
     labels: dict[int, str]  # value -> name, background first
-    modality: tuple[str, ...]  # one name a channel
+    modality: tuple[str, ...]  # one name per channel
     entries: tuple[Entry, ...] = field(repr=False)
-    filed_labels: dict[int, str] = field(repr=False)  # as dataset.json has them, before any relabelling
+    filed_labels: dict[int, str] = field(repr=False)  # as in dataset.json, before relabelling
     filed_channels: int = field(repr=False, default=1)
-    ignore: int | None = None  # of the files: such voxels count in no loss and no score (extras["valid"])
+    ignore: int | None = None  # label value in the files that losses and scores leave out (extras["valid"])
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # overlapping sets of labels, by name
-    order: tuple[int, ...] = ()  # the label that each region is written back as
+    order: tuple[int, ...] = ()  # the label value that each region is written as
     steps: tuple[Preprocess, ...] = ()
     cache: Path | None = None
 
@@ -51,7 +51,7 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
 
     @property
     def classes(self) -> int:
-        """How many label values, or regions, there are, background included: what `build(classes=…)` takes."""
+        """Number of labels or regions, background included, as `build(classes=…)` expects."""
         return 1 + len(self.regions) if self.regions else len(self.labels)
 
     def __len__(self) -> int:
@@ -76,17 +76,17 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
         return replace(self, entries=tuple(entries))
 
     def preprocess(self, settings: Preprocess, *, cache: str | os.PathLike | None = None) -> Dataset:
-        """The same cases, preprocessed when they are opened; with `cache` once, and then read as memory maps.
+        """The same cases, preprocessed when opened; with `cache` only once, then read as memory maps.
 
-        A cached case is found again by its settings and by its files' names, sizes and times: changing either makes
-        it anew. Several processes may share the folder; one that is killed leaves no half a case.
+        The cache key is made of the settings and the names, sizes and times of the files: a change of either makes the
+        case again. Several processes may share the folder; a killed process leaves no partial case.
         """
         labels, modality = self.labels, self.modality
         if settings.relabel is not None:
             if self.regions:
                 raise ValueError(
-                    f"relabel={settings.relabel} came for {self.name}, whose labels make up the regions "
-                    f"{list(self.regions)}. Leave relabel out, or take 'regions' out of dataset.json."
+                    f"relabel={settings.relabel} came for {self.name}, whose regions {list(self.regions)} are made of "
+                    f"its labels. Leave relabel out, or remove 'regions' from dataset.json."
                 )
             labels = _merged(labels, settings.relabel)
         if settings.channels is not None:
@@ -127,7 +127,7 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
     def identity(self) -> dict[str, str]:
-        """What a training is told apart by: names, label files byte for byte, sizes of images, preprocessing."""
+        """Hashes that identify the data of a training run: case names, label files, image sizes, preprocessing."""
         labels = hashlib.sha256()
         for entry in self.entries:
             if entry.label is not None:
@@ -142,7 +142,7 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
         if case.channels != self.filed_channels:
             raise ValueError(
                 f"{entry.files()[0]} has {case.channels} channels, dataset.json names {self.filed_channels} under "
-                f"'modality'. Name one modality a channel there."
+                f"'modality'. Name one modality per channel there."
             )
         if case.label is not None and self.ignore is not None:
             case.extras["valid"] = (case.label != self.ignore).astype(np.uint8)
@@ -152,7 +152,7 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
             if unnamed := sorted(present - set(self.filed_labels)):
                 raise ValueError(
                     f"{entry.label} holds the label value {', '.join(map(str, unnamed))}, which dataset.json does "
-                    f"not name; it names {self.filed_labels}. Correct the file, or add the value's name under 'labels'."
+                    f"not name; it names {self.filed_labels}. Correct the file, or name the value under 'labels'."
                 )
         geometry: Geometry = case.extras["geometry"]
         if entry.readers is not None:
@@ -162,8 +162,8 @@ class Dataset(Sequence):  # bare: to check a Sequence[Case], a type checker open
             soft = _beside(entry.soft, geometry, entry.files()[0]).astype(np.float32)
             if not (soft.min() >= 0 and soft.max() <= 1):
                 raise ValueError(
-                    f"{entry.soft} holds values from {soft.min():g} to {soft.max():g}; a soft mask holds shares from "
-                    f"0 to 1. Divide it by its full value (255 for 8 bits), and look for NaN."
+                    f"{entry.soft} holds values from {soft.min():g} to {soft.max():g}; a soft mask holds fractions "
+                    f"from 0 to 1. Divide it by its maximum (255 for 8 bits), and check for NaN."
                 )
             case.extras["soft"] = soft
         if entry.recist is not None:
@@ -175,15 +175,15 @@ def open_dataset(
     folder: str | os.PathLike,
     *,
     split: str = "training",
-    spacing: tuple[float | int, ...] | None = None,
+    spacing: tuple[float, ...] | None = None,
     clip: Pairs | None = None,
     normalise: str | Pairs | None = None,
     cache: str | os.PathLike | None = None,
 ) -> Dataset:
-    """Open a folder in the Decathlon's layout or nnU-Net's raw one (version 2).
+    """Open a folder in the Decathlon layout or nnU-Net's raw layout (version 2).
 
     `spacing`, `clip`, `normalise` are short for `.preprocess(…)`. `split` is "training" (with labels) or "test".
-    Statistics of the foreground belong to the training side alone, so they come after the split:
+    Foreground statistics must come from the training cases alone, so compute them after the split:
     train.preprocess(Preprocess(clip=foreground_statistics(train).percentiles, …)).
     """
     layout = read_layout(Path(folder), split)
@@ -204,7 +204,7 @@ def open_dataset(
 
 
 def _beside(path: Path, geometry: Geometry, image: Path) -> np.ndarray:
-    """(channels, *space) of a file that must lie on the image's grid."""
+    """Read a file that must lie on the image's grid, as (channels, *space)."""
     array, own = read_volume(path)
     require_same_geometry(geometry, own, image, path)
     return array if array.ndim > len(own.size) else array[None]
@@ -214,7 +214,7 @@ def _merged(labels: dict[int, str], relabel: tuple[int, ...]) -> dict[int, str]:
     news = sorted(set(relabel))
     if len(relabel) != len(labels) or news != list(range(len(news))):
         raise ValueError(
-            f"relabel={relabel} came for the labels {labels}: pass the new value of each, background first, without a "
-            f"gap, such as {(0, *[1] * (len(labels) - 1))} to merge all foreground."
+            f"relabel={relabel} came for the labels {labels}: pass the new value of each, background first, without "
+            f"gaps, such as {(0, *[1] * (len(labels) - 1))} to merge all foreground."
         )
     return {new: "+".join(name for old, name in labels.items() if relabel[old] == new) for new in news}

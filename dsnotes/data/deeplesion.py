@@ -1,7 +1,7 @@
 """DeepLesion's files: a table of lesions with their RECIST axes, and slices as 16-bit PNG.
 
-Yan et al. 2018, https://doi.org/10.1117/1.JMI.5.3.036501. A pixel is HU + 32768. The table's points are x, y with x
-counting columns, and the first pixel is 1: the set's readme does not say so, the authors' own loaders take 1 off.
+Yan et al. 2018, https://doi.org/10.1117/1.JMI.5.3.036501. A pixel is HU + 32768. Points in the table are (x, y), x
+being the column, counted from 1: the readme does not say so, but the authors' own loaders subtract 1.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from dsnotes.data.case import Case
 from dsnotes.data.files import read_volume, require_exists, stem
 
 OFFSET = 32768
-FIRST = 1  # the table's number of the first row and column
-AIR = -1024.0  # HU: nothing is thinner; scanners fill what they do not see with less
+FIRST = 1  # the number of the first row and column in the table
+AIR = -1024.0  # HU, the lowest real value; scanners fill pixels outside their field of view with lower ones
 NEEDED = ("File_name", "Measurement_coordinates", "Spacing_mm_px_")
 Axis = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """A row of the table. What it says is read when asked for, so that one odd row spoils no list."""
+    """A row of the table. Fields are parsed on access, so that one malformed row does not stop the others."""
 
     name: str  # <patient>_<study>_<series>_<slice>-<number of the lesion in that slice>
-    line: int  # of the file, the header being 1
+    line: int  # line number in the file; the header is line 1
     row: dict[str, str] = field(repr=False)
 
     @property
@@ -43,7 +43,7 @@ class Lesion:
 
     @property
     def long_axis(self) -> Axis:
-        """Its two ends as (row, column) of the slice, the first being 0."""
+        """Its two ends as (row, column) in the slice, counted from 0."""
         return self._axis(0)
 
     @property
@@ -52,18 +52,18 @@ class Lesion:
 
     @property
     def spacing(self) -> tuple[float, float]:
-        """mm from row to row and from column to column."""
+        """Millimetres between rows and between columns."""
         x, y, _ = self._numbers("Spacing_mm_px_", 3)
         return y, x
 
     @property
     def kind(self) -> int:
-        """1 bone, 2 abdomen, 3 mediastinum, 4 liver, 5 lung, 6 kidney, 7 soft tissue, 8 pelvis, −1 not said."""
+        """1 bone, 2 abdomen, 3 mediastinum, 4 liver, 5 lung, 6 kidney, 7 soft tissue, 8 pelvis, −1 unknown."""
         return int(self._numbers("Coarse_lesion_type", 1)[0])
 
     @property
     def noisy(self) -> bool:
-        """Whether those who made the set doubt the marks."""
+        """Whether the authors of the dataset flagged this annotation as possibly wrong."""
         return bool(self._numbers("Possibly_noisy", 1)[0])
 
     def _axis(self, which: int) -> Axis:
@@ -78,16 +78,16 @@ class Lesion:
             numbers = []
         if len(numbers) != count or not np.isfinite(numbers).all():
             raise ValueError(
-                f"line {self.line}: {column} is {text!r}; needed are {count} numbers with commas between. Correct the "
+                f"line {self.line}: {column} is {text!r}; needed are {count} numbers separated by commas. Correct the "
                 f"row, or leave this lesion out."
             )
         return numbers
 
 
 def read_lesions(table: str | os.PathLike) -> list[Lesion]:
-    """The rows of DL_info.csv. Choose with plain Python: [one for one in lesions if one.kind == 5 and not one.noisy].
+    """The rows of DL_info.csv. Select in plain Python: [one for one in lesions if one.kind == 5 and not one.noisy].
 
-    Only its test and validation rows say what kind of lesion it is.
+    `kind` is known only for lesions of the validation and test sets.
     """
     path = Path(table)
     require_exists(path)
@@ -98,7 +98,7 @@ def read_lesions(table: str | os.PathLike) -> list[Lesion]:
         if missing := [column for column in NEEDED if column not in (rows.fieldnames or ())]:
             raise ValueError(
                 f"{path} has no column {', '.join(missing)}; its first line reads {(rows.fieldnames or [])[:6]}. "
-                f"Needed is DeepLesion's DL_info.csv, with commas between columns and quotes round lists."
+                f"Needed is DeepLesion's DL_info.csv, comma-separated, with lists in quotes."
             )
         for row in rows:
             slice_name = stem(row["File_name"] or f"line-{rows.line_num}")
@@ -108,7 +108,7 @@ def read_lesions(table: str | os.PathLike) -> list[Lesion]:
 
 
 def read_slice(images: str | os.PathLike, file_name: str) -> np.ndarray:
-    """(height, width) in HU of "<series>_<slice>.png", which may lie in `images` itself or as <series>/<slice>.png."""
+    """Read "<series>_<slice>.png", in `images` itself or as <series>/<slice>.png below it: (height, width) in HU."""
     folder = Path(images)
     series, _, file = file_name.rpartition("_")
     places = (folder / file_name, folder / series / file)
@@ -119,13 +119,13 @@ def read_slice(images: str | os.PathLike, file_name: str) -> np.ndarray:
     if array.dtype != np.uint16 or array.ndim != 2:
         raise ValueError(
             f"{path} holds {array.dtype} of shape {array.shape}; needed is one channel of 16 bits. The 8-bit copies of "
-            f"DeepLesion are windowed and have lost their HU: take the folder Images_png."
+            f"DeepLesion are windowed and have lost their HU: use the folder Images_png."
         )
     return np.maximum(array.astype(np.float32) - OFFSET, AIR)
 
 
 def write_deeplesion(cases: Sequence[Case], folder: str | os.PathLike) -> Path:
-    """File 2-D cases that bring RECIST axes as DeepLesion does: Images_png/ and DL_info.csv, whose path is returned."""
+    """Write 2-D cases with RECIST axes in DeepLesion's format: Images_png/ and DL_info.csv, whose path is returned."""
     import SimpleITK as sitk
 
     folder = Path(folder)
@@ -158,7 +158,7 @@ def write_deeplesion(cases: Sequence[Case], folder: str | os.PathLike) -> Path:
             }
         )
     if not rows:
-        raise ValueError("no case came, so there is nothing to file. Pass one or more.")
+        raise ValueError("no case came. Pass at least one.")
     table = folder / "DL_info.csv"
     with table.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))

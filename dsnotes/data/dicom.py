@@ -1,4 +1,4 @@
-"""A folder of DICOM slices: which series it holds, and whether its slices make up a volume."""
+"""A folder of DICOM slices: the series it holds, and a check that a series forms an evenly spaced volume."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def series_files(folder: Path, series: str | None) -> list[str]:
-    """The files of one series from one end of the patient to the other; refused where they are no even stack."""
+    """The files of one series, sorted along the patient; raises an error if they are not evenly spaced."""
     import SimpleITK as sitk
 
     found = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
@@ -16,7 +16,7 @@ def series_files(folder: Path, series: str | None) -> list[str]:
         names = sorted(entry.name for entry in folder.iterdir())
         raise ValueError(
             f"{folder} holds no DICOM series; it holds {', '.join(names[:5]) or 'nothing'}"
-            f"{', …' if len(names) > 5 else ''}. Pass the folder in which the slices lie, or an image file."
+            f"{', …' if len(names) > 5 else ''}. Pass the folder that holds the slices, or an image file."
         )
     if series is None and len(found) > 1:
         raise ValueError(
@@ -53,7 +53,7 @@ def _header(file: str):
 
 
 def _require_even_stack(files: list[str], which: str) -> None:
-    """ITK takes the distance of the first two slices for all, so a hole would shift everything behind it."""
+    """ITK uses the distance between the first two slices for all, so a gap would shift everything after it."""
     if len(files) < 2:
         return
     headers = [_header(file) for file in files]
@@ -74,14 +74,14 @@ def _require_even_stack(files: list[str], which: str) -> None:
         first, second = (Path(files[i]).name for i in (twice[0], twice[0] + 1))
         raise ValueError(
             f"{which}: {twice.size + 1} of {len(files)} slices share a position, first {first} and {second}. "
-            f"Keep one slice a position (and one phase or echo) in the folder."
+            f"Keep one slice per position (and one phase or echo) in the folder."
         )
     if odd.size:
         first, second = (Path(files[i]).name for i in (odd[0], odd[0] + 1))
         raise ValueError(
             f"{which}: slices are missing or uneven: usually {usual:.4g} mm apart, but {steps[odd[0]]:.4g} mm between "
-            f"{first} and {second} ({odd.size} such places). Fetch the missing slices, or open the part on one side "
-            f"of the hole from a folder of its own."
+            f"{first} and {second} ({odd.size} such gaps). Fetch the missing slices, or copy the slices on one side "
+            f"of the gap to another folder and open that."
         )
     drift = float(np.linalg.norm(origins[-1] - origins[0] - along[-1] * axes[:, 2]))
     if drift > 0.5 * min(headers[0].GetSpacing()[:2]):

@@ -1,8 +1,8 @@
-"""DICOM as hospitals send it: series of slices, and the outlines (RTSTRUCT) or segments (SEG) drawn on them.
+"""Hospital DICOM: series of slices, and the outlines (RTSTRUCT) or segments (SEG) drawn on them.
 
-A label lies on the voxels of the series it refers to; one that lies elsewhere is refused, never moved.
-Segments are read by hand: highdicom refuses a file that lacks what the standard wants and a mask does not need, such as
-the code of a segment's category.
+A label must lie on the voxels of the series it refers to; otherwise an error is raised, nothing is resampled.
+Segments are read here: highdicom rejects files without attributes that the standard requires and a mask does not need,
+such as the code of a segment's category.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dsnotes.data.geometry import Geometry
 DRAWN = ("SEG", "RTSTRUCT")
 TAGS = ["SOPClassUID", "Modality", "SeriesInstanceUID", "PatientID", "SeriesDescription",
         "ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence"]  # fmt: skip
-SAID = ("SegmentIdentificationSequence", "PlaneOrientationSequence", "PlanePositionSequence")  # of a frame, or of all
+SAID = ("SegmentIdentificationSequence", "PlaneOrientationSequence", "PlanePositionSequence")  # per frame, or shared
 
 
 @dataclass
 class Series:
-    """One series below a folder. Of a SEG or RTSTRUCT, `of` are the series it was drawn on."""
+    """One series below a folder. For a SEG or RTSTRUCT, `of` holds the series it was drawn on."""
 
     uid: str
     modality: str
@@ -35,7 +35,7 @@ class Series:
 
 
 def is_dicom(path: Path) -> bool:
-    """Four letters behind a preamble of 128 bytes."""
+    """Whether DICOM's four letters follow a preamble of 128 bytes."""
     try:
         with path.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
@@ -44,7 +44,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def find_series(folder: Path) -> list[Series]:
-    """Every series below the folder, by its headers; what is not DICOM is left out."""
+    """Every DICOM series below the folder, from the headers; other files are skipped."""
     files = [Path(root, name) for root, _, names in os.walk(folder) for name in sorted(names)]
     files = [path for path in files if path.suffix.lower() in (".dcm", ".ima", "") or path.suffix[1:].isdigit()]
     files = [path for path in files if is_dicom(path)]
@@ -53,7 +53,7 @@ def find_series(folder: Path) -> list[Series]:
     for path in sorted(files):
         header = dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
         uid, modality = str(header.get("SeriesInstanceUID", "")), str(header.get("Modality", ""))
-        key = f"{uid} {path.name}" if modality in DRAWN else uid  # several drawings may share a series
+        key = f"{uid} {path.name}" if modality in DRAWN else uid  # several label files may share a series UID
         one = found.setdefault(
             key, Series(uid, modality, str(header.get("PatientID", "")), str(header.get("SeriesDescription", "")))
         )
@@ -63,7 +63,7 @@ def find_series(folder: Path) -> list[Series]:
 
 
 def read_masks(path: Path, geometry: Geometry) -> dict[str, np.ndarray]:
-    """Name of each region -> its mask, (z, y, x) as the series is filed; of an RTSTRUCT or a binary SEG."""
+    """Masks of an RTSTRUCT or a binary SEG by name of region, (z, y, x) in the series' own orientation."""
     found = _pydicom().dcmread(path)
     if found.get("Modality") == "RTSTRUCT":
         return _outlined(found, path, geometry)
@@ -76,9 +76,9 @@ def read_masks(path: Path, geometry: Geometry) -> dict[str, np.ndarray]:
 
 
 def inside(polygons: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """Even-odd filling of polygons, (k, 2) each as column, row; pixel centres have whole numbers.
+    """Even-odd filling of polygons, each (k, 2) as column, row; pixel centres are at whole numbers.
 
-    Along each row of pixels every edge that crosses it turns inside into outside for all pixels to its right.
+    In each row of pixels, every edge that crosses it swaps inside and outside for all pixels to its right.
     """
     turns = np.zeros((shape[0], shape[1] + 1), np.int64)
     for polygon in polygons:
@@ -112,7 +112,7 @@ def _drawn_on(header):
 
 
 def _indices(points: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """(k, 3) in mm as voxel indices (i, j, k), not yet whole."""
+    """Points (k, 3) in mm as fractional voxel indices (i, j, k)."""
     axes = np.array(geometry.direction).reshape(3, 3)
     return (points - np.array(geometry.origin)) @ np.linalg.inv(axes).T / np.array(geometry.spacing)
 
@@ -133,7 +133,7 @@ def _outlined(found, path: Path, geometry: Geometry) -> dict[str, np.ndarray]:
             if off > 0.5 or not 0 <= at < shape[0]:
                 raise ValueError(
                     f"{path}: a contour of {names[int(region.ReferencedROINumber)]!r} lies {off:.2g} slices off the "
-                    f"nearest of its series. Scan and contours do not belong together, or slices are missing."
+                    f"nearest slice of its series. Scan and contours do not match, or slices are missing."
                 )
             by_slice.setdefault(at, []).append(voxels[:, :2])
         mask = masks.setdefault(names[int(region.ReferencedROINumber)], np.zeros(shape, bool))
@@ -160,8 +160,8 @@ def _segmented(found, path: Path, geometry: Geometry) -> dict[str, np.ndarray]:
         turned = np.abs(towards - axes[:, :2]).max() > 1e-3
         if turned or frame.shape != shape[1:] or np.abs(at - (0, 0, place)).max() > 0.5 or not 0 <= place < shape[0]:
             raise ValueError(
-                f"{path}: a frame of segment {name!r} ({frame.shape[0]} x {frame.shape[1]}) lies beside the slices of "
-                f"its series {shape[1:]}, or is turned. Scan and segments do not belong together."
+                f"{path}: a frame of segment {name!r} ({frame.shape[0]} x {frame.shape[1]}) is not on a slice of "
+                f"its series {shape[1:]}, or is rotated. Scan and segments do not match."
             )
         masks[name][place] |= frame.astype(bool)
     return masks

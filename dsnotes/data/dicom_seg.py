@@ -1,4 +1,4 @@
-"""A predicted label as a DICOM-SEG of the series it was predicted on, for a hospital's archive."""
+"""Write a predicted label as a DICOM-SEG of its series, for a hospital's image archive (PACS)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dsnotes.data.case import Case
 from dsnotes.data.geometry import Geometry
 from dsnotes.data.label_names import colour
 
-# SNOMED CT, for the names that data sets use; any other is filed as "Tissue" under its own name.
+# SNOMED CT codes for common label names; any other name is stored as "Tissue" with its own label.
 CODES = {
     "kidney": ("64033007", "Kidney"),
     "liver": ("10200004", "Liver"),
@@ -41,7 +41,7 @@ def save_dicom_seg(
     model: str,
     series: str | None = None,
 ) -> Path:
-    """Write `label` (on the case's grid) with one binary segment a name that occurs; `folder` holds the series."""
+    """Write `label` (on the case's grid) with one binary segment per class present; `folder` holds the series."""
     try:
         import highdicom
         import pydicom
@@ -90,7 +90,7 @@ def save_dicom_seg(
         software_versions=version("dsnotes"),
         device_serial_number="0",
         series_description=f"segmentation by {model}"[:64],
-        omit_empty_frames=False,  # so that a reader that stacks frames, as ITK does, puts each at its place
+        omit_empty_frames=False,  # so that readers that stack the frames, as ITK does, place them correctly
         pixel_measures=highdicom.PixelMeasuresSequence(
             pixel_spacing=[float(mm) for mm in sources[0].PixelSpacing],
             slice_thickness=geometry.spacing[2],

@@ -1,4 +1,4 @@
-"""Image files in and out: NIfTI, MHA, NRRD, PNG, DICOM folders; one orientation inside, the file's own outside."""
+"""Read and write image files: NIfTI, MHA, NRRD, PNG, DICOM folders; arrays share one orientation, files keep theirs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dsnotes.safety.atomic import replacing
 from dsnotes.safety.nearest import nearest
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".dcm", ".png", ".tiff", ".tif", ".jpeg", ".jpg", ".bmp")
-WRITTEN = (".nii.gz", ".nii", ".mha", ".nrrd", ".png", ".tiff", ".tif")  # one file each, so that it can be renamed
+WRITTEN = (".nii.gz", ".nii", ".mha", ".nrrd", ".png", ".tiff", ".tif")  # single files, so that a rename is atomic
 
 
 def open_case(
@@ -25,11 +25,10 @@ def open_case(
     name: str | None = None,
     series: str | None = None,
 ) -> Case:
-    """Open an image and, where there is one, its label as a `Case`.
+    """Open an image and, if given, its label as a `Case`.
 
-    A folder is read as a DICOM series (`series` chooses where it holds several). A fourth axis, vector pixels and
-    several files on one grid become channels. `extras["geometry"]` remembers the file's grid for `save_label` and
-    `save_volume`.
+    A folder is read as a DICOM series (`series` selects one of several). A fourth axis, vector pixels and several
+    files on one grid become channels. `extras["geometry"]` keeps the file's grid for `save_label` and `save_volume`.
     """
     if isinstance(image_path, list | tuple):
         array, geometry = _one_file_a_channel(image_path)
@@ -44,7 +43,7 @@ def open_case(
         if label.ndim > len(of_label.size):
             raise ValueError(
                 f"{label_path}: a label with {label.shape[0]} channels came; needed is one channel of class indices "
-                f"(background 0, then 1, 2, …). Save it so, for instance channels.argmax(0), or merge colours."
+                f"(background 0, then 1, 2, …). Save for instance channels.argmax(0), or map colours to indices."
             )
         require_same_geometry(geometry, of_label, image_path, label_path)
         label = np.ascontiguousarray(class_indices(label, str(label_path)))
@@ -54,20 +53,20 @@ def open_case(
 
 def _one_file_a_channel(paths: Sequence[str | os.PathLike]) -> tuple[np.ndarray, Geometry]:
     if not paths:
-        raise ValueError("no image file came. Pass one path, or a list of them, one a channel.")
+        raise ValueError("no image file came. Pass one path, or a list with one path per channel.")
     first, geometry = read_volume(paths[0])
     image = np.empty((len(paths), *geometry.space), np.float32)
     for channel, path in enumerate(paths):
         one, own = (first, geometry) if channel == 0 else read_volume(path)
         if one.ndim > len(own.size):
-            raise ValueError(f"{path} holds {one.shape[0]} channels; of several files each must hold a single one.")
+            raise ValueError(f"{path} holds {one.shape[0]} channels; with several files, each must hold one channel.")
         require_same_geometry(geometry, own, paths[0], path)
         image[channel] = one
     return image, geometry
 
 
 def save_label(path: str | os.PathLike, label: np.ndarray, case: Case) -> Path:
-    """Write class indices on the grid of the file that `case` was opened from, voxel for voxel."""
+    """Write class indices on the grid of the file that `case` was opened from."""
     return _save(Path(path), class_indices(label, f"label for {path}"), case)
 
 
@@ -77,14 +76,14 @@ def save_volume(path: str | os.PathLike, volume: np.ndarray, case: Case) -> Path
 
 
 def stem(path: str | os.PathLike) -> str:
-    """A file's name without ".nii.gz" or another ending of an image file."""
+    """A file's name without ".nii.gz" or another image extension."""
     name = Path(path).name
     ending = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
     return name[: len(name) - len(ending)] or name
 
 
 def read_volume(path: str | os.PathLike, *, series: str | None = None) -> tuple[np.ndarray, Geometry]:
-    """The voxels of any image file or DICOM folder as ([channels], *space) in our orientation, and its geometry."""
+    """Voxels of an image file or DICOM folder as ([channels], *space) in dsnotes' orientation, and the geometry."""
     import SimpleITK as sitk
 
     path = Path(path)
@@ -102,7 +101,7 @@ def read_volume(path: str | os.PathLike, *, series: str | None = None) -> tuple[
     array = sitk.GetArrayViewFromImage(image)
     if array.dtype.kind == "c":
         raise ValueError(
-            f"{path}: an image of complex numbers came; needed are real ones. Save the magnitude, numpy.abs(image), or "
+            f"{path}: the image holds complex numbers; needed are real ones. Save the magnitude, numpy.abs(image), or "
             f"the phase, numpy.angle(image)."
         )
     n = image.GetDimension()
@@ -111,8 +110,8 @@ def read_volume(path: str | os.PathLike, *, series: str | None = None) -> tuple[
     keep = min(n, 3)
     if n > 4 or array.ndim > keep + 1:
         raise ValueError(
-            f"{path}: an image with axes {array.shape} came. Needed are at most three axes in space and one of "
-            f"channels: save the channels as the fourth axis, or one image a time point."
+            f"{path}: the image has the axes {array.shape}; needed are at most three axes in space and one of "
+            f"channels. Save the channels as the fourth axis, or one image per time point."
         )
     direction = np.array(image.GetDirection()).reshape(n, n)[:keep, :keep]
     geometry = Geometry(
@@ -141,7 +140,7 @@ def channels_of(path: Path, *, series: str | None = None) -> int:
 
 
 def _require_sound(path: Path) -> bool:
-    """Refuse a file that is cut short, unpacks to gigabytes or reads another one; whether its voxels are finite."""
+    """Raise an error if the file is truncated, unpacks to gigabytes or reads files elsewhere; whether all is finite."""
     import SimpleITK as sitk
 
     whole_files.require_own_data(path)
@@ -151,15 +150,15 @@ def _require_sound(path: Path) -> bool:
     try:
         reader.ReadImageInformation()
     except RuntimeError:
-        reader = None  # said when it is read
-    if reader is not None and path.suffix.lower() not in (".mhd", ".nhdr"):  # whose voxels lie in another file
+        reader = None  # reported when it is read
+    if reader is not None and path.suffix.lower() not in (".mhd", ".nhdr"):  # their voxels are in another file
         of_a_voxel = 8 * reader.GetNumberOfComponents()
         whole_files.require_sane_size(path, reader.GetSize(), of_a_voxel)
     return nifti.require_whole(path) if path.name.lower().endswith((".nii", ".nii.gz")) else True
 
 
 def require_exists(path: Path) -> None:
-    """Refuse a path that is not there, with the nearest names that are."""
+    """Raise an error for a missing path that suggests the nearest existing names."""
     if path.exists():
         return
     there = next(folder for folder in path.absolute().parents if folder.is_dir())
@@ -173,7 +172,7 @@ def require_exists(path: Path) -> None:
 
 
 def require_same_geometry(image: Geometry, label: Geometry, image_path: object, label_path: object) -> None:
-    """A label belongs to an image only where both have the same voxels at the same places."""
+    """Raise an error unless image and label have the same voxels at the same places."""
     tolerance = {"size": 0.0, "spacing": 1e-3 * min(image.spacing), "direction": 1e-3}
     tolerance["origin"] = 0.1 * min(image.spacing)
     for what, within in tolerance.items():
@@ -215,15 +214,15 @@ def _save(path: Path, array: np.ndarray, case: Case) -> Path:
         channels = [_stamp(sitk.GetImageFromArray(channel), geometry) for channel in filed]
         image = sitk.JoinSeries(channels)
     if not path.name.lower().endswith(WRITTEN):
-        raise ValueError(f"{path}: that format is not written. End the name in one of {', '.join(WRITTEN)}.")
+        raise ValueError(f"{path}: dsnotes does not write this format. End the name in one of {', '.join(WRITTEN)}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with replacing(path) as part:
             sitk.WriteImage(image, str(part), useCompression=True)
     except RuntimeError as error:
         raise ValueError(
-            f"{path} cannot be written ({_reason(error)}). Volumes and float values go into .nii.gz, .mha or .nrrd; "
-            f"a folder must be writable and have space left."
+            f"{path} cannot be written ({_reason(error)}). Save volumes and float values as .nii.gz, .mha or .nrrd; "
+            f"the folder must be writable and have space left."
         ) from error
     return path
 
@@ -244,6 +243,6 @@ def _remedy(error: RuntimeError) -> str:
     if "orthonormal" in str(error):
         return (
             "Its axes are not at right angles: set the environment variable ITK_NIFTI_SFORM_PERMISSIVE=1 to have ITK "
-            "take the nearest that are, or resample the file."
+            "use the nearest orthogonal axes, or resample the file."
         )
-    return f"Pass one of {', '.join(SUFFIXES)}, or the folder of a DICOM series; if it is one, copy it again."
+    return f"Pass one of {', '.join(SUFFIXES)}, or the folder of a DICOM series. If it is one of these, copy it again."

@@ -1,4 +1,4 @@
-"""Where a case's classes lie: their voxels in every slice, counted once and then remembered."""
+"""Where the classes of a case lie: voxel counts per slice and class, computed once per case."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LOWEST: WeakKeyDictionary[Case, np.ndarray] = WeakKeyDictionary()
 
 
 def class_counts(case: Case) -> np.ndarray:
-    """(slices along axis 0, classes): how many voxels of each class lie in each slice.
+    """Number of voxels of each class in each slice: (slices along axis 0, classes).
 
-    A random voxel of a class then costs one slice, not the volume and not a list of all its voxels.
+    With it, drawing a random voxel of a class reads one slice instead of the whole volume.
     """
     if case not in _COUNTS:
         label = require_label(case)
@@ -27,14 +27,14 @@ def class_counts(case: Case) -> np.ndarray:
 
 
 def lowest(case: Case) -> np.ndarray:
-    """(channels,): the smallest value of each channel, air in CT and black in MR."""
+    """The smallest value of each channel, (channels,): air in CT, background in MR."""
     if case not in _LOWEST:
         _LOWEST[case] = case.image.reshape(case.channels, -1).min(1)
     return _LOWEST[case]
 
 
 def remember(case: Case, counts: np.ndarray | None, low: np.ndarray) -> None:
-    """What a cache has stored beside a case, so that opening it reads no voxel."""
+    """Take counts and minima from the disk cache, so that opening a case reads no voxel."""
     if counts is not None:
         _COUNTS[case] = counts
     _LOWEST[case] = low
@@ -46,7 +46,7 @@ def foreground_classes(case: Case) -> list[int]:
 
 
 def draw_voxel(case: Case, value: int, generator: torch.Generator) -> tuple[int, ...]:
-    """A voxel of class `value`, each with the same chance."""
+    """A uniformly drawn voxel of class `value`."""
     ends = class_counts(case)[:, value].cumsum()
     rank = draw_below(int(ends[-1]), generator)
     plane = int(np.searchsorted(ends, rank, side="right"))
@@ -56,7 +56,7 @@ def draw_voxel(case: Case, value: int, generator: torch.Generator) -> tuple[int,
 
 
 def draw_below(n: int, generator: torch.Generator) -> int:
-    """A whole number from 0 to n - 1."""
+    """A random whole number from 0 to n - 1."""
     return int(torch.randint(n, (1,), generator=generator, device=generator.device))
 
 
@@ -64,6 +64,6 @@ def require_label(case: Case) -> np.ndarray:
     if case.label is None:
         raise ValueError(
             f"case {case.name} has no label, which training and its statistics need. Open it with one, "
-            f"open_case(image, label), or take the labelled part of a dataset, open_dataset(folder, split='training')."
+            f"open_case(image, label), or use the labelled part of a dataset, open_dataset(folder, split='training')."
         )
     return case.label

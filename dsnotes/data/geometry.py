@@ -1,8 +1,8 @@
-"""How a file's axes lie in the patient, and the one way they lie in our arrays.
+"""Orientation: how a file's axes lie in the patient, and the fixed orientation of arrays in dsnotes.
 
-In our arrays the depth runs from the feet to the head, the height from the front to the back and the width from the
-patient's right to the left (ITK's "LPS"), so that a network never meets a mirrored patient. Axes are only swapped and
-flipped; no voxel is computed, so the way back is exact.
+In arrays depth runs from the feet to the head, height from front to back and width from the patient's right to the
+left (ITK's "LPS"), so that a network never sees a mirrored patient. Axes are only swapped and flipped, without
+resampling, so the way back is exact.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Geometry:
     size: tuple[int, ...]
     spacing: tuple[float, ...]
     origin: tuple[float, ...]
-    direction: tuple[float, ...]  # row by row; column k is where axis k of the file points to
+    direction: tuple[float, ...]  # row by row; column k is the direction of axis k of the file
 
     @cached_property
     def turn(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Which axis of the file's array becomes axis 0, 1, … of ours, and which of ours are then flipped."""
+        """Which axis of the file's array becomes axis 0, 1, … of our array, and which axes of ours are then flipped."""
         n = len(self.size)
         towards = np.array(self.direction).reshape(n, n)
         source = max(permutations(range(n)), key=lambda p: sum(abs(towards[i, p[i]]) for i in range(n)))
@@ -42,14 +42,14 @@ class Geometry:
         return tuple(self.spacing[::-1][axis] for axis in self.turn[0])
 
     def canonical(self, array: np.ndarray) -> np.ndarray:
-        """From the file's array, (*channels, z, y, x), to ours."""
+        """Turn the file's array, (*channels, z, y, x), into the fixed orientation."""
         order, flipped = self.turn
         lead = array.ndim - len(order)
         array = array.transpose(*range(lead), *(lead + axis for axis in order))
         return np.flip(array, [lead + axis for axis in flipped])
 
     def as_filed(self, array: np.ndarray) -> np.ndarray:
-        """The way back: from our array to the file's."""
+        """The inverse of `canonical`."""
         order, flipped = self.turn
         lead = array.ndim - len(order)
         array = np.flip(array, [lead + axis for axis in flipped])

@@ -1,11 +1,11 @@
-"""The names and colours of labels as viewers read them: ITK-SNAP's label description, 3D Slicer's colour table."""
+"""Write label names and colours for viewers: ITK-SNAP's label description, 3D Slicer's colour table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-# Okabe and Ito's eight, told apart without red and green; they repeat beyond.
+# Okabe and Ito's colours without black, distinguishable for colour-blind readers; they repeat after seven.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 
 
@@ -14,7 +14,7 @@ def colour(value: int) -> tuple[int, int, int]:
 
 
 def save_itksnap(path: Path, labels: Mapping[int, str]) -> Path:
-    """IDX R G B A VIS MESH "name": what ITK-SNAP opens by Segmentation > Import Label Descriptions."""
+    """Lines of IDX R G B A VIS MESH "name", to open in ITK-SNAP by Segmentation > Import Label Descriptions."""
     lines = ["# ITK-SNAP label description: value, red, green, blue, opacity, visible, mesh, name"]
     lines.append('    0     0    0    0        0  0  0    "Clear Label"')
     for value, name in labels.items():
@@ -27,7 +27,7 @@ def save_itksnap(path: Path, labels: Mapping[int, str]) -> Path:
 
 
 def save_slicer(path: Path, labels: Mapping[int, str]) -> Path:
-    """value name R G B A: a colour table, which Slicer takes with a labelmap; names hold no spaces there."""
+    """Lines of value name R G B A, which Slicer loads with a labelmap; spaces in names become underscores."""
     lines = ["# 3D Slicer colour table: value, name, red, green, blue, opacity", "0 background 0 0 0 0"]
     for value, name in labels.items():
         if value:

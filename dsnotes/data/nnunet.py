@@ -1,4 +1,4 @@
-"""nnU-Net's raw folders, version 2: one file a channel, labels by name, overlapping regions, the ignore label.
+"""Read nnU-Net's raw folders, version 2: one file per channel, labels by name, overlapping regions, ignore label.
 
 Isensee et al., https://github.com/MIC-DKFZ/nnUNet, documentation/dataset_format.md
 """
@@ -12,12 +12,12 @@ from dsnotes.data.layout import CHANNEL, Entry, Layout, ignored_label, require_r
 
 
 def is_raw(about: dict) -> bool:
-    """Whether dataset.json is one of version 2, which names channels where the Decathlon names modalities."""
+    """Whether dataset.json is of nnU-Net version 2, which names channels instead of modalities."""
     return "channel_names" in about or "file_ending" in about
 
 
 def require_not_first_version(folder: Path, about: dict) -> None:
-    """Version 1 lists imagesTr/case.nii.gz as the Decathlon does, but the file is called case_0000.nii.gz."""
+    """Raise an error for version 1, which lists imagesTr/case.nii.gz for a file called case_0000.nii.gz."""
     for item in about.get("training") or ():
         image = item.get("image") if isinstance(item, dict) else item
         if not isinstance(image, str) or (folder / image).exists():
@@ -39,7 +39,7 @@ def read_raw(folder: Path, about: dict, split: str) -> Layout:
     named = about.get("labels")
     if not isinstance(named, dict) or named.get("background") != 0:
         raise ValueError(
-            f'{folder}/dataset.json has {named!r} under "labels"; version 2 of nnU-Net gives each name its number: '
+            f'{folder}/dataset.json has {named!r} under "labels"; nnU-Net version 2 maps names to numbers: '
             f'{{"background": 0, "tumour": 1}}, or a list of numbers for a region that overlaps others.'
         )
     ignore = named.get("ignore")
@@ -62,7 +62,7 @@ def read_raw(folder: Path, about: dict, split: str) -> Layout:
     if not all(isinstance(value, int) for value in labels) or sorted(labels) != list(range(len(labels))):
         raise ValueError(
             f"{folder}/dataset.json names the label values {sorted(labels, key=str)}; needed are 0 (background), 1, 2, "
-            f"… without a gap. Renumber the labels and dataset.json."
+            f"… without gaps. Renumber the labels and dataset.json."
         )
     ignored_label(labels, folder)
     labels.pop(ignore, None)
@@ -91,7 +91,7 @@ def _entries(folder: Path, about: dict, split: str, channels: int):
     if split not in ("training", "test"):
         raise ValueError(f"{folder} has no list {split!r}; pass split='training' or split='test'.")
     images, ending = folder / ("imagesTr" if split == "training" else "imagesTs"), about["file_ending"]
-    if split == "training" and isinstance(listed := about.get("dataset"), dict):  # files named one by one
+    if split == "training" and isinstance(listed := about.get("dataset"), dict):  # files listed one by one
         for name, item in sorted(listed.items()):
             paths = tuple(folder / path for path in item["images"])
             label = folder / item["label"]
@@ -102,11 +102,11 @@ def _entries(folder: Path, about: dict, split: str, channels: int):
         stem = path.name.removesuffix(ending)
         if (number := CHANNEL.search(stem)) is None:
             raise ValueError(
-                f"{path} carries no channel number; nnU-Net calls the first channel {stem}_0000{ending}. Rename it."
+                f"{path} has no channel number; nnU-Net names the first channel {stem}_0000{ending}. Rename it."
             )
         found.setdefault(without_channel(stem), {})[int(number[1])] = path
     if not found and split == "training":
-        raise FileNotFoundError(f"{images} holds no file that ends in {ending}, as dataset.json says they do.")
+        raise FileNotFoundError(f"{images} holds no file that ends in {ending}, the file_ending in dataset.json.")
     for name, by_number in found.items():
         label = folder / "labelsTr" / f"{name}{ending}" if split == "training" else None
         paths = tuple(by_number[number] for number in sorted(by_number) if number < channels)

@@ -1,8 +1,8 @@
-"""Which files of somebody's folder belong together: an image, its further channels and its label, by their names.
+"""Pair the files in a user's folder by name: an image, its other channels and its label.
 
-A label is a file that says so (`case01_seg.nii.gz`, `mask-case01.png`, `case01/label.nii.gz`) or that lies in a folder
-that does (`labels/`, `labelsTr/`, `masks/`). Channels end in a number (`_0000`, `_0001`) or in a sequence (`_t1`,
-`_flair`). What remains of the name, or the folder where nothing does, is the case. Nothing is matched by likeness.
+A label has a word for it in its name (`case01_seg.nii.gz`, `mask-case01.png`, `case01/label.nii.gz`) or in its folder's
+(`labels/`, `labelsTr/`, `masks/`). Channels end in a number (`_0000`, `_0001`) or an MR sequence (`_t1`, `_flair`).
+The rest of the name, or the folder if nothing is left, is the case. Similar names are never matched.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ FOLDERS = {"imagestr", "labelstr", "imagests", "labelsts"}
 
 @dataclass(frozen=True)
 class Pair:
-    """The files of one case; `channels` are the marks that tell several images apart."""
+    """The files of one case; `channels` are the name endings of its images."""
 
     name: str
     images: tuple[Path, ...]
@@ -50,7 +50,7 @@ class Pair:
 
 @dataclass
 class Pairs:
-    """`unpaired` file -> why; `wrong` is what must be settled before anything can be written, by case."""
+    """`unpaired`: file -> reason; `wrong`: case -> problem to solve before anything is written."""
 
     pairs: list[Pair] = field(default_factory=list)
     unpaired: dict[Path, str] = field(default_factory=dict)
@@ -60,13 +60,13 @@ class Pairs:
 @dataclass(frozen=True)
 class _Read:
     path: Path
-    case: tuple[str, ...]  # the folders that name no role, and what is left of the file's name
+    case: tuple[str, ...]  # folders that are not for images or labels, and the rest of the file's name
     is_label: bool
     channel: str
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Every image file below the folder; hidden ones and DICOM are left out."""
+    """Every image file below the folder, except hidden ones and DICOM."""
     found = []
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -76,7 +76,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def pair(folder: Path, labels: Path | None = None) -> Pairs:
-    """The pairs below a folder, the labels in another where they lie apart."""
+    """The pairs below a folder; `labels` is a separate folder for the labels."""
     files = image_files(folder)
     if labels is None:
         read = [_read(path, folder) for path in files]
@@ -84,7 +84,7 @@ def pair(folder: Path, labels: Path | None = None) -> Pairs:
         apart = set(image_files(labels))
         read = [_read(path, folder, is_label=False) for path in files if path not in apart]
         read += [_read(path, labels, is_label=True) for path in sorted(apart)]
-    if any(one.is_label and one.channel.isdigit() for one in read):  # scan_0001_seg: a number of the case, no channel
+    if any(one.is_label and one.channel.isdigit() for one in read):  # scan_0001_seg: the number is the case's
         read = [replace(one, case=_with(one), channel="") if one.channel.isdigit() else one for one in read]
     by_case: dict[tuple[str, ...], list[_Read]] = {}
     for one in read:
@@ -129,7 +129,7 @@ def _read(path: Path, root: Path, *, is_label: bool | None = None) -> _Read:
 
 
 def _with(one: _Read) -> tuple[str, ...]:
-    """The case with the number that looked like a channel."""
+    """The case's name including the number that looked like a channel."""
     alone = len(one.case) == 0 or (stem(one.path).lower().startswith(one.channel))
     return (*one.case, one.channel) if alone else (*one.case[:-1], f"{one.case[-1]}_{one.channel}")
 
@@ -143,7 +143,7 @@ def _is_role(name: str) -> bool:
 
 
 def _names(cases: list[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
-    """A short name of each: its last part where no other case has it, else all of its folders."""
+    """A short name of each case: its last part if unique, else with all folders."""
     last = [case[-1] if case else "case" for case in cases]
     return {case: one if last.count(one) == 1 else "_".join(case) for case, one in zip(cases, last, strict=True)}
 
@@ -171,7 +171,7 @@ def _listed(ones: list[_Read]) -> str:
 
 
 def _hint(found: Pairs) -> None:
-    """Beside a file that stands alone, the nearest of the others: a reader sees the slip in the name."""
+    """Add the nearest other name to each unpaired file, which shows a typo."""
     alone = dict(found.unpaired.items())
     for path, why in alone.items():
         others = [other.name for other in alone if other != path and alone[other] != why]

@@ -1,4 +1,4 @@
-"""Patches for training and validation: places are drawn first, voxels are read second."""
+"""Patches for training and validation: first draw positions, then read voxels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dsnotes.data.foreground import class_counts, draw_below, draw_voxel, foregr
 
 
 class Place(NamedTuple):
-    """Where a patch lies: its first voxel on the case's grid, below zero where the volume is smaller than it."""
+    """Position of a patch: its first voxel on the case's grid, negative where the volume is smaller than the patch."""
 
     case: Case
     start: tuple[int, ...]
@@ -28,32 +28,32 @@ def draw_batch(
     *,
     patch: tuple[int, ...],
     batch: int,
-    foreground: float | int,
+    foreground: float,
     generator: torch.Generator,
-    pad: str | float | int = "minimum",
+    pad: str | float = "minimum",
 ) -> dict[str, Tensor]:
-    """`image` (B, C, *patch) float32, `label` (B, *patch) int64 and, where the cases have it, `soft` (B, K, *patch)
-    and `valid` (B, *patch), false where a label says "ignore".
+    """`image` (B, C, *patch) float32, `label` (B, *patch) int64 and, where the cases have them, `soft` (B, K, *patch)
+    and `valid` (B, *patch), false where the label is "ignore".
 
-    Two numbers in `patch` take slices across axis 0 of volumes. A volume smaller than the patch is centred in it and
-    filled up by `pad`: "minimum" of its channel, "edge", or a number; the label by background.
+    With two numbers, `patch` takes slices across axis 0 of volumes. A volume smaller than the patch is centred in it
+    and padded by `pad`: "minimum" of its channel, "edge", or a number; the label is padded with background.
     """
     places = draw_places(cases, patch=patch, batch=batch, foreground=foreground, generator=generator)
     return gather(places, patch=patch, pad=pad)
 
 
 def draw_places(
-    cases: Sequence[Case], *, patch: tuple[int, ...], batch: int, foreground: float | int, generator: torch.Generator
+    cases: Sequence[Case], *, patch: tuple[int, ...], batch: int, foreground: float, generator: torch.Generator
 ) -> list[Place]:
-    """The first ceil(foreground × batch) places are centred on foreground, the others anywhere.
+    """The first ceil(foreground × batch) patches are centred on foreground, the others lie anywhere.
 
-    A forced place takes a class of its case by lot and then one of the class's voxels, so that a small tumour is met
-    as often as the organ around it. A case without foreground gives a place anywhere.
+    A foreground patch draws a class of its case, then a voxel of that class, so that a small tumour is drawn as often
+    as the organ around it. In a case without foreground the patch lies anywhere.
     """
     if not len(cases):
         raise ValueError("no cases to draw patches from: pass at least one, for instance phantoms.lung(8, seed=0).")
     if batch < 1 or not 0 <= foreground <= 1:
-        raise ValueError(f"batch={batch}, foreground={foreground}: pass batch ≥ 1 and a share from 0 to 1.")
+        raise ValueError(f"batch={batch}, foreground={foreground}: pass batch ≥ 1 and foreground from 0 to 1.")
     forced = math.ceil(foreground * batch - 1e-9)
     places = []
     for sample in range(batch):
@@ -77,11 +77,11 @@ def validation_batches(
     batch: int,
     seed: int = 0,
     per_case: int = 1,
-    pad: str | float | int = "minimum",
+    pad: str | float = "minimum",
 ) -> Iterator[dict[str, Tensor]]:
     """The same batches on every call: `per_case` patches of each case, centred on its classes in turn.
 
-    The draw hangs on the seed and the case's name alone, so that a case keeps its patches in any subset.
+    Patches are a pure function of (seed, case name), so that a case has the same patches in any subset.
     """
     places: list[Place] = []
     for case in cases:
@@ -102,7 +102,7 @@ def validation_batches(
 
 
 def tiles(case: Case, patch: tuple[int, ...]) -> list[Place]:
-    """The fewest places that cover the case, evenly spread; they overlap where its size is no multiple."""
+    """The fewest evenly spaced patches that cover the case; they overlap where its size is not a multiple of theirs."""
     starts = []
     for n, p in zip(case.space, patch_on(case, patch), strict=True):
         count = -(-n // p)
@@ -110,8 +110,8 @@ def tiles(case: Case, patch: tuple[int, ...]) -> list[Place]:
     return [Place(case, start) for start in product(*starts)]
 
 
-def gather(places: Sequence[Place], *, patch: tuple[int, ...], pad: str | float | int = "minimum") -> dict[str, Tensor]:
-    """Read the voxels of places into a batch."""
+def gather(places: Sequence[Place], *, patch: tuple[int, ...], pad: str | float = "minimum") -> dict[str, Tensor]:
+    """Read the voxels at the given places into a batch."""
     first = places[0].case
     images = np.empty((len(places), first.channels, *patch), np.float32)
     labels = np.empty((len(places), *patch), np.int64)
@@ -119,8 +119,8 @@ def gather(places: Sequence[Place], *, patch: tuple[int, ...], pad: str | float 
     for row, (case, start) in enumerate(places):
         if case.channels != first.channels:
             raise ValueError(
-                f"case {case.name} has {case.channels} channels, case {first.name} {first.channels}; one batch needs "
-                f"the same of all. Choose channels by Preprocess(channels=…), or train on the cases apart."
+                f"case {case.name} has {case.channels} channels, case {first.name} {first.channels}; a batch needs "
+                f"equal channels. Choose channels with Preprocess(channels=…), or train on the cases separately."
             )
         size = patch_on(case, patch)
         image = case.image if case.image.ndim > len(size) else case.image[None]
@@ -138,20 +138,20 @@ def gather(places: Sequence[Place], *, patch: tuple[int, ...], pad: str | float 
         without = sorted({place.case.name for place in places if place.case.extras.get("soft") is None})
         if without or len({soft.shape for soft in softs}) > 1:
             raise ValueError(
-                f"of the cases of one batch some have a soft mask, others ({', '.join(without[:3])}) none or one of "
-                f"other channels. Give every case extras['soft'] of (K, *space), or take it out of all."
+                f"some cases of the batch have a soft mask, others ({', '.join(without[:3])}) none, or the channels "
+                f"differ. Give every case extras['soft'] of (K, *space), or remove it from all."
             )
         found["soft"] = torch.from_numpy(np.stack(softs))
     return found
 
 
 def patch_on(case: Case, patch: tuple[int, ...]) -> tuple[int, ...]:
-    """The patch on the case's own axes: two numbers on a volume are one slice of it."""
+    """The patch size on all of the case's axes: two numbers on a volume mean one slice."""
     missing = len(case.space) - len(patch)
     if len(patch) < 2 or missing < 0 or min(patch) < 1:
         raise ValueError(
             f"the patch {tuple(patch)} came for case {case.name} with the grid {case.space}. Pass one positive number "
-            f"an axis, such as patch={tuple(min(64, n) for n in case.space)}"
+            f"per axis, such as patch={tuple(min(64, n) for n in case.space)}"
             + (
                 f", or two for slices, such as patch={tuple(min(64, n) for n in case.space[1:])}."
                 if len(case.space) == 3
@@ -162,7 +162,7 @@ def patch_on(case: Case, patch: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def crop(array: np.ndarray, start: tuple[int, ...], size: tuple[int, ...], *, pad: object) -> np.ndarray:
-    """The last axes of `array` from `start` on; voxels outside are "edge", or a value that broadcasts."""
+    """A box of `size` from `start` in the last axes; `pad` fills outside: "edge" or a value that broadcasts."""
     space = array.shape[-len(size) :]
     low = [max(s, 0) for s in start]
     high = [min(s + p, n) for s, p, n in zip(start, size, space, strict=True)]
@@ -180,12 +180,10 @@ def crop(array: np.ndarray, start: tuple[int, ...], size: tuple[int, ...], *, pa
     return out
 
 
-def pad_to(
-    array: np.ndarray | Tensor, size: tuple[int, ...], *, pad: str | float | int = "minimum"
-) -> np.ndarray | Tensor:
-    """The last axes of an array or tensor filled up to at least `size`, what was there in the middle.
+def pad_to(array: np.ndarray | Tensor, size: tuple[int, ...], *, pad: str | float = "minimum") -> np.ndarray | Tensor:
+    """Pad the last axes of an array or tensor to at least `size`, with the original in the middle.
 
-    `pad` is "minimum" (of the whole array), "edge", or a number. `crop_to` takes it off again.
+    `pad` is "minimum" (of the whole array), "edge", or a number. `crop_to` removes the padding.
     """
     _require_pad(pad)
     space = tuple(array.shape[-len(size) :])
@@ -206,7 +204,7 @@ def pad_to(
 
 
 def crop_to(array: np.ndarray | Tensor, size: tuple[int, ...]) -> np.ndarray | Tensor:
-    """The middle of the last axes, at most `size`: what `pad_to` was given."""
+    """The middle of the last axes, at most `size`: the inverse of `pad_to`."""
     space = tuple(array.shape[-len(size) :])
     starts = [max(n - want, 0) // 2 for n, want in zip(space, size, strict=True)]
     return array[(..., *(slice(start, start + want) for start, want in zip(starts, size, strict=True)))]
@@ -225,14 +223,14 @@ def _anywhere(space: tuple[int, ...], size: tuple[int, ...], generator: torch.Ge
     )
 
 
-def _filling(case: Case, size: tuple[int, ...], pad: str | float | int) -> object:
+def _filling(case: Case, size: tuple[int, ...], pad: str | float) -> object:
     _require_pad(pad)
     if pad != "minimum" or all(n >= p for n, p in zip(case.space, size, strict=True)):
         return 0.0 if pad == "minimum" else pad
     return lowest(case).reshape(-1, *[1] * len(size))
 
 
-def _require_pad(pad: str | float | int) -> None:
+def _require_pad(pad: str | float) -> None:
     if isinstance(pad, str) and pad not in ("minimum", "edge"):
         raise ValueError(f"pad={pad!r}: pass 'minimum', 'edge' or a number.")
 
@@ -240,6 +238,6 @@ def _require_pad(pad: str | float | int) -> None:
 def _require_some_foreground(cases: Sequence[Case]) -> None:
     if not any(class_counts(case)[:, 1:].any() for case in cases):
         raise ValueError(
-            f"none of the {len(cases)} labels holds any foreground, but patches centred on it were asked for. Check "
+            f"none of the {len(cases)} labels holds any foreground, but foreground > 0 centres patches on it. Check "
             f"the labels (is the foreground 0?), or pass foreground=0 to draw patches anywhere."
         )

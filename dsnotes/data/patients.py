@@ -1,7 +1,7 @@
-"""Whose scan a case is, read from its name, so that no split puts one patient on both sides.
+"""The patient of a case, read from its name, so that no split puts one patient into two parts.
 
-Known are the names of the public sets that hold several cases of a patient. Other names are checked: where cases seem
-to share a patient, such as p01_a and p01_b, a split refuses rather than guesses.
+The names of public datasets with several cases per patient are known. Other names are checked: where cases seem to
+share a patient, such as p01_a and p01_b, an error asks for the pattern instead of guessing.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ KNOWN = (
     r"LIDC-IDRI-\d{4}",  # LIDC-IDRI-0001-0003 is a nodule of patient LIDC-IDRI-0001
     r"\d{6}(?=_\d\d_\d\d_\d{3})",  # DeepLesion: patient_study_series_slice
     r"sub-[0-9A-Za-z]+",  # BIDS: sub-rat3_sample-data10
-    r"patient\d{3}(?=_frame\d)",  # ACDC: two frames a patient
+    r"patient\d{3}(?=_frame\d)",  # ACDC: two frames per patient
     r"BraTS-[A-Za-z]+-\d{5}(?=-\d{3})",  # BraTS 2023 and later: patient-visit
-    r"BraTS1\d_\w+_\d+$",  # BraTS 2017 to 2019: a patient each, although the name ends in _1
+    r"BraTS1\d_\w+_\d+$",  # BraTS 2017 to 2019: one case per patient, although names end in _1
     r"radiopaedia_\d+(?=_\d)",  # COVID-19-CT-Seg: patient_study_series
-    r"(lung|kidneys|abdomen|nodule)-\d+-\d{3}$",  # our phantoms, kind-seed-number: a patient each
+    r"(lung|kidneys|abdomen|nodule)-\d+-\d{3}$",  # phantoms, kind-seed-number: one case per patient
 )
 _KNOWN = re.compile("|".join(f"(?:{pattern})" for pattern in KNOWN))
 
 
 def patients(names: Sequence[str], patient: Patient | None = None) -> list[object]:
-    """A patient for each name: by `patient`, a function or a regular expression, else by the set's known pattern.
+    """The patient of each name: by `patient`, a function or a regular expression, else by a known dataset's pattern.
 
-    Where neither applies, every case is a patient of its own, unless names suggest otherwise.
+    Otherwise every case counts as a separate patient, or an error is raised if the names suggest shared patients.
     """
     if callable(patient):
         return [patient(name) for name in names]
@@ -46,14 +46,14 @@ def patients(names: Sequence[str], patient: Patient | None = None) -> list[objec
 
 
 def _check_alone(names: Sequence[str]) -> None:
-    """Refuse where all but the last part of a name is a number that several names share, and others differ in it."""
+    """Raise an error where several names share a numbered beginning and differ only in the last part."""
     first = {name: re.sub(r"[^0-9A-Za-z]*(\d+|[A-Za-z]+)[^0-9A-Za-z]*$", "", name) for name in names}
     count = Counter(first.values())
     shared = [name for name in names if count[first[name]] > 1 and re.search(r"\d", first[name])]
     if shared and len(count) > 1:
         same = [name for name in shared if first[name] == first[shared[0]]]
         raise ValueError(
-            f"{same[0]!r} and {same[1]!r} may be of one patient, and their names do not tell. Pass patient='[^_]+' for "
-            f"all before the first '_', any other regular expression or function of a name, or patient='.+' if every "
-            f"case is another patient."
+            f"{same[0]!r} and {same[1]!r} may belong to one patient. Pass patient='[^_]+' if the patient is the part "
+            f"before the first '_', another regular expression or a function of the name, or patient='.+' if every "
+            f"case is a different patient."
         )

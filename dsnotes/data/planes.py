@@ -1,4 +1,4 @@
-"""Slices of a volume: some of them kept, or all brought to one size, as papers on slices prepare their sets."""
+"""Select or resize the slices of a volume, as papers on 2-D networks prepare their data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dsnotes.data.region import cut
 
 
 def between(case: Case, first: int, last: int) -> Case:
-    """Slices `first` to `last`, both kept: µ-Net takes 30 to 125 of a brain's 155."""
+    """Slices `first` to `last`, inclusive: µ-Net uses 30 to 125 of a brain's 155."""
     _require_volume(case)
     if not 0 <= first <= last < case.space[0]:
         raise ValueError(
@@ -23,7 +23,7 @@ def between(case: Case, first: int, last: int) -> Case:
 
 
 def positive(case: Case) -> Case:
-    """The slices with foreground: µ-Net deletes the others of the heart and the spleen, in the test set too."""
+    """The slices with foreground: for heart and spleen µ-Net deletes the others, in the test set too."""
     _require_volume(case)
     found = np.flatnonzero(require_label(case).any((1, 2)))
     if not len(found):
@@ -32,7 +32,7 @@ def positive(case: Case) -> Case:
 
 
 def resized(case: Case, size: tuple[int, ...]) -> Case:
-    """Every slice on a grid of `size` pixels, its voxels as much larger or smaller."""
+    """Resample every slice to `size` pixels; the spacing changes accordingly."""
     axes = len(case.space) - len(size)
     return cut(case, tuple(slice(0, n) for n in case.space), size=(*case.space[:axes], *size))
 
@@ -44,11 +44,11 @@ def _kept(case: Case, which: np.ndarray) -> Case:
     extras = {
         key: some(value) if isinstance(value, np.ndarray) and value.shape[-len(case.space) :] == case.space else value
         for key, value in case.extras.items()
-        if key != "geometry"  # of a grid that is no longer this one
+        if key != "geometry"  # it describes the old grid
     }
     return replace(case, image=some(case.image), label=some(require_label(case)), extras=extras)
 
 
 def _require_volume(case: Case) -> None:
     if len(case.space) != 3:
-        raise ValueError(f"case {case.name} has the grid {case.space}, but slices are taken of volumes.")
+        raise ValueError(f"case {case.name} has the grid {case.space}; slices can be selected in volumes only.")

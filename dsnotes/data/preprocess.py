@@ -1,4 +1,4 @@
-"""From a scanner's values to a network's: spacing, window, normalisation, as one frozen value that names a cache.
+"""Preprocessing as one frozen value, which also names the cache: spacing, window, normalisation and more.
 
 stats = foreground_statistics(train)
 kits = Preprocess(spacing=(3.0, 0.78162, 0.78162), clip=stats.percentiles, normalise=stats.z_score)
@@ -21,28 +21,28 @@ from dsnotes.data.resample import resample, restore
 
 __all__ = ["Preprocess", "Statistics", "foreground_statistics", "hu_window", "resample", "restore"]
 
-Pair = tuple[float | int, float | int]  # low and high, or mean and standard deviation
-Pairs = Pair | tuple[Pair, ...]  # one for all channels, or one a channel
+Pair = tuple[float, float]  # low and high, or mean and standard deviation
+Pairs = Pair | tuple[Pair, ...]  # one for all channels, or one per channel
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What is done to every case, in this order; a field left at None does nothing."""
+    """The steps applied to every case, in this order; a field left at None does nothing."""
 
-    channels: tuple[int, ...] | None = None  # which modalities to keep
-    slices: tuple[int, int] | None = None  # the first and the last that are kept
-    positive_slices: bool = False  # keep those with foreground alone
+    channels: tuple[int, ...] | None = None  # channels to keep
+    slices: tuple[int, int] | None = None  # first and last slice to keep
+    positive_slices: bool = False  # keep only slices with foreground
     relabel: tuple[int, ...] | None = None  # the new value of each old one: (0, 1, 1) merges two classes
     spacing: Spacing | None = None  # mm in the order of the array's axes
-    image_order: int = 3  # of the spline that resamples the image: 3, 1 or 0
-    label_rule: str = "nearest"  # how labels are resampled: nearest, linear
-    size: tuple[int, int] | None = None  # pixels of every slice
-    lungs: float | int | None = None  # mm kept round the lungs of a chest CT in HU; the rest becomes air
+    image_order: int = 3  # spline order for resampling the image: 3, 1 or 0
+    label_rule: str = "nearest"  # resampling of labels: nearest or linear
+    size: tuple[int, int] | None = None  # pixels per slice
+    lungs: float | None = None  # mm to keep around the lungs in a chest CT; the rest becomes air
     clip: Pairs | None = None  # (low, high)
     normalise: str | Pairs | None = None  # "image", "nonzero", "minmax", "window", or (mean, standard deviation)
 
     def __post_init__(self) -> None:
-        if self.spacing is not None and not isinstance(self.spacing, tuple):  # a tuple stays: its text names a cache
+        if self.spacing is not None and not isinstance(self.spacing, tuple):  # a tuple is kept: its text names a cache
             object.__setattr__(self, "spacing", checked_spacing(self.spacing, "Preprocess"))
         if isinstance(self.normalise, str) and self.normalise not in ("image", "nonzero", "minmax", "window"):
             raise ValueError(
@@ -53,7 +53,7 @@ class Preprocess:
             for pair in self.clip if isinstance(self.clip[0], tuple | list) else (self.clip,):
                 if len(pair) != 2 or not pair[0] < pair[1]:
                     raise ValueError(
-                        f"clip={self.clip}: {tuple(pair)} leaves no range of grey values. Pass the lower value first, "
+                        f"clip={self.clip}: {tuple(pair)} is an empty range. Pass the lower value first, "
                         f"such as clip=(-1000, 400)."
                     )
         if self.normalise == "window" and self.clip is None:
@@ -86,7 +86,7 @@ class Preprocess:
         return json.dumps(asdict(self), sort_keys=True)
 
 
-def hu_window(low: float | int, high: float | int) -> Preprocess:
+def hu_window(low: float, high: float) -> Preprocess:
     """min(max(x, low), high) scaled to 0…1: a CT window, such as hu_window(-1000, 400) for the lung."""
     if not low < high:
         raise ValueError(f"hu_window({low}, {high}): pass the lower value first, such as hu_window(-1000, 400).")
@@ -95,7 +95,7 @@ def hu_window(low: float | int, high: float | int) -> Preprocess:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the foreground of a training set looks like, one entry a channel."""
+    """Grey values of the foreground of a training set, one entry per channel."""
 
     percentiles: tuple[tuple[float, float], ...]
     mean: tuple[float, ...]
@@ -103,17 +103,17 @@ class Statistics:
 
     @property
     def z_score(self) -> tuple[tuple[float, float], ...]:
-        """What `Preprocess(normalise=…)` takes."""
+        """(mean, standard deviation) per channel, for `Preprocess(normalise=…)`."""
         return tuple(zip(self.mean, self.std, strict=True))
 
 
 def foreground_statistics(
     cases: Iterable[Case], *, percentiles: Pair = (0.5, 99.5), most: int = 20_000_000
 ) -> Statistics:
-    """Percentiles, mean and standard deviation of all foreground voxels of the training cases, as nnU-Net takes them.
+    """Percentiles, mean and standard deviation of all foreground voxels of the training cases, as in nnU-Net.
 
-    Pass the training part alone: a test case must not set the window it is judged in. Beyond `most` voxels the
-    percentiles come from every second, fourth, … one; mean and deviation always from all.
+    Pass training cases only: test data must not influence preprocessing. Beyond `most` voxels, percentiles use every
+    second, fourth, … voxel; mean and standard deviation always use all.
     """
     kept: list[np.ndarray] = []  # (channels, voxels) of every case
     every, count, mean, squares = 1, 0, 0.0, 0.0
@@ -132,8 +132,8 @@ def foreground_statistics(
             every, kept = every * 2, [part[:, ::2] for part in kept]
     if not count:
         raise ValueError(
-            "no case holds any foreground voxel to take statistics of. Check the labels (is the foreground 0?), or "
-            "normalise by Preprocess(normalise='image')."
+            "no case has a foreground voxel to compute statistics from. Check the labels (is the foreground 0?), or "
+            "normalise with Preprocess(normalise='image')."
         )
     bounds = np.percentile(np.concatenate(kept, 1), percentiles, axis=1)
     std = np.sqrt(squares / count)
@@ -152,7 +152,7 @@ def _rescale(image: np.ndarray, bounds: Pair | None, rule: str | Pair | None) ->
     if rule in ("minmax", "window"):
         low, high = bounds if rule == "window" else (float(image.min()), float(image.max()))
         return _over(image - np.float32(low), high - low)
-    if rule == "nonzero":  # a skull-stripped brain: the zeros about it stay zeros
+    if rule == "nonzero":  # a skull-stripped brain: zeros outside stay zero
         inside = image != 0
         voxels = image[inside] if inside.any() else image
         mean, std = voxels.mean(dtype=np.float64), voxels.std(dtype=np.float64)
@@ -162,7 +162,7 @@ def _rescale(image: np.ndarray, bounds: Pair | None, rule: str | Pair | None) ->
 
 
 def _over(centred: np.ndarray, scale: float) -> np.ndarray:
-    """Divided by its scale; an image that is the same everywhere has none and becomes zero."""
+    """Divide by the scale; a constant image, whose scale is 0, becomes zero."""
     scale = np.float32(scale)
     return centred / scale if scale > 0 else np.zeros_like(centred)
 
@@ -174,7 +174,7 @@ def _a_channel(value: str | Pairs | None, case: Case) -> list:
         return list(value) * (case.channels if len(value) == 1 else 1)
     raise ValueError(
         f"{len(value)} pairs came for the {case.channels} channels of case {case.name}. Pass one pair for all, or one "
-        f"a channel, from statistics of cases with the same channels."
+        f"per channel, from statistics of cases with the same channels."
     )
 
 

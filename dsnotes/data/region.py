@@ -1,10 +1,10 @@
-"""The region of interest: the box round an organ, cut out and brought to one size, and the way back.
+"""Regions of interest: cut out the box around an organ, resample it to one size, and put a prediction back.
 
-    region = around(case.label > 0, margin=0.1)       # of the label while training, of a coarse prediction afterwards
+    region = around(case.label > 0, margin=0.1)       # label in training, coarse prediction in testing
     small = cut(case, region, size=(96, 96, 96))
     whole = put_back(dsnotes.predict(system, small), small)
 
-MSS U-Net's table has two rows from such regions.
+Two rows of MSS U-Net's results table use such regions.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from dsnotes.data.resample import Grid, onto
 Region = tuple[slice, ...]
 
 
-def around(mask: np.ndarray, *, margin: float | int = 0.1) -> Region:
-    """The smallest box that holds the mask, wider on each side by `margin` of its own length; all where it is empty."""
+def around(mask: np.ndarray, *, margin: float = 0.1) -> Region:
+    """The mask's bounding box, extended on each side by `margin` times its length; the whole grid if it is empty."""
     if margin < 0:
-        raise ValueError(
-            f"margin={margin} would cut into what the region is round. Pass margin=0 or more, such as 0.1."
-        )
+        raise ValueError(f"margin={margin} would cut off part of the mask. Pass margin=0 or more, such as 0.1.")
     if not mask.any():
         return tuple(slice(0, n) for n in mask.shape)
     region = []
@@ -35,9 +33,9 @@ def around(mask: np.ndarray, *, margin: float | int = 0.1) -> Region:
 
 
 def cut(case: Case, region: Region, *, size: tuple[int, ...] | None = None) -> Case:
-    """The case within the region, resampled to `size` voxels; `extras["region"]` remembers where that was.
+    """The case within the region, resampled to `size` voxels; `extras["region"]` keeps the position.
 
-    Of what else stands in `extras`, "valid" alone comes along.
+    Of the other `extras` only "valid" is kept.
     """
     axes = len(case.space)
     if len(region) != axes or (size is not None and len(size) != axes):
@@ -65,13 +63,14 @@ def cut(case: Case, region: Region, *, size: tuple[int, ...] | None = None) -> C
 
 
 def put_back(array: np.ndarray, case: Case, *, background: bool = True) -> np.ndarray:
-    """([classes], *space) of a cut case on the grid it was cut from; beyond the region is background.
+    """Put ([classes], *space) of a cut case back on the grid it was cut from, with background outside the region.
 
-    Whole numbers are class indices and go by the nearest voxel; floats are probabilities and go linearly, the first of
-    several being the background's, 1 beyond the region, unless `background` is False, as where channels are regions.
+    Integers are class indices and use nearest-neighbour interpolation; floats are probabilities and use linear. If
+    there are several channels, the first is background, with probability 1 outside the region, unless `background` is
+    False (channels that are overlapping regions).
     """
     if "region" not in case.extras:
-        raise ValueError(f"case {case.name} was not cut out of anything. Pass the case that cut(case, region) gave.")
+        raise ValueError(f"case {case.name} has no region to put back. Pass the case that cut(case, region) returned.")
     if array.shape[-len(case.space) :] != case.space:
         raise ValueError(
             f"an array of shape {array.shape} came for case {case.name} with the grid {case.space}. Pass the "
@@ -87,9 +86,9 @@ def put_back(array: np.ndarray, case: Case, *, background: bool = True) -> np.nd
     return out
 
 
-def regions(cases: list[Case], *, margin: float | int = 0.1, size: tuple[int, ...] | None = None) -> list[Case]:
-    """Each labelled case cut round all that is marked in it, for training."""
+def regions(cases: list[Case], *, margin: float = 0.1, size: tuple[int, ...] | None = None) -> list[Case]:
+    """Cut each labelled case to the region around its foreground, for training."""
     unlabelled = [case.name for case in cases if case.label is None]
     if unlabelled:
-        raise ValueError(f"cases {unlabelled[:3]} have no label to find a region by. Pass labelled cases only.")
+        raise ValueError(f"cases {unlabelled[:3]} have no label to find a region from. Pass labelled cases only.")
     return [cut(case, around(case.label > 0, margin=margin), size=size) for case in cases]

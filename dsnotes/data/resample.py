@@ -1,4 +1,4 @@
-"""To another spacing and back: same middle, true millimetres, every extra of a case on the new grid."""
+"""Resample a case, with its extras, to another spacing and a prediction back; both grids share their centre."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import numpy as np
 from dsnotes.data.case import Case
 from dsnotes.data.conversion import Spacing, checked_spacing
 
-LARGEST = 1 << 32  # voxels that a case may grow to: 16 GB of float32
+LARGEST = 1 << 32  # maximum number of voxels after resampling: 16 GB of float32
 INTERPOLATORS = {0: "sitkNearestNeighbor", 1: "sitkLinear", 3: "sitkBSpline"}
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Voxels and the millimetres between them; two grids of one case share their middle."""
+    """Size in voxels and spacing in mm; the grids of one case share their centre."""
 
     space: tuple[int, ...]
     spacing: tuple[float, ...]
 
 
 def resample(case: Case, spacing: Spacing, *, image_order: int = 3, label_rule: str = "nearest") -> Case:
-    """The case on voxels of `spacing` mm.
+    """The case resampled to voxels of `spacing` mm.
 
-    The image by a spline of order 3 (or 1, 0), held within its own range since a spline rings at an edge, and by lines
-    alone where an axis has two voxels, through which no spline of order 3 is determined; the label by "nearest", or by
-    "linear" shares of each class of which the largest wins, which keeps its surface smoother.
-    `extras["grid"]` remembers the first grid, to which `restore` brings a prediction back.
+    The image uses a spline of order 3 (or 1, 0), clipped to the image's range because splines overshoot at edges, and
+    linear interpolation where an axis has only two voxels. The label uses "nearest", or "linear" interpolation of each
+    class followed by the argmax, which keeps surfaces smoother.
+    `extras["grid"]` keeps the original grid for `restore`.
     """
     spacing = checked_spacing(spacing, f"resampling case {case.name}")
     if len(spacing) != len(case.spacing):
         raise ValueError(
-            f"spacing {spacing} came for case {case.name}, which has {len(case.spacing)} axes in space. Pass as many "
+            f"spacing {spacing} came for case {case.name}, which has {len(case.spacing)} spatial axes. Pass as many "
             f"numbers, such as {case.spacing}."
         )
     if image_order not in INTERPOLATORS or label_rule not in ("nearest", "linear"):
@@ -50,8 +50,8 @@ def resample(case: Case, spacing: Spacing, *, image_order: int = 3, label_rule: 
     )
     if math.prod(there.space) > max(LARGEST, math.prod(here.space)):
         raise ValueError(
-            f"spacing {spacing} makes {there.space} voxels of the {here.space} of case {case.name}, more than fit into "
-            f"memory. Pass millimetres of its order, such as {case.spacing}."
+            f"spacing {spacing} turns the {here.space} voxels of case {case.name} into {there.space}, too many for the "
+            f"memory. Pass larger millimetres; the case has {case.spacing}."
         )
     image = onto(case.image, here, there, order=image_order)
     space = tuple(range(-len(spacing), 0))
@@ -64,10 +64,10 @@ def resample(case: Case, spacing: Spacing, *, image_order: int = 3, label_rule: 
 
 
 def restore(array: np.ndarray, case: Case) -> np.ndarray:
-    """Bring ([channels], *space) predicted on a resampled case back to the grid it was resampled from.
+    """Resample a prediction ([channels], *space) on a resampled case back to the original grid.
 
-    Whole numbers are class indices and go by the nearest voxel; floats are probabilities and go linearly, so that
-    they still sum to one.
+    Integers are class indices and use nearest-neighbour interpolation; floats are probabilities and use linear, so
+    that they still sum to one.
     """
     if array.shape[-len(case.space) :] != case.space:
         raise ValueError(
@@ -81,7 +81,7 @@ def restore(array: np.ndarray, case: Case) -> np.ndarray:
 
 
 def onto(array: np.ndarray, here: Grid, there: Grid, *, order: int) -> np.ndarray:
-    """([channels], *here.space) sampled at the voxels of `there`; beyond the border the nearest voxel counts."""
+    """Resample ([channels], *here.space) to the grid `there`; outside the border the nearest voxel is used."""
     if here == there:
         return array
     lead = array.shape[: array.ndim - len(here.space)]
@@ -92,9 +92,9 @@ def onto(array: np.ndarray, here: Grid, there: Grid, *, order: int) -> np.ndarra
 
 
 def _carried(name: str, extra: object, here: Grid, there: Grid) -> object:
-    """Maps on the grid are resampled, shares linearly and masks by the nearest voxel; positions in voxels are moved."""
+    """An extra on the new grid: fractions resampled linearly, masks by nearest neighbour, voxel positions converted."""
 
-    def moved(voxel):  # its last axes, where it has fewer than the grid
+    def moved(voxel):  # on the last axes, if it has fewer than the grid
         axes = list(zip(here.space, here.spacing, there.space, there.spacing, strict=True))[-len(voxel) :]
         return tuple(((v - (n - 1) / 2) * a) / b + (m - 1) / 2 for v, (n, a, m, b) in zip(voxel, axes, strict=True))
 
@@ -115,7 +115,7 @@ def _carried(name: str, extra: object, here: Grid, there: Grid) -> object:
 def _resampled(array: np.ndarray, here: Grid, there: Grid, order: int) -> np.ndarray:
     import SimpleITK as sitk
 
-    if 2 in array.shape and order == 3:  # ITK's spline reads beyond an axis of two voxels: whatever lies there, or NaN
+    if 2 in array.shape and order == 3:  # ITK's spline reads out of bounds on an axis of two voxels
         order = 1
     array = array.view(np.uint8) if array.dtype == bool else array
     image = sitk.GetImageFromArray(np.ascontiguousarray(array))
@@ -131,13 +131,13 @@ def _resampled(array: np.ndarray, here: Grid, there: Grid, order: int) -> np.nda
 
 
 def _first_voxel(grid: Grid) -> tuple[float, ...]:
-    """Where the first voxel lies (x first) when the middle of the grid is the origin."""
+    """Position of the first voxel (x first) with the centre of the grid as origin."""
     return tuple(-(n - 1) / 2 * mm for n, mm in zip(grid.space[::-1], grid.spacing[::-1], strict=True))
 
 
 def _largest_share(label: np.ndarray, here: Grid, there: Grid) -> np.ndarray:
     best, winner = np.zeros(there.space, np.float32), np.zeros(there.space, np.uint8)
-    for value in np.unique(label):  # ascending, so that of equal shares the lower class wins
+    for value in np.unique(label):  # ascending, so that ties go to the lower class
         share = onto((label == value).astype(np.float32), here, there, order=1)
         wins = share > best
         best[wins], winner[wins] = share[wins], value

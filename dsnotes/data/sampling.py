@@ -1,4 +1,4 @@
-"""What an epoch shows where it is more than a draw: every case, slice, or patch of a grid once.
+"""Epochs that visit every case, slice or grid patch once, instead of drawing patches at random.
 
 "The time needed to train all samples once" (µ-Net), "the images are divided into multiple cubic parts" (MSDS-UNet).
 """
@@ -16,7 +16,7 @@ from dsnotes.data.patches import Place, crop, draw_places, patch_on, tiles
 
 
 class Unit(NamedTuple):
-    """One sample of an epoch: the case's index, and where its patch starts; axes that are not given are drawn."""
+    """One sample of an epoch: the case's index and the start of its patch; axes that are not given are drawn."""
 
     case: int
     start: tuple[int, ...]
@@ -48,9 +48,9 @@ def units(cases: Sequence[Case], *, patch: tuple[int, ...], epoch: str, positive
 def place_of(
     cases: Sequence[Case], unit: Unit, *, patch: tuple[int, ...], forced: bool = False, generator: torch.Generator
 ) -> Place:
-    """Where the unit's patch lies: within a case or a slice that is larger, it is drawn anew in every epoch.
+    """Position of the unit's patch; inside a larger case or slice it is drawn again in every epoch.
 
-    `forced` centres the patch of a case on its foreground.
+    `forced` centres the patch on the case's foreground.
     """
     case = cases[unit.case]
     if forced and not unit.start:
@@ -64,7 +64,7 @@ def place_of(
 
 
 def shuffled(n: int, round_: int, generator: torch.Generator) -> list[int]:
-    """The order of n units in the given pass over them."""
+    """The order of the n units in pass `round_` over them."""
     for _ in range(round_):
         torch.randperm(n, generator=generator)
     return torch.randperm(n, generator=generator).tolist()
@@ -73,8 +73,8 @@ def shuffled(n: int, round_: int, generator: torch.Generator) -> list[int]:
 def _slices(case: Case, size: tuple[int, ...], patch: tuple[int, ...], positive_only: bool) -> list[tuple[int, ...]]:
     if len(patch) != 2:
         raise ValueError(
-            f"epoch='slices' takes slices, but the patch {tuple(patch)} has {len(patch)} axes. Pass epoch='grid' to "
-            f"see every part of a volume once, or a patch of two numbers."
+            f"epoch='slices' needs a 2-D patch, but the patch {tuple(patch)} has {len(patch)} axes. Pass epoch='grid' "
+            f"to visit every part of a volume once, or a patch of two numbers."
         )
     if len(size) == 2:
         return [()] if not positive_only or require_label(case).any() else []

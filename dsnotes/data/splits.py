@@ -1,4 +1,4 @@
-"""Splits by patient: no patient is trained on and tested on, and a seed gives the same sides on every machine."""
+"""Splits by patient: no patient is in two parts, and a seed gives the same parts on every machine."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dsnotes.data.patients import Patient, patients
 
 def split(
     cases: Sequence[Case] | Sequence[str],
-    shares: tuple[float | int, ...] = (0.7, 0.1, 0.2),
+    shares: tuple[float, ...] = (0.7, 0.1, 0.2),
     *,
     seed: int,
     patient: Patient | None = None,
 ) -> tuple[Sequence, ...]:
-    """Parts of the given shares of the patients, each of the same kind as `cases` and in its order.
+    """Split cases into parts with the given shares of the patients; each part has the type and order of `cases`.
 
-    `patient` gives the patient of a case's name: a regular expression such as "[^_]+", or a function. Without it the
-    names of public sets are known, and names that leave it open are refused (see `patients`). The order of the lot is
-    a hash of seed and patient: it is the same on every machine, for any order of the cases.
+    `patient` maps a case's name to its patient: a regular expression such as "[^_]+", or a function. Without it, names
+    of public datasets are recognised, and ambiguous names raise an error (see `patients`). Patients are shuffled by a
+    hash of seed and patient, so the split is the same on every machine and for any order of the cases.
     """
     if min(shares, default=0) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise ValueError(f"shares {shares} came; pass positive ones that sum to 1, such as (0.7, 0.1, 0.2).")
@@ -30,8 +30,8 @@ def split(
     order = _by_lot(whose, seed)
     if len(order) < len(shares):
         raise ValueError(
-            f"{len(order)} patients cannot go to {len(shares)} parts. Pass more cases, fewer shares, or check that "
-            f"`patient` tells patients apart."
+            f"{len(order)} patients cannot be split into {len(shares)} parts. Pass more cases, fewer shares, or check "
+            f"that `patient` distinguishes patients."
         )
     ends = _ends(len(order), shares)
     sides = {who: sum(rank >= end for end in ends) for rank, who in enumerate(order)}
@@ -41,14 +41,14 @@ def split(
 def k_fold(
     cases: Sequence[Case] | Sequence[str], k: int, *, seed: int, patient: Patient | None = None
 ) -> list[tuple[Sequence, Sequence]]:
-    """k pairs (train, test) in which every case is tested exactly once; folds differ by at most one patient."""
+    """k pairs (train, test) in which every case is tested exactly once; fold sizes differ by at most one patient."""
     names = _names(cases)
     whose = patients(names, patient)
     order = _by_lot(whose, seed)
     if not 2 <= k <= len(order):
         raise ValueError(
             f"{k} folds came for {len(order)} patients ({len(names)} cases). Pass k from 2 to {len(order)}, or check "
-            f"that `patient` tells patients apart."
+            f"that `patient` distinguishes patients."
         )
     folds = [set(order[fold::k]) for fold in range(k)]
     return [(_part(cases, whose, set(order) - fold), _part(cases, whose, fold)) for fold in folds]
@@ -57,10 +57,10 @@ def k_fold(
 def printed_folds(
     cases: Sequence[Case] | Sequence[str], counts: Sequence[Sequence[int]], *, seed: int, patient: Patient | None = None
 ) -> list[tuple[Sequence, Sequence, Sequence]]:
-    """(train, validation, test) of each fold, with the numbers of cases that a paper prints: [[134, 34, 42]].
+    """(train, validation, test) of each fold, with the numbers of cases a paper gives, such as [[134, 34, 42]].
 
-    No patient is in two parts, and none is tested in two folds while there are others. Where patients have several
-    cases, a part may miss its number by less than a patient's. With more or fewer cases the numbers are scaled.
+    No patient is in two parts, and none is tested twice before all have been tested. Where patients have several
+    cases, a part may differ from its number by less than one patient. With more or fewer cases the numbers are scaled.
     """
     names = _names(cases)
     whose = patients(names, patient)
@@ -68,9 +68,9 @@ def printed_folds(
     order = _by_lot(whose, seed)
     for one in counts:
         if len(one) != 3 or min(one) < 1:
-            raise ValueError(f"counts={list(map(list, counts))}: pass three numbers a fold, such as [[134, 34, 42]].")
+            raise ValueError(f"counts={list(map(list, counts))}: pass three numbers per fold, such as [[134, 34, 42]].")
     if len(order) < 3:
-        raise ValueError(f"{len(order)} patients cannot go to 3 parts. Pass more cases, or check `patient`.")
+        raise ValueError(f"{len(order)} patients cannot be split into 3 parts. Pass more cases, or check `patient`.")
     found = []
     for one in counts:
         train, validation, test = _scaled(one, len(names))
@@ -107,7 +107,7 @@ def _by_lot(whose: Sequence[object], seed: int) -> list[object]:
 
 
 def _ends(n: int, shares: Sequence[float]) -> list[int]:
-    """Whole patients by the largest remainder, at least one a part; where each part ends."""
+    """Where each part ends: whole patients by the largest-remainder method, at least one per part."""
     counts = [max(1, int(share * n + 1e-9)) for share in shares]
     while sum(counts) != n:
         step = 1 if sum(counts) < n else -1

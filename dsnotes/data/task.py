@@ -1,6 +1,6 @@
-"""What a network was trained on, kept beside its weights: how an image is prepared and what its labels are called.
+"""task.json, saved beside the weights: how to preprocess an image and what the labels are called.
 
-task.json is what a prediction of a new scan needs besides the weights.
+With it and the weights, a trained network can predict a new scan.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ TASK = "task.json"
 class Task:
     """`labels`: value -> name, background first; `regions`, `order`, `ignore` as in `Dataset`, empty where it has none.
 
-    `window` is how a prediction is put together: patch, overlap, mirror, and `roi` where the network saw regions of
-    interest alone. `about` is where the training cases came from.
+    `window` sets the sliding-window prediction: patch, overlap, mirror, and `roi` if the network was trained on regions
+    of interest only. `about` tells the source of the training cases.
     """
 
     labels: dict[int, str]
@@ -37,7 +37,7 @@ class Task:
 
     @property
     def parts_only(self) -> tuple[str, ...]:
-        """What makes the network see a part of each image: such a network has no answer for a whole one."""
+        """Settings with which the network was trained on parts of images; it cannot predict whole ones then."""
         steps = self.preprocessing
         said = {
             "roi": self.window.get("roi"),
@@ -48,20 +48,20 @@ class Task:
         return tuple(name for name, value in said.items() if value)
 
     def prepare(self, case: Case) -> Case:
-        """The case as the training cases were prepared."""
+        """Preprocess a case like the training cases."""
         for step in self.preprocessing:
             case = step(case)
         return case
 
     def save(self, folder: Path) -> Path:
-        """Write task.json; in one move, so that a kill leaves the old file or the new one."""
+        """Write task.json atomically."""
         content = asdict(self) | {"labels": {str(value): name for value, name in self.labels.items()}}
         write_text(folder / TASK, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         return folder / TASK
 
 
 def read_task(folder: Path) -> Task | None:
-    """What `Task.save` left there; None where there is none."""
+    """Read task.json; None if there is none."""
     path = Path(folder) / TASK
     if not path.is_file():
         return None
@@ -72,13 +72,11 @@ def read_task(folder: Path) -> Task | None:
         content["preprocessing"] = tuple(Preprocess(**step) for step in content.get("preprocessing", ()))
         return Task(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(
-            f"{path} does not say how to prepare an image ({error}). Copy the run again, or train it anew."
-        ) from error
+        raise ValueError(f"{path} cannot be read ({error}). Copy the run's folder again, or train again.") from error
 
 
 def task_of(data: Sequence[Case], **more) -> Task:
-    """Of a training set: its labels, channels and preprocessing where it is a `Dataset`, else as `more` says."""
+    """The task of a training set: labels, channels and preprocessing of a `Dataset`; `more` adds or overrides."""
     found = {
         "labels": getattr(data, "labels", None),
         "channels": getattr(data, "modality", None),
@@ -91,7 +89,7 @@ def task_of(data: Sequence[Case], **more) -> Task:
 
 
 def _tuples(value: object) -> object:
-    """JSON's lists as the tuples they were."""
+    """Turn JSON lists back into tuples."""
     if isinstance(value, list):
         return tuple(map(_tuples, value))
     return {key: _tuples(one) for key, one in value.items()} if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""One sample read at other points: image, label and soft mask in a single interpolation."""
+"""Resample image, label and soft mask at new points with a single interpolation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def grid_sample(
 ) -> list[Tensor | None]:
     """Read (channels, *space) image, (*space) label and (classes, *space) soft mask at the points of `grids`.
 
-    Those are (slices, …, n) in the coordinates of `grid_sample`, one after the other. The label travels as one 0/1
-    channel a foreground class and comes back as the likeliest class, so its values stay whole. For one foreground class
-    that is also quicker than a second, nearest-neighbour pass, and contours move by fractions of a voxel, not in steps.
+    Grids are (slices, …, n) in the coordinates of torch's `grid_sample`, one after the other. The label is interpolated
+    as one 0/1 channel per foreground class, and the likeliest class is returned. For one foreground class that is also
+    faster than a second, nearest-neighbour pass, and contours move by fractions of a voxel instead of whole voxels.
     """
     classes = [] if label is None else _foreground(label)
     first, last = len(image), len(image) + len(classes)
@@ -44,7 +44,7 @@ def grid_sample(
 def _sample(channels: Tensor, grid: Tensor) -> Tensor:
     """(channels, *space) at the points of `grid`.
 
-    torch's CPU kernel gives each batch item one thread, so the points go as several items that share their input.
+    torch's CPU kernel uses one thread per batch item, so the points are split into several items with the same input.
     """
     threads = torch.get_num_threads() if grid.device.type == "cpu" else 1
     points = grid.shape[:-1].numel()
@@ -59,12 +59,12 @@ def _sample(channels: Tensor, grid: Tensor) -> Tensor:
 
 
 def _foreground(label: Tensor) -> list[int]:
-    """The classes that occur, without the background."""
+    """The foreground classes present in the label."""
     low, high = (int(v) for v in label.aminmax())
     if low < 0:
         raise ValueError(
             f"the label holds {low}, but class indices start at 0, the background. "
-            f"Give voxels to be ignored a class of their own: label[label < 0] = {high + 1}."
+            f"Give ignored voxels a separate class: label[label < 0] = {high + 1}."
         )
     if high < 2:
         return [1] * high
@@ -72,7 +72,7 @@ def _foreground(label: Tensor) -> list[int]:
 
 
 def _likeliest(shares: Tensor, classes: list[int]) -> Tensor:
-    """(classes, *space) shares of the foreground classes to the class with the largest, the background's the rest."""
+    """The class with the largest share, from foreground shares (classes, *space); background has the rest."""
     if not classes:
         return torch.zeros((), dtype=torch.bool, device=shares.device)
     if len(classes) == 1:

@@ -1,4 +1,4 @@
-"""What ITK does not say of an image file: that it is cut short, that it unpacks to gigabytes, or names another file.
+"""Checks that ITK leaves out: truncated image files, files that unpack to gigabytes, headers that name other files.
 
 TIFF 6.0, https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf; JPEG, ITU-T T.81 annex B; MetaImage,
 https://itk.org/Wiki/ITK/MetaIO/Documentation; NRRD, https://teem.sourceforge.net/nrrd/format.html.
@@ -18,13 +18,13 @@ from pathlib import Path
 
 from dsnotes.safety import paths
 
-HARMLESS, RATIO = 2 << 30, 500  # an image may take that many bytes in memory, or so many times those of its file
-GIPL_BYTES = {7: 1, 8: 1, 15: 2, 16: 2, 31: 4, 32: 4, 64: 4, 65: 8}  # of a voxel, by the number of its type
+HARMLESS, RATIO = 2 << 30, 500  # limits of an image in memory: bytes, or multiple of its file size
+GIPL_BYTES = {7: 1, 8: 1, 15: 2, 16: 2, 31: 4, 32: 4, 64: 4, 65: 8}  # bytes per voxel by type number
 PAGES = 1_000_000
 
 
 def require_whole(path: Path) -> None:
-    """Refuse a TIFF (any of its pages), BMP, GIPL or JPEG that is cut short, whatever its name says it is."""
+    """Raise an error for a truncated TIFF (any of its pages), BMP, JPEG or GIPL; the first three known by content."""
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     with opener(path, "rb") as file:
         try:
@@ -39,7 +39,7 @@ def require_whole(path: Path) -> None:
 
 
 class _CutError(Exception):
-    """Bytes that are promised and are not there."""
+    """The file is shorter than its header says."""
 
 
 def _kind(first: bytes, path: Path) -> Callable[[io.BufferedIOBase], None] | None:
@@ -57,7 +57,7 @@ def _size(file: io.BufferedIOBase) -> int:
 
 
 def _tiff(file: io.BufferedIOBase) -> None:
-    """Follow the chain of pages; the strips or tiles of each lie within the file."""
+    """Follow the chain of pages and check that the strips or tiles of each lie within the file."""
     size = _size(file)
     file.seek(0)
     first = file.read(16)
@@ -68,7 +68,7 @@ def _tiff(file: io.BufferedIOBase) -> None:
     named = 0
     while at:
         if at in seen or len(seen) > PAGES:
-            raise _CutError(f"page {len(seen) + 1} is one that came before")
+            raise _CutError(f"page {len(seen) + 1} repeats an earlier page")
         if at + 2 > size:
             raise _CutError(f"page {len(seen) + 1} would begin at byte {at} of {size}")
         seen.add(at)
@@ -84,7 +84,7 @@ def _tiff(file: io.BufferedIOBase) -> None:
 
 
 def _directory(file: io.BufferedIOBase, at: int, order: str, big: bool) -> tuple[dict[int, tuple], int]:
-    """A page's tags with their values, and where the next page begins."""
+    """A page's tags with their values, and the offset of the next page."""
     file.seek(at)
     count_format, entry = (order + "Q", 20) if big else (order + "H", 12)
     (count,) = struct.unpack(count_format, file.read(8 if big else 2))
@@ -123,7 +123,7 @@ def _bmp(file: io.BufferedIOBase) -> None:
 
 
 def _gipl(file: io.BufferedIOBase) -> None:
-    head = file.read(252)  # four bytes are read
+    head = file.read(252)  # after the first four bytes
     first = struct.unpack(">I", file.seek(0) or file.read(4))[0]
     sizes = (first >> 16, first & 0xFFFF, *struct.unpack_from(">HH", head, 0))
     (kind,) = struct.unpack_from(">H", head, 4)
@@ -137,7 +137,7 @@ def _gipl(file: io.BufferedIOBase) -> None:
 
 
 def _jpeg(file: io.BufferedIOBase) -> None:
-    """After the start of the scan, a whole file has the mark of its end."""
+    """Look for the end-of-image marker after the start of the scan."""
     file.seek(2)
     while True:
         mark = file.read(2)
@@ -152,21 +152,21 @@ def _jpeg(file: io.BufferedIOBase) -> None:
         if b"\xff\xd9" in last + block:
             return
         last = block[-1:]
-    raise _CutError("the mark of its end is missing")
+    raise _CutError("its end-of-image marker is missing")
 
 
 def require_sane_size(path: Path, size: tuple[int, ...], voxel_bytes: int) -> None:
-    """Refuse an image that takes gigabytes in memory and next to nothing on disk, before it is unpacked."""
+    """Raise an error before unpacking for an image of gigabytes from a tiny file."""
     needed, held = math.prod(size) * voxel_bytes, path.stat().st_size
     if needed > max(HARMLESS, RATIO * held):
         raise ValueError(
-            f"{path} has {held} bytes and announces an image of {needed}, {size} voxels: more than {RATIO} times as "
-            f"much. It is damaged, or made to fill the memory. If it is your own, save it cropped or as whole numbers."
+            f"{path} has {held} bytes, but its header announces an image of {needed} ({size} voxels), more than "
+            f"{RATIO} times as much. It is damaged or malicious. If it is your own, save it cropped or as integers."
         )
 
 
 def require_own_data(path: Path) -> None:
-    """A header may say in which file its voxels lie: one beside it or below, never one elsewhere on the disk."""
+    """Raise an error for a header whose data file lies outside the header's folder."""
     suffix = path.suffix.lower()
     named = _metaimage(path) if suffix in (".mhd", ".mha") else _nrrd(path) if suffix in (".nrrd", ".nhdr") else ()
     for name in named:
@@ -177,13 +177,13 @@ def require_own_data(path: Path) -> None:
                 paths.require_inside(data, path.parent, name)
         except paths.UnsafePathError as error:
             raise ValueError(
-                f"{path} takes its voxels from {name!r}, which does not lie in its own folder ({error}) Put the data "
-                f"beside the header, and write its bare name there."
+                f"{path} takes its voxels from {name!r}, which is not in the header's folder ({error}) Put the data "
+                f"beside the header, and write the bare file name there."
             ) from error
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """The text at the beginning; a header is no longer than a megabyte."""
+    """The lines of the header, read from the first megabyte."""
     with open(path, "rb") as file:
         for line in file.read(1 << 20).splitlines():
             yield line.decode("latin-1").strip()

@@ -1,7 +1,7 @@
-"""What a dataset is made of, as the papers' tables of datasets count it: MSDS-UNet's Table 9 and MSS U-Net's Table I.
+"""Statistics of a dataset, as in the papers' tables of datasets: MSDS-UNet's Table 9 and MSS U-Net's Table I.
 
-Table 9 speaks of patches with and without a tumour and has as many a patient as a CT has slices, so slices are counted
-beside the patches of a grid.
+Table 9 counts "patches" with and without a tumour, but as many per patient as a CT has slices, so slices are counted
+as well as the patches of a grid.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Cohort:
     cases: int
     patients: int
     slices: tuple[int, int]  # with the target and without it
-    patches: tuple[int, int] | None  # the same of a grid of patches
-    tumours: dict[str, int] = field(hash=False)  # of each scale
+    patches: tuple[int, int] | None  # the same for a grid of patches
+    tumours: dict[str, int] = field(hash=False)  # per scale
     min_size: tuple[int, ...]
     max_size: tuple[int, ...]
     median_size: tuple[float, ...]
@@ -38,16 +38,16 @@ def cohort(
     *,
     target: int | None = None,
     patch: tuple[int, ...] | None = None,
-    bounds: Sequence[float | int] = BOUNDS,
+    bounds: Sequence[float] = BOUNDS,
     patient: Patient | None = None,
 ) -> Cohort:
-    """Count labelled cases, one after the other, so that a dataset on disk is never in memory as a whole.
+    """Count labelled cases one at a time, so that only one is in memory.
 
-    `target` is the label value that is looked for, any foreground by default; `patch` asks for the patches of a grid
-    too. A slice is one across axis 0; an image is one slice. Min, median and max size are those of each axis.
+    `target` is the label value to count, by default any foreground; `patch` also counts the patches of a grid. Slices
+    are counted across axis 0; a 2-D image is one slice. Min, median and max size are per axis.
     """
     if not len(cases):
-        raise ValueError("no cases came: pass at least one labelled case, for instance dsnotes.open_dataset(folder).")
+        raise ValueError("no cases came. Pass at least one labelled case, for instance dsnotes.open_dataset(folder).")
     names, sizes, spacings = [], [], []
     slices, patches, tumours = np.zeros(2, int), np.zeros(2, int), dict.fromkeys(SCALES, 0)
     for case in cases:
@@ -66,7 +66,7 @@ def cohort(
                 inside = tuple(slice(max(at, 0), at + n) for at, n in zip(place.start, size, strict=True))
                 patches[0 if mask[inside].any() else 1] += 1
     if len({len(size) for size in sizes}) > 1:
-        raise ValueError("some cases are images and others volumes. Count them apart, each in a call of its own.")
+        raise ValueError("some cases are 2-D images and others volumes. Count them in separate calls.")
     return Cohort(
         cases=len(names),
         patients=len(set(patients(names, patient))),

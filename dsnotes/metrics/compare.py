@@ -1,4 +1,4 @@
-"""Two systems, several readers: what stands beside the mean Dice in the tables."""
+"""Compare two systems or several readers: paired tests, Holm correction, reader agreement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dsnotes.metrics.overlap import as_masks, dice
 
 
 class PairedTest(NamedTuple):
-    """Of `n` cases scored by both: mean of first - second, the statistic, and the two-sided p-value."""
+    """For `n` cases scored by both: mean of first - second, the test statistic and the two-sided p-value."""
 
     difference: float
     statistic: float
@@ -21,10 +21,10 @@ class PairedTest(NamedTuple):
     n: int
 
 
-def paired_t_test(first: Sequence[float | int] | np.ndarray, second: Sequence[float | int] | np.ndarray) -> PairedTest:
+def paired_t_test(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> PairedTest:
     """t = mean(d) √n / sd(d) over the cases' differences d, with n - 1 degrees of freedom.
 
-    With all differences alike it is 0 (p = 1) where they are 0, else infinite (p = 0).
+    If all differences are equal, t is 0 (p = 1) when they are 0 and infinite (p = 0) otherwise.
     """
     from scipy.special import stdtr
 
@@ -35,8 +35,8 @@ def paired_t_test(first: Sequence[float | int] | np.ndarray, second: Sequence[fl
     return PairedTest(float(mean), t, float(2 * stdtr(len(d) - 1, -abs(t))), len(d))
 
 
-def wilcoxon(first: Sequence[float | int] | np.ndarray, second: Sequence[float | int] | np.ndarray) -> PairedTest:
-    """Signed ranks: for differences that are not normal, as Dice values near 1 are not. Cases without a difference are
+def wilcoxon(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> PairedTest:
+    """Signed-rank test, for differences that are not normal, as with Dice values near 1. Cases without a difference are
     left out; with none left the statistic is 0 and p = 1.
     """
     from scipy.stats import wilcoxon as signed_ranks
@@ -48,13 +48,13 @@ def wilcoxon(first: Sequence[float | int] | np.ndarray, second: Sequence[float |
     return PairedTest(float(d.mean()), float(result.statistic), float(result.pvalue), len(d))
 
 
-def holm(p_values: Sequence[float | int] | np.ndarray) -> list[float]:
-    """p-values corrected for their number: the k-th smallest of m times m - k + 1, and never below a smaller one's."""
+def holm(p_values: Sequence[float] | np.ndarray) -> list[float]:
+    """p-values with Holm correction: the k-th smallest of m times m - k + 1, kept in non-decreasing order."""
     p = np.asarray(p_values, dtype=float)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
         raise ValueError(
             f"p_values={p.tolist()}: needed is a list of numbers from 0 to 1. "
-            f"Leave out comparisons that gave none: [p for p in p_values if 0 <= p <= 1]."
+            f"Leave out comparisons without a p-value: [p for p in p_values if 0 <= p <= 1]."
         )
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
@@ -63,8 +63,8 @@ def holm(p_values: Sequence[float | int] | np.ndarray) -> list[float]:
     return corrected.tolist()
 
 
-def consensus(readers: Sequence[Array] | Array, *, share: float | int = 0.5) -> np.ndarray:
-    """What at least `share` of the readers marked."""
+def consensus(readers: Sequence[Array] | Array, *, share: float = 0.5) -> np.ndarray:
+    """Mask of the voxels that at least `share` of the readers marked."""
     masks = [as_masks(reader, readers[0])[0] for reader in readers]
     return (np.sum(masks, axis=0) >= share * len(masks)).astype(np.uint8)
 
@@ -77,12 +77,12 @@ class Agreement(NamedTuple):
 
 
 def agreement(readers: Sequence[Array] | Array, *, prediction: Array | None = None) -> Agreement:
-    """Pairwise Dice of readers, their 50 % consensus and a prediction: one nodule's share of DSNet's table 4.
+    """Pairwise Dice of readers, their 50 % consensus and a prediction: one nodule of DSNet's table 4.
 
-    Each reader has a voice in the consensus, so a reader's Dice with it flatters the reader, not the prediction.
+    Each reader contributes to the consensus, so a reader's Dice with it is biased upwards; the prediction's is not.
     """
     if len(readers) < 2:
-        raise ValueError(f"{len(readers)} reader came, but agreement takes two or more: agreement([first, second]).")
+        raise ValueError(f"{len(readers)} reader came, but agreement needs two or more: agreement([first, second]).")
     masks = {f"D{i}": reader for i, reader in enumerate(readers, 1)} | {"consensus": consensus(readers)}
     if prediction is not None:
         masks["prediction"] = prediction
@@ -90,12 +90,12 @@ def agreement(readers: Sequence[Array] | Array, *, prediction: Array | None = No
     return Agreement(tuple(masks), table)
 
 
-def _differences(first: Sequence[float | int] | np.ndarray, second: Sequence[float | int] | np.ndarray) -> np.ndarray:
+def _differences(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> np.ndarray:
     a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(
-            f"the scores have shapes {a.shape} and {b.shape}, but a paired test needs one number a case and the same "
-            f"cases in the same order on both sides: [table[name] for name in names] of each."
+            f"the scores have shapes {a.shape} and {b.shape}, but a paired test needs one number per case and the "
+            f"same cases in the same order on both sides: [table[name] for name in names] of each."
         )
     if len(a) < 2:
         raise ValueError(f"{len(a)} case came, but a paired test needs two or more: score more cases.")

@@ -1,8 +1,8 @@
-"""How much of two masks is the same: counts of voxels, and the ratios the papers print.
+"""Overlap of two masks: counts of voxels, and the ratios that the papers report.
 
-`eps` is added above and below a ratio: 1 in µ-Net, 0, the default, in the other papers. Where that leaves 0 / 0, two
-empty masks are in perfect agreement (1), and anything else is the worst (0): a system that marks nothing in a patient
-with a tumour has no claim to a perfect PPV. µ-Net's eps = 1 gives it one, literally: (0 + 1) / (0 + 1).
+`eps` is added to numerator and denominator: 1 in µ-Net; 0, the default, in the other papers. Where that gives 0 / 0,
+two empty masks score 1, and anything else scores 0: a system that marks nothing in a patient with a tumour should not
+get a perfect PPV. With µ-Net's eps = 1 it does: (0 + 1) / (0 + 1).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dsnotes.data.conversion import Array, as_array
 
 @dataclass(frozen=True)
 class Confusion:
-    """Voxels found, falsely marked, missed, and rightly left; sums over cases with `+`."""
+    """Numbers of true positive, false positive, false negative and true negative voxels; `+` sums over cases."""
 
     tp: int
     fp: int
@@ -28,58 +28,58 @@ class Confusion:
 
 
 def confusion(prediction: Array, truth: Array) -> Confusion:
-    """Count the voxels of two masks of the same grid."""
+    """Count the voxels of two masks on the same grid."""
     prediction, truth = as_masks(prediction, truth)
     tp, marked, present = (int(np.count_nonzero(m)) for m in (prediction & truth, prediction, truth))
     return Confusion(tp, marked - tp, present - tp, truth.size - marked - present + tp)
 
 
-def dice(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
+def dice(prediction: Array, truth: Array, *, eps: float = 0) -> float:
     """(2 TP + eps) / (2 TP + FP + FN + eps)."""
     return dice_of(confusion(prediction, truth), eps=eps)
 
 
-def iou(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
+def iou(prediction: Array, truth: Array, *, eps: float = 0) -> float:
     """(TP + eps) / (TP + FP + FN + eps), also called Jaccard; Dice / (2 - Dice) when eps is 0."""
     return iou_of(confusion(prediction, truth), eps=eps)
 
 
-def ppv(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
-    """(TP + eps) / (TP + FP + eps), also called precision: how much of what is marked is right."""
+def ppv(prediction: Array, truth: Array, *, eps: float = 0) -> float:
+    """(TP + eps) / (TP + FP + eps), also called precision: the fraction of marked voxels that is right."""
     return ppv_of(confusion(prediction, truth), eps=eps)
 
 
-def sensitivity(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
-    """(TP + eps) / (TP + FN + eps), also called recall: how much of what is there is marked."""
+def sensitivity(prediction: Array, truth: Array, *, eps: float = 0) -> float:
+    """(TP + eps) / (TP + FN + eps), also called recall: the fraction of true voxels that is marked."""
     return sensitivity_of(confusion(prediction, truth), eps=eps)
 
 
-def accuracy(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
-    """(TP + TN + eps) / (all voxels + eps); near 1 for any small organ, whatever was marked."""
+def accuracy(prediction: Array, truth: Array, *, eps: float = 0) -> float:
+    """(TP + TN + eps) / (all voxels + eps); near 1 for any small organ, even if it is missed."""
     return accuracy_of(confusion(prediction, truth), eps=eps)
 
 
-def dice_of(c: Confusion, *, eps: float | int = 0) -> float:
+def dice_of(c: Confusion, *, eps: float = 0) -> float:
     return _ratio(2 * c.tp, c.fp + c.fn, c, eps)
 
 
-def iou_of(c: Confusion, *, eps: float | int = 0) -> float:
+def iou_of(c: Confusion, *, eps: float = 0) -> float:
     return _ratio(c.tp, c.fp + c.fn, c, eps)
 
 
-def ppv_of(c: Confusion, *, eps: float | int = 0) -> float:
+def ppv_of(c: Confusion, *, eps: float = 0) -> float:
     return _ratio(c.tp, c.fp, c, eps)
 
 
-def sensitivity_of(c: Confusion, *, eps: float | int = 0) -> float:
+def sensitivity_of(c: Confusion, *, eps: float = 0) -> float:
     return _ratio(c.tp, c.fn, c, eps)
 
 
-def accuracy_of(c: Confusion, *, eps: float | int = 0) -> float:
+def accuracy_of(c: Confusion, *, eps: float = 0) -> float:
     return _ratio(c.tp + c.tn, c.fp + c.fn, c, eps)
 
 
-def _ratio(right: int, wrong: int, c: Confusion, eps: float | int) -> float:
+def _ratio(right: int, wrong: int, c: Confusion, eps: float) -> float:
     """(right + eps) / (right + wrong + eps)."""
     whole = right + wrong + eps
     if whole == 0:
@@ -99,7 +99,7 @@ def as_masks(prediction: Array, truth: Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def both_arrays(first: Array, truth: Array, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Tensors as the arrays they hold, for a network's labels are tensors."""
+    """Both as arrays; tensors are accepted."""
     example = "label maps, such as dsnotes.to_label(p) and case.label"
     return as_array(first, f"the {name}", example=example), as_array(truth, "the truth", example=example)
 
@@ -110,23 +110,23 @@ def _as_mask(mask: np.ndarray, name: str) -> np.ndarray:
     require_whole(mask, name)
     if mask.size and (mask.max() > 1 or mask.min() < 0):
         raise ValueError(
-            f"the {name} holds the values {_some_values(mask)}, but a mask is 0 and 1. "
-            f"Pick one class, {name} == {mask.max()}, or score them all: dsnotes.score({name}, …)."
+            f"the {name} holds the values {_some_values(mask)}, but a mask holds 0 and 1. "
+            f"Choose one class, {name} == {mask.max()}, or score them all: dsnotes.score({name}, …)."
         )
     return mask.view(bool) if mask.itemsize == 1 else mask.astype(bool)
 
 
 def require_whole(label: np.ndarray, name: str) -> None:
-    """Refuse probabilities, NaN and anything else that is not a count of classes."""
+    """Raise an error for probabilities, NaN and anything else that is not a class index."""
     if label.dtype.kind in "biu":
         return
     if label.dtype.kind == "f" and np.isnan(label).any():
         raise ValueError(
-            f"the {name} holds NaN in {np.isnan(label).sum()} of {label.size} voxels, and no threshold makes sense of "
-            f"them. Look where they are before anything else: np.argwhere(np.isnan({name}))."
+            f"the {name} holds NaN in {np.isnan(label).sum()} of {label.size} voxels. Look where they are and "
+            f"correct their source: np.argwhere(np.isnan({name}))."
         )
     raise TypeError(
-        f"the {name} is {label.dtype}, but a label map of whole numbers or a mask of bool is needed. "
+        f"the {name} is {label.dtype}; needed is a label map of whole numbers or a mask of bool. "
         f"Threshold probabilities, {name} >= 0.5, or take the likeliest class, dsnotes.to_label({name})."
     )
 

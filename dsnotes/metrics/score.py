@@ -1,4 +1,4 @@
-"""One label map against the truth: every figure the papers print, as a dict."""
+"""Score one label map against the truth: a dict of all metrics that the papers report."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def score(
     spacing: Spacing,
     labels: Mapping[int, str] | Sequence[str] | None = None,
     regions: Mapping[str, Sequence[int]] | None = None,
-    eps: float | int = 0,
+    eps: float = 0,
     valid: Array | None = None,
 ) -> dict[str, float]:
     """Overlap, and surface distances in mm: "dice", "iou", "ppv", "sensitivity", "accuracy", "hausdorff",
     "hausdorff95", "mean_surface_distance".
 
-    With several classes those are the means over the classes, and each class has its own beside them: "dice_1", or
+    With several classes these are means over the classes, and each class has its own entries: "dice_1", or
     "dice_kidney" where `labels` names it (value -> name as `dataset.labels`, or the names of 0, 1, 2, … in a list).
     Without `labels` the classes are 1 up to the largest value that occurs, so a class that is absent from one case may
     be absent from its dict.
 
-    `regions` scores unions of classes in their place: {"kidney": (1, 2), "tumour": (2,)} is how KiTS19 counts, where a
-    tumour is part of its kidney. `eps` is added above and below each ratio: 1 in µ-Net's Eq. 14. Voxels where `valid`
-    is 0, such as `case.extras["valid"]`, count in no ratio, and what is marked there has no surface.
+    `regions` scores unions of classes instead: {"kidney": (1, 2), "tumour": (2,)} as KiTS19 does, where a tumour is
+    part of its kidney. `eps` is added to numerator and denominator of each ratio: 1 in µ-Net's Eq. 14. Voxels where
+    `valid` is 0, such as `case.extras["valid"]`, count in no ratio, and what is marked there has no surface.
     """
     label, truth = both_arrays(label, truth, "label")
     if label.shape != truth.shape:
@@ -92,7 +92,7 @@ def counted(x: np.ndarray, valid: Array) -> np.ndarray:
 
 
 def _names(label: np.ndarray, truth: np.ndarray, labels: Mapping[int, str] | None) -> dict[int, str]:
-    """The foreground values to score, and what to call them."""
+    """The foreground values to score, and their names."""
     low, high = (int(f([f(x, initial=0) for x in (label, truth)])) for f in (np.min, np.max))
     if labels is not None:
         names = {int(value): str(name) for value, name in labels.items() if int(value) != 0}
@@ -100,21 +100,21 @@ def _names(label: np.ndarray, truth: np.ndarray, labels: Mapping[int, str] | Non
         if unknown := [v for v in present if v != 0 and v not in names]:
             raise ValueError(
                 f"the label maps hold {unknown}, which labels={dict(labels)} does not name. "
-                f"Add the name, or blank what is not to be scored: np.where(np.isin(label, {list(names)}), label, 0)."
+                f"Add the name, or set other values to 0: np.where(np.isin(label, {list(names)}), label, 0)."
             )
         if not names:
             raise ValueError(f"labels={dict(labels)} names no foreground. Pass for instance labels={{1: 'tumour'}}.")
         return names
     if low < 0 or high > 32:
         raise ValueError(
-            f"the label maps hold values from {low} to {high}, but classes are counted 0, 1, 2, … "
-            f"A mask of 0 and 255 is label > 0; other classes are named by labels={{value: name, …}}."
+            f"the label maps hold values from {low} to {high}, but classes are numbered 0, 1, 2, … "
+            f"Pass label > 0 for a mask of 0 and 255, or name the values: labels={{value: name, …}}."
         )
     return {value: str(value) for value in range(1, max(high, 1) + 1)}
 
 
 def _checked(regions: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
-    """Each region as the values that it joins."""
+    """Each region as the label values that it joins."""
     if not regions or not all(len(values) and min(values) > 0 for values in regions.values()):
         raise ValueError(
             f"regions={dict(regions)}: give each region a name and the foreground values it joins, such as "
@@ -135,7 +135,7 @@ def _named(labels: Mapping[int, str] | Sequence[str]) -> dict[int, str]:
 
 
 def _cropped(label: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Both cut to the box round all foreground, which is all a class can see, and the number of voxels outside."""
+    """Both cropped to the box around all foreground, and the number of voxels outside."""
     box = union_box(label, truth) or (slice(0, 0),) * truth.ndim
     inside = truth[box]
     return label[box], inside, truth.size - inside.size

@@ -1,4 +1,4 @@
-"""Whether two layers say the same of the same places, in whatever channels they say it."""
+"""Similarity of two layers' feature maps, whatever their channels."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dsnotes.data.conversion import Array, as_array
 
 
 def linear_cka(first: Array, second: Array) -> float:
-    r"""$\frac{\|Y^T X\|_F^2}{\|X^T X\|_F \|Y^T Y\|_F}$ of (places, channels) arrays, each channel less its mean.
+    r"""$\frac{\|Y^T X\|_F^2}{\|X^T X\|_F \|Y^T Y\|_F}$ of (places, channels) arrays, channels centred.
 
-    1 where one is a rotation of the other, times a number; 0 where no channel of one follows a channel of the other.
-    Unlike a distance it asks for neither the same channels nor the same order (Kornblith et al. 2019,
-    https://arxiv.org/abs/1905.00414). A layer that is constant everywhere says nothing: NaN.
+    1 if one is a rotated and scaled version of the other; 0 if no channel of one correlates with any of the other.
+    Unlike a distance it needs neither equal numbers nor an equal order of channels (Kornblith et al. 2019,
+    https://arxiv.org/abs/1905.00414). NaN if a layer is constant.
     """
     example = "a layer's map as (places, channels)"
     x, y = (as_array(layer, "a layer", example=example).astype(np.float64) for layer in (first, second))

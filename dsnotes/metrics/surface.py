@@ -1,8 +1,8 @@
-"""How far apart two surfaces are, in millimetres.
+"""Distances between two surfaces, in millimetres.
 
-A mask's surface is its voxels with a face neighbour outside the mask (connectivity 1, as in MONAI and medpy; what lies
-outside the array is outside the mask). Two empty masks are 0 mm apart, one empty mask and another infinitely far: no
-number of millimetres would be true, and a mean that turns infinite cannot be overlooked.
+A mask's surface is its voxels with a face neighbour outside the mask (connectivity 1, as in MONAI and medpy; outside
+the array is outside the mask). The distance of two empty masks is 0 mm; if only one is empty it is infinite, since any
+number would be arbitrary and an infinite mean cannot be overlooked.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import numpy as np
 from dsnotes.data.conversion import Array, Spacing, checked_spacing
 from dsnotes.metrics.overlap import as_masks
 
-Number = float | int
-Millimetres = tuple[Number, ...]
+Millimetres = tuple[float, ...]
 
 
 def hausdorff(prediction: Array, truth: Array, *, spacing: Spacing) -> float:
@@ -30,7 +29,7 @@ def hausdorff(prediction: Array, truth: Array, *, spacing: Spacing) -> float:
 
 
 def hausdorff95(prediction: Array, truth: Array, *, spacing: Spacing) -> float:
-    """The larger of the two directions' 95th percentiles, in mm; as in MONAI (medpy takes one over both together)."""
+    """The larger of the two directions' 95th percentiles, in mm; as in MONAI (medpy pools both directions)."""
     return percentile_of(surface_distances(prediction, truth, spacing=spacing), 95)
 
 
@@ -40,9 +39,9 @@ def mean_surface_distance(prediction: Array, truth: Array, *, spacing: Spacing) 
 
 
 def surface_distances(prediction: Array, truth: Array, *, spacing: Spacing) -> tuple[np.ndarray, np.ndarray]:
-    """Of each surface voxel of one mask to the nearest of the other, in mm: prediction to truth, truth to prediction.
+    """Distance of each surface voxel to the nearest of the other mask, in mm: prediction to truth, truth to prediction.
 
-    With one mask empty, infinity once; with both, 0.
+    With one mask empty a single infinity; with both empty a single 0.
     """
     prediction, truth = as_masks(prediction, truth)
     spacing = checked_spacing(spacing, "the masks", axes=truth.ndim, example="spacing=case.spacing")
@@ -59,7 +58,7 @@ def surface_distances(prediction: Array, truth: Array, *, spacing: Spacing) -> t
     return there, back
 
 
-def percentile_of(distances: tuple[np.ndarray, np.ndarray], q: Number) -> float:
+def percentile_of(distances: tuple[np.ndarray, np.ndarray], q: float) -> float:
     """The larger of the two directions' q-th percentiles; q = 100 is the Hausdorff distance."""
     return max(float(d[0]) if np.isinf(d[0]) else float(np.percentile(d, q)) for d in distances)
 
@@ -69,9 +68,9 @@ def mean_of(distances: tuple[np.ndarray, np.ndarray]) -> float:
 
 
 def union_box(*masks: np.ndarray) -> tuple[slice, ...] | None:
-    """The smallest box around all masks' foreground, or None where all are empty."""
+    """The bounding box of all masks' foreground, or None if all are empty."""
     box = []
-    for axis in range(masks[0].ndim):  # the axes already done are cropped, so most of the work is in the first
+    for axis in range(masks[0].ndim):  # axes already done are cropped, so the first one is most of the work
         views = [m[tuple(box)] for m in masks]
         others = tuple(a for a in range(masks[0].ndim) if a != axis)
         hit = np.flatnonzero(np.logical_or.reduce([v.any(axis=others) for v in views]))
@@ -85,7 +84,7 @@ Surfaces = tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]
 
 
 def _surfaces(prediction: np.ndarray, truth: np.ndarray) -> Surfaces | None:
-    """Surface voxels (n, axes) of both in the box round both, and which of them they share; None if a mask is empty."""
+    """Surface voxels (n, axes) of both in their common box, and which they share; None if a mask is empty."""
     if not (prediction.any() and truth.any()):
         return None
     box = union_box(prediction, truth)
@@ -97,7 +96,7 @@ def _surfaces(prediction: np.ndarray, truth: np.ndarray) -> Surfaces | None:
 
 
 def _rim(mask: np.ndarray) -> np.ndarray:
-    """The mask without its erosion by the face neighbours."""
+    """The mask minus its erosion by face neighbours."""
     inner = mask.copy()
     for axis in range(mask.ndim):
         m, i = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
@@ -108,15 +107,15 @@ def _rim(mask: np.ndarray) -> np.ndarray:
 
 
 def _farthest(points: np.ndarray, others: np.ndarray, spacing: Millimetres) -> float:
-    """max over points of the distance to the nearest of others; exact, though few of the distances are worked out.
+    """Largest distance of any point to the nearest of `others`; exact, although few distances are computed.
 
-    A point a from a measured one is at most that one's distance + a away. So one point a cell is measured first, and
-    then only those that could still be farther than the farthest of these.
+    By the triangle inequality, a point at distance a from a measured one has at most that one's distance + a. So one
+    point per cell is measured first, and then only points that could be farther than the farthest of these.
     """
     if len(points) == 0:
         return 0.0
     step, tree = np.asarray(spacing, dtype=float), _tree(others, spacing)
-    cell = np.maximum(np.round(4 * step.min() / step), 1).astype(points.dtype)  # about as long along each axis, in mm
+    cell = np.maximum(np.round(4 * step.min() / step), 1).astype(points.dtype)  # about as long in mm along each axis
     cells = points // cell
     key = np.ravel_multi_index(tuple(cells.T), tuple(cells.max(0) + 1))
     chosen = np.full(key.max() + 1, -1)
@@ -136,7 +135,7 @@ def _farthest(points: np.ndarray, others: np.ndarray, spacing: Millimetres) -> f
 def _tree(points: np.ndarray, spacing: Millimetres):
     from scipy.spatial import cKDTree
 
-    # Built for one round of questions: the quicker build outweighs the better balance.
+    # The tree is queried once, so a fast build matters more than balance.
     return cKDTree(points * np.asarray(spacing, dtype=float), leafsize=32, balanced_tree=False, compact_nodes=False)
 
 

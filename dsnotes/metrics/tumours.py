@@ -1,8 +1,8 @@
-"""One tumour at a time: small, medium and large ones apart, as in MSDS-UNet's tables 6 to 8.
+"""Scores per tumour, by size: small, medium and large, as in MSDS-UNet's tables 6 to 8.
 
-The paper does not say where its scales end, only that its tumours go from thousands to a million voxels of 1 mm. Here a
-tumour's scale is that of the ball of equal volume: below 17 mm across small, from 30 mm on large, where radiologists
-stop to speak of a nodule (Fleischner Society: a mass is larger than 30 mm). The lower bound is ours.
+The paper does not define its scales; it only says that tumours have thousands to a million voxels of 1 mm. Here a
+tumour's scale is the diameter of the ball of equal volume: small below 17 mm, large from 30 mm on, where radiologists
+speak of a mass instead of a nodule (Fleischner Society). The lower bound is our choice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BOUNDS = (17.0, 30.0)  # mm
 
 
 class TumourScore(NamedTuple):
-    """One tumour of the truth: its size, and how well what was marked at it agrees."""
+    """One tumour of the truth: its size, and the scores of the voxels assigned to it."""
 
     diameter_mm: float
     scale: str
@@ -30,12 +30,12 @@ class TumourScore(NamedTuple):
     sensitivity: float
 
 
-def tumour_scale(diameter_mm: float | int, *, bounds: Sequence[float | int] = BOUNDS) -> str:
-    """Below the first bound "small", from the second on "large", between them "medium"."""
+def tumour_scale(diameter_mm: float, *, bounds: Sequence[float] = BOUNDS) -> str:
+    """ "small" below the first bound, "large" from the second on, "medium" between them."""
     low, high = _checked(bounds)
     if not diameter_mm > 0:
         raise ValueError(
-            f"diameter_mm={diameter_mm}: a tumour's diameter is positive. Of a volume in mm³ it is (6 V / π) ** (1/3)."
+            f"diameter_mm={diameter_mm}: pass a positive diameter. For a volume V in mm³ it is (6 V / π) ** (1/3)."
         )
     return SCALES[int(diameter_mm >= low) + int(diameter_mm >= high)]
 
@@ -45,12 +45,12 @@ def tumour_scores(
     truth: Array,
     *,
     spacing: Spacing,
-    bounds: Sequence[float | int] = BOUNDS,
+    bounds: Sequence[float] = BOUNDS,
 ) -> list[TumourScore]:
-    """One score a tumour (a connected component of the truth, by face, edge or corner), in array order.
+    """One score per tumour (connected component of the truth, by face, edge or corner), in array order.
 
-    A marked voxel counts for the tumour that is nearest in mm, if the connected piece it is part of touches that
-    tumour. What touches none is nobody's: it lowers the Dice of the case, and of no tumour.
+    A marked voxel counts for the nearest tumour in mm, if its connected component touches that tumour. Components that
+    touch no tumour lower the Dice of the case, but of no tumour.
     """
     from scipy import ndimage
 
@@ -60,7 +60,7 @@ def tumour_scores(
     if len(spacing) != truth.ndim or truth.ndim not in (2, 3):
         raise ValueError(
             f"spacing={tuple(spacing)} came for masks of shape {truth.shape}: pass the mm of two or three axes in the "
-            f"order of the array's, such as case.spacing."
+            f"array's order, such as case.spacing."
         )
     if not truth.any():
         return []
@@ -87,7 +87,7 @@ def tumour_scores(
 
 
 def diameters(mask: Array, *, spacing: Spacing) -> list[float]:
-    """Of each tumour, the diameter in mm of the ball of its volume, or of the disc of its area in an image."""
+    """Diameter in mm of each tumour: of the ball of equal volume, or in an image the disc of equal area."""
     from scipy import ndimage
 
     mask, _ = as_masks(mask, mask)
@@ -95,15 +95,15 @@ def diameters(mask: Array, *, spacing: Spacing) -> list[float]:
     return _across(np.bincount(pieces.ravel())[1:], as_millimetres(spacing, "spacing", example="spacing=case.spacing"))
 
 
-def _across(voxels: np.ndarray, spacing: Sequence[float | int]) -> list[float]:
+def _across(voxels: np.ndarray, spacing: Sequence[float]) -> list[float]:
     volumes = voxels * math.prod(float(mm) for mm in spacing)
     return ((6 * volumes / math.pi) ** (1 / 3) if len(spacing) == 3 else 2 * np.sqrt(volumes / math.pi)).tolist()
 
 
-def _checked(bounds: Sequence[float | int]) -> tuple[float, float]:
+def _checked(bounds: Sequence[float]) -> tuple[float, float]:
     if len(bounds) != 2 or not 0 < bounds[0] < bounds[1]:
         raise ValueError(
-            f"bounds={tuple(bounds)}: pass two rising diameters in mm, where medium begins and where large begins, "
+            f"bounds={tuple(bounds)}: pass two increasing diameters in mm, where medium and where large begins, "
             f"such as bounds={BOUNDS}."
         )
     return float(bounds[0]), float(bounds[1])

@@ -1,4 +1,4 @@
-"""What comes from outside stays where it was let in, and what was written is what is read: paths, files, names, markup.
+"""Guards against unsafe paths, half-written or damaged files, misspelt names and unescaped HTML.
 
-This floor needs Python alone, so that every other floor, the data scripts and the labs can use it.
+Uses the standard library only, so that every other package, the data scripts and the labs can import it.
 """

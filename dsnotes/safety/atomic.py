@@ -1,4 +1,4 @@
-"""A file that is there whole or not at all: filled beside its place, brought to disk, then moved in one step."""
+"""Atomic writes: fill a temporary file beside the target, flush it to disk, then rename it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-PART = "part-"  # how the name of a file begins that is being filled
+PART = "part-"  # prefix of temporary files
 
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A path beside `path` with the same ending, for any writer to fill; at the end it takes the place of `path`.
+    """Yield a temporary path beside `path`, with the same ending; on success it replaces `path`.
 
-    No other process or thread is given the same one. After an error it is removed, and `path` is as it was.
+    The temporary name is unique to the call. After an error the temporary file is removed and `path` is unchanged.
     """
     path = Path(path)
     part = path.with_name(f"{PART}{os.getpid()}-{secrets.token_hex(4)}-{path.name[-180:]}")
@@ -30,7 +30,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextmanager
 def atomic(path: str | os.PathLike, mode: str = "wb", **options: Any) -> Iterator[IO]:
-    """`open` for writing, but `path` changes only when all is on the disk: a kill leaves the old file or the new."""
+    """Like `open` for writing, but an interrupted write leaves the old file as it was."""
     with replacing(path) as part, open(part, mode, **options) as file:
         yield file
         file.flush()
@@ -38,7 +38,7 @@ def atomic(path: str | os.PathLike, mode: str = "wb", **options: Any) -> Iterato
 
 
 def keep(path: Path, other: Path) -> None:
-    """The file under a second name too, without a copy where the file system can; `path` stays where it is."""
+    """Make `path` available as `other` too: a hard link, or a copy where the file system has none."""
     with replacing(other) as part:
         try:
             os.link(path, part)
@@ -52,6 +52,6 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def remove_leftovers(folder: Path, name: str) -> None:
-    """What killed processes left of the file `name`; only for the one process that may write it."""
+    """Remove temporary files of killed processes for `name`; call it only from the process that writes `name`."""
     for part in folder.glob(f"{PART}*-{name}"):
         part.unlink(missing_ok=True)

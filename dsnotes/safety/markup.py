@@ -1,4 +1,4 @@
-"""Text that goes into HTML: a name is shown as it is written and never read as markup."""
+"""Escape text for HTML, so that a name is shown as written and never read as markup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names nearest to a wrong one, for the message that refuses it."""
+"""The known names nearest to a misspelt one, for error messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def nearest(name: object, known: Iterable[object], n: int = 3, *, cutoff: float = 0.4) -> list[str]:
-    """Up to `n` of the known names, best first, whatever their capitals; a `cutoff` of 0 gives the best there are."""
+    """Up to `n` known names, best first, ignoring case; `cutoff=0` always finds some."""
     names = list(dict.fromkeys(map(str, known)))
     by_letter = {one.lower(): one for one in reversed(names)}
     found = difflib.get_close_matches(str(name).lower(), by_letter, n=n, cutoff=cutoff)
@@ -15,7 +15,7 @@ def nearest(name: object, known: Iterable[object], n: int = 3, *, cutoff: float 
 
 
 def suggest(name: object, known: Iterable[object], n: int = 3) -> str:
-    """The end of a message: "the nearest is a", "the nearest are a, b", or else "there are a, b, c"."""
+    """The end of a message: "the nearest is a", "the nearest are a, b" or, if none is near, "there are a, b, c"."""
     known = list(map(str, known))
     near = nearest(name, known, n)
     if near:

@@ -1,7 +1,7 @@
-"""The one place that decides where a name from outside may lead: an archive's member, a case, a header's data file.
+"""Checks of untrusted path names: archive members, case names, data files named in image headers.
 
-A name is first normalised, then it must lie inside its folder, and what is written there is opened without following
-links. So a name that fools one of the three steps still meets the other two.
+A name is normalised, the path must resolve to inside its folder, and files are opened for writing without following
+links. So a name that gets past one of the three steps still has to pass the other two.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-LONGEST, LONGEST_PATH = 255, 4096  # bytes of UTF-8: what file systems take as a name, and as a path
+LONGEST, LONGEST_PATH = 255, 4096  # bytes of UTF-8: the limits of common file systems for a name and for a path
 DRIVE = re.compile("[A-Za-z]:")
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\.|$)", re.IGNORECASE)
 ANCHORED = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")  # not on Windows
@@ -27,20 +27,19 @@ class UnsafePathError(ValueError):
 
 
 def relative(name: str) -> PurePosixPath:
-    """The name as a path that stays below whatever folder it is put into, on every system; refused where it does not.
+    """The name as a relative path that stays below its folder on every system; raises `UnsafePathError` otherwise.
 
-    `./` and doubled slashes are dropped before anything is checked. Unicode that a file system or a reader may take
-    for dots and slashes counts as such.
+    `./` and doubled slashes are dropped first. Unicode look-alikes of dots and slashes count as dots and slashes.
     """
     plain = unicodedata.normalize("NFKC", name).replace("\\", "/")
     if not name.strip() or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
-        raise _refused(name, "is empty, or holds control characters or broken Unicode")
+        raise _refused(name, "is empty, or contains control characters or invalid Unicode")
     if plain.startswith("/") or name.replace("\\", "/").startswith("/"):
         raise _refused(name, "is an absolute path")
     parts = [part for part in plain.split("/") if part not in ("", ".")]
     for part in parts:
         if not part.strip(" ."):  # "..", and what Windows makes of ".. ." and "..."
-            raise _refused(name, "climbs out of its folder")
+            raise _refused(name, "leads out of its folder")
         if DRIVE.match(part):
             raise _refused(name, "names a drive")
         if os.name == "nt" and DEVICES.match(part):
@@ -53,10 +52,10 @@ def relative(name: str) -> PurePosixPath:
 
 
 def file_name(name: str) -> str:
-    """The name as that of one file, such as a case's: no folder in it."""
+    """The name as a file name without folders, such as a case's."""
     found = relative(name)
     if len(found.parts) != 1:
-        raise _refused(name, "names a folder too")
+        raise _refused(name, "contains a folder")
     return found.parts[0]
 
 
@@ -70,7 +69,7 @@ def leads_elsewhere(name: str) -> bool:
 
 
 def inside(folder: str | os.PathLike, name: str) -> Path:
-    """`folder / name`, refused where the name leads out by its letters or by a link that lies there already."""
+    """`folder / name`; raises `UnsafePathError` where the name or an existing link leads out of the folder."""
     folder = Path(folder)
     path = folder.joinpath(*relative(name).parts)
     require_inside(path, folder, name)
@@ -78,7 +77,7 @@ def inside(folder: str | os.PathLike, name: str) -> Path:
 
 
 def require_inside(path: Path, folder: Path, name: str) -> None:
-    """Follow every link of `path` and demand that it ends below `folder`."""
+    """Resolve every link of `path` and require that it ends below `folder`."""
     end = Path(os.path.realpath(path))  # Path.resolve raises on a link that leads to itself
     if not end.is_relative_to(os.path.realpath(folder)):
         raise _refused(name, f"leads to {end}, outside of {folder}")
@@ -86,9 +85,9 @@ def require_inside(path: Path, folder: Path, name: str) -> None:
 
 @contextmanager
 def write_inside(folder: str | os.PathLike, name: str) -> Iterator[BinaryIO]:
-    """A new file below `folder`, which gets its name when it is whole; no link below `folder` is followed.
+    """A new file below `folder`, renamed to `name` once it is complete; no link below `folder` is followed.
 
-    A link that lies where the file shall be is replaced, and what it points to is left alone.
+    A link at the target is replaced; what it points to is left alone.
     """
     parts = relative(name).parts
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -111,7 +110,7 @@ def write_inside(folder: str | os.PathLike, name: str) -> Iterator[BinaryIO]:
 
 
 class _Place:
-    """A folder that was entered step by step. By its descriptor where the system has those, else by its path."""
+    """A folder opened step by step: by file descriptor where the system supports it, else by path."""
 
     def __init__(self, at: int | Path) -> None:
         self.at = at
@@ -128,7 +127,7 @@ class _Place:
         os.replace(self._path(old), self._path(new), **by)
 
     def remove(self, name: str) -> None:
-        with suppress(FileNotFoundError):  # it has its name already, or was never made
+        with suppress(FileNotFoundError):  # renamed already, or never created
             os.unlink(self._path(name), **self._by)
 
     def close(self) -> None:
@@ -137,7 +136,7 @@ class _Place:
 
 
 def _enter(folder: Path, parts: tuple[str, ...], name: str) -> _Place:
-    """Go down, making folders on the way; a link on the way is refused."""
+    """Open the folder below, creating folders on the way; a link on the way raises `UnsafePathError`."""
     if not ANCHORED:
         target = folder.joinpath(*parts)
         require_inside(target, folder, name)
@@ -163,6 +162,6 @@ def _enter(folder: Path, parts: tuple[str, ...], name: str) -> _Place:
 def _refused(name: str, why: str) -> UnsafePathError:
     shown = name if len(name) <= 80 else f"{name[:60]}…{name[-15:]}"
     return UnsafePathError(
-        f"the name {shown!r} {why}. Needed is a path that stays in its folder, such as 'imagesTr/case_01.nii.gz': "
-        f"rename the file, or report it to where it came from."
+        f"the name {shown!r} {why}. A path must stay in its folder, such as 'imagesTr/case_01.nii.gz': "
+        f"rename the file, or report it to its source."
     )

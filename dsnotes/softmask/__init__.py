@@ -1,4 +1,4 @@
-"""Soft masks: trimaps from masks, annotators or RECIST axes, and closed-form matting of what they leave unknown."""
+"""Soft masks: trimaps from masks, annotators or RECIST axes, and closed-form matting of their unknown pixels."""
 
 from dsnotes.softmask.cases import noise_eps, softened
 from dsnotes.softmask.matting import soft_mask, soft_masks

@@ -1,12 +1,12 @@
-"""The matting equations on the unknown band: numbered, assembled and solved one connected band at a time, in numba.
+"""Assemble and solve the matting equations on the unknown pixels, one connected band at a time, in numba.
 
-Two pixels are coupled when a window holds both, so a band is a connected set of unknown pixels at most two steps
-apart. Numbered breadth first from one of its ends, the matrix of a ring is a narrow strip along the diagonal: plain
-elimination inside that strip is exact and, for rings up to some twenty pixels wide, faster than any iteration. Wide
-bands and shells in 3-D go to conjugate gradients on the windows themselves.
+Two pixels are coupled if a window contains both, so a band is a connected set of unknown pixels at most two steps
+apart. With breadth-first numbering from one of its ends, the matrix of a ring is banded: Gaussian elimination inside
+the band of the matrix is exact and, for rings up to about twenty pixels wide, faster than iterating. Wide bands and
+3-D shells use conjugate gradients, computed window by window.
 
-Everything compiled lives in this one file, because numba looks only at the file of the function called to see
-whether its cache is stale.
+All compiled code is in this file, because numba checks only the file of the called function to see whether its
+cache is stale.
 """
 
 from __future__ import annotations
@@ -16,29 +16,28 @@ from typing import no_type_check
 import numba
 import numpy as np
 
-UNSEEN, OUTSIDE, LESION = -1, -2, -3  # what `number` holds until a pixel gets its number, and for known pixels
-FRONT_LIMIT = 200  # unknowns; a wider strip costs more than the iterations do
-PANEL = 4  # columns eliminated together, so that each touch of the rest does four columns' work
+UNSEEN, OUTSIDE, LESION = -1, -2, -3  # values of `number` before numbering, and for known pixels
+FRONT_LIMIT = 200  # unknowns; for a wider strip, iterating is faster
+PANEL = 4  # columns eliminated together, to save memory traffic
 
 
 def kernel(function):
-    """Compile and keep the machine code beside the source, else in the user's cache folder, else for this process."""
+    """Compile; cache the machine code beside the source, else in the user's cache folder, else not at all."""
     options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz", "arcp"}}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError as error:
         if "cannot cache function" not in str(error):
             raise
-        return numba.njit(**options)(function)  # a read-only install without a home folder: compile every time
+        return numba.njit(**options)(function)  # read-only install without a home folder: compile every time
 
 
 @kernel
 @no_type_check
 def _spread(seed, start, number, shape, reach, queue, last):
-    """Number breadth first all that is coupled to `seed`, from `start` on; return the end and the neighbours' kinds.
+    """Number all pixels coupled to `seed` breadth first, from `start` on; return the end and the neighbours' kinds.
 
-    When pixel j has been served, all its neighbours have numbers below `last[j] + 1`, and so have those of all
-    pixels before it: that is the strip.
+    All neighbours of pixel j and of the pixels before it have numbers up to `last[j]`, which bounds the strip.
     """
     depth, height, width = shape
     number[seed] = start
@@ -69,7 +68,7 @@ def _spread(seed, start, number, shape, reach, queue, last):
 @kernel
 @no_type_check
 def _window_centres(band, shape, reach, seen):
-    """Every window that holds a pixel of the band, once; windows lie wholly inside the image."""
+    """Centres of all windows that contain a pixel of the band; windows lie entirely inside the image."""
     depth, height, width = shape
     centres = np.empty(band.size * 9 * (2 * reach + 1), np.int64)
     count = 0
@@ -139,7 +138,7 @@ def _assemble(image, centres, offsets, eps, number, start, column, matrix, right
 def _eliminate(matrix, column, last, right):
     """Solve in place: L·D·Lᵀ inside the strip, `PANEL` columns at a time.
 
-    Slices rather than index sums, because numba then need not look out for negative indices: half the time.
+    Slices are used instead of index sums: numba then skips checks for negative indices, which halves the time.
     """
     n = right.size
     for first in range(0, n, PANEL):
@@ -183,10 +182,10 @@ def _eliminate(matrix, column, last, right):
 @kernel
 @no_type_check
 def _iterate(image, centres, offsets, eps, number, start, n, tolerance, limit):
-    """Conjugate gradients with a diagonal preconditioner; a window passes its mean and its slope back to its pixels."""
+    """Conjugate gradients with a diagonal preconditioner; the matrix is applied window by window, never assembled."""
     m = offsets.size
     d = np.empty((centres.size, m))
-    index = np.empty((centres.size, m), np.uint32)  # number in the band; n for every known pixel
+    index = np.empty((centres.size, m), np.uint32)  # number in the band; n for known pixels
     windows, diagonal, residual = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n + 1)
     for w in range(centres.size):
         _deviations(image, centres[w], offsets, eps, d[w])
@@ -206,7 +205,7 @@ def _iterate(image, centres, offsets, eps, number, start, n, tolerance, limit):
     for i in range(n):
         direction[i] = residual[i] / diagonal[i]
         energy += residual[i] * direction[i]
-    enough = tolerance**2 * eps  # the softest modes, lone bright pixels, weigh no more than ε
+    enough = tolerance**2 * eps  # the weakest modes, isolated bright pixels, have weights as small as ε
     for _ in range(limit):
         if energy <= enough:
             return x[:n], True
@@ -239,7 +238,7 @@ def _iterate(image, centres, offsets, eps, number, start, n, tolerance, limit):
 @kernel
 @no_type_check
 def solve_bands(image, trimap, eps, reach, front_limit, tolerance, limit):
-    """α of every pixel of a stack, and how many pixels lie in bands on which the iteration did not settle.
+    """α of every pixel of a stack, and the number of pixels in bands where the iteration did not converge.
 
     `reach` is 0 for windows of 3×3 inside a slice and 1 for windows of 3×3×3.
     """
@@ -266,12 +265,12 @@ def solve_bands(image, trimap, eps, reach, front_limit, tolerance, limit):
             continue
         start = end
         end, beside_lesion, beside_outside = _spread(pixel, start, number, shape, reach, queue, last)
-        if not (beside_lesion and beside_outside):  # energy 0: the one kind it touches; ½ where it touches none
+        if not (beside_lesion and beside_outside):  # energy 0: the value of the kind it touches, or ½
             constant = 1.0 if beside_lesion else 0.0 if beside_outside else 0.5
             for j in range(start, end):
                 alpha[queue[j]] = constant
             continue
-        far = queue[end - 1]  # from one end the front of an open band is half as wide
+        far = queue[end - 1]  # numbered from one end, an open band has a strip half as wide
         for j in range(start, end):
             number[queue[j]] = UNSEEN
         _spread(far, start, number, shape, reach, queue, last)

@@ -1,4 +1,4 @@
-"""Soft masks for cases that have none, as DSNet's supervision needs them: by strategy 2 where annotators drew, else 1.
+"""Make soft masks for cases without one, as DSNet needs them: strategy 2 with several annotators, else strategy 1.
 
 Wang et al., https://arxiv.org/abs/2007.14556: LIDC's masks come from its four annotators (strategy 2).
 """
@@ -21,25 +21,25 @@ def softened(
     *,
     classes: int = 2,
     radius: int = 3,
-    eps: float | int = 1e-2,
+    eps: float = 1e-2,
     keep_small: bool = False,
     annotators: bool = True,
     workers: int | None = None,
 ) -> list[Case]:
-    """The cases with extras["soft"], on the image's own grid; a soft mask that a case has is kept as it is.
+    """The cases with extras["soft"], on the image's own grid; existing soft masks are kept.
 
-    Of two classes and several masks in extras["annotators"] (or "readers") it is strategy 2: sure is what all or none
-    of them marked. Where they agree in no pixel, and everywhere with `annotators=False`, it is strategy 1: the border
-    of the label, `radius` pixels to either side, each class against all others. `eps` is for CT with some 30 HU of
-    noise; `noise_eps` gives that of another noise.
+    With two classes and several masks in extras["annotators"] (or "readers"), strategy 2 is used: pixels marked by all
+    or none of them are known. If no pixel is marked by all, or with `annotators=False`, strategy 1 is used: pixels up
+    to `radius` from the label's border are unknown, each class against all others. `eps` suits CT with about 30 HU of
+    noise; `noise_eps` gives the value for other noise.
 
-    Of two classes it is the foreground's share (*space); of more it is (classes, *space), background first, divided by
-    the sum, for each class is matted alone. A class that a case lacks has the share 0. A structure thinner than twice
-    `radius` has no core but its deepest pixels and fades away: 1 for membranes, 2 or 3 for lesions. `keep_small=True`
-    leaves every piece its deepest pixels.
+    With two classes the result is the foreground's share (*space); with more it is (classes, *space), background first,
+    divided by the sum, because each class is matted separately. A class that a case lacks is 0. Of a structure thinner
+    than twice `radius` only the deepest pixels are core, and it fades: use 1 for membranes, 2 or 3 for lesions.
+    `keep_small=True` keeps the deepest pixels of every component as core.
     """
     if classes < 2:
-        raise ValueError(f"classes={classes}, but the background is a class too: pass classes=2 or more.")
+        raise ValueError(f"classes={classes}, but the background counts as a class: pass classes=2 or more.")
     wanted = range(1, 2) if classes == 2 else range(classes)
     tasks, disagreeing = [], []
     for case in cases:
@@ -49,8 +49,8 @@ def softened(
             raise ValueError(f"case {case.name} has no label to soften. Leave it out, or give it one.")
         if case.channels > 1:
             raise ValueError(
-                f"case {case.name} has {case.channels} channels, but matting looks at grey values: choose one, "
-                f"replace(case, image=case.image[0]), and put the soft mask it gets beside the whole image."
+                f"case {case.name} has {case.channels} channels, but matting needs grey values. Choose one, "
+                f"replace(case, image=case.image[0]), and add the resulting soft mask to the original case."
             )
         if case.label.max(initial=0) >= classes:
             raise ValueError(
@@ -71,11 +71,11 @@ def softened(
     if disagreeing:
         warnings.warn(
             f"in {len(disagreeing)} of {len(cases)} cases ({', '.join(disagreeing[:3])}) no pixel was marked by all "
-            f"annotators: these are softened from their label. Leave them out if strategy 2 is needed throughout.",
+            f"annotators: these are softened from their label (strategy 1). Leave them out if all need strategy 2.",
             stacklevel=2,
         )
     found = {}
-    for window in ("slice", "volume"):  # in a volume, slices that not all annotators marked have no core of their own
+    for window in ("slice", "volume"):  # in a volume, slices not marked by all annotators have no core
         own = [task for task in tasks if (window == "volume") == (task[3] and min(task[0].space) > 2)]
         images, trimaps = [case.image.reshape(case.space) for case, *_ in own], [trimap for *_, trimap, _ in own]
         made = soft_masks(images, trimaps, eps=eps, window=window, workers=workers)
@@ -88,11 +88,11 @@ def softened(
     ]
 
 
-def noise_eps(image: np.ndarray, noise: float | int) -> float:
+def noise_eps(image: np.ndarray, noise: float) -> float:
     """The ε of `soft_mask` for an image with noise of this standard deviation, in the image's own unit.
 
-    ε / 9 stands beside the variance of a window, so it is nine times the noise's, on the scale that `soft_mask` works
-    on: an image that leaves [0, 1] is brought there by its own minimum and maximum.
+    ε / 9 is added to the variance of a window, so ε is nine times the variance of the noise, on the scale of
+    `soft_mask`: an image outside [0, 1] is rescaled to it by its own minimum and maximum.
     """
     low, high = float(image.min()), float(image.max())
     if not noise > 0 or low == high:
@@ -104,7 +104,7 @@ def noise_eps(image: np.ndarray, noise: float | int) -> float:
 
 
 def _annotators(case: Case) -> np.ndarray | None:
-    """(annotators, *space) of those who drew anything, where there are several."""
+    """(annotators, *space) of those who drew anything; None if fewer than two did."""
     drawn = case.extras.get("annotators", case.extras.get("readers"))
     if drawn is None:
         return None
@@ -114,7 +114,7 @@ def _annotators(case: Case) -> np.ndarray | None:
 
 
 def _shares(case: Case, masks: list[np.ndarray | None]) -> np.ndarray:
-    """(*space) of one class, else (classes, *space) that sum to 1; where no class wants a pixel its label has it."""
+    """(*space) for one class, else (classes, *space) that sum to 1; where all shares are 0, the label decides."""
     shares = np.stack([np.zeros(case.space, np.float32) if mask is None else mask for mask in masks])
     if len(shares) == 1:
         return shares[0]

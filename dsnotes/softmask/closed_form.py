@@ -1,7 +1,7 @@
-"""Closed-form matting as printed: the Laplacian of a grey image, and a soft mask by a direct sparse solve.
+"""Closed-form matting as published: the Laplacian of a grey image, and a soft mask by a direct sparse solve.
 
 Paper: Levin, Lischinski and Weiss 2008, "A Closed-Form Solution to Natural Image Matting", IEEE PAMI 30(2), Eq. 5.
-This is the definition, to be read and to test against; `soft_mask` solves the same equations in a narrow band, faster.
+This is the reference to read and to test against; `soft_mask` solves the same equations faster, in a narrow band.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 
-def laplacian(image: np.ndarray, eps: float | int, window: tuple[int, ...] | None = None) -> scipy.sparse.csr_matrix:
+def laplacian(image: np.ndarray, eps: float, window: tuple[int, ...] | None = None) -> scipy.sparse.csr_matrix:
     """L_ij = Σ_{w ∋ i, j} [δ_ij − (1 + (I_i − μ)(I_j − μ) / (σ² + ε/m)) / m], written out window by window."""
     window = window or (3,) * image.ndim
     pixels = np.arange(image.size).reshape(image.shape)
@@ -25,10 +25,8 @@ def laplacian(image: np.ndarray, eps: float | int, window: tuple[int, ...] | Non
     return scipy.sparse.csr_matrix((values.ravel(), (rows.ravel(), columns.ravel())), (image.size,) * 2)
 
 
-def direct(
-    image: np.ndarray, trimap: np.ndarray, eps: float | int, window: tuple[int, ...] | None = None
-) -> np.ndarray:
-    """α of a direct sparse solve with known pixels held, clamped to [0, 1]."""
+def direct(image: np.ndarray, trimap: np.ndarray, eps: float, window: tuple[int, ...] | None = None) -> np.ndarray:
+    """α by a direct sparse solve with known pixels held fixed, clamped to [0, 1]."""
     matrix = laplacian(image, eps, window)
     unknown = (trimap == 0).ravel()
     alpha = (trimap > 0).ravel().astype(float)

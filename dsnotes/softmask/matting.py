@@ -1,13 +1,13 @@
-"""Soft masks by closed-form matting: the lesion's share of every pixel near its edge, from the image itself.
+"""Soft masks by closed-form matting: the lesion's share of each pixel near its edge, estimated from the image.
 
 Levin, Lischinski, Weiss 2007 (https://doi.org/10.1109/TPAMI.2007.1177), as used for nodules by
-Wang et al., https://arxiv.org/abs/2007.14556. In every window w of m pixels α is a straight-line function of the grey
-value, up to ε:
+Wang et al., https://arxiv.org/abs/2007.14556. In every window w of m pixels α is a linear function of the grey
+value, regularised by ε:
 
     L_ij = Σ_{w ∋ i, j} [ δ_ij − (1 + (I_i − μ_w)(I_j − μ_w) / (σ²_w + ε/m)) / m ],    minimise αᵀ L α
 
-Departs from the paper: pixels known from the trimap are held exactly (core 1, outside 0) rather than by a penalty, so
-only the unknown band is solved for.
+Departs from the paper: pixels known from the trimap are fixed (core 1, outside 0) rather than penalised, so only the
+unknown band is solved for.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ ITERATIONS = 20_000
 
 
 def soft_mask(
-    image: AnyArray, trimap: AnyArray, eps: float | int = 1e-7, *, window: Literal["slice", "volume"] = "slice"
+    image: AnyArray, trimap: AnyArray, eps: float = 1e-7, *, window: Literal["slice", "volume"] = "slice"
 ) -> Alpha:
     r"""α ∈ [0, 1] on the image's grid: 1 where the trimap is 1, 0 where it is −1, matted where it is 0.
 
-    ε belongs to grey values in [0, 1]: an image that leaves them, such as one in HU, is first brought there by its own
-    minimum and maximum. It stands beside the variance within a window: 1e-7 follows every grain of noise, 9 × the
-    noise's variance smooths it out (1e-2 for 33 HU in a range of 1000; tests/softmask/test_true_share.py).
+    ε refers to grey values in [0, 1]: an image outside that range, such as one in HU, is first rescaled to it by its
+    own minimum and maximum. It is compared with the variance within a window: 1e-7 follows the noise, 9 × the noise's
+    variance smooths it out (1e-2 for 33 HU in a range of 1000; tests/softmask/test_true_share.py).
 
-    A stack (depth, height, width) is solved slice by slice. A band that touches known pixels of one kind only takes
-    that kind's value (the energy is 0 there), so a slice without core comes back empty; `window="volume"`, windows of
-    3×3×3, lets the neighbouring slices speak. A band that touches no known pixel at all is ½.
+    A stack (depth, height, width) is solved slice by slice. A band that touches known pixels of only one kind takes
+    that kind's value (the energy is 0 there), so a slice without core becomes empty; `window="volume"`, with windows of
+    3×3×3, uses the neighbouring slices. A band that touches no known pixel is ½.
     """
     image = as_array(image, "image", example="case.image")
     trimap = as_array(trimap, "trimap", example="trimap_from_mask(mask, radius)")
@@ -53,7 +53,7 @@ def soft_mask(
     alpha, unsettled = band.solve_bands(grey, kinds, float(eps), REACH[window], band.FRONT_LIMIT, TOLERANCE, ITERATIONS)
     if unsettled:
         raise RuntimeError(
-            f"matting did not settle in {ITERATIONS} iterations on {unsettled} of {np.count_nonzero(kinds == 0)} "
+            f"matting did not converge in {ITERATIONS} iterations on {unsettled} of {np.count_nonzero(kinds == 0)} "
             f"unknown pixels at eps={eps:g}. Use a larger eps (try {max(100 * eps, 1e-5):g}) or a narrower trimap."
         )
     return alpha.reshape(trimap.shape)
@@ -62,12 +62,12 @@ def soft_mask(
 def soft_masks(
     images: Sequence[AnyArray] | AnyArray,
     trimaps: Sequence[AnyArray] | AnyArray,
-    eps: float | int = 1e-7,
+    eps: float = 1e-7,
     *,
     window: Literal["slice", "volume"] = "slice",
     workers: int | None = None,
 ) -> list[Alpha] | Alpha:
-    """`soft_mask` of each pair, on `workers` threads (default: one a core): an array for arrays, a list for lists."""
+    """`soft_mask` of each pair, on `workers` threads (default: one per core): an array for arrays, a list for lists."""
     if isinstance(images, Tensor) and isinstance(trimaps, Tensor | np.ndarray):
         images = as_array(images, "images", example="[image, …]")
     if isinstance(trimaps, Tensor):
@@ -77,13 +77,13 @@ def soft_masks(
             f"{len(images)} images but {len(trimaps)} trimaps. Pass one trimap for each image, in the same order."
         )
     if workers is not None and workers < 1:
-        raise ValueError(f"workers={workers}: at least one thread is needed. Leave it out to use every core.")
+        raise ValueError(f"workers={workers}: pass at least one thread, or leave it out to use every core.")
     one = partial(_numbered_soft_mask, images, trimaps, eps, window)
     threads = min(workers or _cores(), max(1, len(images)))
     if threads == 1:
         masks = [one(k) for k in range(len(images))]
     else:
-        one(0)  # compiles, or loads what was compiled, before the threads ask for it all at once
+        one(0)  # compile, or load the compiled code, before the threads start
         with ThreadPoolExecutor(threads) as pool:
             masks = list(pool.map(one, range(len(images))))
     if isinstance(images, np.ndarray) and isinstance(trimaps, np.ndarray):
@@ -102,8 +102,8 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _checked(image: np.ndarray, trimap: np.ndarray, eps: float | int, window: str):
-    """What the solver takes: grey values in [0, 1] and a trimap, both (depth, height, width)."""
+def _checked(image: np.ndarray, trimap: np.ndarray, eps: float, window: str):
+    """Check the arguments; returns grey values in [0, 1] and the trimap, both (depth, height, width)."""
     if image.shape != trimap.shape:
         raise ValueError(
             f"image {image.shape} and trimap {trimap.shape} differ in shape. "
@@ -114,8 +114,8 @@ def _checked(image: np.ndarray, trimap: np.ndarray, eps: float | int, window: st
     needed = (3, 3) if window == "slice" else (3, 3, 3)
     if not len(needed) <= image.ndim <= 3 or min(image.shape[-len(needed) :]) < 3:
         raise ValueError(
-            f'an image of {image.shape} holds no window of {"×".join("3" * len(needed))} for window="{window}". '
-            f"Pass (height, width) or (depth, height, width) with at least 3 pixels a side"
+            f'an image of shape {image.shape} cannot hold a {"×".join("3" * len(needed))} window (window="{window}"). '
+            f"Pass (height, width) or (depth, height, width) with at least 3 pixels per side"
             + ("." if window == "slice" else ', or window="slice".')
         )
     if not eps >= 1e-12:
@@ -133,12 +133,12 @@ def _checked(image: np.ndarray, trimap: np.ndarray, eps: float | int, window: st
         values = np.unique(trimap)
         if not np.isin(values, (-1, 0, 1)).all():
             raise ValueError(
-                f"trimap holds {_few(values)}, but −1 is outside, 0 unknown and 1 lesion. Convert it: "
+                f"trimap holds {_few(values)}; needed are −1 (outside), 0 (unknown) and 1 (lesion). Convert it: "
                 f"np.where(trimap == lesion_value, 1, np.where(trimap == outside_value, -1, 0))."
             )
     for value, name, remedy in (
         (1, "lesion", "Erode less (a smaller radius), or use trimap_from_mask(mask, radius, keep_small=True)"),
-        (-1, "outside", "Crop the image with more margin round the lesion, or use a smaller radius"),
+        (-1, "outside", "Crop the image with more margin around the lesion, or use a smaller radius"),
     ):
         if not (trimap == value).any():
             raise ValueError(f"trimap has no {name} pixel ({value}), so α is not determined. {remedy}.")

@@ -1,7 +1,7 @@
-"""A set of softly labelled crops from lesions of which only two diameters were measured, like LNSM.
+"""Make a dataset of crops with soft masks, like LNSM, from lesions of which only two diameters were measured.
 
-Strategy 3 of Wang et al., https://arxiv.org/abs/2007.14556, case for case: axes → GrabCut → trimap → matting. A person
-then looks at each (`viewers.contact_sheet`) and throws out what is no lesion's outline.
+Strategy 3 of Wang et al., https://arxiv.org/abs/2007.14556, for each lesion: axes → GrabCut → trimap → matting. A
+person then checks each case (`viewers.contact_sheet`) and rejects wrong outlines.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from dsnotes.softmask.recist import MARGIN, mask_from_recist
 from dsnotes.softmask.trimap import trimap_from_mask
 
 BINARY = ("soft mask", "GrabCut")
-LEAST_SHARE = 1 / 3  # of the ellipse through the ends of the axes; over 24 phantom nodules the least was 0.52
+LEAST_SHARE = 1 / 3  # least area, in areas of the ellipse through the ends of the axes; 24 phantom nodules have ≥ 0.52
 SOURCE = "DeepLesion: Yan et al. 2018, J Med Imaging 5:036501, https://nihcc.app.box.com/v/DeepLesion"
 LICENCE = "terms of the NIH Clinical Center, see the readme beside the images; do not redistribute"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `make_set` did: cases made now, cases kept from before, and why others failed (also in failed.csv)."""
+    """Result of `make_set`: cases made now, cases kept from before, and why others failed (also in failed.csv)."""
 
     folder: Path
     made: tuple[str, ...]
@@ -55,18 +55,19 @@ def make_set(
     *,
     size: int = 64,
     radius: int = 3,
-    eps: float | int = 1e-2,
+    eps: float = 1e-2,
     binary: str = "soft mask",
     source: str = SOURCE,
     licence: str = LICENCE,
 ) -> Report:
-    """Cut `size` × `size` round each lesion, label it twice and file it as `dsnotes.open_dataset(out)` reads it.
+    """Crop `size` × `size` around each lesion, make a soft and a binary mask, and save all for
+    `dsnotes.open_dataset(out)`.
 
     imagesTr/ holds HU, softTr/ the matting of GrabCut's mask, recistTr.json the axes in the crop's pixels. labelsTr/ is
-    the soft mask from one half on, as the paper binarises it (its Fig. 2d), or with `binary="GrabCut"` GrabCut's own.
-    A lesion that cannot be labelled is reported and passed over. Each file appears whole or not at all, and cases
-    that are there are kept: the same call goes on after an interruption. `eps` is for CT with some 30 HU of noise
-    (`soft_mask`). A case's name begins with the patient's six digits, which `split` and `k_fold` know.
+    the soft mask thresholded at one half, as in the paper (Fig. 2d), or with `binary="GrabCut"` GrabCut's mask. A
+    lesion that cannot be labelled is reported and skipped. Files are written atomically and existing cases are kept:
+    the same call resumes after an interruption. `eps` suits CT with about 30 HU of noise (`soft_mask`). A case's name
+    begins with the patient's six digits, which `split` and `k_fold` recognise.
     """
     settings = {"size": size, "radius": radius, "eps": float(eps), "binary": binary}
     if binary not in BINARY:
@@ -89,7 +90,7 @@ def make_set(
         "modality": {"0": "CT"},
         "tensorImageSize": "2D",
     }
-    _file(folder, about, recists)  # now: a folder that cannot be written says so before the work
+    _file(folder, about, recists)  # now, so that an unwritable folder fails before the work
     made, kept, failed = [], [], {}
     try:
         for lesion in lesions:
@@ -102,17 +103,17 @@ def make_set(
                 failed[lesion.name] = str(error)
                 continue
             if case is not None:
-                _save(folder, case)  # a disk that is full stops the work, it is no fault of the lesion
+                _save(folder, case)  # a full disk stops the work; it is not the lesion's fault
             recists[lesion.name] = recist
             (kept if there else made).append(lesion.name)
-    finally:  # Ctrl-C and a full disk included: what is finished is listed
+    finally:  # after Ctrl-C or on a full disk too: list the finished cases
         _file(folder, about, recists)
         _write(folder / "failed.csv", _table(failed))
     return Report(folder, tuple(made), tuple(kept), failed)
 
 
 def _corner(lesion: Lesion | FiledLesion, size: int) -> np.ndarray:
-    """(row, column) of the slice at which the crop's first pixel lies, outside it where the lesion is at the border."""
+    """(row, column) in the slice of the crop's first pixel; outside the slice if the lesion is at the border."""
     ends = np.array([*lesion.long_axis, *lesion.short_axis])
     return np.floor((ends.min(0) + ends.max(0) + 1) / 2).astype(int) - size // 2
 
@@ -137,12 +138,12 @@ class FiledLesion:
 
 
 def lesions_of(data: Dataset) -> list[FiledLesion]:
-    """The lesions of a dataset of slices with both diameters, for make_set(lesions_of(data), data, out)."""
+    """The lesions of a dataset of slices that has both diameters, for make_set(lesions_of(data), data, out)."""
     found = []
     for line, case in enumerate(data, start=1):
         axes = case.extras.get("recist")
         if axes is None:
-            raise ValueError(f"case {case.name} has no diameters in recistTr.json. Pass what deeplesion.py made.")
+            raise ValueError(f"case {case.name} has no diameters in recistTr.json. Pass a dataset of deeplesion.py.")
         long, short = (tuple(map(tuple, axes[which])) for which in ("long_axis", "short_axis"))
         found.append(FiledLesion(case.name, line, long, short, case.spacing[-2:]))
     return found
@@ -177,7 +178,7 @@ def _case(
     needed = math.ceil(MARGIN * float(np.ptp(ends.reshape(4, 2), axis=0).max())) + 2 * (radius + 1)
     if needed > size:
         raise ValueError(
-            f"the lesion needs {needed} pixels with its margin, a crop has {size}. Make larger ones into another "
+            f"the lesion needs {needed} pixels with its margin, a crop has {size}. Make larger crops in another "
             f"folder: size={-(-needed // 16) * 16}."
         )
     image = _crop(plane, corner, size)
@@ -188,21 +189,21 @@ def _case(
     ellipse = math.pi / 4 * long * short
     if mask.sum() < LEAST_SHARE * ellipse:
         raise ValueError(
-            f"GrabCut found {int(mask.sum())} of the some {ellipse:.0f} pixels between the axes: the lesion does not "
-            f"stand out from what is round it. Outline this one by hand, or leave it out."
+            f"GrabCut found {int(mask.sum())} of about {ellipse:.0f} pixels between the axes: the lesion does not "
+            f"stand out from its surroundings. Outline it by hand, or leave it out."
         )
     soft = soft_mask(image, trimap_from_mask(mask, radius), eps=eps)
     label = (soft >= 0.5).astype(np.uint8) if binary == "soft mask" else mask
     if label.sum() < LEAST_SHARE * ellipse:
         raise ValueError(
-            f"matting leaves {int(label.sum())} of the some {ellipse:.0f} pixels between the axes at one half or more: "
-            f"the lesion is too faint for that. Outline this one by hand, leave it out, or pass binary='GrabCut'."
+            f"matting leaves {int(label.sum())} of about {ellipse:.0f} pixels between the axes at one half or more: "
+            f"the lesion is too faint. Outline it by hand, leave it out, or pass binary='GrabCut'."
         )
     return Case(lesion.name, image, label, lesion.spacing, {"soft": soft, "recist": recist})
 
 
 def _crop(plane: np.ndarray, corner: np.ndarray, size: int) -> np.ndarray:
-    """Beyond the slice its border goes on, so that padding makes no edge of its own."""
+    """Outside the slice the border pixels are repeated, so that padding adds no edge."""
     rows, columns = (np.clip(np.arange(size) + at, 0, n - 1) for at, n in zip(corner, plane.shape, strict=True))
     return plane[np.ix_(rows, columns)]
 
@@ -222,8 +223,8 @@ def _earlier(folder: Path, settings: dict) -> dict[str, dict]:
     before = {"binary": "GrabCut"} | (json.loads(path.read_text(encoding="utf-8")).get("made_with") or {})
     if before != settings:
         raise ValueError(
-            f"{folder} was made with {before}, now {settings} came, and one set has one way of labelling. Pass another "
-            f"folder, or the settings of before."
+            f"{folder} was made with {before}, but {settings} came; a dataset needs one way of labelling. Pass another "
+            f"folder, or the earlier settings."
         )
     recists = folder / "recistTr.json"
     return json.loads(recists.read_text(encoding="utf-8")) if recists.is_file() else {}
@@ -250,17 +251,17 @@ def _write(path: Path, text: str) -> None:
             file.write(text)
     except OSError as error:
         raise OSError(
-            f"{path} cannot be written ({error.strerror or error}). Pass a folder that is yours to write to and has "
+            f"{path} cannot be written ({error.strerror or error}). Pass a folder that you can write to and that has "
             f"space left."
         ) from error
 
 
 def main() -> None:
     """python -m dsnotes.softmask.nodule_set --from data/deeplesion --output data/lnsm"""
-    parser = ArgumentParser(description="A set like LNSM from what data_scripts/deeplesion.py made.")
+    parser = ArgumentParser(description="Make a dataset like LNSM from one made by data_scripts/deeplesion.py.")
     parser.add_argument("--from", dest="source", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--cases", type=int, default=1500, help="at most so many (1500)")
+    parser.add_argument("--cases", type=int, default=1500, help="maximum number of cases (1500)")
     asked = parser.parse_args()
     data = open_dataset(asked.source)[: asked.cases]
     print(make_set(lesions_of(data), data, asked.output))

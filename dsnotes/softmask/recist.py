@@ -15,20 +15,21 @@ from dsnotes.data.conversion import as_array
 
 Slice = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."]  # (height, width)
 Mask = UInt8[np.ndarray, "height width"]
-Point = tuple[float | int, float | int]  # (row, column)
+Point = tuple[float, float]  # (row, column)
 Axis = tuple[Point, Point]
 
-MARGIN = 1.25  # times the ellipse: farther out is surely not lesion
-CORE = 0.9  # of each axis is surely lesion; its ends lie on the edge
+MARGIN = 1.25  # times the ellipse: pixels farther out are not lesion
+CORE = 0.9  # this part of each axis is lesion; its ends lie on the edge
 ITERATIONS = 3
 
 
 def mask_from_recist(image: Slice, long_axis: Axis, short_axis: Axis) -> Mask:
     """The lesion (1) that GrabCut finds round the axes, each ((row, column), (row, column)) in pixels.
 
-    Lesion for sure are the axes, lesion perhaps the ellipse through their ends, outside for sure all beyond 1.25 times
-    that ellipse. The grey values are those round the ellipse, so a far bone or wire does not count. What hangs on the
-    axes is kept, holes filled. The same image and axes give the same mask: OpenCV's own random numbers are reset.
+    The axes are certain lesion, the ellipse through their ends is probable lesion, and everything beyond 1.25 times
+    that ellipse is certain background. Grey values are scaled to the range around the ellipse, so that distant bone or
+    metal has no influence. The component on the axes is kept and its holes are filled. OpenCV's random numbers are
+    seeded, so the same image and axes give the same mask.
     """
     import cv2
 
@@ -48,7 +49,7 @@ def mask_from_recist(image: Slice, long_axis: Axis, short_axis: Axis) -> Mask:
     seeds[radius <= 1] = cv2.GC_PR_FGD
     seeds[axes > 0] = cv2.GC_FGD
     seeds = np.ascontiguousarray(seeds[rows, columns])
-    models = np.zeros((2, 1, 65))  # GrabCut's own mixtures, filled by it
+    models = np.zeros((2, 1, 65))  # GrabCut fills in its mixture models
     cv2.setRNGSeed(0)  # its k-means draws at random
     cv2.grabCut(np.repeat(eight[..., None], 3, axis=2), seeds, None, *models, ITERATIONS, cv2.GC_INIT_WITH_MASK)
     mask = np.zeros(grey.shape, np.uint8)
@@ -59,7 +60,7 @@ def mask_from_recist(image: Slice, long_axis: Axis, short_axis: Axis) -> Mask:
 def _checked(image: Slice) -> np.ndarray:
     image = as_array(image, "image", example="case.image")
     if image.ndim != 2:
-        raise ValueError(f"image has shape {image.shape}, but axes lie in one slice. Pass image[slice] alone.")
+        raise ValueError(f"image has shape {image.shape}; needed is the slice with the axes. Pass image[slice].")
     if not np.isfinite(image).all():
         raise ValueError(
             "image holds NaN or infinite pixels. Replace them, for instance with "
@@ -69,9 +70,9 @@ def _checked(image: Slice) -> np.ndarray:
 
 
 def _crossing(ends: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Where the axes cross, held between a tenth and nine tenths of each (marks often miss each other by a pixel)."""
+    """Where the axes cross, clipped to 0.1 to 0.9 of each (marks often miss each other by a pixel)."""
     if ends.shape != (2, 2, 2):
-        raise ValueError("each axis is ((row, column), (row, column)). For x, y marks swap each pair.")
+        raise ValueError("each axis is ((row, column), (row, column)). If the marks are (x, y), swap each pair.")
     outside = (ends < -0.5) | (ends > np.asarray(shape) - 0.5)
     if outside.any() or not np.isfinite(ends).all():
         raise ValueError(
@@ -84,7 +85,7 @@ def _crossing(ends: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if abs(area) < 0.1 * np.hypot(*along) * np.hypot(*across) or min(np.hypot(*along), np.hypot(*across)) < 1:
         raise ValueError(
             f"axes of {np.hypot(*along):.1f} and {np.hypot(*across):.1f} pixels that do not cross: {ends.tolist()}. "
-            f"Needed are two axes at about a right angle, at least a pixel long each."
+            f"Needed are two axes at about a right angle, each at least a pixel long."
         )
     gap = other - start
     t = (gap[0] * across[1] - gap[1] * across[0]) / area
@@ -121,7 +122,7 @@ def _on_axes(mask: np.ndarray, axes: np.ndarray) -> np.ndarray:
 
 
 def _filled(mask: np.ndarray) -> np.ndarray:
-    """What cannot be reached from the border is lesion."""
+    """Fill holes: pixels that cannot be reached from the border are lesion."""
     import cv2
 
     parts = cv2.connectedComponents(np.pad(1 - mask, 1, constant_values=1), connectivity=4)[1]

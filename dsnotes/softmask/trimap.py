@@ -1,8 +1,8 @@
-"""Trimaps: which pixels are surely lesion (1), surely outside (−1) and left to the image to decide (0).
+"""Trimaps: which pixels are certain lesion (1), certain background (−1) and unknown (0).
 
-Strategies 1 and 2 of Wang et al., https://arxiv.org/abs/2007.14556; the third, RECIST axes, makes a mask first
-(`recist.mask_from_recist`) and goes on with strategy 1. The paper gives no radius: 2 or 3 pixels suit 64×64, 4 suit
-256×256.
+Strategies 1 and 2 of Wang et al., https://arxiv.org/abs/2007.14556; strategy 3, RECIST axes, makes a mask first
+(`recist.mask_from_recist`) and continues with strategy 1. The paper gives no radius: 2 or 3 pixels suit 64×64 crops, 4
+suit 256×256.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ Trimap = Int8[np.ndarray, "..."]
 
 
 def trimap_from_mask(mask: AnyMask, radius: int = 3, *, keep_small: bool = False) -> Trimap:
-    """1 where the mask eroded by a disk of `radius` pixels is, −1 outside the mask dilated by it, 0 between.
+    """1 inside the mask eroded by a disk of `radius` pixels, −1 outside the mask dilated by it, 0 between.
 
-    A stack (depth, height, width) is worked slice by slice. Beyond the image's border the mask is taken to go on as it
-    does at the border, so a lesion cut by the crop is not eroded from there. Where erosion would leave a slice's
-    lesion without core, its deepest pixels stay core. A small lesion beside a larger one is left to the image, which
-    then calls it outside; with `keep_small=True` every connected lesion keeps its deepest pixels.
+    A stack (depth, height, width) is processed slice by slice. Outside the image the mask is continued from the border,
+    so a lesion cut off by the crop is not eroded there. Where erosion would remove all of a slice's lesion, its deepest
+    pixels stay core. A small lesion beside a larger one has no core then, and matting makes it background; with
+    `keep_small=True` every connected lesion keeps its deepest pixels.
     """
     import cv2
 
     mask = as_array(mask, "mask", example="a mask of 0 and 1, such as case.label == 1")
     inside = _binary(mask, "mask")
     if radius < 1:
-        raise ValueError(f"radius={radius} leaves no pixel unknown. Use a whole number from 1 on; 3 suits 64×64 crops.")
+        raise ValueError(f"radius={radius} came; needed is a whole number ≥ 1. For instance radius=3 for 64×64 crops.")
     if mask.ndim not in (2, 3):
         raise ValueError(f"mask has shape {mask.shape}. Pass (height, width) or (depth, height, width), no channels.")
     if not inside.any():
-        raise ValueError("mask is empty, so there is no lesion to soften. Leave this case out or check its label.")
+        raise ValueError("mask is empty. Leave this case out, or check its label.")
     trimap = np.empty(mask.shape, np.int8)
     disk = _disk(radius)
     for index, level in enumerate(inside.reshape(-1, *mask.shape[-2:])):
@@ -50,16 +50,16 @@ def trimap_from_mask(mask: AnyMask, radius: int = 3, *, keep_small: bool = False
     if trimap.min() > -1:
         raise ValueError(
             f"radius={radius} leaves no pixel outside the lesion in {mask.shape}. "
-            f"Crop the image with more margin round the lesion, or use a smaller radius."
+            f"Crop the image with more margin around the lesion, or use a smaller radius."
         )
     return trimap
 
 
 def trimap_from_annotators(masks: Sequence[AnyMask] | AnyMask) -> Trimap:
-    """1 inside every reader's outline, −1 outside all of them, 0 where they disagree; `masks` are (readers, *space).
+    """1 where all readers marked, −1 where none did, 0 where they disagree; `masks` are (readers, *space).
 
-    In a stack, slices that not everyone drew have no core: `soft_mask(…, window="volume")` fills them from the
-    slices beside them.
+    In a stack, slices not marked by all readers have no core: `soft_mask(…, window="volume")` fills them from their
+    neighbours.
     """
     readers = _stacked(masks)
     if readers.ndim not in (3, 4) or len(readers) < 2:
@@ -75,11 +75,11 @@ def trimap_from_annotators(masks: Sequence[AnyMask] | AnyMask) -> Trimap:
     if votes.max() < len(readers):
         raise ValueError(
             f"no pixel lies inside all {len(readers)} outlines (at most {votes.max()} agree), so there is no core. "
-            f"Leave out the annotator who drew elsewhere, or soften the consensus: "
+            f"Leave out the annotator who drew elsewhere, or use the consensus: "
             f"trimap_from_mask(consensus(masks), radius)."
         )
     if votes.min() > 0:
-        raise ValueError("no pixel lies outside all outlines. Crop with more margin round the lesion.")
+        raise ValueError("no pixel lies outside all outlines. Crop with more margin around the lesion.")
     return (votes == len(readers)).astype(np.int8) - (votes == 0)
 
 
@@ -92,7 +92,7 @@ def _stacked(masks: Sequence[AnyMask] | AnyMask) -> np.ndarray:
     if len({mask.shape for mask in each}) > 1:
         raise ValueError(
             f"the annotators' masks have the shapes {', '.join(str(mask.shape) for mask in each)}; needed is one grid. "
-            f"Crop or resample them together with the image before this."
+            f"Crop or resample them together with the image first."
         )
     return np.asarray(each)
 
@@ -116,7 +116,7 @@ def _disk(radius: int) -> np.ndarray:
 
 
 def _deepest(level: np.ndarray, *, each: bool) -> np.ndarray:
-    """The pixels farthest from any outside, of `each` connected lesion or of all together: what erosion takes last."""
+    """The pixels farthest from the background, per connected lesion (`each`) or overall; erosion removes them last."""
     import cv2
 
     count, parts = cv2.connectedComponents(level) if each else (2, level)

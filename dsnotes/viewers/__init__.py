@@ -1,4 +1,4 @@
-"""Looking: slices through a case, training curves, maps at every depth; each leaves one picture in the notebook."""
+"""Figures and viewers: slices of a case, training curves, maps at every depth; each leaves one picture in the cell."""
 
 import warnings
 
@@ -40,7 +40,7 @@ _RENAMED = {
 
 
 def __getattr__(name: str) -> object:
-    """The names of the release before, which warn."""
+    """The names of the previous release, with a warning."""
     if name not in _RENAMED:
         raise AttributeError(f"dsnotes.viewers has no {name!r}. It offers {', '.join(__all__)}.")
     warnings.warn(

@@ -1,4 +1,4 @@
-"""Box plots with every case drawn as a point, so that five cases do not look like fifty."""
+"""Box plots with every case drawn as a point, so that the number of cases is visible."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dsnotes.viewers import notebook_display, style
-from dsnotes.viewers.scene import Number
 
 
 def boxes(
@@ -15,17 +14,17 @@ def boxes(
     *,
     y: str = "",
     title: str = "",
-    limits: tuple[Number, Number] | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> notebook_display.Picture:
-    """`{group: {series: values}}`: one box a group and series, side by side in a group, each series with its marker.
+    """`{group: {series: values}}`: one box per group and series, side by side in a group, with a marker per series.
 
-    The box holds the middle half, the line in it is the median, the whiskers reach the outermost case within 1.5 boxes.
+    The box spans the quartiles with a line at the median; the whiskers reach the farthest case within 1.5 box lengths.
     """
     series = list(dict.fromkeys(name for group in groups.values() for name in group))
     if not series or not all(len(values) for group in groups.values() for values in group.values()):
-        raise ValueError("there is nothing to draw: pass {group: {series: values}}, with at least one value each.")
+        raise ValueError("nothing to draw. Pass {group: {series: values}}, with at least one value each.")
     width = 0.8 / len(series)
-    spread = np.random.default_rng(0)  # of the points, so that equal ones can be told apart
+    spread = np.random.default_rng(0)  # jitter, so that equal points do not overlap
     with style.look():
         figure = style.sheet(max(4.5, 1.1 + 0.55 * len(series) * len(groups)), 3.2)
         axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""A contact sheet: many cases side by side, each accepted or rejected by a person, each decision kept as it is made."""
+"""A contact sheet: many cases side by side, which a person accepts or rejects; each decision is saved at once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.focus import focus
 from dsnotes.viewers.layers import DRAW, Cut, handles
 from dsnotes.viewers.review_log import WORDS, Cases, named, read_decisions, require_same_set, rows, write
-from dsnotes.viewers.scene import Number, Scene, compose
+from dsnotes.viewers.scene import Scene, compose
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIGNS = {"accept": ("✓", style.GREEN), "reject": ("✗", style.VERMILION)}  # the sign says it without colour
+SIGNS = {"accept": ("✓", style.GREEN), "reject": ("✗", style.VERMILION)}  # the sign is clear without colour
 COLUMNS, ROWS = 4, 3
 
 
@@ -29,22 +29,22 @@ def contact_sheet(
     decisions: str | os.PathLike = "decisions.csv",
     *,
     page: int | None = None,
-    window: str | tuple[Number, Number] | None = None,
-    zoom: Number | None = None,
+    window: str | tuple[float, float] | None = None,
+    zoom: float | None = None,
     buttons: bool | None = None,
 ) -> ContactSheet:
-    """Show twelve cases a page, bare and with outline and soft mask (`extras["soft"]`), to accept or reject each.
+    """Show twelve cases per page, bare and with outline and soft mask (`extras["soft"]`), to accept or reject each.
 
-    In a browser there are buttons; each click is in the file `decisions` (name, decision, time) before the next one
-    counts, and the same call takes the file up again, at the first page with something to decide. A head-less run
-    gets that page's picture alone, never waits, and may decide in words: sheet.decide(name, "accept"). Of a volume the
-    slice through the lesion is shown; `zoom` is the mm shown on every side of it. `buttons` overrules the place.
+    In a browser there are buttons; each click is saved to the file `decisions` (name, decision, time) at once, and the
+    same call resumes with that file at the first page with an open case. A headless run shows only that page's picture
+    and never waits; use sheet.decide(name, "accept") there. For a volume the slice through the lesion is shown; `zoom`
+    is the mm shown on every side of it. `buttons` turns the buttons on or off anywhere.
     """
     return ContactSheet(cases, decisions, page=page, window=window, zoom=zoom, buttons=buttons)
 
 
 class ContactSheet(notebook_display.Picture):
-    """`decisions` is what has been decided so far; `decide` and `turn` do in words what the buttons do."""
+    """`decisions` holds the decisions so far; `decide` and `turn` do the same as the buttons."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class ContactSheet(notebook_display.Picture):
         decisions: str | os.PathLike,
         *,
         page: int | None,
-        window: str | tuple[Number, Number] | None,
-        zoom: Number | None,
+        window: str | tuple[float, float] | None,
+        zoom: float | None,
         buttons: bool | None,
     ) -> None:
         self.names = named(cases)
@@ -64,7 +64,7 @@ class ContactSheet(notebook_display.Picture):
         self.figure: Figure
         self.controls: Any = None
         if notebook_display.here() == "browser" if buttons is None else buttons:
-            write(self.path, rows(self.path))  # a person shall not click in vain
+            write(self.path, rows(self.path))  # fail now if the file cannot be written, not after a click
             self.controls = _controls(self)
             notebook_display.Spot().put(self.controls)
         self._spot = notebook_display.Spot()
@@ -79,7 +79,7 @@ class ContactSheet(notebook_display.Picture):
         """Show a page; the first is 1."""
         if not 1 <= page <= self.pages:
             raise ValueError(
-                f"page={page}, but {len(self.names)} cases make pages 1 to {self.pages}: pass one of them."
+                f"page={page}, but {len(self.names)} cases fill pages 1 to {self.pages}. Pass one of these."
             )
         first = (page - 1) * COLUMNS * ROWS
         self.page = page
@@ -96,12 +96,12 @@ class ContactSheet(notebook_display.Picture):
         self._say()
 
     def decide(self, name: str, decision: str) -> None:
-        """Keep a decision, "accept" or "reject", in the file and then in the picture."""
+        """Save a decision, "accept" or "reject", to the file and show it in the picture."""
         if name not in self.names:
             near = nearest(name, self.names) or self.names[:3]
             raise KeyError(f"the sheet has no case {name!r}; the nearest names: {', '.join(near)}.")
         if decision not in WORDS:
-            raise ValueError(f"{decision!r} is no decision. Pass {' or '.join(map(repr, WORDS))}.")
+            raise ValueError(f"{decision!r} is not a decision. Pass {' or '.join(map(repr, WORDS))}.")
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         write(self.path, [*rows(self.path), [name, decision, now]])
         self.decisions = read_decisions(self.path)
@@ -110,13 +110,13 @@ class ContactSheet(notebook_display.Picture):
             self._say()
 
     def _press(self, name: str) -> None:
-        """The button of a decision made in words."""
+        """Update the button after `decide`."""
         if self.controls is not None:
             tile = self.controls.children[2].children[list(self._shown).index(name)]
             tile.children[1].value = self.decisions[name]
 
     def _say(self) -> None:
-        """Write the decisions into the picture; lines and pixels stay as they were drawn."""
+        """Write the decisions into the picture without redrawing images and lines."""
         first, title = (self.page - 1) * COLUMNS * ROWS + 1, self._in_words()
         with style.look():
             self.figure.suptitle(title, x=0.01, ha="left", fontsize=9)
@@ -136,7 +136,7 @@ class ContactSheet(notebook_display.Picture):
 
 
 def _controls(sheet: ContactSheet) -> Any:
-    """The page to turn to, a line for what goes wrong, and the cases."""
+    """The page selector, a line for errors, and the cases."""
     import ipywidgets
 
     pager = ipywidgets.BoundedIntText(value=1, min=1, max=sheet.pages, description="page")
@@ -150,7 +150,7 @@ def _controls(sheet: ContactSheet) -> Any:
 
 
 def _grid(sheet: ContactSheet, note: Any) -> Any:
-    """Each case's picture with the two buttons under it, so that nobody clicks its neighbour's."""
+    """Each case's picture with its two buttons directly below."""
     import ipywidgets
 
     tiles = []
@@ -169,20 +169,20 @@ def _grid(sheet: ContactSheet, note: Any) -> Any:
 
 
 def _clicked(sheet: ContactSheet, note: Any, name: str, change: Any) -> None:
-    """An error within a click goes to a log that nobody reads, so it is written beside the pictures instead."""
+    """Show errors beside the pictures: Jupyter would send an error in a click handler to a hidden log."""
     if change["new"] == sheet.decisions.get(name):
         return
     try:
         sheet.decide(name, change["new"])
     except (OSError, ValueError) as error:
-        note.value = f"<b>not kept:</b> {escape(error)}"
+        note.value = f"<b>not saved:</b> {escape(error)}"
         change["owner"].value = sheet.decisions.get(name)
     else:
         note.value = ""
 
 
-def _sheet(scenes: dict[str, Scene], *, zoom: Number | None, legend: bool = False) -> Figure:
-    """Each case twice, bare and with its layers; two axes a case, in their order."""
+def _sheet(scenes: dict[str, Scene], *, zoom: float | None, legend: bool = False) -> Figure:
+    """Each case twice, bare and with its layers: two axes per case, in order."""
     columns = min(COLUMNS, len(scenes))
     lines = -(-len(scenes) // columns)
     with style.look():
@@ -197,13 +197,13 @@ def _sheet(scenes: dict[str, Scene], *, zoom: Number | None, legend: bool = Fals
                 handle.get_label(): handle for scene in scenes.values() for handle in handles(scene, scene.layers)
             }
             if "truth" in listed:
-                listed["truth"].set_label("label")  # whether it is true is what is being asked
+                listed["truth"].set_label("label")  # it is not yet accepted as truth
             figure.legend(handles=list(listed.values()), loc="outside lower center", ncols=4)
     return figure
 
 
-def _tile(axes: Axes, scene: Scene, layers: tuple[str, ...], zoom: Number | None) -> None:
-    """The slice through the lesion, whole or `zoom` mm round it, never beyond the image."""
+def _tile(axes: Axes, scene: Scene, layers: tuple[str, ...], zoom: float | None) -> None:
+    """The slice through the lesion, whole or `zoom` mm around it, within the image."""
     at = focus(scene)
     cut = Cut(0, at[0], scene.spacing[1:]) if scene.image.ndim == 3 else Cut(None, 0, scene.spacing)
     (left, right, bottom, top), (low, high) = cut.extent(scene.image), scene.window

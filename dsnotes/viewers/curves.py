@@ -1,4 +1,4 @@
-"""How training goes: the loss with its terms and the validation scores, drawn once or while `fit` runs.
+"""Training curves: the loss with its terms and the validation scores, drawn once or live while `fit` runs.
 
 history = dsnotes.fit(system, train, val, …, on_epoch=curves.live())
 """
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Records = Iterable[Mapping]  # one an epoch: epoch, loss, its terms, lr, val_dice, seconds
+Records = Iterable[Mapping]  # one per epoch: epoch, loss, its terms, lr, val_dice, seconds
 NOT_TERMS = {"epoch", "loss", "lr", "seconds", "grad_norm", "samples_per_second"}
-FEW, BESIDE = 3, 1.4  # so many names leave room for the curves; inches for the names of more
-BALANCE = {"alpha": "weights α", "pull": "pull G at the shared layer", "rate": "rate L / L(0)"}  # of each GradNorm task
+FEW, BESIDE = 3, 1.4  # up to this many names fit inside the axes; inches added for a legend beside them
+BALANCE = {"alpha": "weights α", "pull": "pull G at the shared layer", "rate": "rate L / L(0)"}  # per GradNorm task
 
 
 def plot(history: Records, *, title: str = "") -> notebook_display.Picture:
-    """The loss with its terms, and beside it the validation scores with the best one marked; then what GradNorm did."""
+    """The loss with its terms, the validation scores with the best one marked, and GradNorm's weights if used."""
     records = list(history)
     return notebook_display.Picture(draw(records, title=title), alt=_in_words(records))
 
 
-def live(*, title: str = "", seconds: int | float = 1.0) -> LivePlot:
-    """What to pass as `on_epoch`: a plot and a table that follow the training, redrawn at most every `seconds`."""
+def live(*, title: str = "", seconds: float = 1.0) -> LivePlot:
+    """A plot and a table to pass as `on_epoch`, redrawn during training at most every `seconds`."""
     return LivePlot(title=title, seconds=seconds)
 
 
 def lines(
     series: Mapping[str, Mapping], *, x: str = "", y: str = "", log: bool = False, title: str = ""
 ) -> notebook_display.Picture:
-    """Compare `{name: {x: y}}`, such as runs over epochs or layers by name; each has its own dash and marker."""
+    """Compare `{name: {x: y}}`, such as runs over epochs or layers by name; each line has its own dash and marker."""
     if not any(series.values()):
-        raise ValueError("there is nothing to draw: pass {name: {x: y, …}, …} with at least one point.")
+        raise ValueError("nothing to draw. Pass {name: {x: y, …}, …} with at least one point.")
     with style.look():
         figure = style.sheet(6.4 + BESIDE * (len(series) > FEW), 3.0)
         axes = figure.subplots()
@@ -64,9 +64,9 @@ def lines(
 
 
 class LivePlot:
-    """Called with the history so far. When the cell ends, the notebook holds one picture and one table: the last."""
+    """Called with the history so far; after the cell, the notebook holds only the last picture and table."""
 
-    def __init__(self, *, title: str = "", seconds: int | float = 1.0) -> None:
+    def __init__(self, *, title: str = "", seconds: float = 1.0) -> None:
         self.title, self.seconds = title, seconds
         self.history: Records = ()
         self._picture, self._table = notebook_display.Spot(), notebook_display.Spot()
@@ -76,7 +76,7 @@ class LivePlot:
         self.history = history
         if notebook_display.shell() is None:
             return
-        if not self._pending:  # an epoch shorter than `seconds` may be the last: the end of the cell draws it
+        if not self._pending:  # the last epoch may be skipped by `seconds`: the end of the cell draws it
             notebook_display.shell().events.register("post_execute", self._finish)
             self._pending = True
         if time.monotonic() - self._drawn >= self.seconds:
@@ -166,7 +166,7 @@ def _mark_best(axes: Axes, records: list, key: str) -> None:
 
 
 def _whole(axes: Axes) -> None:
-    """There is no epoch 2.5."""
+    """Whole numbers only on the axis of epochs."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
@@ -182,13 +182,13 @@ def _finish_axes(axes: Axes, name: str, *, legend: bool) -> None:
 
 
 def _name(axes: Axes) -> None:
-    """A few lines are named among the curves, more beside them, where they cannot cover any."""
+    """Put a short legend inside the axes, a longer one beside them."""
     beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if len(axes.lines) > FEW else {}
     axes.legend(handlelength=3, **beside)
 
 
 def _latest(records: list) -> Table:
-    """The last five epochs and the best one with what the curves show; `history` itself has every column."""
+    """A table of the last five epochs and the best one, with the curves' columns; `history` has all columns."""
     scored = [record for record in records if _is_number(record.get("val_dice"))]
     best = max(scored, key=lambda record: record["val_dice"], default=None)
     columns = ["epoch", "loss", *_terms(records), "val_dice", "lr", "seconds"]

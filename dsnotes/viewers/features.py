@@ -1,4 +1,4 @@
-"""Feature maps of several passes against each other, level by level: an image's beside those that are its labels."""
+"""Compare the feature maps of several forward passes, level by level, such as of an image and of its mask."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def features(
     at: int | None = None,
     title: str = "",
 ) -> Picture:
-    """`{pass: {level: (B, C, *space)}}`, such as `Outputs.features` of the image and of the mask: one row a pass.
+    """`{pass: {level: (B, C, *space)}}`, such as `Outputs.features` of the image and of the mask: one row per pass.
 
-    Of each level one channel is shown, the same in all rows, by default the one with most to see in the row that has
-    least; its values are written as shares of the level's largest, over all rows. `image` is the one of the batch; of
+    One channel per level is shown, the same in all rows; by default the one whose variation, at its least over the
+    rows, is largest. Values are divided by the level's largest over all rows. `image` is an index into the batch; for
     volumes the axial slice `at` is shown, counted at the finest level, by default the middle one.
     """
     levels = [level for of_pass in passes.values() for level in of_pass]
     if not levels:
-        raise ValueError("there is no feature map: pass {name of a pass: network(image).features, …}.")
+        raise ValueError("no feature map came. Pass {name of a pass: network(image).features, …}.")
     depth = max(of_pass[level].shape[2] for of_pass in passes.values() for level in of_pass)
     at = depth // 2 if at is None else at
     rows: dict[str, dict[str, np.ndarray]] = {name: {} for name in passes}
@@ -38,7 +38,7 @@ def features(
         if len(set(widths.values())) > 1:
             raise ValueError(
                 f"the passes have {widths} channels at {level!r}, but one channel is shown in all rows. Leave out the "
-                f"pass that does not fit, or cut its channels: {{{level!r}: x[:, :n]}}."
+                f"pass that differs, or select channels: {{{level!r}: x[:, :n]}}."
             )
         channel = most_to_see(found.values()) if channels is None else channels[level]
         shown = {name: cut(stack[channel], at, depth) for name, stack in found.items()}

@@ -1,4 +1,4 @@
-"""What DSNet's selective fusion chose: how much of each channel is detail, and what it chose between."""
+"""DSNet's selective fusion: the share of detail in each channel, and the two branches it fuses."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dsnotes.viewers.notebook_display import Picture
 
 
 def detail_shares(backbone: nn.Module, images: Image) -> Tensor:
-    """(batch, channels): b of a · context + b · detail, for every image of the batch."""
+    """(batch, channels): b of a · context + b · detail, for each image of the batch."""
     context, detail = _branches(backbone, images)
     return backbone.fuse.weights(context, detail)[1, :, :, 0, 0].detach()
 
 
 def fusion(backbone: nn.Module, images: Image, *, image: int = 0, title: str = "") -> Picture:
-    """Two channels of one image of the batch: the one that leans most on context, and the one most on detail.
+    """Two channels of one image of the batch: the one with most context and the one with most detail.
 
-    A row shows both branches and their weighted sum, in grey values of the row's own.
+    Each row shows both branches and their weighted sum, with its own grey scale.
     """
     context, detail = (branch[image] for branch in _branches(backbone, images))
     shares = detail_shares(backbone, images)[image]
@@ -40,11 +40,11 @@ def fusion(backbone: nn.Module, images: Image, *, image: int = 0, title: str = "
 
 @torch.no_grad()
 def _branches(backbone: nn.Module, images: Image) -> tuple[Tensor, Tensor]:
-    """Context and detail as a trained network sees them: without its batch norm taking note of these images."""
+    """Context and detail branches in evaluation mode, so that batch norm statistics do not change."""
     if not isinstance(backbone, DSNet) or backbone.fusion != "sdrfm":
         what = f"fusion={backbone.fusion!r}" if isinstance(backbone, DSNet) else type(backbone).__name__
         raise ValueError(
-            f"{what} came, but only selective fusion weighs its branches. Pass system.network.backbone of "
+            f"{what} came, but only selective fusion weights its branches. Pass system.network.backbone of "
             f"dsnotes.build('dsnet-sdrfm'), 'dsnet-soft' or 'dsnet'."
         )
     training = backbone.training

@@ -57,7 +57,7 @@ def test_pairs_become_a_dataset_voxel_for_voxel(scans, tmp_path):
         "3×1×1",
         "1:39 2:1",
         "1 kidney, 2 tumour",
-        "different directions",
+        "differ in orientation",
     ):
         assert said in table
     data = open_dataset(write(found, tmp_path / "mine"))
@@ -128,7 +128,7 @@ def test_a_wrong_case_can_be_left_out(scans):
     found = understand(scans, labels=NAMES, leave_out=["p1"])
     assert not found.wrong
     assert [case.candidate.name for case in found.cases] == ["p0", "p2"]
-    with pytest.raises(ValueError, match=r"no case is called p9\. There are p0, p1"):
+    with pytest.raises(ValueError, match=r"there is no case p9\. The cases are p0, p1"):
         understand(scans, labels=NAMES, leave_out=["p9"])
 
 
@@ -144,7 +144,7 @@ def test_an_empty_label_and_a_name_for_nothing_are_noted(scans):
 def test_an_output_that_holds_something_is_refused(scans, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").write_text("")
-    with pytest.raises(ValueError, match="is not empty. Give another --output"):
+    with pytest.raises(ValueError, match="is not empty. Pass another --output"):
         write(understand(scans, labels=NAMES), tmp_path / "mine")
 
 
@@ -204,7 +204,7 @@ def test_nnunets_raw_folder_is_adopted_and_reads_the_same(tmp_path):
         ({"labels": {"background": 0, "a": 1, "c": 3}, "regions_class_order": []}, r"label values \[0, 1, 3\]"),
         ({"labels": {"background": 0, "ignore": 1, "a": 2}}, r"names 1 'ignore', but the highest label is 2"),
         ({"regions_class_order": [1, 2]}, r"3 regions and regions_class_order \[1, 2\]"),
-        ({"labels": {"0": "background"}}, r"gives each name its number"),
+        ({"labels": {"0": "background"}}, r"maps names to numbers"),
         ({"channel_names": {"0": "T1", "1": "T2", "2": "FLAIR"}}, r"case a .*2 of the 3 channels"),
         ({"file_ending": ".nii.gz"}, r"holds no file that ends in \.nii\.gz"),
     ],
@@ -242,7 +242,7 @@ def test_a_series_with_outlines(tmp_path, axes):
     write_outlines(tmp_path / "study" / "rt.dcm", drawn, series=uid)
     found = understand(tmp_path / "study", labels={"GTV": "tumour"})
     assert not found.wrong
-    assert "regions body are not named" in str(found)
+    assert "regions body are left out" in str(found)
     data = open_dataset(write(found, tmp_path / "mine"))
     assert data.labels == {0: "background", 1: "tumour"}
     assert data.names == ("p1",)
@@ -296,8 +296,8 @@ def test_regions_are_given_and_renumbered(tmp_path):
     assert (data.order, data.ignore, data.classes) == ((2, 1, 3), 4, 4)
     np.testing.assert_array_equal(data[0].label, np.choose(label.clip(0, 5), (0, 1, 2, 0, 3, 0)))
     for wrong, said in (
-        ({"whole": (1, 2, 4)}, r"region whole has 3 labels of its own .*largest region first"),
-        ({"core": (1,), "all": (1, 2)}, r"region core has 0 labels of its own"),
+        ({"whole": (1, 2, 4)}, r"region whole has 3 labels .*largest region first"),
+        ({"core": (1,), "all": (1, 2)}, r"region core has 0 labels"),
         ({"whole": (1, 3)}, r"region whole joins \[3\].*--label"),
         ({"whole": (1, 9)}, r"region whole joins \[9\].*ignore belong to no region"),
     ):

@@ -132,9 +132,9 @@ def test_a_ct_takes_the_place_of_the_readers_share(database):
 def test_what_a_ct_must_be(database):
     (nodule,) = open_lidc(database, patients=["LIDC-IDRI-0007"])
     ct = np.zeros((3, 128, 128))
-    with pytest.raises(ValueError, match="2 positions for a CT of 3 slices"):
+    with pytest.raises(ValueError, match="2 positions came for a CT of 3 slices"):
         with_ct(nodule, ct, [0.0, 1.0])
-    with pytest.raises(ValueError, match="ascending, none twice.*Sort the slices"):
+    with pytest.raises(ValueError, match="strictly ascending.*Sort the slices"):
         with_ct(nodule, ct, [-10.0, -10.0, -7.5])
     with pytest.raises(ValueError, match=r"0\.50 mm off the nearest slice.*1\.2\.345678"):
         with_ct(nodule, ct, [-10.0, -7.5, -4.5])
@@ -158,7 +158,7 @@ def test_consensus_is_at_least_the_share():
     assert consensus(readers).tolist() == [1, 1, 0, 0]
     assert consensus(readers, 0.75).tolist() == [1, 0, 0, 0]
     assert consensus(readers, 0.25).tolist() == [1, 1, 1, 0]
-    with pytest.raises(ValueError, match="share=0.*above 0 and up to 1"):
+    with pytest.raises(ValueError, match="share=0.*above 0 and at most 1"):
         consensus(readers, 0)
 
 

@@ -341,11 +341,11 @@ def test_a_label_of_one_class_keeps_it(value):
 
 
 def test_wrong_settings_are_answered_with_the_remedy():
-    with pytest.raises(ValueError, match=r"p_gamma=1.5 is no probability. Give a number from 0 to 1"):
+    with pytest.raises(ValueError, match=r"p_gamma=1.5 is not a probability. Pass a number from 0 to 1"):
         Augmentation(p_gamma=1.5)
-    with pytest.raises(ValueError, match=r"scale=\(1.25, 0.85\) is no range.*set its probability to 0"):
+    with pytest.raises(ValueError, match=r"scale=\(1.25, 0.85\) is not a range.*set its probability to 0"):
         Augmentation(scale=(1.25, 0.85))
-    with pytest.raises(ValueError, match=r"gamma=\(0.0, 1.5\) is no range: it needs 0 < low"):
+    with pytest.raises(ValueError, match=r"gamma=\(0.0, 1.5\) is not a range: needed is 0 < low"):
         Augmentation(gamma=(0.0, 1.5))
     with pytest.raises(ValueError, match=r"space=\(4,\) has 1 axes, needed are 2 or 3: pass space=image.shape\[2:\]"):
         draw(OFF, batch=1, space=(4,), generator=generator())
@@ -359,7 +359,7 @@ def test_wrong_tensors_are_answered_with_the_remedy():
     drawn = draw(ON, batch=2, space=(8, 8), generator=generator())
     with pytest.raises(ValueError, match=r"image has batch and size \(2, 8, 9\).*drawn for \(2, 8, 8\).*=\(8, 9\)"):
         apply(drawn, torch.zeros(2, 1, 8, 9))
-    with pytest.raises(ValueError, match=r"the label has batch and size \(1, 8, 8\).*Draw them anew.*batch=1"):
+    with pytest.raises(ValueError, match=r"the label has batch and size \(1, 8, 8\).*Draw again.*batch=1"):
         augment._check(drawn, torch.zeros(2, 1, 8, 8), torch.zeros(1, 8, 8, dtype=torch.long), None)
     ignored = torch.zeros(2, 8, 8, dtype=torch.long)
     ignored[0, 0] = -1

@@ -151,7 +151,7 @@ def test_a_damaged_entry_is_made_anew(folder, tmp_path, name, how):
         "gone": lambda: (place / name).unlink(),
         "empty": lambda: (place / name).write_bytes(b""),
     }[how]()
-    with pytest.warns(RuntimeWarning, match="is damaged.*The case is made anew"):
+    with pytest.warns(RuntimeWarning, match="is damaged.*The case is made again"):
         again = data[0]
     np.testing.assert_array_equal(again.image, truth[0])
     np.testing.assert_array_equal(again.label, truth[1])

@@ -87,7 +87,7 @@ def test_a_slice_that_is_missing_broken_or_windowed_says_so(tmp_path):
     with pytest.raises(ValueError, match=r"a_2\.png: SimpleITK cannot read it"):
         read_slice(tmp_path, "a_2.png")
     png(tmp_path / "a_3.png", noise.astype(np.uint8))
-    with pytest.raises(ValueError, match="uint8 .*needed is one channel of 16 bits.* take the folder Images_png"):
+    with pytest.raises(ValueError, match="uint8 .*needed is one channel of 16 bits.* use the folder Images_png"):
         read_slice(tmp_path, "a_3.png")
 
 

@@ -41,7 +41,7 @@ def test_a_folder_of_another_layout(folder):
         ),
         (
             {"training": [{"label": "labelsTr/p1_a.nii.gz"}]},
-            r'lists \{"label": .*Write \{"image": .*, or the path of an',
+            r'lists \{"label": .*Write \{"image": .*, or just the path',
         ),
         ({"training": [{"image": [5]}]}, r"where each entry names one image"),
         ({"training": [5]}, r"lists 5 under 'training', where each entry names one image\. Write \{\"image\""),
@@ -55,8 +55,8 @@ def test_a_wrong_dataset_json(tmp_path, changed, message, decathlon):
 
 def test_a_dataset_json_that_is_none(folder):
     (folder / "dataset.json").write_text("{")
-    with pytest.raises(ValueError, match=r"dataset\.json is no valid JSON .*Correct it there"):
+    with pytest.raises(ValueError, match=r"dataset\.json is not valid JSON .*Correct it"):
         open_dataset(folder)
     (folder / "dataset.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"holds a list; needed are keys: labels, modality, training"):
+    with pytest.raises(ValueError, match=r"holds a list; needed is a dict of labels, modality, training"):
         open_dataset(folder)

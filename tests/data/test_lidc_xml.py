@@ -84,12 +84,12 @@ def test_the_series_is_told_without_parsing_and_radiographs_are_not_ct():
     assert series_of(message("")) == "1.3.6.1.99"
     radiograph = message("").replace(b"LidcReadMessage", b"IdriReadMessage")
     assert series_of(radiograph) is None
-    with pytest.raises(ValueError, match="is no LidcReadMessage but IdriReadMessage: it is about no CT"):
+    with pytest.raises(ValueError, match="is an? IdriReadMessage, not the LidcReadMessage of a CT"):
         opened(radiograph)
 
 
 def test_a_cut_file_is_named(tmp_path):
     path = tmp_path / "158.xml"
     path.write_bytes(message(nodule(roi(-10, square(40, 60, 5))))[:-200])
-    with pytest.raises(ValueError, match=r"158\.xml is no whole XML .*Fetch it again"):
+    with pytest.raises(ValueError, match=r"158\.xml is not valid XML .*Fetch it again"):
         opened(path)

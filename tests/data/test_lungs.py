@@ -148,9 +148,9 @@ def test_preprocess_blanks_before_the_window_is_laid_over():
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda image: lung_mask(image / 1400 + 0.7, spacing=UNIT), "no lung was found.*CT in HU, before any window"),
+        (lambda image: lung_mask(image / 1400 + 0.7, spacing=UNIT), "no lung was found.*CT in HU, before windowing"),
         (lambda image: lung_mask(image[0], spacing=UNIT[1:]), r"shape \(40, 48\).*one channel of a whole CT"),
-        (lambda image: lung_mask(image, spacing=UNIT, closing=-1), "closing=-1.*closing=0 closes nothing"),
+        (lambda image: lung_mask(image, spacing=UNIT, closing=-1), "closing=-1.*closing=8"),
         (lambda image: lung_mask(image, spacing=UNIT, threshold=200), "threshold=200.*threshold=-400"),
         (lambda image: lung_mask(image, spacing=(1, 0, 1)), "positive numbers, the millimetres"),
         (lambda image: within_lungs(Case("a", image, None, UNIT), margin=-1), "margin=-1.*margin=20"),

@@ -152,7 +152,7 @@ def test_soft_masks_come_along():
 
 def test_some_with_soft_masks_and_some_without():
     cases = [dotted((4, 4), (1, 1), soft=np.ones((4, 4), "f4")), dotted((4, 4), (1, 1), name="bare")]
-    with pytest.raises(ValueError, match=r"others \(bare\) none or one of other channels\. Give every case extras"):
+    with pytest.raises(ValueError, match=r"others \(bare\) none, or the channels differ\. Give every case extras"):
         draw_batch(cases, patch=(4, 4), batch=20, foreground=0.0, generator=seeded())
 
 
@@ -185,7 +185,7 @@ def test_a_patch_of_one_number_on_a_volume():
 
 @pytest.mark.parametrize(("batch", "foreground"), [(0, 0.5), (2, -0.1), (2, 1.5)])
 def test_batch_and_share(batch, foreground):
-    with pytest.raises(ValueError, match=r"pass batch ≥ 1 and a share from 0 to 1"):
+    with pytest.raises(ValueError, match=r"pass batch ≥ 1 and foreground from 0 to 1"):
         draw_batch([dotted((8, 9), (1, 1))], patch=(4, 4), batch=batch, foreground=foreground, generator=seeded())
 
 
@@ -197,7 +197,7 @@ def test_no_cases_no_label_other_channels_unknown_padding():
         with pytest.raises(ValueError, match=r"case bare has no label.*open_dataset\(folder, split='training'\)"):
             draw_batch([bare], patch=(4, 4), batch=1, foreground=share, generator=seeded())
     two = Case("two", np.zeros((2, 4, 4), "f4"), np.ones((4, 4), "u1"), (1.0, 1.0))
-    with pytest.raises(ValueError, match=r"channels.*one batch needs the same of all"):
+    with pytest.raises(ValueError, match=r"channels.*a batch needs equal channels"):
         draw_batch([two, dotted((4, 4), (1, 1))], patch=(4, 4), batch=20, foreground=0.0, generator=seeded())
     with pytest.raises(ValueError, match=r"pad='mirror': pass 'minimum', 'edge' or a number"):
         draw_batch([dotted((4, 4), (1, 1))], patch=(4, 4), batch=1, foreground=0.0, generator=seeded(), pad="mirror")

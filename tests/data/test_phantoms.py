@@ -401,20 +401,20 @@ def test_with_a_spacing_the_anatomy_fills_the_size():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: phantoms.lung(0), "n=0 cases were asked for, but it takes at least 1: phantoms.lung"),
-        (lambda: phantoms.nodules(-1), "n=-1 cases"),
-        (lambda: phantoms.kidneys(1, seed=-3), "seed=-3, but a seed is a whole number from 0 on"),
-        (lambda: phantoms.lung(1, size=(64, 64)), r"size=\(64, 64\), but it takes 3 whole numbers, \(depth, height"),
-        (lambda: phantoms.nodules(1, dims=2, size=(64, 64, 64)), r"takes 2 whole numbers, \(height, width\)"),
-        (lambda: phantoms.abdomen(1, size=(4, 64, 64)), r"too small to hold the anatomy: use at least \(8, 16, 16\)"),
+        (lambda: phantoms.lung(0), "n=0, but at least 1 case is needed. Pass phantoms.lung"),
+        (lambda: phantoms.nodules(-1), "n=-1, but"),
+        (lambda: phantoms.kidneys(1, seed=-3), "seed=-3, but a seed is a whole number ≥ 0"),
+        (lambda: phantoms.lung(1, size=(64, 64)), r"size=\(64, 64\); needed are 3 whole numbers, \(depth, height"),
+        (lambda: phantoms.nodules(1, dims=2, size=(64, 64, 64)), r"needed are 2 whole numbers, \(height, width\)"),
+        (lambda: phantoms.abdomen(1, size=(4, 64, 64)), r"too small for the anatomy: use at least \(8, 16, 16\)"),
+        (lambda: phantoms.nodules(1, dims=4), r"dims=4 .*dims=2 .*dims=3"),
+        (lambda: phantoms.nodules(1, size=16, spacing=0.5), "covers only 8 mm, too little for nodules of 5 mm"),
+        (lambda: phantoms.abdomen(1, classes=4), r"classes=4 .*classes=2 .* classes=3"),
         (
             lambda: phantoms.lung(1, spacing=(1.0, 1.0)),
             r"\(1\.0, 1\.0\) came.*3 positive numbers.*lung\(1, spacing=",
         ),
         (lambda: phantoms.lung(1, spacing=(1.0, 0.0, 1.0)), r"spacing \(1\.0, 0\.0, 1\.0\) came.*3 positive numbers"),
-        (lambda: phantoms.nodules(1, dims=4), r"dims=4, but a crop is a slice \(dims=2\) or a block \(dims=3\)"),
-        (lambda: phantoms.nodules(1, size=16, spacing=0.5), "shows only 8 mm, too little for nodules of 5 mm"),
-        (lambda: phantoms.abdomen(1, classes=4), r"classes=4, but there are two ways .* classes=2 .* classes=3"),
     ],
 )
 def test_a_wrong_order_is_answered_with_what_to_type(call, message):

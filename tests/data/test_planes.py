@@ -55,5 +55,5 @@ def test_preprocess_does_all_three_and_names_them(case):
 
 def test_an_image_of_two_axes_has_no_slices():
     flat = Case("b", np.zeros((6, 6), np.float32), np.ones((6, 6), np.uint8), (1.0, 1.0))
-    with pytest.raises(ValueError, match=r"grid \(6, 6\), but slices are taken of volumes"):
+    with pytest.raises(ValueError, match=r"grid \(6, 6\); slices can be selected in volumes only"):
         positive(flat)

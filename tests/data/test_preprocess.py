@@ -144,7 +144,7 @@ def test_wrong_settings():
         Preprocess(channels=(1,))(ct())
     with pytest.raises(ValueError, match=r"relabel=\(0,\) names 1 values, but the label of case ct0 goes to 1"):
         Preprocess(relabel=(0,))(ct())
-    with pytest.raises(ValueError, match=r"no case holds any foreground voxel.*normalise='image'"):
+    with pytest.raises(ValueError, match=r"no case has a foreground voxel.*normalise='image'"):
         foreground_statistics([replace(ct(), label=np.zeros((4, 10, 12), "u1"))])
     with pytest.raises(ValueError, match=r"case ct0 has no label"):
         foreground_statistics([replace(ct(), label=None)])

@@ -60,13 +60,13 @@ def test_what_does_not_count_stays_with_its_voxels_and_regions_have_no_backgroun
 
 def test_wrong_inputs_are_answered():
     small = cut(case(), around(case().label > 0))
-    with pytest.raises(ValueError, match="margin=-1 would cut into"):
+    with pytest.raises(ValueError, match="margin=-1 would cut off"):
         around(case().label > 0, margin=-1)
     with pytest.raises(ValueError, match="a region of 1 axes .* which has 3"):
         cut(case(), (slice(0, 3),))
-    with pytest.raises(ValueError, match="was not cut out of anything"):
+    with pytest.raises(ValueError, match="has no region to put back"):
         put_back(case().label, case())
     with pytest.raises(ValueError, match="an array of shape .* came for case kidney with the grid"):
         put_back(case().label, small)
-    with pytest.raises(ValueError, match="have no label to find a region by"):
+    with pytest.raises(ValueError, match="have no label to find a region from"):
         regions([case(label=None)])

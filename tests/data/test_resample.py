@@ -202,7 +202,9 @@ def test_a_single_slice_stays_one():
 
 def test_wrong_settings():
     case = case_of(blobs())
-    with pytest.raises(ValueError, match=r"spacing \(1\.0, 1\.0\) came for case a, which has 3 axes.*such as \(3\.0"):
+    with pytest.raises(
+        ValueError, match=r"spacing \(1\.0, 1\.0\) came for case a, which has 3 spatial axes.*such as \(3\.0"
+    ):
         resample(case, (1.0, 1.0))
     with pytest.raises(ValueError, match=r"resampling case a: spacing \(1\.0, 0\.0, 1\.0\) came"):
         resample(case, (1.0, 0.0, 1.0))

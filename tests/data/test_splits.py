@@ -93,7 +93,7 @@ def test_cases_come_back_as_cases():
 
 
 def test_too_few_patients():
-    with pytest.raises(ValueError, match=r"2 patients cannot go to 3 parts\. .*fewer shares.*`patient`"):
+    with pytest.raises(ValueError, match=r"2 patients cannot be split into 3 parts\. .*fewer shares.*`patient`"):
         split(["p1_a", "p1_b", "p2_a"], seed=0, patient=patient_of)
     with pytest.raises(ValueError, match=r"5 folds came for 2 patients \(3 cases\)\. Pass k from 2 to 2"):
         k_fold(["p1_a", "p1_b", "p2_a"], 5, seed=0, patient=patient_of)
@@ -206,5 +206,5 @@ def test_printed_numbers_are_scaled_to_a_smaller_set_and_odd_ones_refused():
         3,
         4,
     ]
-    with pytest.raises(ValueError, match=r"pass three numbers a fold, such as \[\[134, 34, 42\]\]"):
+    with pytest.raises(ValueError, match=r"pass three numbers per fold, such as \[\[134, 34, 42\]\]"):
         printed_folds(list("abcdef"), [[1, 2]], seed=0)

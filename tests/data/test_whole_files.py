@@ -66,7 +66,7 @@ def test_slices_that_only_imagej_finds_are_not_dropped(tmp_path):
 
 def test_a_tiff_whose_pages_go_round_in_a_circle_ends(tmp_path):
     (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<IHI", 8, 0, 8))
-    with pytest.raises(ValueError, match="came before"):
+    with pytest.raises(ValueError, match="repeats an earlier page"):
         require_whole(tmp_path / "a.tif")
 
 
@@ -79,13 +79,13 @@ def test_a_header_takes_its_voxels_from_its_own_folder_alone(tmp_path, name, how
     path = folder / "a.mhd"
     head = "ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_UCHAR\nElementDataFile = "
     path.write_text(head + how.format(name))
-    with pytest.raises(ValueError, match="does not lie in its own folder.*beside the header"):
+    with pytest.raises(ValueError, match="is not in the header's folder.*beside the header"):
         read_volume(path)
     nrrd = folder / "a.nrrd"
     nrrd.write_text(
         f"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 4 4 4\nencoding: raw\ndata file: {how.format(name)}\n"
     )
-    with pytest.raises(ValueError, match="does not lie in its own folder"):
+    with pytest.raises(ValueError, match="is not in the header's folder"):
         read_volume(nrrd)
     (folder / "own.raw").write_bytes(bytes(64))
     path.write_text(head + "own.raw")
@@ -98,7 +98,7 @@ def test_a_link_beside_a_header_does_not_lead_elsewhere(tmp_path):
     (tmp_path / "set" / "own.raw").symlink_to(tmp_path / "secret")
     head = "ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_UCHAR\nElementDataFile = own.raw"
     (tmp_path / "set" / "a.mhd").write_text(head)
-    with pytest.raises(ValueError, match="does not lie in its own folder"):
+    with pytest.raises(ValueError, match="is not in the header's folder"):
         read_volume(tmp_path / "set" / "a.mhd")
 
 
@@ -132,5 +132,5 @@ def test_a_nifti_without_millimetres_is_refused(tmp_path, mm):
 
 def test_a_complex_image_is_refused(tmp_path):
     nibabel.save(nibabel.Nifti1Image(VOXELS.T.astype(np.complex64), np.eye(4)), tmp_path / "a.nii.gz")
-    with pytest.raises(ValueError, match="complex numbers came.*Save the magnitude"):
+    with pytest.raises(ValueError, match="complex numbers; .*Save the magnitude"):
         read_volume(tmp_path / "a.nii.gz")

@@ -13,7 +13,7 @@ import numpy as np
 ODD = ("many", None, [], {}, float("nan"), float("inf"), -1, 1j, object())
 REMEDIES = ("pass", "choose", "give", "save", "write", "use", "needed", "bring", "build", "make", "look", "correct")
 REMEDIES += ("copy", "take", "tell", "put", "name", "set", "delete", "type", "raise", "such as", "fetch", "nearest")
-REMEDIES += ("replace", "undo", "try")
+REMEDIES += ("replace", "undo", "try", "convert", "crop", "rename", "remove")
 REFUSALS = (ValueError, TypeError, KeyError, OSError, IndexError, AttributeError)
 
 

@@ -39,12 +39,12 @@ def test_a_dataset_counted_by_hand():
 def test_images_are_slices():
     image = Case("a", np.zeros((4, 4), np.float32), np.eye(4, dtype=np.uint8), (1.0, 1.0))
     assert cohort([image]).slices == (1, 0)
-    with pytest.raises(ValueError, match=r"some cases are images and others volumes"):
+    with pytest.raises(ValueError, match=r"some cases are 2-D images and others volumes"):
         cohort([image, three_cases()[0]])
 
 
 def test_nothing_to_count_is_said():
-    with pytest.raises(ValueError, match=r"no cases came: pass at least one labelled case"):
+    with pytest.raises(ValueError, match=r"no cases came. Pass at least one labelled case"):
         cohort([])
     with pytest.raises(ValueError, match=r"label"):
         cohort([Case("a", np.zeros((4, 4), np.float32), None, (1.0, 1.0))])

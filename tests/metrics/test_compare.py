@@ -99,7 +99,7 @@ def test_wrong_input_is_answered_with_the_remedy():
         paired_t_test([1, 2], [1, 2, 3])
     with pytest.raises(ValueError, match=r"1 case came, but a paired test needs two or more: score more cases"):
         wilcoxon([1.0], [2.0])
-    with pytest.raises(ValueError, match=r"shapes \(2, 2\) and \(2, 2\), but a paired test needs one number a case"):
+    with pytest.raises(ValueError, match=r"shapes \(2, 2\) and \(2, 2\), but a paired test needs one number per case"):
         paired_t_test(np.eye(2), np.ones((2, 2)))
     with pytest.raises(ValueError, match=r"p_values=\[\[0.5\]\]: needed is a list of numbers"):
         holm(np.array([[0.5]]))

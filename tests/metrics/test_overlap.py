@@ -114,5 +114,5 @@ def test_probabilities_are_refused():
         dice(PREDICTION.astype(np.float32), TRUTH)
     with pytest.raises(ValueError, match=r"truth holds NaN in 2 of 8 voxels.*np.argwhere\(np.isnan\(truth\)\)"):
         dice(PREDICTION, np.array([[0.0, np.nan, 1.0, np.nan]] * 1 + [[0.0] * 4]))
-    with pytest.raises(TypeError, match=r"prediction is <U1, but a label map of whole numbers"):
+    with pytest.raises(TypeError, match=r"prediction is <U1; needed is a label map of whole numbers"):
         dice(PREDICTION.astype("U1"), TRUTH)

@@ -71,11 +71,11 @@ def test_what_touches_no_tumour_is_nobodys():
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: tumour_scale(0), "diameter_mm=0: a tumour's diameter is positive"),
-        (lambda: tumour_scale(5, bounds=(30, 17)), r"bounds=\(30, 17\).*rising.*bounds=\(17\.0, 30\.0\)"),
+        (lambda: tumour_scale(0), "diameter_mm=0: pass a positive diameter"),
+        (lambda: tumour_scale(5, bounds=(30, 17)), r"bounds=\(30, 17\).*increasing.*bounds=\(17\.0, 30\.0\)"),
         (lambda: tumour_scores(*drawn(), spacing=(1, 1, 1)), r"spacing=\(1, 1, 1\).*\(1, 20\).*case\.spacing"),
         (lambda: tumour_scores(drawn()[0], drawn()[1][:, 1:], spacing=(1, 1)), "same grid"),
-        (lambda: tumour_scores(2 * drawn()[0], drawn()[1], spacing=(1, 1)), "a mask is 0 and 1"),
+        (lambda: tumour_scores(2 * drawn()[0], drawn()[1], spacing=(1, 1)), "a mask holds 0 and 1"),
     ],
 )
 def test_errors_say_what_to_do(call, said):

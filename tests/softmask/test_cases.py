@@ -111,10 +111,10 @@ def test_what_cannot_be_softened_is_said():
     case = case_of(rings())
     with pytest.raises(ValueError, match=r"holds class 2, but classes=2 came .* Pass classes=3"):
         softened([case])
-    with pytest.raises(ValueError, match="the background is a class too: pass classes=2"):
+    with pytest.raises(ValueError, match="the background counts as a class: pass classes=2"):
         softened([case], classes=1)
     with pytest.raises(ValueError, match="no label to soften. Leave it out"):
         softened([replace(case, label=None)])
     two = replace(case, image=np.stack([case.image] * 2))
-    with pytest.raises(ValueError, match=r"2 channels, .* choose one, replace\(case, image=case.image\[0\]\)"):
+    with pytest.raises(ValueError, match=r"2 channels, .* Choose one, replace\(case, image=case.image\[0\]\)"):
         softened([two], classes=3)

@@ -204,13 +204,13 @@ HOLED[2, 3] = np.nan
         (np.where(np.isnan(HOLED), np.inf, 1), GOOD, {}, "holds 1 NaN or infinite"),
         (np.ones((8, 8)), np.minimum(GOOD, 0), {}, r"no lesion pixel \(1\).*keep_small=True"),
         (np.ones((8, 8)), np.maximum(GOOD, 0), {}, r"no outside pixel \(-1\).*more margin"),
-        (np.ones((8, 8)), (GOOD + 1) / 2, {}, r"trimap holds 0, 0\.5, 1, but −1 is outside"),
-        (np.ones((8, 8)), ((GOOD + 1) * 127).astype(np.uint8), {}, "trimap holds 0, 127, 254, but"),
+        (np.ones((8, 8)), (GOOD + 1) / 2, {}, r"trimap holds 0, 0\.5, 1; needed are −1"),
+        (np.ones((8, 8)), ((GOOD + 1) * 127).astype(np.uint8), {}, "trimap holds 0, 127, 254; needed"),
         (np.ones((8, 8)), GOOD, {"eps": 0.0}, "eps=0.0.*usual value is 1e-7"),
-        (np.ones((8, 8)), GOOD, {"window": "volume"}, r'no window of 3×3×3.*or window="slice"'),
-        (np.ones((2, 8)), GOOD[:2], {}, "no window of 3×3 .*at least 3 pixels a side"),
-        (np.ones((2, 8, 8)), np.stack([GOOD] * 2), {"window": "volume"}, "no window of 3×3×3"),
-        (np.ones((1, 1, 8, 8)), GOOD[None, None], {}, r"\(1, 1, 8, 8\) holds no window"),
+        (np.ones((8, 8)), GOOD, {"window": "volume"}, r'3×3×3 window.*or window="slice"'),
+        (np.ones((2, 8)), GOOD[:2], {}, "3×3 window.*at least 3 pixels per side"),
+        (np.ones((2, 8, 8)), np.stack([GOOD] * 2), {"window": "volume"}, "3×3×3 window"),
+        (np.ones((1, 1, 8, 8)), GOOD[None, None], {}, r"\(1, 1, 8, 8\) cannot hold"),
     ],
 )
 def test_what_is_refused(image, trimap, keywords, text):
@@ -223,7 +223,7 @@ def test_what_a_batch_refuses():
         soft_masks([np.ones((8, 8))] * 2, [GOOD])
     with pytest.raises(ValueError, match="image 1 of 2: image holds 1 NaN"):
         soft_masks([np.ones((8, 8)), HOLED], [GOOD] * 2)
-    with pytest.raises(ValueError, match="workers=0.*Leave it out"):
+    with pytest.raises(ValueError, match="workers=0.*leave it out"):
         soft_masks([np.ones((8, 8))], [GOOD], workers=0)
 
 
@@ -231,7 +231,7 @@ def test_an_iteration_that_does_not_settle_says_so(monkeypatch):
     monkeypatch.setattr(band, "FRONT_LIMIT", 0)
     monkeypatch.setattr(matting, "ITERATIONS", 3)
     image, mask = nodule()
-    with pytest.raises(RuntimeError, match=r"did not settle in 3 iterations on \d+ of \d+.*larger eps \(try 1e-05\)"):
+    with pytest.raises(RuntimeError, match=r"did not converge in 3 iterations on \d+ of \d+.*larger eps \(try 1e-05\)"):
         soft_mask(image, trimap_from_mask(mask, 3))
 
 

@@ -119,7 +119,7 @@ def test_it_goes_on_with_strategy_one():
 @pytest.mark.parametrize(
     ("image", "long_axis", "short_axis", "text"),
     [
-        (np.ones((2, 32, 32)), ((9, 2), (9, 20)), ((4, 9), (14, 9)), r"\(2, 32, 32\), but axes lie in one slice"),
+        (np.ones((2, 32, 32)), ((9, 2), (9, 20)), ((4, 9), (14, 9)), r"\(2, 32, 32\); needed is the slice"),
         (np.full((32, 32), np.nan), ((9, 2), (9, 20)), ((4, 9), (14, 9)), "NaN or infinite.*nan_to_num"),
         (np.ones((32, 32)), ((9, 2), (9, 60)), ((4, 9), (14, 9)), r"leave the image \(32, 32\).*swap x and y"),
         (np.ones((32, 32)), ((9, 2), (9, 20)), ((4, 28), (14, 28)), "do not cross.*one lesion"),

@@ -20,12 +20,12 @@ WRONG = {
     "one case to validate": ("fit(tiny, [case], case)", "val is a single case, 'square'. Pass a list: val=[case]."),
     "a name": ("fit('unet-2d', [case])", "'unet-2d' is a name, but fit needs a system. Pass dsnotes.build('unet-2d')"),
     "a network": ("fit(tiny.network, [case])", "fit needs a System, but a Network came. Pass for instance dsnotes"),
-    "a generator": ("fit(tiny, (c for c in [case]))", "train is a generator, but every epoch comes back to the cases. "
+    "a generator": ("fit(tiny, (c for c in [case]))", "train is a generator, but every epoch reads the cases again. "
                     "Pass them as a list: train=list(cases)."),
-    "a dict": ("fit(tiny, {'a': case})", "train is a dict, but every epoch comes back to the cases. Pass them as a "
+    "a dict": ("fit(tiny, {'a': case})", "train is a dict, but every epoch reads the cases again. Pass them as a "
                "list: train=list(cases.values())."),
-    "a folder": ("fit(tiny, 'here')", "train='here' is a path. Pass what is there: dsnotes.open_dataset('here')."),
-    "arrays": ("fit(tiny, [case, case.image])", "train[1] is a ndarray, not a case. Make each of them one: dsnotes"),
+    "a folder": ("fit(tiny, 'here')", "train='here' is a path. Open it first: dsnotes.open_dataset('here')."),
+    "arrays": ("fit(tiny, [case, case.image])", "train[1] is a ndarray, not a case. Convert each item: dsnotes"),
     "half an epoch": ("fit(tiny, [case], epochs=1.5)", "epochs must be a whole number, got 1.5."),
     "a text": ("fit(tiny, [case], batch='2')", "batch must be a whole number, got '2'. For instance batch=2."),
     "nan": ("fit(tiny, [case], lr=float('nan'))", "lr must be a number, got nan. For instance lr=0.001."),

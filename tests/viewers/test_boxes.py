@@ -18,5 +18,5 @@ def test_every_case_is_a_point_and_the_medians_are_said():
 
 
 def test_nothing_to_draw_is_answered():
-    with pytest.raises(ValueError, match="there is nothing to draw: pass {group: {series: values}}"):
+    with pytest.raises(ValueError, match="nothing to draw. Pass {group: {series: values}}"):
         boxes({"kidney": {"ours": []}})

@@ -144,7 +144,7 @@ def test_another_table_is_not_overwritten(tmp_path):
 
 def test_an_unknown_word_or_case_is_refused_before_it_is_kept(tmp_path):
     sheet = contact_sheet(crops(2), tmp_path / "decisions.csv")
-    with pytest.raises(ValueError, match="'perhaps' is no decision. Pass 'accept' or 'reject'"):
+    with pytest.raises(ValueError, match="'perhaps' is not a decision. Pass 'accept' or 'reject'"):
         sheet.decide("crop-00", "perhaps")
     with pytest.raises(KeyError, match="no case 'crop-0'; the nearest names: crop-0"):
         sheet.decide("crop-0", "accept")
@@ -167,7 +167,7 @@ def test_a_click_that_could_not_be_kept_is_taken_back_and_says_so(tmp_path, monk
     monkeypatch.setattr(module.os, "replace", full)
     tiles(sheet)[0].children[1].value = "reject"
     tiles(sheet)[1].children[1].value = "reject"
-    assert "not kept:" in sheet.controls.children[1].value
+    assert "not saved:" in sheet.controls.children[1].value
     assert "No space left" in sheet.controls.children[1].value
     assert [tile.children[1].value for tile in tiles(sheet)] == ["accept", None]
     assert read_decisions(tmp_path / "decisions.csv") == {"crop-00": "accept"}
@@ -189,5 +189,5 @@ def test_no_case_two_of_one_name_no_file_and_no_such_page(tmp_path):
         contact_sheet(crops(1) * 2, tmp_path / "d.csv")
     with pytest.raises(FileNotFoundError, match="decide first, with contact_sheet"):
         accepted(crops(1), tmp_path / "d.csv")
-    with pytest.raises(ValueError, match="page=3, but 14 cases make pages 1 to 2"):
+    with pytest.raises(ValueError, match="page=3, but 14 cases fill pages 1 to 2"):
         contact_sheet(crops(14), tmp_path / "d.csv", page=3)

@@ -111,7 +111,7 @@ def test_lines_compare_runs_by_dash_and_marker():
     assert drawn_lines(axes) == {"output": [1e-4, 1e-2], "every depth": [1e-2, 2e-2]}
     assert len({line.get_marker() for line in axes.lines}) == 2
     assert axes.get_yscale() == "log"
-    with pytest.raises(ValueError, match=r"there is nothing to draw: pass \{name: \{x: y, …\}, …\}"):
+    with pytest.raises(ValueError, match=r"nothing to draw. Pass \{name: \{x: y, …\}, …\}"):
         curves.lines({"empty": {}})
 
 

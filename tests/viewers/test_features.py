@@ -48,7 +48,7 @@ def test_a_chosen_channel_is_shown():
 @pytest.mark.parametrize(
     ("passes", "text"),
     [
-        ({}, r"there is no feature map: pass \{name of a pass"),
+        ({}, r"no feature map came. Pass \{name of a pass"),
         (
             {"image": {"stride1": torch.zeros(1, 2, 2, 2)}, "mask": {"stride1": torch.zeros(1, 3, 2, 2)}},
             r"\{'image': 2, 'mask': 3\} channels at 'stride1'.*x\[:, :n\]",

@@ -180,7 +180,7 @@ def test_a_layer_that_is_switched_off_is_gone(slice_):
 
 
 def test_at_must_be_a_voxel(volume):
-    with pytest.raises(ValueError, match=r"at=\(20, 0, 0\) is no voxel of 'box', whose grid is \(20, 32, 40\)"):
+    with pytest.raises(ValueError, match=r"at=\(20, 0, 0\) is not a voxel of 'box', whose grid is \(20, 32, 40\)"):
         picture(compose(volume), at=(20, 0, 0))
-    with pytest.raises(ValueError, match="pass one index an axis"):
+    with pytest.raises(ValueError, match="Pass one index per axis"):
         picture(compose(volume), at=(1, 2))

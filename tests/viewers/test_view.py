@@ -82,5 +82,5 @@ def test_a_cell_that_runs_again_frees_the_volume_it_held(volume, monkeypatch):
 
 @pytest.mark.parametrize("viewer", ["still", "slices"])
 def test_every_viewer_refuses_the_same(volume, viewer):
-    with pytest.raises(ValueError, match="is no voxel of"):
+    with pytest.raises(ValueError, match="is not a voxel of"):
         show(volume, at=(99, 0, 0), viewer=viewer)

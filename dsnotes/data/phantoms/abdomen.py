@@ -1,4 +1,4 @@
-"""A pancreas, thin and no brighter than the bowel beside it, with a small tumour."""
+"""A pancreas, thin and as bright as the bowel beside it, with a small tumour."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dsnotes.data.case import Case
 from dsnotes.data.phantoms.arguments import checked_count, fitted, settled, streams
 from dsnotes.data.phantoms.belly import bent, kidney, paint_belly, paint_kidney
 from dsnotes.data.phantoms.grid import Grid, filled
-from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, chain, ellipsoid, rippled, union, within
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, chain, ellipsoid, rippled, union, within
 from dsnotes.data.phantoms.lesions import described, in_mm, tumour
 from dsnotes.data.phantoms.scanner import FLUID, Canvas, Protocol, correlated
 from dsnotes.data.phantoms.torso import paint_hollow_organ
 
-FIELD = (120.0, 205.0, 205.0)  # mm: 48 × 256 × 256 voxels of 2.5 × 0.8 × 0.8 mm, usual in the Decathlon's pancreas set
+FIELD = (120.0, 205.0, 205.0)  # mm: 48 × 256 × 256 voxels of 2.5 × 0.8 × 0.8 mm, typical of Decathlon's pancreas set
 KIND = 30
 LEVEL = -34.0  # the kidneys' height: the pancreas lies above
 
@@ -29,7 +29,7 @@ def abdomen(
     *,
     seed: int = 0,
     size: Sequence[int] = (32, 96, 96),
-    spacing: Sequence[Number] | None = None,
+    spacing: Sequence[float] | None = None,
     classes: int = 2,
 ) -> list[Case]:
     """`n` upper abdomens; label 1 is pancreas with its tumour, or with classes=3 the tumour is 2.
@@ -40,8 +40,7 @@ def abdomen(
     checked_count(n, seed, "abdomen")
     if classes not in (2, 3):
         raise ValueError(
-            f"classes={classes!r}, but there are two ways to label a pancreas: classes=2 (organ and tumour both 1) "
-            f"or classes=3 (organ 1, tumour 2)."
+            f"classes={classes!r} came. Pass classes=2 (organ and tumour both 1) or classes=3 (organ 1, tumour 2)."
         )
     grid, spacing, scale = fitted(size, spacing, field=FIELD, kind="abdomen")
     return [_case(i, seed, grid, spacing, scale, classes) for i in range(n)]
@@ -90,7 +89,7 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], scale: 
 def _tumour_in(
     course: np.ndarray, organ: ImplicitShape, rng: np.random.Generator, *, least: float
 ) -> tuple[ImplicitShape, str]:
-    """In the head two times of three; it bulges at most 3 mm out of the gland."""
+    """Two times out of three in the head; it protrudes at most 3 mm from the gland."""
     site = str(rng.choice(["head", "body", "tail"], p=(0.65, 0.2, 0.15)))
     at = {"head": rng.uniform(1, 2), "body": rng.uniform(3.5, 5), "tail": rng.uniform(5, 6.6)}[site]
     first = int(at)

@@ -1,13 +1,13 @@
-"""What people make of a nodule: four outlines that disagree, and the two RECIST diameters."""
+"""Simulated annotations of a nodule: four outlines that disagree, and the two RECIST diameters."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from dsnotes.data.phantoms.grid import Grid
-from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, rippled
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, rippled
 
-# Each reader's habit in mm: how far outside (+) or inside (-) of the true surface they draw on average.
+# Bias of each reader in mm: how far outside (+) or inside (-) of the true surface they draw on average.
 HABITS = (0.30, 0.05, 0.10, -0.35)
 PER_PIXEL = 8  # how finely the true outline is sampled for the diameters
 
@@ -19,10 +19,11 @@ def outlines(
     rng: np.random.Generator,
     *,
     diameter: float,
-    doubt: Number = 1,
+    doubt: float = 1,
 ) -> np.ndarray:
-    """Four masks (4, *grid): each reader moves the surface by a habit, by a mood and in low waves, and follows spikes
-    (where the form has more than its core) to the end or cuts them short. `doubt` widens all of it."""
+    """Four masks (4, *grid): each reader shifts the surface by a fixed bias, a random offset and smooth waves, and
+    follows spikes (where the form has more than its core) to the end or cuts them short. `doubt` scales the
+    disagreement."""
     masks = np.zeros((len(HABITS), *grid.size), np.uint8)
     for mask, habit in zip(masks, HABITS, strict=True):
         offset = doubt * (habit + rng.normal(0, 0.16 + 0.022 * diameter))

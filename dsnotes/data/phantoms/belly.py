@@ -1,6 +1,6 @@
 """The abdomen round the organs of interest: wall, spine, great vessels, liver, spleen, bowel, and the kidneys.
 
-Heights are given from the middle of the kidneys, `level` mm above the middle of the field of view.
+Heights are relative to the centre of the kidneys, which is `level` mm above the centre of the field of view.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dsnotes.data.phantoms.grid import filled
 from dsnotes.data.phantoms.implicit_shapes import (
     EVERYWHERE,
     ImplicitShape,
-    Number,
     Vector,
     chain,
     ellipsoid,
@@ -25,20 +24,20 @@ from dsnotes.data.phantoms.scanner import BOWEL, FAT, FLUID, MUSCLE, Canvas, cor
 from dsnotes.data.phantoms.torso import barrel, paint_hollow_organ, paint_ribs, paint_spine, paint_wall, ribs
 from dsnotes.data.phantoms.vessels import drawn, grown
 
-SPINE = 33.0  # y of the vertebral bodies' middle
+SPINE = 33.0  # y of the vertebral bodies' centre
 
 
 class Kidney(NamedTuple):
     form: ImplicitShape  # parenchyma: the hull without the sinus
     hull: ImplicitShape
     centre: np.ndarray
-    facing: np.ndarray  # where the hilum looks
+    facing: np.ndarray  # direction of the hilum
 
 
 def paint_belly(
-    canvas: Canvas, rng: np.random.Generator, lattice: np.random.Generator, *, level: Number, blood: Number
+    canvas: Canvas, rng: np.random.Generator, lattice: np.random.Generator, *, level: float, blood: float
 ) -> None:
-    """Everything but kidneys and pancreas, which are painted afterwards and displace what lies there."""
+    """Paint everything but kidneys and pancreas, which are painted afterwards, over it."""
     up = np.array((level, 0, 0))
     thick = rng.uniform(7, 15)
     paint_wall(canvas, barrel(0, 160, 99, 2.6), barrel(1, 160 - thick, 99 - thick, 2.6), rng)
@@ -74,7 +73,7 @@ def _paint_muscles(canvas: Canvas, up: np.ndarray, rng: np.random.Generator) -> 
 
 
 def _paint_liver_and_spleen(
-    canvas: Canvas, cavity: ImplicitShape, up: np.ndarray, blood: Number, rng: np.random.Generator
+    canvas: Canvas, cavity: ImplicitShape, up: np.ndarray, blood: float, rng: np.random.Generator
 ) -> None:
     hu = rng.normal(136, 10)
     lobe = rippled(ellipsoid(np.add(up, (60, -14, -94)), (82, 64, 62), (0.3, 0.2, 0)), rng, height=2, wave=70)
@@ -99,7 +98,7 @@ def _paint_liver_and_spleen(
 def _paint_bowel(
     canvas: Canvas, cavity: ImplicitShape, up: np.ndarray, rng: np.random.Generator, lattice: np.random.Generator
 ) -> None:
-    """The colon at both sides with its mottled contents, and loops of small bowel in front."""
+    """Paint the colon on both sides with its mottled contents, and loops of small bowel in front."""
     mottle = 10 + 60 * correlated(lattice, canvas.grid.size, 1.2)
     wall = rng.uniform(65, 90)
     for side, y in ((-1, -22), (1, 0)):
@@ -114,12 +113,12 @@ def _paint_bowel(
 
 
 def bent(middle: np.ndarray, spread: Vector, radii: Vector, rng: np.random.Generator) -> ImplicitShape:
-    """A short tube through a point, bent there."""
+    """A short tube, bent at a point."""
     first, last = rng.normal(0, 1, (2, 3)) * spread
     return chain([middle - first, middle, middle + last], radii, melt=6)
 
 
-def _paint_great_vessels(canvas: Canvas, up: np.ndarray, blood: Number, rng: np.random.Generator) -> None:
+def _paint_great_vessels(canvas: Canvas, up: np.ndarray, blood: float, rng: np.random.Generator) -> None:
     canvas.paint(ellipsoid((0, 8, -17), (4e3, 8.5, 11)), blood * 0.7 + 20)  # vena cava
     canvas.paint_hollow(chain([(300, 8, 4), (-300, 6, 8)], [11.5, 10.0]), MUSCLE, 1.0, blood)
     if rng.random() < 0.5:  # plaque
@@ -135,11 +134,11 @@ def _paint_great_vessels(canvas: Canvas, up: np.ndarray, blood: Number, rng: np.
     canvas.blend(drawn(tree, canvas.grid), blood * 0.8)
 
 
-def kidney(side: int, rng: np.random.Generator, *, level: Number) -> Kidney:
+def kidney(side: int, rng: np.random.Generator, *, level: float) -> Kidney:
     """Side -1 is the patient's right, where the liver pushes it down."""
     centre = np.array([level + 5 * side + rng.normal(0, 4), 24 + rng.normal(0, 3), (61 + rng.normal(0, 3)) * side])
     radii = np.array([48, 22, 27]) * rng.normal(1, 0.06) * rng.uniform(0.94, 1.06, 3)
-    turn = rng.uniform(0.35, 0.75)  # how far the hilum looks forward
+    turn = rng.uniform(0.35, 0.75)  # how far the hilum points forward
     hull = rippled(ellipsoid(centre, radii, (-turn * side, 0.2 * side, 0.1)), rng, height=1.0, wave=40)
     facing = np.array([0, -np.sin(turn), -side * np.cos(turn)])
     middle = centre + facing * (radii[2] - 7)
@@ -147,8 +146,8 @@ def kidney(side: int, rng: np.random.Generator, *, level: Number) -> Kidney:
     return Kidney(without(hull, sinus, melt=5), hull, centre, facing)
 
 
-def paint_kidney(canvas: Canvas, organ: Kidney, rng: np.random.Generator, *, blood: Number) -> None:
-    """Perirenal fat, vessels and pelvis in the sinus, bright cortex, pyramids less so."""
+def paint_kidney(canvas: Canvas, organ: Kidney, rng: np.random.Generator, *, blood: float) -> None:
+    """Paint perirenal fat, vessels and pelvis in the sinus, bright cortex and darker pyramids."""
     form, hull, centre, facing = organ
     canvas.paint(hull.grown(rng.uniform(2, 5)), FAT + rng.normal(0, 6))
     gate, deep, level = centre + facing * 12, centre + facing * 8, centre[0]

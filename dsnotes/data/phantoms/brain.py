@@ -13,16 +13,16 @@ import numpy as np
 from dsnotes.data.case import Case
 from dsnotes.data.phantoms.arguments import checked_count, fitted, settled, streams
 from dsnotes.data.phantoms.grid import Grid, filled
-from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, ellipsoid, rippled, union, within
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, ellipsoid, rippled, union, within
 from dsnotes.data.phantoms.lesions import tumour
 from dsnotes.data.phantoms.scanner import Protocol, blurred, correlated
 
-FIELD = (150.0, 190.0, 160.0)  # mm: the brain of an adult and little round it
+FIELD = (150.0, 190.0, 160.0)  # mm: an adult brain with a small margin
 KIND = 50
 CHANNELS = ("T1", "T1ce", "T2", "FLAIR")
 LABELS = {0: "background", 1: "necrosis", 2: "oedema", 3: "enhancing tumour"}
 REGIONS = {"whole tumour": (1, 2, 3), "tumour core": (1, 3), "enhancing tumour": (3,)}
-ORDER = (2, 1, 3)  # the label that each region is written back as, the whole first
+ORDER = (2, 1, 3)  # the label that each region is written as, whole tumour first
 
 TISSUES = {
     "T1": {"white": 620.0, "grey": 480.0, "fluid": 180.0, "oedema": 430.0, "necrosis": 300.0, "enhancing": 440.0},
@@ -33,7 +33,7 @@ TISSUES = {
 
 
 def brain(
-    n: int, *, seed: int = 0, size: Sequence[int] = (32, 96, 80), spacing: Sequence[Number] | None = None
+    n: int, *, seed: int = 0, size: Sequence[int] = (32, 96, 80), spacing: Sequence[float] | None = None
 ) -> list[Case]:
     """`n` brains, image (4, *size) in the order of `CHANNELS`; labels are `LABELS`, which make up `REGIONS`.
 
@@ -52,9 +52,9 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], scale: 
     ventricles = union([ellipsoid((6, 4, side * 9), (8, 30, 5), (side * 0.12, 0, 0)) for side in (-1, 1)], melt=4)
     oedema, core, necrosis = _glioma(white, rng, least=grid.thinnest)
     forms = {"grey": whole_brain, "white": white, "fluid": ventricles}
-    forms |= {"oedema": oedema, "enhancing": core, "necrosis": necrosis}  # each painted over the ones before
+    forms |= {"oedema": oedema, "enhancing": core, "necrosis": necrosis}  # each is painted over the ones before
     shares = {tissue: _share(form, grid) for tissue, form in forms.items()}
-    patient = rng.uniform(0.85, 1.15, 4)  # no two scanners have the same units
+    patient = rng.uniform(0.85, 1.15, 4)  # MR units differ between scanners
     inside = shares["grey"] >= 0.5
     image = np.zeros((4, *grid.size), np.float32)
     for channel, sequence in enumerate(CHANNELS):
@@ -63,7 +63,7 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], scale: 
             values += share * (TISSUES[sequence][tissue] - values)
         values = blurred(values * patient[channel], protocol, grid)
         noise = 0.03 * TISSUES[sequence]["white"] * correlated(lattice, grid.size, (0.4, 0.7, 0.7))
-        drift = 1 + 0.05 * correlated(lattice, grid.size, tuple(n / 3 for n in grid.size))  # of the coil
+        drift = 1 + 0.05 * correlated(lattice, grid.size, tuple(n / 3 for n in grid.size))  # bias field of the coil
         image[channel] = np.where(inside, np.clip(np.rint(values * drift + noise), 1, None), 0)
 
     alpha = settled(np.where(inside, np.max([shares["oedema"], shares["enhancing"]], 0), 0))
@@ -76,7 +76,7 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], scale: 
 def _glioma(
     white: ImplicitShape, rng: np.random.Generator, *, least: float
 ) -> tuple[ImplicitShape, ImplicitShape, ImplicitShape]:
-    """Oedema in the white matter round a core whose rim takes up contrast and whose middle does not."""
+    """Oedema in the white matter around a core with an enhancing rim and a non-enhancing centre."""
     side = rng.choice([-1, 1])
     centre = np.array([rng.uniform(-10, 25), rng.uniform(-40, 35), side * rng.uniform(24, 36)])
     radius = max(float(rng.uniform(11, 18)), 1.5 * least)

@@ -1,4 +1,4 @@
-"""The chest round the tumours: two lungs in their cage, mediastinum, belly under the domes, bones, vessels."""
+"""The chest around the tumours: lungs, rib cage, mediastinum, abdomen below the diaphragm, bones, vessels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from dsnotes.data.phantoms.torso import (
 )
 from dsnotes.data.phantoms.vessels import drawn, grown
 
-SPINE = 42.0  # y of the vertebral bodies' middle
+SPINE = 42.0  # y of the vertebral bodies' centre
 
 
 class Chest(NamedTuple):
@@ -58,7 +58,7 @@ def chest(rng: np.random.Generator) -> Chest:
         ellipsoid((0, SPINE, 3), (400, 24, 24)),
         ellipsoid((5, 4, -32), (24, 15, 15)),
         ellipsoid((10, 6, 34), (22, 15, 14)),
-    ]  # heart, great vessels, the strip behind the breastbone, spine with aorta, the two hila
+    ]  # heart, great vessels, retrosternal strip, spine with aorta, the two hila
     middle = rippled(union(parts, melt=14), rng, height=1.5, wave=60)
     right, left, bulge = -44 + rng.normal(0, 4), -54 + rng.normal(0, 4), rng.uniform(0.010, 0.014)
 
@@ -75,7 +75,7 @@ def chest(rng: np.random.Generator) -> Chest:
 
 
 def paint_chest(canvas: Canvas, body: Chest, rng: np.random.Generator, lattice: np.random.Generator) -> Filled:
-    """Everything but the tumours. Returns what the lungs fill."""
+    """Paint everything but the tumours; returns the voxels filled by the lungs."""
     cage, lungs, wide, deep = body
     blood = rng.uniform(120, 210) if rng.random() < 0.6 else 42.0  # with or without contrast
     paint_table(canvas, deep + 25)
@@ -93,7 +93,7 @@ def paint_chest(canvas: Canvas, body: Chest, rng: np.random.Generator, lattice: 
     inner = filled(lungs, canvas.grid)
     z, y, x = canvas.grid.axes(inner.window)
     air = LUNG + rng.normal(0, 15) + 0.35 * y - 0.1 * z
-    air = air + 100 * np.exp(np.minimum(inner.distance, 0) / 4.5) * np.clip((y - 25) / 45, 0, 1)  # low parts collapse
+    air = air + 100 * np.exp(np.minimum(inner.distance, 0) / 4.5) * np.clip((y - 25) / 45, 0, 1)  # denser at the back
     air = air + 24 * correlated(lattice, air.shape, 0.9) + 16 * correlated(lattice, air.shape, 2.5)
     canvas.mix(inner, air)
     _paint_tree(canvas, lungs, blood, rng)
@@ -101,7 +101,7 @@ def paint_chest(canvas: Canvas, body: Chest, rng: np.random.Generator, lattice: 
 
 
 def _paint_shoulders(canvas: Canvas, body: Chest, outline: ImplicitShape, rng: np.random.Generator) -> None:
-    """Fat between the muscles about the armpits, shoulder blades, collar bones."""
+    """Paint fat between the muscles around the armpits, shoulder blades, collar bones."""
     for side in (-1, 1):
         for _ in range(7):
             pad = (rng.uniform(30, 130), rng.uniform(-60, 60), rng.uniform(60, 118) * side)
@@ -114,7 +114,7 @@ def _paint_shoulders(canvas: Canvas, body: Chest, outline: ImplicitShape, rng: n
 
 
 def _paint_belly(canvas: Canvas, cage: ImplicitShape, rng: np.random.Generator) -> None:
-    """Liver, spleen, stomach with its gas: lungs painted later cut the domes into them."""
+    """Paint liver, spleen and stomach with gas; the lungs are painted later and cut the domes of the diaphragm."""
     liver, spleen = rng.normal(130, 12), rng.normal(95, 7)
     lobe = rippled(ellipsoid((-100, -4, -42), (66, 76, 84)), rng, height=2, wave=70)
     canvas.paint(within(lobe, cage, reach=-3), liver)
@@ -124,17 +124,17 @@ def _paint_belly(canvas: Canvas, cage: ImplicitShape, rng: np.random.Generator) 
 
 
 def _paint_middle(canvas: Canvas, blood: float, rng: np.random.Generator) -> None:
-    """Heart, great vessels, windpipe and gullet in mediastinal fat."""
+    """Paint heart, great vessels, trachea and oesophagus in mediastinal fat."""
     heart = rippled(ellipsoid((-46, -22, 17), (45, 35, 49), (0.5, 0.15, 0.2)), rng, height=1.5, wave=50)
     canvas.paint(heart, min(blood, 95.0))
     for centre, radii in (((-48, -14, 36), (30, 17, 21)), ((-50, -30, -6), (32, 17, 22)), ((-22, 4, 6), (20, 13, 25))):
         canvas.paint(ellipsoid(centre, radii, (0.5, 0, 0)), blood)
     aorta = [(-20, -12, 4), (30, -20, -8), (50, -8, 2), (54, 12, 14), (36, 30, 23), (-10, 28, 20), (-140, 22, 14)]
     canvas.paint(chain(aorta, [13, 13.5, 12.5, 12, 11.5, 11, 10], melt=8), blood)
-    canvas.paint(chain([(75, -16, -18), (-20, -10, -24)], [7, 8.5]), blood * 0.95)  # upper vena cava
-    canvas.paint(chain([(-5, -32, 10), (16, -14, 20), (14, 2, 36)], [12, 11, 8], melt=6), blood)  # to the left lung
-    canvas.paint(chain([(16, -12, 18), (10, -2, -10), (6, 2, -34)], [9, 8.5, 7], melt=6), blood)  # to the right
-    canvas.paint(chain([(140, 22, 3), (-60, 22, 6), (-140, 4, 18)], [6, 6, 8]), MUSCLE - 12)  # gullet
+    canvas.paint(chain([(75, -16, -18), (-20, -10, -24)], [7, 8.5]), blood * 0.95)  # superior vena cava
+    canvas.paint(chain([(-5, -32, 10), (16, -14, 20), (14, 2, 36)], [12, 11, 8], melt=6), blood)  # pulmonary arteries
+    canvas.paint(chain([(16, -12, 18), (10, -2, -10), (6, 2, -34)], [9, 8.5, 7], melt=6), blood)
+    canvas.paint(chain([(140, 22, 3), (-60, 22, 6), (-140, 4, 18)], [6, 6, 8]), MUSCLE - 12)  # oesophagus
     fork = (28, 11, 1)
     tubes = (
         ([(150, 6, 0), fork], [8.5, 8.0]),
@@ -147,7 +147,7 @@ def _paint_middle(canvas: Canvas, blood: float, rng: np.random.Generator) -> Non
         canvas.paint(chain(points, radii), AIR + 10)
 
 
-# Where the lungs' vessels set out from a hilum, from upwards to downwards (z, y, outwards).
+# Directions in which the lungs' vessels leave a hilum, from upwards to downwards (z, y, outwards).
 WAYS = ((1, -0.2, 0.5), (1, 0.6, 0.5), (0.6, -0.9, 0.5), (0.4, -0.8, 0.7), (0.4, 0.9, 0.7), (0.1, 0.2, 1),
         (0, -0.9, 0.6), (-0.3, 0.9, 0.5), (-1, 0.7, 0.5), (-1, 0, 0.7), (-0.8, -0.5, 0.6), (-0.7, 0.3, 1))  # fmt: skip
 

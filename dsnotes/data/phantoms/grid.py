@@ -1,4 +1,4 @@
-"""Where the voxels lie, and how much of each a form fills."""
+"""The voxel grid, and the share of each voxel that a form fills."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, Point, Vector
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Point, Vector
 
-STEEPEST = 1.6  # how fast any form's distance may change per mm: 1 for an exact one, more where it is rippled or bent
+STEEPEST = 1.6  # maximum change of a form's distance per mm: 1 for an exact distance, more for rippled or bent forms
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the voxels lie. A flat grid has one slice without thickness: a section, as 2-D images are here."""
+    """Positions of the voxels. A flat grid, used for 2-D images, is a section: one slice without thickness."""
 
     size: tuple[int, int, int]
     spacing: Point
@@ -22,12 +22,12 @@ class Grid:
 
     @property
     def extent(self) -> Point:
-        """What one voxel covers in mm."""
+        """Size of one voxel in mm."""
         return (0.0, *self.spacing[1:]) if self.flat else self.spacing
 
     @property
     def thinnest(self) -> float:
-        """The radius in mm of a lesion that cannot fall between the voxels."""
+        """The smallest radius in mm of a lesion that cannot lie between voxels."""
         return 1.1 * float(np.prod(self.spacing)) ** (1 / 3)
 
     def axes(self, window: tuple[slice, slice, slice] | None = None) -> list[np.ndarray]:
@@ -38,11 +38,11 @@ class Grid:
         return [line[cut].reshape(shape) for line, cut, shape in zip(lines, window, shapes, strict=True)]
 
     def voxel(self, point: Vector) -> Point:
-        """mm to (fractional) indices."""
+        """Convert mm to (fractional) indices."""
         return tuple(p / s + (n - 1) / 2 for p, s, n in zip(point, self.spacing, self.size, strict=True))
 
     def window(self, low: Vector, high: Vector) -> tuple[slice, slice, slice]:
-        """The voxels between two corners, with one voxel to spare."""
+        """The voxels between two corners, plus a margin of one voxel."""
         first, last = self.voxel(low), self.voxel(high)
         return tuple(
             slice(max(0, int(np.floor(a)) - 1), max(0, min(n, int(np.ceil(b)) + 2)))
@@ -51,15 +51,15 @@ class Grid:
 
 
 class Filled(NamedTuple):
-    """What a form fills: the window it can reach, the share of each voxel there, the distances of their centres."""
+    """The voxels a form fills: a window, the share of each voxel there, and the distance of each voxel's centre."""
 
     window: tuple[slice, slice, slice]
     share: np.ndarray
     distance: np.ndarray
-    cell: float  # mm over which a share goes from 0 to 1
+    cell: float  # mm over which the share goes from 0 to 1
 
-    def peeled(self, by: Number) -> Filled:
-        """The same with a skin of `by` mm taken off, by the centres alone: for what no label depends on."""
+    def peeled(self, by: float) -> Filled:
+        """The same without a skin of `by` mm; approximate (from voxel centres), so not used for labels."""
         distance = self.distance + by
         return self._replace(share=np.clip(0.5 - distance / self.cell, 0, 1), distance=distance)
 
@@ -67,8 +67,8 @@ class Filled(NamedTuple):
 def filled(form: ImplicitShape, grid: Grid, *, fine: int = 1) -> Filled:
     """The share of each voxel that a form fills.
 
-    Voxels that the surface cannot reach are 0 or 1 by their centre. The others are cut into cells, `fine` along the
-    shortest side and more along longer ones, and each cell's share is that of a plane at the cell's distance.
+    Voxels away from the surface are 0 or 1 according to their centre. The others are divided into cells, `fine` along
+    the shortest side and more along longer ones, and each cell's share is that of a plane at the cell's distance.
     """
     window = grid.window(form.low, form.high)
     axes = grid.axes(window)

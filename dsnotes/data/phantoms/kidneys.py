@@ -1,4 +1,4 @@
-"""Two kidneys, now and then one, with tumours grown from them."""
+"""Two kidneys, sometimes one, with tumours growing from them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from dsnotes.data.case import Case
 from dsnotes.data.phantoms.arguments import checked_count, fitted, settled, streams
 from dsnotes.data.phantoms.belly import Kidney, bent, kidney, paint_belly, paint_kidney
 from dsnotes.data.phantoms.grid import Grid, filled
-from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, union
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, union
 from dsnotes.data.phantoms.lesions import described, directions, in_mm, tumour
 from dsnotes.data.phantoms.scanner import Canvas, Protocol, correlated
 
-FIELD = (144.0, 200.0, 200.0)  # mm: 48 × 256 × 256 voxels of KiTS' interpolated set, 3.0 × 0.78 × 0.78 mm
+FIELD = (144.0, 200.0, 200.0)  # mm: 48 × 256 × 256 voxels of 3.0 × 0.78 × 0.78 mm, as in KiTS' interpolated set
 KIND = 20
 SINGLE = 0.12  # the share of patients with one kidney
 SIDES = {-1: "right", 1: "left"}
 
 
 def kidneys(
-    n: int, *, seed: int = 0, size: Sequence[int] = (24, 96, 96), spacing: Sequence[Number] | None = None
+    n: int, *, seed: int = 0, size: Sequence[int] = (24, 96, 96), spacing: Sequence[float] | None = None
 ) -> list[Case]:
     """`n` abdomens; label 1 is kidney, 2 is tumour, and every case has one or two tumours.
 
@@ -80,7 +80,7 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], scale: 
 
 
 def _tumour_on(organ: Kidney, rng: np.random.Generator, *, least: float) -> tuple[ImplicitShape, float]:
-    """A tumour whose middle lies near the kidney's surface, away from the hilum and inside the field of view."""
+    """A tumour centred near the kidney's surface, away from the hilum and inside the field of view."""
     radius = max(float(np.clip(np.exp(rng.normal(np.log(15), 0.4)), 9, 28)), least)
     ways = directions(rng, 60) * (0.8, 1, 1)
     out = radius * rng.uniform(-0.3, 0.5)

@@ -1,4 +1,4 @@
-"""Chests with several tumours of small, medium and large scale, some against the pleura or the mediastinum."""
+"""Chests with several tumours, small, medium and large, some at the pleura or the mediastinum."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from dsnotes.data.case import Case
 from dsnotes.data.phantoms.arguments import checked_count, fitted, settled, streams
 from dsnotes.data.phantoms.chest import Chest, chest, paint_chest
 from dsnotes.data.phantoms.grid import Grid, filled
-from dsnotes.data.phantoms.implicit_shapes import Number, within
+from dsnotes.data.phantoms.implicit_shapes import within
 from dsnotes.data.phantoms.lesions import described, in_mm, spiked, tumour
 from dsnotes.data.phantoms.scanner import Canvas, Protocol, correlated
 
 FIELD = (256.0, 256.0, 256.0)  # mm: a small adult's chest from above the lungs to below the domes of the diaphragm
-SCALES = {"small": (11.0, 15.0), "medium": (20.0, 29.0), "large": (38.0, 58.0)}  # diameters in mm at that size
+SCALES = {"small": (11.0, 15.0), "medium": (20.0, 29.0), "large": (38.0, 58.0)}  # diameters in mm in that field
 SITES = ("free", "pleura", "mediastinum")
-INVASION = {"free": 0.0, "pleura": 1.5, "mediastinum": 8.0}  # how many mm a tumour may leave the lung
+INVASION = {"free": 0.0, "pleura": 1.5, "mediastinum": 8.0}  # how many mm a tumour may extend beyond the lung
 KIND = 10
 
 
 def lung(
-    n: int, *, seed: int = 0, size: Sequence[int] = (64, 64, 64), spacing: Sequence[Number] | None = None
+    n: int, *, seed: int = 0, size: Sequence[int] = (64, 64, 64), spacing: Sequence[float] | None = None
 ) -> list[Case]:
     """`n` chests; label 1 is tumour, and every case has at least one of each scale.
 
@@ -58,7 +58,7 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], scale: 
 def _paint_tumours(
     canvas: Canvas, body: Chest, rng: np.random.Generator, lattice: np.random.Generator, scale: float
 ) -> tuple[np.ndarray, np.ndarray, list[dict]]:
-    """One of each scale and perhaps another, the largest first; none touches another."""
+    """Paint one tumour of each scale and sometimes another, largest first; none touch."""
     wanted = ["large", "medium", "small"] + ["medium"] * int(rng.random() < 0.25) + ["small"] * int(rng.random() < 0.4)
     lungs = body.lungs
     candidates = rng.uniform(lungs.low, lungs.high, (6000, 3))
@@ -87,7 +87,7 @@ def _paint_tumours(
 def _place(
     candidates: np.ndarray, depth: np.ndarray, wall: np.ndarray, radius: float, wish: str, taken: list
 ) -> tuple[np.ndarray, str]:
-    """The first candidate whose surroundings fit the wish; where none does, those of another site."""
+    """The first candidate position that fits the wanted site; if none does, one of another site."""
     clear = np.ones(len(candidates), bool)
     for centre, other in taken:
         clear &= np.linalg.norm(candidates - centre, axis=1) > 1.5 * (radius + other) + 8

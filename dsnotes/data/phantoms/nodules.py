@@ -1,4 +1,4 @@
-"""Crops round lung nodules as four readers see them, with RECIST diameters."""
+"""Crops around lung nodules with the masks of four readers and RECIST diameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dsnotes.data.conversion import checked_spacing
 from dsnotes.data.phantoms.annotators import diameters, outlines
 from dsnotes.data.phantoms.arguments import checked_count, checked_size, settled, streams
 from dsnotes.data.phantoms.grid import Grid, filled
-from dsnotes.data.phantoms.implicit_shapes import EVERYWHERE, ImplicitShape, Number, within, without
+from dsnotes.data.phantoms.implicit_shapes import EVERYWHERE, ImplicitShape, within, without
 from dsnotes.data.phantoms.lesions import directions, spiked, tumour
 from dsnotes.data.phantoms.scanner import FAT, LUNG, MUSCLE, Canvas, Protocol, blurred, correlated
 from dsnotes.data.phantoms.torso import paint_ribs, ribs
@@ -28,21 +28,21 @@ def nodules(
     seed: int = 0,
     size: int | Sequence[int] = 64,
     dims: int | None = None,
-    spacing: Number | Sequence[Number] = 0.7,
+    spacing: float | Sequence[float] = 0.7,
 ) -> list[Case]:
-    """`n` crops, the four kinds in turn; label 1 is the true nodule (alpha ≥ 0.5), not the readers' consensus, which
-    (readers.mean(0) ≥ 0.5) is the reader's to take.
+    """`n` crops, the four kinds in turn; label 1 is the true nodule (alpha ≥ 0.5), not the readers' consensus, which is
+    (readers.mean(0) ≥ 0.5).
 
     extras: `alpha`, the true share of nodule in each pixel; `seen`, that share after the scanner's blur, which is the α
-    that an image can show; `kind`; `readers` (4, *space), one mask each; `recist`, long_axis and short_axis as
+    that an image can show; `kind`; `readers` (4, *space), one mask per reader; `recist`, long_axis and short_axis as
     ((row, column), (row, column)) in pixels with long_mm and short_mm, of the true shape (in 3-D in the slice `slice`).
-    A 2-D crop is a section without thickness. `dims` is what `size` says, 2 where that is one number.
+    A 2-D crop is a section without thickness. `dims` defaults to the length of `size`, or 2 if that is one number.
     """
     checked_count(n, seed, "nodules")
     if dims is None:
         dims = 2 if isinstance(size, int) else len(size)
     if dims not in (2, 3):
-        raise ValueError(f"dims={dims!r}, but a crop is a slice (dims=2) or a block (dims=3). Pass one of these.")
+        raise ValueError(f"dims={dims!r} came. Pass dims=2 for a slice or dims=3 for a volume.")
     size = checked_size((size,) * dims if isinstance(size, int) else size, dims, "nodules")
     spacing = (spacing,) * dims if isinstance(spacing, int | float) else spacing
     example = f"phantoms.nodules(1, spacing={(0.7,) * dims})"
@@ -50,8 +50,8 @@ def nodules(
     field = min(v * s for v, s in zip(size, spacing, strict=True))
     if field < 4 * SMALLEST:
         raise ValueError(
-            f"size {size} at {spacing} mm shows only {field:.0f} mm, too little for nodules of {SMALLEST:.0f} mm with "
-            f"what is round them: ask for {4 * SMALLEST:.0f} mm or more, for instance size=64 at spacing=0.7."
+            f"size {size} at {spacing} mm covers only {field:.0f} mm, too little for nodules of {SMALLEST:.0f} mm and "
+            f"their surroundings. Pass {4 * SMALLEST:.0f} mm or more, for instance size=64 with spacing=0.7."
         )
     grid = Grid((1, *size), (spacing[0], *spacing), flat=True) if dims == 2 else Grid(size, spacing)
     return [_case(i, seed, grid, spacing, field) for i in range(n)]
@@ -63,7 +63,7 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], field: 
     protocol = Protocol.drawn(rng, sharpest=3.0)
     low, high = max(SMALLEST, 2.2 * max(spacing)), min(LARGEST, 0.45 * field)
     if kind == "ground-glass":
-        low = min(max(low, 7.0), high)  # a smaller veil is lost in the noise
+        low = min(max(low, 7.0), high)  # a smaller ground-glass nodule is lost in the noise
     if kind == "spiculated":
         high = max(low, 0.33 * field)  # its spikes must end inside the crop
     diameter = float(np.clip(np.exp(rng.normal(np.log(10.0), 0.38)), low, high))
@@ -76,7 +76,7 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], field: 
     canvas.image += 30 * correlated(lattice, grid.size, 0.9) + 25 * correlated(lattice, grid.size, 3.0)
     what = filled(form, grid, fine=6 if grid.flat else 3)
     grain = correlated(lattice, grid.size, 1.5)[what.window]
-    if kind == "ground-glass":  # a veil through which vessels still show, now and then with a denser core
+    if kind == "ground-glass":  # vessels show through it, and sometimes it has a denser core
         canvas.mix(what, rng.uniform(-620, -420) + 35 * grain)
     canvas.blend(_vessels(grid, centre, field, wall, rng), rng.uniform(-20, 50))
     if kind != "ground-glass":
@@ -91,7 +91,7 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], field: 
     alpha = settled(alpha)
     seen = settled(blurred(alpha.astype(float), protocol, grid))
     label = (alpha >= 0.5).astype(np.uint8)
-    # a veil's border is a matter of opinion; slice for slice readers agree better than over a volume
+    # readers disagree on the border of ground glass; they agree better in single slices than in volumes
     doubt = (1.35 if kind == "ground-glass" else 1.0) * (1.1 if grid.flat else 0.85)
     readers = outlines(form, core, grid, rng, diameter=diameter, doubt=doubt)
     depth = int(np.argmax(label.sum((1, 2))))
@@ -104,7 +104,7 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], field: 
 
 
 def _wall(kind: str, centre: np.ndarray, radius: float, field: float, rng: np.random.Generator) -> ImplicitShape | None:
-    """The lung's outside where the crop shows it: a hollow of large radius, positive inside the chest wall."""
+    """The chest wall, if the crop shows it: the outside of a large sphere, whose distance is positive in the wall."""
     near = rng.random() < 0.35
     way = directions(rng, 1)[0] * (0.25, 1, 1)
     way /= np.linalg.norm(way)
@@ -126,7 +126,7 @@ def _wall(kind: str, centre: np.ndarray, radius: float, field: float, rng: np.ra
 def _nodule(
     kind: str, centre: np.ndarray, radius: float, wall: ImplicitShape | None, rng: np.random.Generator, *, flat: bool
 ) -> tuple[ImplicitShape, ImplicitShape]:
-    """The nodule without its spikes, and with them."""
+    """The nodule without and with its spikes."""
     core = form = tumour(centre, radius, rng)
     if kind == "spiculated":
         form = spiked(core, centre, radius, rng, spikes=int(rng.integers(8, 14)), flat=flat)
@@ -138,7 +138,7 @@ def _nodule(
 def _vessels(
     grid: Grid, centre: np.ndarray, field: float, wall: ImplicitShape | None, rng: np.random.Generator
 ) -> np.ndarray:
-    """Trees that enter the crop from all sides, and one that feeds the nodule."""
+    """Vessel trees that enter the crop from all sides, and one that feeds the nodule."""
     out = directions(rng, 16) * (0.35, 1, 1)
     feeder = directions(rng, 1)[0] * (0, 1, 1)
     roots = [*(out * 0.75 * field + rng.normal(0, 4, out.shape)), centre + 0.5 * field * feeder]

@@ -1,7 +1,7 @@
-"""What a scanner makes of forms: Hounsfield units, partial volume, blur, correlated noise, whole numbers.
+"""Simulate a CT scan of implicit shapes: Hounsfield units, partial volume, blur, correlated noise, rounding.
 
-The figures follow what was measured on real scans: edges of 3–5 mm from 10 to 90 %, noise of 15–45 HU (SD) correlated
-over one or two pixels in a slice and hardly between slices.
+The parameters follow real scans: edges of 3–5 mm from 10 to 90 %, noise of 15–45 HU (SD) correlated over one or two
+pixels in a slice and hardly between slices.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dsnotes.data.phantoms.grid import Filled, Grid, filled
-from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape
 
-# Typical Hounsfield units; each patient is a little off these.
+# Typical Hounsfield units; patients vary around them.
 AIR, LUNG, FAT, SKIN, FLUID, MUSCLE, BOWEL = -1000.0, -880.0, -95.0, 25.0, 12.0, 52.0, 45.0
 DISC, CARTILAGE, MARROW, CORTEX = 80.0, 110.0, 190.0, 820.0
 
@@ -22,25 +22,25 @@ GAUSSIAN_EDGE = 2.563  # 10–90 % width of an edge blurred by a Gaussian, in SD
 
 @dataclass(frozen=True)
 class Protocol:
-    """How one patient was scanned; two streams of chance, so that the anatomy does not depend on the grid."""
+    """Scan parameters of one patient."""
 
-    edge: Number  # mm from 10 to 90 % of an edge, before the voxel adds its own width
-    noise: Number  # SD in HU
-    grain: Number  # SD of the noise's blur, in pixels of a slice
+    edge: float  # mm from 10 to 90 % of an edge, without the voxel's own width
+    noise: float  # SD in HU
+    grain: float  # SD of the noise's blur, in pixels of a slice
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator, *, sharpest: Number = 3.2) -> Protocol:
+    def drawn(cls, rng: np.random.Generator, *, sharpest: float = 3.2) -> Protocol:
         return cls(
             edge=rng.uniform(sharpest, sharpest + 1), noise=rng.triangular(15, 21, 38), grain=rng.uniform(0.6, 0.85)
         )
 
-    def shrunk(self, scale: Number) -> Protocol:
-        """The same in the anatomy's own mm."""
+    def shrunk(self, scale: float) -> Protocol:
+        """The same protocol in the anatomy's own mm."""
         return replace(self, edge=self.edge / scale)
 
 
-def correlated(rng: np.random.Generator, size: tuple[int, ...], sigma: tuple[Number, ...] | Number) -> np.ndarray:
-    """White noise through a Gaussian of `sigma` voxels, brought back to variance 1 by the filter's own norm."""
+def correlated(rng: np.random.Generator, size: tuple[int, ...], sigma: tuple[float, ...] | float) -> np.ndarray:
+    """White noise smoothed by a Gaussian of `sigma` voxels and rescaled to variance 1."""
     from scipy.ndimage import correlate1d
 
     field = rng.standard_normal(size)
@@ -52,8 +52,8 @@ def correlated(rng: np.random.Generator, size: tuple[int, ...], sigma: tuple[Num
     return field
 
 
-def bell(sigma: Number) -> np.ndarray:
-    """A kernel whose variance is sigma²: a Gaussian summed over each voxel, which by itself would add 1/12."""
+def bell(sigma: float) -> np.ndarray:
+    """A Gaussian kernel integrated over each voxel, with total variance sigma² (integration alone would add 1/12)."""
     from scipy.special import ndtr
 
     narrow = sigma**2 - 1 / 12
@@ -65,7 +65,7 @@ def bell(sigma: Number) -> np.ndarray:
 
 
 def blurred(values: np.ndarray, protocol: Protocol, grid: Grid) -> np.ndarray:
-    """What the scanner's blur makes of values on a grid: of tissues an image, of a true share the share seen in it."""
+    """Apply the scanner's blur: tissues become an image, the true share becomes the share visible in it."""
     from scipy.ndimage import correlate1d
 
     for axis, extent in enumerate(grid.extent):
@@ -76,36 +76,36 @@ def blurred(values: np.ndarray, protocol: Protocol, grid: Grid) -> np.ndarray:
 
 
 class Canvas:
-    """Tissue painted over tissue: each form replaces what was there by the share of the voxel that it fills."""
+    """Tissue painted over tissue: each form replaces what was there, by the share of the voxel it fills."""
 
-    def __init__(self, grid: Grid, background: Number = AIR):
+    def __init__(self, grid: Grid, background: float = AIR):
         self.grid = grid
         self.image = np.full(grid.size, background)
 
-    def paint(self, form: ImplicitShape, hu: Number | np.ndarray, *, fine: int = 1) -> Filled:
+    def paint(self, form: ImplicitShape, hu: float | np.ndarray, *, fine: int = 1) -> Filled:
         """`hu` is a number, or a field over the form's window."""
         what = filled(form, self.grid, fine=fine)
         self.mix(what, hu)
         return what
 
-    def paint_hollow(self, form: ImplicitShape, wall: Number, thick: Number, inside: Number) -> Filled:
-        """A skin of `thick` mm about something else. Returns the inside."""
+    def paint_hollow(self, form: ImplicitShape, wall: float, thick: float, inside: float) -> Filled:
+        """Paint a form with a wall of `thick` mm; returns the inside."""
         inner = self.paint(form, wall).peeled(thick)
         self.mix(inner, inside)
         return inner
 
-    def mix(self, what: Filled, hu: Number | np.ndarray) -> None:
+    def mix(self, what: Filled, hu: float | np.ndarray) -> None:
         there = self.image[what.window]
         there += what.share * (hu - there)
 
-    def blend(self, share: np.ndarray, hu: Number) -> None:
-        """Shares of the whole grid."""
+    def blend(self, share: np.ndarray, hu: float) -> None:
+        """Blend in a tissue by its share of each voxel of the grid."""
         self.image += share * (hu - self.image)
 
     def scanned(self, protocol: Protocol, rng: np.random.Generator) -> np.ndarray:
-        """Blur, noise and rounding: float32 whole HU, as scanners store them, which are equal on every machine."""
+        """Blur, add noise and round to whole HU in float32, so that images are equal on every machine."""
         image = blurred(self.image, protocol, self.grid)
         noise = correlated(rng, self.grid.size, (0.5, protocol.grain, protocol.grain))
-        # less is absorbed in air, so less is the noise there
+        # air absorbs less, so its noise is lower
         level = protocol.noise * np.clip((image + 1000) / 700, 0.55, 1)
         return np.clip(np.rint(image + level * noise), -1024, 3071).astype(np.float32)

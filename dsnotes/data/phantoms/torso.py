@@ -1,10 +1,10 @@
-"""What chest and belly share: wall of skin, fat and muscle, spine, ribs, hollow organs, the table underneath."""
+"""Parts common to chest and abdomen: body wall, spine, ribs, hollow organs and the scanner's table."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from dsnotes.data.phantoms.implicit_shapes import EVERYWHERE, ImplicitShape, Number, capsule, within
+from dsnotes.data.phantoms.implicit_shapes import EVERYWHERE, ImplicitShape, capsule, within
 from dsnotes.data.phantoms.scanner import (
     AIR,
     CARTILAGE,
@@ -19,8 +19,8 @@ from dsnotes.data.phantoms.scanner import (
 )
 
 
-def barrel(y0: Number, half_width: Number, half_depth: Number, power: Number = 2.4) -> ImplicitShape:
-    """An upright tube of rounded section about (y0, 0). Its distance is measured along rays from the middle."""
+def barrel(y0: float, half_width: float, half_depth: float, power: float = 2.4) -> ImplicitShape:
+    """An upright tube with rounded cross-section around (y0, 0); distances are measured along rays from its centre."""
 
     def distance(z, y, x):
         y = y - y0
@@ -30,8 +30,8 @@ def barrel(y0: Number, half_width: Number, half_depth: Number, power: Number = 2
     return ImplicitShape(distance, *EVERYWHERE)
 
 
-def paint_table(canvas: Canvas, y: Number) -> None:
-    """The couch: a thin curved shell."""
+def paint_table(canvas: Canvas, y: float) -> None:
+    """Paint the scanner's table: a thin curved shell."""
     shell = ImplicitShape(
         lambda z, yy, x: np.abs(yy - y + 9e-4 * x * x) - 1.5 + 0 * z, (-1e4, y - 40, -1e4), (1e4, y + 3, 1e4)
     )
@@ -39,12 +39,12 @@ def paint_table(canvas: Canvas, y: Number) -> None:
 
 
 def paint_wall(canvas: Canvas, body: ImplicitShape, muscle: ImplicitShape, rng: np.random.Generator) -> None:
-    """Skin, fat under it, and a coat of muscle in two layers with fat between them."""
+    """Paint skin, subcutaneous fat, and two layers of muscle with fat between them."""
     canvas.paint_hollow(body, SKIN, 2.0, FAT + rng.normal(0, 6))
     wave, phase = rng.uniform(45, 70), rng.uniform(0, 6)
     coat = canvas.paint(muscle, MUSCLE + rng.normal(0, 6))
     z, y, x = canvas.grid.axes(coat.window)
-    # the fascia between the layers, now nearer the skin and now farther, here thick and there thin
+    # fat between the layers, of varying depth and thickness
     middle = 6 + 2 * np.sin(2 * np.pi * (x - y + 0.4 * z) / wave + phase)
     thick = 0.9 + 0.8 * np.sin(2 * np.pi * (x + y) / (1.7 * wave))
     gap = np.abs(coat.distance + middle) - thick
@@ -52,17 +52,17 @@ def paint_wall(canvas: Canvas, body: ImplicitShape, muscle: ImplicitShape, rng: 
 
 
 def paint_spine(
-    canvas: Canvas, rng: np.random.Generator, *, y: Number, radii: tuple[Number, Number], pitch: Number
+    canvas: Canvas, rng: np.random.Generator, *, y: float, radii: tuple[float, float], pitch: float
 ) -> None:
-    """Bodies of spongy bone in a cortical shell with discs between, canal, arch, processes. `radii`: depth, width."""
+    """Paint vertebral bodies (marrow in a cortical shell), discs, canal, arch, processes. `radii`: depth, width."""
     deep, wide = radii
-    back = y + deep + 7.0  # the canal's middle
+    back = y + deep + 7.0  # centre of the canal
     shift = rng.uniform(0, pitch)
 
-    def phase(z):  # from the middle of the nearest disc
+    def phase(z):  # distance from the centre of the nearest disc
         return np.abs((z + shift) % pitch - pitch / 2)
 
-    def arch(z, yy, x):  # a ring about the canal with a spine behind and a wing on each side, broken by joints
+    def arch(z, yy, x):  # a ring around the canal with a spinous and two transverse processes, interrupted by joints
         behind = yy - back - 12
         ring = np.abs(np.hypot(yy - back, x) - 11.5) - 2.6
         spine = np.maximum(np.abs(x) - 2.8, np.abs(behind - 8) - 9)
@@ -81,16 +81,16 @@ def paint_spine(
 def ribs(
     cage: ImplicitShape,
     *,
-    pitch: Number,
-    shift: Number,
-    thick: Number,
-    tall: Number,
-    slope: Number,
-    clear: Number,
-    droop: Number = 0.0,
+    pitch: float,
+    shift: float,
+    thick: float,
+    tall: float,
+    slope: float,
+    clear: float,
+    droop: float = 0.0,
 ) -> ImplicitShape:
-    """Rods that run round the cage `clear` mm off its inside, falling `slope` mm per mm from back to front and `droop`
-    from the middle to the side."""
+    """Rods around the cage, `clear` mm off its inside, falling `slope` mm per mm from back to front and `droop` from
+    the middle to the side."""
 
     def distance(z, y, x):
         out = cage.distance(z, y, x) - clear - thick / 2
@@ -103,8 +103,8 @@ def ribs(
     return ImplicitShape(distance, *EVERYWHERE)
 
 
-def paint_ribs(canvas: Canvas, rods: ImplicitShape, *, front: Number | None = None) -> None:
-    """A shell of dense bone about marrow; in front of y = `front` ribs are cartilage."""
+def paint_ribs(canvas: Canvas, rods: ImplicitShape, *, front: float | None = None) -> None:
+    """Paint ribs: a shell of dense bone around marrow, and cartilage in front of y = `front`."""
     canvas.paint_hollow(rods, CORTEX, 1.8, MARROW + 30)
     if front is not None:
         before = ImplicitShape(lambda z, y, x: y - front + 0 * (z + x), (-1e4,) * 3, (1e4, front + 4, 1e4))
@@ -114,13 +114,13 @@ def paint_ribs(canvas: Canvas, rods: ImplicitShape, *, front: Number | None = No
 def paint_hollow_organ(
     canvas: Canvas,
     form: ImplicitShape,
-    wall: Number,
-    inside: Number | np.ndarray,
+    wall: float,
+    inside: float | np.ndarray,
     *,
-    thick: Number = 2.2,
-    gas: Number = 0,
+    thick: float = 2.2,
+    gas: float = 0,
 ) -> None:
-    """A wall, what it holds (a number or a field over the grid), and gas over the front `gas` part of it."""
+    """Paint a wall, its contents (a number or a field over the grid), and gas in the front fraction `gas`."""
     inner = canvas.paint(form, wall).peeled(thick)
     canvas.mix(inner, inside[inner.window] if isinstance(inside, np.ndarray) else inside)
     if gas:

@@ -1,4 +1,4 @@
-"""Trees of vessels that branch and taper, grown in mm and drawn all at once."""
+"""Vessel trees that branch and taper, grown in mm and drawn in one pass."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsnotes.data.phantoms.grid import Grid
-from dsnotes.data.phantoms.implicit_shapes import Number, Vector
+from dsnotes.data.phantoms.implicit_shapes import Vector
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Straight tapering pieces: ends (S, 3) in mm, radii (S,)."""
+    """Straight tapering segments: ends (S, 3) in mm, radii (S,)."""
 
     start: np.ndarray
     end: np.ndarray
@@ -25,7 +25,7 @@ class Segments:
         return Segments(*(np.concatenate([getattr(s, name) for s in (self, *others)]) for name in names))
 
     def cut(self, voxel: float) -> Segments:
-        """Long pieces in two until each is about as long as wide, or a few voxels: their windows stay small."""
+        """Halve long segments until each is about as long as wide, or a few voxels, to keep their windows small."""
         thick = np.maximum(np.maximum(self.first, self.last), voxel)
         long = np.linalg.norm(self.end - self.start, axis=1) > 4 * thick
         if not long.any():
@@ -45,13 +45,13 @@ def grown(
     inside: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
     generations: int = 7,
     free: int = 0,
-    length: tuple[Number, Number] = (3.5, 7.0),
-    wander: Number = 0.25,
+    length: tuple[float, float] = (3.5, 7.0),
+    wander: float = 0.25,
 ) -> Segments:
-    """Each branch ends in two; their radii obey Murray's law r³ = r₁³ + r₂³, the thinner one turning away more.
+    """Each branch splits in two; radii obey Murray's law r³ = r₁³ + r₂³, and the thinner branch turns more.
 
     `inside(z, y, x)` is a distance in mm, negative where vessels may run after the first `free` generations; `length`
-    is in radii of the branch.
+    is in units of the branch's radius.
     """
     start, way, radius = (np.asarray(v, float) for v in (roots, directions, radii))
     way = way / np.linalg.norm(way, axis=1, keepdims=True)
@@ -79,7 +79,7 @@ def grown(
 
 
 def drawn(segments: Segments, grid: Grid) -> np.ndarray:
-    """The share of each voxel that lies in any of the tubes (a tube thinner than a voxel fills πr² of it)."""
+    """The share of each voxel inside any tube (a tube thinner than a voxel fills πr² of it)."""
     extent = np.asarray(grid.extent)
     voxel = float(np.mean(extent[extent > 0]))
     segments = segments.cut(voxel)
@@ -96,7 +96,7 @@ def drawn(segments: Segments, grid: Grid) -> np.ndarray:
     spans = high - low + 1
     seen = (spans > 0).all(1)
     volume = np.where(seen, spans.prod(1), 0)
-    for some in np.array_split(np.argsort(volume), max(1, len(volume) // 48)):  # pieces of like size together
+    for some in np.array_split(np.argsort(volume), max(1, len(volume) // 48)):  # segments of similar size together
         some = some[seen[some]]
         if not len(some):
             continue
