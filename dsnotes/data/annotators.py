@@ -27,7 +27,7 @@ ARCHIVE = ("lidc_4reader_masks.npz", "lidc_4reader_index.csv")
 SHRINK, SMALLEST = 0.9, 0.1  # factor and minimum of the joining distance where more than `readers` outlines join
 
 
-def consensus(readers: Readers, share: float | int = 0.5) -> Drawn:
+def consensus(readers: Readers, share: float = 0.5) -> Drawn:
     """1 where at least `share` of the readers drew; ½ is the consensus used in the LIDC tables."""
     if not 0 < share <= 1:
         raise ValueError(f"share={share}: pass the fraction of readers that must agree, above 0 and at most 1.")
@@ -87,7 +87,7 @@ def nodules(scan: tuple, outlines: list[dict], readers: int) -> list[Case]:
 def with_ct(
     nodule: Case,
     ct: Slices,
-    z: Sequence[float | int],
+    z: Sequence[float],
     *,
     margin: int = 16,
     slices: int = 1,

@@ -18,8 +18,7 @@ from torch import Tensor
 from dsnotes.data.warp import grid_sample
 from dsnotes.shapes import Image, Label, SoftMask
 
-Number = float | int
-Range = tuple[Number, Number]
+Range = tuple[float, float]
 PLANES = {2: ((0, 1),), 3: ((1, 2), (0, 2), (0, 1))}  # the plane that turns about axis 0, 1, 2; in 2-D the only one
 VOXELS_A_THREAD = 2**18  # fits in the CPU cache: memory traffic costs more than the arithmetic
 
@@ -34,17 +33,17 @@ class Augmentation:
     `gamma` keeps each channel's mean and standard deviation.
     """
 
-    rotation: tuple[Number, Number, Number] = (15, 15, 15)  # ± degrees about each axis; 2-D uses the first
-    p_rotation: Number = 0.2
+    rotation: tuple[float, float, float] = (15, 15, 15)  # ± degrees about each axis; 2-D uses the first
+    p_rotation: float = 0.2
     scale: Range = (0.85, 1.25)
-    p_scale: Number = 0.2
+    p_scale: float = 0.2
     alpha: Range = (0, 900)
     sigma: Range = (9, 13)  # voxels
-    p_elastic: Number = 0.2
+    p_elastic: float = 0.2
     gamma: Range = (0.7, 1.5)
-    p_gamma: Number = 0.3
+    p_gamma: float = 0.3
     mirror: tuple[int, ...] | None = None  # spatial axes, counted without batch and channel; None: all
-    p_mirror: Number = 0.5  # per axis
+    p_mirror: float = 0.5  # per axis
 
     def __post_init__(self) -> None:
         for name in ("p_rotation", "p_scale", "p_elastic", "p_gamma", "p_mirror"):
@@ -84,7 +83,7 @@ def draw(
     batch: int,
     space: Sequence[int],
     generator: torch.Generator,
-    spacing: Sequence[Number] | None = None,
+    spacing: Sequence[float] | None = None,
 ) -> Drawn:
     """Draw the parameters for `batch` patches of size `space`.
 
@@ -94,13 +93,13 @@ def draw(
     """
     dims, spacing = _checked(space, spacing, augmentation.mirror, generator)
 
-    def uniform(low: Number | Tensor, high: Number | Tensor, *more: int) -> Tensor:
+    def uniform(low: float | Tensor, high: float | Tensor, *more: int) -> Tensor:
         return low + (high - low) * torch.rand(batch, *more, generator=generator, dtype=torch.float64)
 
-    def happens(p: Number, *more: int) -> Tensor:
+    def happens(p: float, *more: int) -> Tensor:
         return uniform(0, 1, *more) < p
 
-    def about_one(low: Number, high: Number) -> Tensor:
+    def about_one(low: float, high: float) -> Tensor:
         """Below 1 as often as above, although the range extends further above."""
         below, above = uniform(low, min(high, 1)), uniform(max(low, 1), high)
         return torch.where(happens(0.5 if low < 1 < high else float(high <= 1)), below, above)
@@ -232,7 +231,7 @@ def _rotation(angles: Tensor, dims: int) -> Tensor:
 
 def _checked(
     space: Sequence[int],
-    spacing: Sequence[Number] | None,
+    spacing: Sequence[float] | None,
     mirror: tuple[int, ...] | None,
     generator: torch.Generator,
 ) -> tuple[int, Tensor]:

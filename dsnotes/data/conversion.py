@@ -11,7 +11,7 @@ from torch import Tensor
 
 EXAMPLE = "(5.0, 0.8, 0.8), or ones where the voxel size is unknown"
 Array = np.ndarray | Tensor
-Spacing = Sequence[float | int] | Array  # millimetres, in the order of an array's axes
+Spacing = Sequence[float] | Array  # millimetres, in the order of an array's axes
 
 
 def as_array(given: object, what: str, *, example: str) -> np.ndarray:
@@ -24,7 +24,7 @@ def as_array(given: object, what: str, *, example: str) -> np.ndarray:
     raise TypeError(f"{what} is of type {type(given).__name__}; needed is an array or a tensor. Pass {example}.")
 
 
-def as_millimetres(spacing: object, what: str, *, example: str) -> tuple[float | int, ...]:
+def as_millimetres(spacing: object, what: str, *, example: str) -> tuple[float, ...]:
     """A sequence, array or tensor of numbers as a tuple of plain numbers."""
     try:
         if isinstance(spacing, str):

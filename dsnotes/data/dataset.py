@@ -175,7 +175,7 @@ def open_dataset(
     folder: str | os.PathLike,
     *,
     split: str = "training",
-    spacing: tuple[float | int, ...] | None = None,
+    spacing: tuple[float, ...] | None = None,
     clip: Pairs | None = None,
     normalise: str | Pairs | None = None,
     cache: str | os.PathLike | None = None,

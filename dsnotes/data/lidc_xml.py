@@ -28,8 +28,8 @@ def open_lidc_xml(
     xml: bytes | Path,
     *,
     patient: str,
-    pixel: float | int,
-    thickness: float | int,
+    pixel: float,
+    thickness: float,
     readers: int = 4,
 ) -> list[Case]:
     """The nodules of one scan that got exactly `readers` outlines, like `open_lidc`.

@@ -19,13 +19,10 @@ from dsnotes.shapes import LabelMap
 
 AIR = -400.0  # HU: half-way between lung tissue, about -850, and soft tissue, about 50
 SECOND = 0.1  # a second lung has at least this share of the first one's voxels
-Number = float | int
 Box = tuple[slice, ...]
 
 
-def lung_mask(
-    image: np.ndarray, *, spacing: Sequence[Number], threshold: Number = AIR, closing: Number = 8.0
-) -> LabelMap:
+def lung_mask(image: np.ndarray, *, spacing: Sequence[float], threshold: float = AIR, closing: float = 8.0) -> LabelMap:
     """1 in the lungs of a (depth, height, width) CT in HU.
 
     Connected regions below `threshold` that touch a side of a slice are air around the patient (the first and last
@@ -59,7 +56,7 @@ def lung_mask(
     return mask
 
 
-def within_lungs(case: Case, *, margin: Number = 20.0, crop: bool = True, closing: Number = 8.0) -> Case:
+def within_lungs(case: Case, *, margin: float = 20.0, crop: bool = True, closing: float = 8.0) -> Case:
     """The case with everything farther than `margin` mm from the lungs set to the image's lowest value.
 
     `crop=True` also crops it to the rest; a warning counts the labelled voxels outside. For an honest score, compare
@@ -106,7 +103,7 @@ def uncropped_label(case: Case) -> LabelMap:
 def _cut(case: Case, box: Box) -> Case:
     starts = tuple(part.start for part in box)
 
-    def moved(voxel: Sequence[Number]) -> tuple[Number, ...]:  # the last axes, where it has fewer than the grid
+    def moved(voxel: Sequence[float]) -> tuple[float, ...]:  # the last axes, where it has fewer than the grid
         return tuple(v - start for v, start in zip(voxel, starts[-len(voxel) :], strict=True))
 
     def carried(name: str, extra: object) -> object:
@@ -136,7 +133,7 @@ def _cut(case: Case, box: Box) -> Case:
     return replace(case, image=case.image[box].copy(), label=label, extras=extras)
 
 
-def _closed(mask: np.ndarray, radius: Number, spacing: tuple[float, ...]) -> np.ndarray:
+def _closed(mask: np.ndarray, radius: float, spacing: tuple[float, ...]) -> np.ndarray:
     """Morphological closing by a ball of `radius` mm, padded at the border; contains the original mask."""
     from scipy import ndimage
 
@@ -146,7 +143,7 @@ def _closed(mask: np.ndarray, radius: Number, spacing: tuple[float, ...]) -> np.
     return mask | shrunk[tuple(slice(n, -n) for n, _ in room)]
 
 
-def _grown(mask: np.ndarray, radius: Number, spacing: tuple[float, ...]) -> np.ndarray:
+def _grown(mask: np.ndarray, radius: float, spacing: tuple[float, ...]) -> np.ndarray:
     from scipy import ndimage
 
     return ndimage.distance_transform_edt(~mask, sampling=spacing) <= radius
@@ -159,7 +156,7 @@ def _box(mask: np.ndarray, room: Sequence[int]) -> Box:
     return tuple(slice(max(int(hit[0]) - r, 0), min(int(hit[-1]) + 1 + r, n)) for hit, r, n in ends)
 
 
-def _checked(image: np.ndarray, spacing: Sequence[Number], threshold: Number, closing: Number) -> tuple[float, ...]:
+def _checked(image: np.ndarray, spacing: Sequence[float], threshold: float, closing: float) -> tuple[float, ...]:
     spacing = checked_spacing(tuple(spacing), "lung_mask")
     if image.ndim != 3 or len(spacing) != 3:
         raise ValueError(

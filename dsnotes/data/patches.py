@@ -28,9 +28,9 @@ def draw_batch(
     *,
     patch: tuple[int, ...],
     batch: int,
-    foreground: float | int,
+    foreground: float,
     generator: torch.Generator,
-    pad: str | float | int = "minimum",
+    pad: str | float = "minimum",
 ) -> dict[str, Tensor]:
     """`image` (B, C, *patch) float32, `label` (B, *patch) int64 and, where the cases have them, `soft` (B, K, *patch)
     and `valid` (B, *patch), false where the label is "ignore".
@@ -43,7 +43,7 @@ def draw_batch(
 
 
 def draw_places(
-    cases: Sequence[Case], *, patch: tuple[int, ...], batch: int, foreground: float | int, generator: torch.Generator
+    cases: Sequence[Case], *, patch: tuple[int, ...], batch: int, foreground: float, generator: torch.Generator
 ) -> list[Place]:
     """The first ceil(foreground × batch) patches are centred on foreground, the others lie anywhere.
 
@@ -77,7 +77,7 @@ def validation_batches(
     batch: int,
     seed: int = 0,
     per_case: int = 1,
-    pad: str | float | int = "minimum",
+    pad: str | float = "minimum",
 ) -> Iterator[dict[str, Tensor]]:
     """The same batches on every call: `per_case` patches of each case, centred on its classes in turn.
 
@@ -110,7 +110,7 @@ def tiles(case: Case, patch: tuple[int, ...]) -> list[Place]:
     return [Place(case, start) for start in product(*starts)]
 
 
-def gather(places: Sequence[Place], *, patch: tuple[int, ...], pad: str | float | int = "minimum") -> dict[str, Tensor]:
+def gather(places: Sequence[Place], *, patch: tuple[int, ...], pad: str | float = "minimum") -> dict[str, Tensor]:
     """Read the voxels at the given places into a batch."""
     first = places[0].case
     images = np.empty((len(places), first.channels, *patch), np.float32)
@@ -180,9 +180,7 @@ def crop(array: np.ndarray, start: tuple[int, ...], size: tuple[int, ...], *, pa
     return out
 
 
-def pad_to(
-    array: np.ndarray | Tensor, size: tuple[int, ...], *, pad: str | float | int = "minimum"
-) -> np.ndarray | Tensor:
+def pad_to(array: np.ndarray | Tensor, size: tuple[int, ...], *, pad: str | float = "minimum") -> np.ndarray | Tensor:
     """Pad the last axes of an array or tensor to at least `size`, with the original in the middle.
 
     `pad` is "minimum" (of the whole array), "edge", or a number. `crop_to` removes the padding.
@@ -225,14 +223,14 @@ def _anywhere(space: tuple[int, ...], size: tuple[int, ...], generator: torch.Ge
     )
 
 
-def _filling(case: Case, size: tuple[int, ...], pad: str | float | int) -> object:
+def _filling(case: Case, size: tuple[int, ...], pad: str | float) -> object:
     _require_pad(pad)
     if pad != "minimum" or all(n >= p for n, p in zip(case.space, size, strict=True)):
         return 0.0 if pad == "minimum" else pad
     return lowest(case).reshape(-1, *[1] * len(size))
 
 
-def _require_pad(pad: str | float | int) -> None:
+def _require_pad(pad: str | float) -> None:
     if isinstance(pad, str) and pad not in ("minimum", "edge"):
         raise ValueError(f"pad={pad!r}: pass 'minimum', 'edge' or a number.")
 

@@ -21,7 +21,7 @@ from dsnotes.data.resample import resample, restore
 
 __all__ = ["Preprocess", "Statistics", "foreground_statistics", "hu_window", "resample", "restore"]
 
-Pair = tuple[float | int, float | int]  # low and high, or mean and standard deviation
+Pair = tuple[float, float]  # low and high, or mean and standard deviation
 Pairs = Pair | tuple[Pair, ...]  # one for all channels, or one per channel
 
 
@@ -37,7 +37,7 @@ class Preprocess:
     image_order: int = 3  # spline order for resampling the image: 3, 1 or 0
     label_rule: str = "nearest"  # resampling of labels: nearest or linear
     size: tuple[int, int] | None = None  # pixels per slice
-    lungs: float | int | None = None  # mm to keep around the lungs in a chest CT; the rest becomes air
+    lungs: float | None = None  # mm to keep around the lungs in a chest CT; the rest becomes air
     clip: Pairs | None = None  # (low, high)
     normalise: str | Pairs | None = None  # "image", "nonzero", "minmax", "window", or (mean, standard deviation)
 
@@ -86,7 +86,7 @@ class Preprocess:
         return json.dumps(asdict(self), sort_keys=True)
 
 
-def hu_window(low: float | int, high: float | int) -> Preprocess:
+def hu_window(low: float, high: float) -> Preprocess:
     """min(max(x, low), high) scaled to 0…1: a CT window, such as hu_window(-1000, 400) for the lung."""
     if not low < high:
         raise ValueError(f"hu_window({low}, {high}): pass the lower value first, such as hu_window(-1000, 400).")

@@ -17,7 +17,7 @@ from dsnotes.data.resample import Grid, onto
 Region = tuple[slice, ...]
 
 
-def around(mask: np.ndarray, *, margin: float | int = 0.1) -> Region:
+def around(mask: np.ndarray, *, margin: float = 0.1) -> Region:
     """The mask's bounding box, extended on each side by `margin` times its length; the whole grid if it is empty."""
     if margin < 0:
         raise ValueError(f"margin={margin} would cut off part of the mask. Pass margin=0 or more, such as 0.1.")
@@ -86,7 +86,7 @@ def put_back(array: np.ndarray, case: Case, *, background: bool = True) -> np.nd
     return out
 
 
-def regions(cases: list[Case], *, margin: float | int = 0.1, size: tuple[int, ...] | None = None) -> list[Case]:
+def regions(cases: list[Case], *, margin: float = 0.1, size: tuple[int, ...] | None = None) -> list[Case]:
     """Cut each labelled case to the region around its foreground, for training."""
     unlabelled = [case.name for case in cases if case.label is None]
     if unlabelled:

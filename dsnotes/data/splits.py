@@ -12,7 +12,7 @@ from dsnotes.data.patients import Patient, patients
 
 def split(
     cases: Sequence[Case] | Sequence[str],
-    shares: tuple[float | int, ...] = (0.7, 0.1, 0.2),
+    shares: tuple[float, ...] = (0.7, 0.1, 0.2),
     *,
     seed: int,
     patient: Patient | None = None,

@@ -20,7 +20,7 @@ NEIGHBOURS = {2: 8, 3: 26}
 
 
 def keep_kidneys(
-    label: Given, *, kidney: int = 1, tumour: int = 2, second: float | int | None = None, literal: bool = False
+    label: Given, *, kidney: int = 1, tumour: int = 2, second: float | None = None, literal: bool = False
 ) -> Map:
     """Keep at most two kidneys, with the tumours attached to them.
 
@@ -104,7 +104,7 @@ def _components(inside: np.ndarray, **how: bool) -> np.ndarray:
     return np.ascontiguousarray(parts[(slice(1, -1),) * inside.ndim])
 
 
-def _largest_two(sizes: np.ndarray, second: float | int) -> np.ndarray:
+def _largest_two(sizes: np.ndarray, second: float) -> np.ndarray:
     """Which of the components stay, given their sizes (0: not a candidate)."""
     first = np.argsort(-sizes, kind="stable")[:2]
     keep = np.zeros(len(sizes), bool)

@@ -11,9 +11,7 @@ from torch import Tensor
 from dsnotes.inference.sliding_window import Predictor
 
 
-def mirror(
-    predictor: Predictor, axes: Sequence[int] | None = None, *, noise: float | int = 0.0, seed: int = 0
-) -> Predictor:
+def mirror(predictor: Predictor, axes: Sequence[int] | None = None, *, noise: float = 0.0, seed: int = 0) -> Predictor:
     r"""$x \mapsto 2^{-n} \sum_{m} m(f(m(x)))$ over the $2^n$ mirrorings $m$ of n spatial axes: 4 in 2-D, 8 in 3-D.
 
     `axes` numbers the spatial axes from 0 (depth in 3-D); the default is all. Leave out an axis along which the network

@@ -26,9 +26,9 @@ def predict(
     case: Case | str | os.PathLike,
     *,
     patch: Sequence[int] | None = None,
-    overlap: float | int = 0.5,
+    overlap: float = 0.5,
     mirror: bool | Sequence[int] = False,
-    noise: float | int = 0.0,
+    noise: float = 0.0,
     batch: int | str = "auto",
     device: str | torch.device = "auto",
     amp: bool | str = "auto",
@@ -74,7 +74,7 @@ def predict(
     return p.reshape(-1, *case.space)
 
 
-def to_label(p: Probabilities, *, threshold: float | int = 0.5) -> LabelMap:
+def to_label(p: Probabilities, *, threshold: float = 0.5) -> LabelMap:
     """The most probable class of every voxel; for a single channel, 1 where it exceeds `threshold`."""
     p = as_array(p, "p", example="the probabilities of one case, dsnotes.predict(system, case)")
     if not p.size or p.ndim < 2:

@@ -26,7 +26,7 @@ def finished_rows(
     images: np.ndarray,
     *,
     patch: Sequence[int],
-    overlap: float | int = 0.5,
+    overlap: float = 0.5,
     batch: int | str = "auto",
     device: torch.device | str = "cpu",
     progress: bool = True,

@@ -31,7 +31,7 @@ def sliding_window(
     image: Tensor | np.ndarray,
     *,
     patch: Sequence[int],
-    overlap: float | int = 0.5,
+    overlap: float = 0.5,
     batch: int | str = 1,
     weights: str = "gaussian",
     device: str | torch.device | None = None,
@@ -82,7 +82,7 @@ def sizes(patch: object, dims: int) -> tuple[int, ...]:
     return tuple(patch)
 
 
-def window_starts(size: int, patch: int, overlap: float | int) -> list[int]:
+def window_starts(size: int, patch: int, overlap: float) -> list[int]:
     """The start of every window along one axis; the last one ends with the image.
 
     If the image is smaller than the window, the window is centred on it, so its start is negative.

@@ -18,7 +18,7 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 def at_thresholds(
     p: ProbabilityMap,
     *,
-    thresholds: Sequence[float | int] = THRESHOLDS,
+    thresholds: Sequence[float] = THRESHOLDS,
     voxels: int = 0,
     opening: int = 0,
 ) -> dict[float, LabelMap]:

@@ -41,10 +41,10 @@ class Attempt:
 
     student: str
     lab: str
-    points: dict[str, float | int] = field(default_factory=dict)  # by test
+    points: dict[str, float] = field(default_factory=dict)  # by test
     messages: dict[str, str] = field(default_factory=dict)  # by test, if points were lost or something was printed
     outputs: dict[str, list[dict]] = field(default_factory=dict)  # by position of the student's cell
-    scores: dict[str, float | int] = field(default_factory=dict)  # for the leaderboard
+    scores: dict[str, float] = field(default_factory=dict)  # for the leaderboard
     notes: list[str] = field(default_factory=list)
     sandbox: str = "not run"
     seconds: float = 0.0

@@ -23,7 +23,7 @@ class Lateness:
 
     due: datetime.datetime | None = None
     days: Mapping[str, int] | None = None
-    percent: float | int = 0
+    percent: float = 0
 
     def of(self, student: str, handed: Handed) -> int:
         if student in (self.days or {}):

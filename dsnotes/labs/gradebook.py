@@ -33,12 +33,12 @@ class Row:
 
     student: str
     lab: str
-    automatic: float | int
-    by_hand: float | int
-    most: float | int
+    automatic: float
+    by_hand: float
+    most: float
     to_mark: int  # answers not marked yet
     late_days: int
-    percent: float | int  # percent taken off for being late
+    percent: float  # percent taken off for being late
     attempt: dict
 
     @property
@@ -105,7 +105,7 @@ class Course:
                 for row in csv.DictReader(stream):
                     yield {k: _untamed(v) for k, v in row.items() if isinstance(k, str) and isinstance(v, str)}
 
-    def publish(self, labs: Sequence[Lab], roster: Sequence[Student], late_percent: float | int) -> list[Row]:
+    def publish(self, labs: Sequence[Lab], roster: Sequence[Student], late_percent: float) -> list[Row]:
         """Write all tables, from all attempts in this course, of these labs and of others."""
         marks, attempts = self.marks(), self.attempts()
         known = {lab.name: lab for lab in labs}
@@ -132,7 +132,7 @@ class Course:
         table(self.root / REFLECTIONS, lines, MARKS)
 
 
-def _row(attempt: dict, lab: Lab, marks: dict, late_percent: float | int) -> Row:
+def _row(attempt: dict, lab: Lab, marks: dict, late_percent: float) -> Row:
     student, name = attempt["student"], attempt["lab"]
     given = {cell: marks.get((student, name, cell)) for cell in attempt["answers"]}
     by_hand = sum(mark[0] for mark in given.values() if mark)

@@ -33,8 +33,8 @@ AT_YOUR_RISK = "--unsafe-no-sandbox runs student code with your rights, on all y
 class Limits:
     """Limits of one submission. Memory is beyond what the libraries use before the first cell."""
 
-    seconds: float | int = 600  # wall-clock time for the whole notebook
-    cell_seconds: float | int = 60  # processor time for one cell or call
+    seconds: float = 600  # wall-clock time for the whole notebook
+    cell_seconds: float = 60  # processor time for one cell or call
     cpu_seconds: int = 300
     memory_mb: int = 1024
     file_mb: int = 64

@@ -19,7 +19,7 @@ def binary_cross_entropy(logits: Logits, t: SoftMask) -> Scalar:
 
 
 def cross_entropy(
-    logits: Logits, t: SoftMask, *, weights: tuple[float | int, ...] | None = None, normalised: bool = True
+    logits: Logits, t: SoftMask, *, weights: tuple[float, ...] | None = None, normalised: bool = True
 ) -> Scalar:
     r"""$\frac{-\sum_i \sum_c w_c t_{ic} \ln p_{ic}}{\sum_i \sum_c w_c t_{ic}}$ with $p$ the softmax of the logits.
 

@@ -14,11 +14,11 @@ def exponential_log(
     p: Probs,
     t: SoftMask,
     *,
-    weights: tuple[float | int, ...] = (0.4, 0.6),
-    gamma: float | int = 0.3,
+    weights: tuple[float, ...] = (0.4, 0.6),
+    gamma: float = 0.3,
     squared: bool = True,
     over_batch: bool = True,
-    eps: float | int = 1e-5,
+    eps: float = 1e-5,
     absent: str = "left out",
 ) -> Scalar:
     r"""$\sum_c w_c (-\ln D_c)^\gamma$ over the classes in p and t (the paper passes only the foreground classes).

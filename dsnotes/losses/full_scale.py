@@ -19,7 +19,7 @@ CONV = {2: functional.conv2d, 3: functional.conv3d}
 HALVE = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
 
 
-def focal(logits: Logits, t: SoftMask, *, gamma: float | int = 2.0) -> Scalar:
+def focal(logits: Logits, t: SoftMask, *, gamma: float = 2.0) -> Scalar:
     r"""$-\overline{\sum_c t_c (1 - p_c)^\gamma \ln p_c}$: cross-entropy with less weight on easy pixels.
 
     A single channel is the foreground of two classes.
@@ -31,7 +31,7 @@ def focal(logits: Logits, t: SoftMask, *, gamma: float | int = 2.0) -> Scalar:
     return -(t * (1 - log_p.exp()) ** gamma * log_p).sum(1).mean()
 
 
-def soft_iou(p: Probs, t: SoftMask, *, eps: float | int = 1e-5) -> Scalar:
+def soft_iou(p: Probs, t: SoftMask, *, eps: float = 1e-5) -> Scalar:
     r"""$1 - \frac{\sum p t}{\sum p + \sum t - \sum p t}$, averaged over images and classes."""
     require_alike(p, t)
     space = tuple(range(2, p.ndim))

@@ -29,7 +29,7 @@ def require_alike(p: Tensor, t: Tensor) -> None:
 
 
 def dice_coefficient(
-    p: Probs, t: SoftMask, *, squared: bool = True, over_batch: bool = False, eps: float | int = 1e-5
+    p: Probs, t: SoftMask, *, squared: bool = True, over_batch: bool = False, eps: float = 1e-5
 ) -> Tensor:
     r"""$D = \frac{2\sum p t + \epsilon}{\sum p^2 + \sum t^2 + \epsilon}$ of every image and class: (B, C), 1 is best.
 
@@ -43,9 +43,7 @@ def dice_coefficient(
     return (2 * (p * t).sum(summed) + eps) / (size + eps)
 
 
-def soft_dice(
-    p: Probs, t: SoftMask, *, squared: bool = True, over_batch: bool = False, eps: float | int = 1e-5
-) -> Scalar:
+def soft_dice(p: Probs, t: SoftMask, *, squared: bool = True, over_batch: bool = False, eps: float = 1e-5) -> Scalar:
     r"""$1 - D$, averaged over images and classes (`dice_coefficient`).
 
     The squared denominator (V-Net, sec. 3) makes this 0 exactly when p == t even for soft targets;

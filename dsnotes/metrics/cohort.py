@@ -38,7 +38,7 @@ def cohort(
     *,
     target: int | None = None,
     patch: tuple[int, ...] | None = None,
-    bounds: Sequence[float | int] = BOUNDS,
+    bounds: Sequence[float] = BOUNDS,
     patient: Patient | None = None,
 ) -> Cohort:
     """Count labelled cases one at a time, so that only one is in memory.

@@ -21,7 +21,7 @@ class PairedTest(NamedTuple):
     n: int
 
 
-def paired_t_test(first: Sequence[float | int] | np.ndarray, second: Sequence[float | int] | np.ndarray) -> PairedTest:
+def paired_t_test(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> PairedTest:
     """t = mean(d) √n / sd(d) over the cases' differences d, with n - 1 degrees of freedom.
 
     If all differences are equal, t is 0 (p = 1) when they are 0 and infinite (p = 0) otherwise.
@@ -35,7 +35,7 @@ def paired_t_test(first: Sequence[float | int] | np.ndarray, second: Sequence[fl
     return PairedTest(float(mean), t, float(2 * stdtr(len(d) - 1, -abs(t))), len(d))
 
 
-def wilcoxon(first: Sequence[float | int] | np.ndarray, second: Sequence[float | int] | np.ndarray) -> PairedTest:
+def wilcoxon(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> PairedTest:
     """Signed-rank test, for differences that are not normal, as with Dice values near 1. Cases without a difference are
     left out; with none left the statistic is 0 and p = 1.
     """
@@ -48,7 +48,7 @@ def wilcoxon(first: Sequence[float | int] | np.ndarray, second: Sequence[float |
     return PairedTest(float(d.mean()), float(result.statistic), float(result.pvalue), len(d))
 
 
-def holm(p_values: Sequence[float | int] | np.ndarray) -> list[float]:
+def holm(p_values: Sequence[float] | np.ndarray) -> list[float]:
     """p-values with Holm correction: the k-th smallest of m times m - k + 1, kept in non-decreasing order."""
     p = np.asarray(p_values, dtype=float)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
@@ -63,7 +63,7 @@ def holm(p_values: Sequence[float | int] | np.ndarray) -> list[float]:
     return corrected.tolist()
 
 
-def consensus(readers: Sequence[Array] | Array, *, share: float | int = 0.5) -> np.ndarray:
+def consensus(readers: Sequence[Array] | Array, *, share: float = 0.5) -> np.ndarray:
     """Mask of the voxels that at least `share` of the readers marked."""
     masks = [as_masks(reader, readers[0])[0] for reader in readers]
     return (np.sum(masks, axis=0) >= share * len(masks)).astype(np.uint8)
@@ -90,7 +90,7 @@ def agreement(readers: Sequence[Array] | Array, *, prediction: Array | None = No
     return Agreement(tuple(masks), table)
 
 
-def _differences(first: Sequence[float | int] | np.ndarray, second: Sequence[float | int] | np.ndarray) -> np.ndarray:
+def _differences(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> np.ndarray:
     a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(

@@ -34,52 +34,52 @@ def confusion(prediction: Array, truth: Array) -> Confusion:
     return Confusion(tp, marked - tp, present - tp, truth.size - marked - present + tp)
 
 
-def dice(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
+def dice(prediction: Array, truth: Array, *, eps: float = 0) -> float:
     """(2 TP + eps) / (2 TP + FP + FN + eps)."""
     return dice_of(confusion(prediction, truth), eps=eps)
 
 
-def iou(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
+def iou(prediction: Array, truth: Array, *, eps: float = 0) -> float:
     """(TP + eps) / (TP + FP + FN + eps), also called Jaccard; Dice / (2 - Dice) when eps is 0."""
     return iou_of(confusion(prediction, truth), eps=eps)
 
 
-def ppv(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
+def ppv(prediction: Array, truth: Array, *, eps: float = 0) -> float:
     """(TP + eps) / (TP + FP + eps), also called precision: the fraction of marked voxels that is right."""
     return ppv_of(confusion(prediction, truth), eps=eps)
 
 
-def sensitivity(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
+def sensitivity(prediction: Array, truth: Array, *, eps: float = 0) -> float:
     """(TP + eps) / (TP + FN + eps), also called recall: the fraction of true voxels that is marked."""
     return sensitivity_of(confusion(prediction, truth), eps=eps)
 
 
-def accuracy(prediction: Array, truth: Array, *, eps: float | int = 0) -> float:
+def accuracy(prediction: Array, truth: Array, *, eps: float = 0) -> float:
     """(TP + TN + eps) / (all voxels + eps); near 1 for any small organ, even if it is missed."""
     return accuracy_of(confusion(prediction, truth), eps=eps)
 
 
-def dice_of(c: Confusion, *, eps: float | int = 0) -> float:
+def dice_of(c: Confusion, *, eps: float = 0) -> float:
     return _ratio(2 * c.tp, c.fp + c.fn, c, eps)
 
 
-def iou_of(c: Confusion, *, eps: float | int = 0) -> float:
+def iou_of(c: Confusion, *, eps: float = 0) -> float:
     return _ratio(c.tp, c.fp + c.fn, c, eps)
 
 
-def ppv_of(c: Confusion, *, eps: float | int = 0) -> float:
+def ppv_of(c: Confusion, *, eps: float = 0) -> float:
     return _ratio(c.tp, c.fp, c, eps)
 
 
-def sensitivity_of(c: Confusion, *, eps: float | int = 0) -> float:
+def sensitivity_of(c: Confusion, *, eps: float = 0) -> float:
     return _ratio(c.tp, c.fn, c, eps)
 
 
-def accuracy_of(c: Confusion, *, eps: float | int = 0) -> float:
+def accuracy_of(c: Confusion, *, eps: float = 0) -> float:
     return _ratio(c.tp + c.tn, c.fp + c.fn, c, eps)
 
 
-def _ratio(right: int, wrong: int, c: Confusion, eps: float | int) -> float:
+def _ratio(right: int, wrong: int, c: Confusion, eps: float) -> float:
     """(right + eps) / (right + wrong + eps)."""
     whole = right + wrong + eps
     if whole == 0:

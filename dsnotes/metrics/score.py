@@ -31,7 +31,7 @@ def score(
     spacing: Spacing,
     labels: Mapping[int, str] | Sequence[str] | None = None,
     regions: Mapping[str, Sequence[int]] | None = None,
-    eps: float | int = 0,
+    eps: float = 0,
     valid: Array | None = None,
 ) -> dict[str, float]:
     """Overlap, and surface distances in mm: "dice", "iou", "ppv", "sensitivity", "accuracy", "hausdorff",

@@ -14,8 +14,7 @@ import numpy as np
 from dsnotes.data.conversion import Array, Spacing, checked_spacing
 from dsnotes.metrics.overlap import as_masks
 
-Number = float | int
-Millimetres = tuple[Number, ...]
+Millimetres = tuple[float, ...]
 
 
 def hausdorff(prediction: Array, truth: Array, *, spacing: Spacing) -> float:
@@ -59,7 +58,7 @@ def surface_distances(prediction: Array, truth: Array, *, spacing: Spacing) -> t
     return there, back
 
 
-def percentile_of(distances: tuple[np.ndarray, np.ndarray], q: Number) -> float:
+def percentile_of(distances: tuple[np.ndarray, np.ndarray], q: float) -> float:
     """The larger of the two directions' q-th percentiles; q = 100 is the Hausdorff distance."""
     return max(float(d[0]) if np.isinf(d[0]) else float(np.percentile(d, q)) for d in distances)
 

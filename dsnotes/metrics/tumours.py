@@ -30,7 +30,7 @@ class TumourScore(NamedTuple):
     sensitivity: float
 
 
-def tumour_scale(diameter_mm: float | int, *, bounds: Sequence[float | int] = BOUNDS) -> str:
+def tumour_scale(diameter_mm: float, *, bounds: Sequence[float] = BOUNDS) -> str:
     """ "small" below the first bound, "large" from the second on, "medium" between them."""
     low, high = _checked(bounds)
     if not diameter_mm > 0:
@@ -45,7 +45,7 @@ def tumour_scores(
     truth: Array,
     *,
     spacing: Spacing,
-    bounds: Sequence[float | int] = BOUNDS,
+    bounds: Sequence[float] = BOUNDS,
 ) -> list[TumourScore]:
     """One score per tumour (connected component of the truth, by face, edge or corner), in array order.
 
@@ -95,12 +95,12 @@ def diameters(mask: Array, *, spacing: Spacing) -> list[float]:
     return _across(np.bincount(pieces.ravel())[1:], as_millimetres(spacing, "spacing", example="spacing=case.spacing"))
 
 
-def _across(voxels: np.ndarray, spacing: Sequence[float | int]) -> list[float]:
+def _across(voxels: np.ndarray, spacing: Sequence[float]) -> list[float]:
     volumes = voxels * math.prod(float(mm) for mm in spacing)
     return ((6 * volumes / math.pi) ** (1 / 3) if len(spacing) == 3 else 2 * np.sqrt(volumes / math.pi)).tolist()
 
 
-def _checked(bounds: Sequence[float | int]) -> tuple[float, float]:
+def _checked(bounds: Sequence[float]) -> tuple[float, float]:
     if len(bounds) != 2 or not 0 < bounds[0] < bounds[1]:
         raise ValueError(
             f"bounds={tuple(bounds)}: pass two increasing diameters in mm, where medium and where large begins, "

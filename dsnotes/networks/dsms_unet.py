@@ -24,7 +24,7 @@ class ParallelConvs(nn.Module):
     """
 
     def __init__(
-        self, channels: int, *, kernels: tuple[int, ...], dims: int, norm: str = "batch", factor: float | int = 1.0
+        self, channels: int, *, kernels: tuple[int, ...], dims: int, norm: str = "batch", factor: float = 1.0
     ) -> None:
         super().__init__()
         inner = max(1, round(channels * factor))

@@ -117,9 +117,7 @@ class GlobalHeads(UpsampledHeads):
 
     alpha: Tensor
 
-    def __init__(
-        self, backbone: Backbone, *, levels: tuple[str, ...] | None = None, alpha: tuple[float | int, ...]
-    ) -> None:
+    def __init__(self, backbone: Backbone, *, levels: tuple[str, ...] | None = None, alpha: tuple[float, ...]) -> None:
         super().__init__(backbone, levels=levels)
         if len(alpha) != len(self.levels):
             raise ValueError(

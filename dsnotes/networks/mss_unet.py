@@ -27,7 +27,7 @@ class Plan(NamedTuple):
     kernels: tuple[tuple[int, ...], ...]
 
 
-def plan(patch: tuple[int, ...], spacing: tuple[float | int, ...], *, smallest: int = 4, halvings: int = 5) -> Plan:
+def plan(patch: tuple[int, ...], spacing: tuple[float, ...], *, smallest: int = 4, halvings: int = 5) -> Plan:
     """Strides and kernels from patch and spacing, by nnU-Net's first rule ("pool late").
 
     Each axis is halved as often as leaves at least `smallest` voxels; an axis with fewer halvings is halved at the

@@ -56,7 +56,7 @@ def systems(table: str | None = None) -> Systems:
     """Every name that `build` knows, with its papers (modules here) and tables; `table="mss-2"` keeps its rows."""
     known = {at for recipe in recipes().values() for at in recipe.tables}
     if table is not None and table not in known:
-        raise ValueError(f"No system is a row of table {table!r}; {suggest(table, sorted(known))}.")
+        raise ValueError(f"no system is a row of table {table!r}; {suggest(table, sorted(known))}.")
     return Systems(
         (name, {key: getattr(recipe, key) for key in ("papers", "tables", "dims", "width", "options")})
         for name, recipe in recipes().items()

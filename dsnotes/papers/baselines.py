@@ -33,7 +33,7 @@ from dsnotes.training.system import System
 
 
 def unet(
-    name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch", dice: float | int = 1.0
+    name: str, *, in_channels: int, classes: int, width: int, dims: int, norm: str = "batch", dice: float = 1.0
 ) -> System:
     """The U-Net of Ronneberger et al. and its 3-D form, trained on CE + Dice."""
     backbone = UNet(in_channels=in_channels, classes=classes, dims=dims, width=width, norm=norm)

@@ -42,7 +42,7 @@ def ce_net(
     classes: int,
     width: int,
     dims: int,
-    cross_entropy: float | int = 0.0,
+    cross_entropy: float = 0.0,
     pretrained: Pretrained = None,
 ) -> System:
     """CE-Net with Dice over the batch: its release computes the paper's cross-entropy but does not add it."""

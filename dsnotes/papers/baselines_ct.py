@@ -93,9 +93,7 @@ def vb_net(
     return System(name, supervise(backbone, goal), goal)
 
 
-def boundary_aware(
-    name: str, *, in_channels: int, classes: int, width: int, dims: int, edges: float | int = 1.0
-) -> System:
+def boundary_aware(name: str, *, in_channels: int, classes: int, width: int, dims: int, edges: float = 1.0) -> System:
     """The network predicts masks and borders; the masks are the prediction."""
     goal = Boundary(float(edges))
     backbone = BoundaryAware(in_channels=in_channels, classes=classes, dims=dims, width=width)

@@ -33,7 +33,7 @@ def dsms_unet(
     classes: int,
     width: int,
     dims: int,
-    ratio: float | int = 10.0,
+    ratio: float = 10.0,
     loss: str = "bce",
     like: str | None = None,
     norm: str = "batch",

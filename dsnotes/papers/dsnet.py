@@ -58,7 +58,7 @@ def dsnet(
     scale: int | None = None,
     fused: int | None = None,
     gate_momentum: float = GATE_MOMENTUM,
-    critic_lr: float | int | None = None,
+    critic_lr: float | None = None,
     critic_width: int = 64,
     saturating: bool = False,
     memory: int = 2**30,
@@ -107,7 +107,7 @@ def super_resolution(
     blocks: int = 16,
     scale: int = 4,
     backbone: SRGAN | None = None,
-    adversarial: float | int = 0.0,
+    adversarial: float = 0.0,
 ) -> System:
     """The teacher as a system for `fit`: squared error alone, or with `adversarial=1e-3` against a critic.
 
@@ -127,7 +127,7 @@ def train_teacher(
     blocks: int = 16,
     scale: int = 4,
     epochs: tuple[int, int] = (100, 20),
-    adversarial: float | int = 1e-3,
+    adversarial: float = 1e-3,
     out: str | Path | None = None,
     **how,
 ) -> tuple[System, list[History]]:

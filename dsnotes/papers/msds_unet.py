@@ -35,13 +35,13 @@ def msds_unet(
     dims: int,
     objective: str = "all",
     sides: str = "(1234)",
-    soft_weight: float | int = 1.0,
-    local_weight: float | int = 1.0,
+    soft_weight: float = 1.0,
+    local_weight: float = 1.0,
     reduction: str = "nearest",
     empty: str = "background",
     numbering: str = NUMBERING[0],
     norm: str = "batch",
-    asymmetry: float | int = 1.5,
+    asymmetry: float = 1.5,
     shared: str | None = None,
 ) -> System:
     """`msds-unet-gm` is the same network with α moved by GradNorm."""

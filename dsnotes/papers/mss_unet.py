@@ -84,7 +84,7 @@ def mss_unet(
     strategies: tuple[str, ...] | None = None,
     preset: str = "paper",
     patch: tuple[int, ...] | None = None,
-    spacing: tuple[float | int, ...] | None = None,
+    spacing: tuple[float, ...] | None = None,
     halvings: int = 5,
 ) -> System:
     """`classic-unet-3d` is the same network with neither strategy; patch and spacing re-derive strides and kernels."""

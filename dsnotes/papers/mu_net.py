@@ -64,9 +64,9 @@ def mu_net(
     norm: str = "batch",
     patch: tuple[int, ...] | None = None,
     squared: bool = True,
-    weights: Mapping[str, float | int] | None = None,
-    levels: Mapping[str, float | int] | None = None,
-    restored_levels: Mapping[str, float | int] | None = None,
+    weights: Mapping[str, float] | None = None,
+    levels: Mapping[str, float] | None = None,
+    restored_levels: Mapping[str, float] | None = None,
 ) -> System:
     """A row of Tables 4 and 5, on the U-Net, or with "++" on U-Net++ at the U-Net's widths; also Fig. 4's rival."""
     if preset not in PRESETS_OF_ALL:

@@ -37,7 +37,7 @@ class Protocol:
 
     settings: Settings
     loss: str
-    eps: float | int = 0  # added to numerator and denominator of each score
+    eps: float = 0  # added to numerator and denominator of each score
     split: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)  # field -> where the paper gives the value, or "Not printed."
 

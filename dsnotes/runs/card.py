@@ -216,7 +216,7 @@ def _pictures(run: Path, result: dict, system, data: str | None) -> tuple[str, s
     return "\n\n".join(lines), f"The worst: {', '.join(names)}. The dataset no longer holds them."
 
 
-def _times(numbers: Sequence[float | int]) -> str:
+def _times(numbers: Sequence[float]) -> str:
     return " × ".join(f"{number:.4g}" for number in numbers)
 
 

@@ -58,7 +58,7 @@ def system_of(
     *,
     in_channels: int = 1,
     classes: int = 2,
-    spacing: Sequence[float | int] = (),
+    spacing: Sequence[float] = (),
     regions: Mapping[str, Sequence[int]] | None = None,
     **options,
 ) -> System:
@@ -117,11 +117,11 @@ def figures(
     *,
     names: Mapping[int, str] | None = None,
     postprocess: str = "",
-    thresholds: Sequence[float | int | str] = (),
+    thresholds: Sequence[float | str] = (),
     regions: Mapping[str, Sequence[int]] | None = None,
     order: Sequence[int] = (),
-    eps: float | int = 0,
-) -> dict[str, float | int]:
+    eps: float = 0,
+) -> dict[str, float]:
     """Every metric of a case that a table needs, from its probabilities.
 
     "dice" … of `dsnotes.score`, per class if there are several; tp, fp, fn for a pooled F1; for volumes with one
@@ -162,13 +162,13 @@ def figures(
     return found
 
 
-def of_readers(label: np.ndarray, readers: np.ndarray, *, eps: float | int = 0) -> dict[str, float]:
+def of_readers(label: np.ndarray, readers: np.ndarray, *, eps: float = 0) -> dict[str, float]:
     """The Dice with each reader separately: "dice_reader_1" …"""
     counts = [confusion(label > 0, drawn > 0) for drawn in readers]
     return {f"dice_reader_{number}": dice_of(each, eps=eps) for number, each in enumerate(counts, start=1)}
 
 
-def without_threshold(p: np.ndarray, case: Case) -> dict[str, float | int]:
+def without_threshold(p: np.ndarray, case: Case) -> dict[str, float]:
     """Our reading of Table 12's "no threshold": the Dice of the probabilities in 8-bit precision.
 
     2 Σ p t / (Σ p + Σ t); a slice counts as marked if any p is at least 1/255. The paper does not define it.
@@ -184,9 +184,9 @@ def without_threshold(p: np.ndarray, case: Case) -> dict[str, float | int]:
     }
 
 
-def of_scales(label: np.ndarray, case: Case) -> dict[str, float | int]:
+def of_scales(label: np.ndarray, case: Case) -> dict[str, float]:
     """Means over the tumours of each size, and their pooled voxels; sizes that the case lacks are absent."""
-    found: dict[str, float | int] = {}
+    found: dict[str, float] = {}
     voxel = math.prod(float(mm) for mm in case.spacing)
     tumours = tumour_scores(label > 0, case.label > 0, spacing=case.spacing)
     for scale in SCALES:
@@ -204,11 +204,11 @@ def of_scales(label: np.ndarray, case: Case) -> dict[str, float | int]:
     return found
 
 
-def of_slices(label: np.ndarray, case: Case) -> dict[str, float | int]:
+def of_slices(label: np.ndarray, case: Case) -> dict[str, float]:
     """The case's means over its slices with a tumour, and over those with a tumour or a mark."""
     pairs = list(zip(label > 0, case.label > 0, strict=True))
     errors = slice_errors(label > 0, case.label > 0)
-    found: dict[str, float | int] = {
+    found: dict[str, float] = {
         "false_positives": errors.false_positives,
         "false_negatives": errors.false_negatives,
     }

@@ -26,7 +26,7 @@ def execute(
     *,
     cwd: Path,
     environment: dict[str, str],
-    timeout: float | int | None = None,
+    timeout: float | None = None,
     tell: Tell | None = None,
 ) -> tuple[Any, dict]:
     """The executed notebook, saved after every cell, and the kernel's usage; a failed cell stops it without raising."""

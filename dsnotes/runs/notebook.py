@@ -62,7 +62,7 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     *,
     out: str | os.PathLike = "runs",
-    timeout: float | int | None = None,
+    timeout: float | None = None,
     tell: Tell | None = None,
     started_from: str | os.PathLike | None = None,
 ) -> Run:
@@ -202,7 +202,7 @@ def _error(node: Any) -> tuple[str, str]:
     return "", ""
 
 
-def _from_outside(error: Exception, timeout: float | int | None) -> tuple[str, str]:
+def _from_outside(error: Exception, timeout: float | None) -> tuple[str, str]:
     """The cause if the kernel was ended, not a cell: time-out or death; empty for any other error."""
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 

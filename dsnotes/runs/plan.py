@@ -57,7 +57,7 @@ class Plan:
     source: Source
     table: str | None
     runs: tuple[dict[str, Any], ...]
-    timeout: float | int | None
+    timeout: float | None
     rows: tuple[Row, ...] = ()
     needs: dict[str, str] = field(default_factory=dict)  # folder -> command
     columns: dict[str, str] = field(

@@ -34,9 +34,7 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where the predictions go")
     command.add_argument("--probabilities", action="store_true", help="keep each scan's probabilities too (.nii.gz)")
     command.add_argument("--format", choices=("nifti", "dicom-seg"), default="nifti", help="dicom-seg: of DICOM alone")
-    command.add_argument(
-        "--mirror", action="store_true", help="average over mirrored views, even if the run did not"
-    )
+    command.add_argument("--mirror", action="store_true", help="average over mirrored views, even if the run did not")
     command.add_argument("--series", metavar="UID", help="of a DICOM folder that holds several")
     command.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: a GPU where there is one)")
     command.set_defaults(do=do_predict)

@@ -121,7 +121,7 @@ def _remedy(path: Path) -> str:
     return f"delete {path} and type the same `dsnotes run` again"
 
 
-def _number(key: str, value: Any) -> float | int | None:
+def _number(key: str, value: Any) -> float | None:
     if value is None or isinstance(value, (bool, int)):
         return value
     try:

@@ -132,7 +132,7 @@ def _drive(client: Any, plan: Plan, state: Sweep, out: str | os.PathLike, look: 
             future.release()
 
 
-def work(path: Path, values: dict, out: Path, timeout: float | int | None, home: Path) -> tuple[str, str, float]:
+def work(path: Path, values: dict, out: Path, timeout: float | None, home: Path) -> tuple[str, str, float]:
     """Compute one run on a worker: its state, its error and its seconds."""
     os.environ.pop(TRIMMING, None)
     try:

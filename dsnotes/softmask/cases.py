@@ -21,7 +21,7 @@ def softened(
     *,
     classes: int = 2,
     radius: int = 3,
-    eps: float | int = 1e-2,
+    eps: float = 1e-2,
     keep_small: bool = False,
     annotators: bool = True,
     workers: int | None = None,
@@ -88,7 +88,7 @@ def softened(
     ]
 
 
-def noise_eps(image: np.ndarray, noise: float | int) -> float:
+def noise_eps(image: np.ndarray, noise: float) -> float:
     """The ε of `soft_mask` for an image with noise of this standard deviation, in the image's own unit.
 
     ε / 9 is added to the variance of a window, so ε is nine times the variance of the noise, on the scale of

@@ -11,7 +11,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 
-def laplacian(image: np.ndarray, eps: float | int, window: tuple[int, ...] | None = None) -> scipy.sparse.csr_matrix:
+def laplacian(image: np.ndarray, eps: float, window: tuple[int, ...] | None = None) -> scipy.sparse.csr_matrix:
     """L_ij = Σ_{w ∋ i, j} [δ_ij − (1 + (I_i − μ)(I_j − μ) / (σ² + ε/m)) / m], written out window by window."""
     window = window or (3,) * image.ndim
     pixels = np.arange(image.size).reshape(image.shape)
@@ -25,9 +25,7 @@ def laplacian(image: np.ndarray, eps: float | int, window: tuple[int, ...] | Non
     return scipy.sparse.csr_matrix((values.ravel(), (rows.ravel(), columns.ravel())), (image.size,) * 2)
 
 
-def direct(
-    image: np.ndarray, trimap: np.ndarray, eps: float | int, window: tuple[int, ...] | None = None
-) -> np.ndarray:
+def direct(image: np.ndarray, trimap: np.ndarray, eps: float, window: tuple[int, ...] | None = None) -> np.ndarray:
     """α by a direct sparse solve with known pixels held fixed, clamped to [0, 1]."""
     matrix = laplacian(image, eps, window)
     unknown = (trimap == 0).ravel()

@@ -33,7 +33,7 @@ ITERATIONS = 20_000
 
 
 def soft_mask(
-    image: AnyArray, trimap: AnyArray, eps: float | int = 1e-7, *, window: Literal["slice", "volume"] = "slice"
+    image: AnyArray, trimap: AnyArray, eps: float = 1e-7, *, window: Literal["slice", "volume"] = "slice"
 ) -> Alpha:
     r"""α ∈ [0, 1] on the image's grid: 1 where the trimap is 1, 0 where it is −1, matted where it is 0.
 
@@ -62,7 +62,7 @@ def soft_mask(
 def soft_masks(
     images: Sequence[AnyArray] | AnyArray,
     trimaps: Sequence[AnyArray] | AnyArray,
-    eps: float | int = 1e-7,
+    eps: float = 1e-7,
     *,
     window: Literal["slice", "volume"] = "slice",
     workers: int | None = None,
@@ -102,7 +102,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _checked(image: np.ndarray, trimap: np.ndarray, eps: float | int, window: str):
+def _checked(image: np.ndarray, trimap: np.ndarray, eps: float, window: str):
     """Check the arguments; returns grey values in [0, 1] and the trimap, both (depth, height, width)."""
     if image.shape != trimap.shape:
         raise ValueError(

@@ -55,7 +55,7 @@ def make_set(
     *,
     size: int = 64,
     radius: int = 3,
-    eps: float | int = 1e-2,
+    eps: float = 1e-2,
     binary: str = "soft mask",
     source: str = SOURCE,
     licence: str = LICENCE,

@@ -15,7 +15,7 @@ from dsnotes.data.conversion import as_array
 
 Slice = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."]  # (height, width)
 Mask = UInt8[np.ndarray, "height width"]
-Point = tuple[float | int, float | int]  # (row, column)
+Point = tuple[float, float]  # (row, column)
 Axis = tuple[Point, Point]
 
 MARGIN = 1.25  # times the ellipse: pixels farther out are not lesion

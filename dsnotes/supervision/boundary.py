@@ -24,7 +24,7 @@ MAX_POOL = {2: functional.max_pool2d, 3: functional.max_pool3d}
 
 @dataclass(frozen=True)
 class Boundary(Supervision):
-    weight: float | int = 1.0  # of the borders
+    weight: float = 1.0  # of the borders
 
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
         if "edge" not in outputs.features:

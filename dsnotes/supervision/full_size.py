@@ -17,7 +17,7 @@ class FullSize(Supervision):
     """`head` makes the upsampled predictions; `weights` holds the weight of each."""
 
     head: Callable[[Backbone], Head]
-    weights: dict[str, float | int]
+    weights: dict[str, float]
     loss: Callable[[Logits, SoftMask], Scalar] = cross_entropy
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:

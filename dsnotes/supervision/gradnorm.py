@@ -24,9 +24,9 @@ class GradNorm:
         self,
         tasks: tuple[str, ...],
         *,
-        start: tuple[float | int, ...] | None = None,
-        asymmetry: float | int = 1.5,
-        lr: float | int = 0.025,
+        start: tuple[float, ...] | None = None,
+        asymmetry: float = 1.5,
+        lr: float = 0.025,
         device: torch.device | str = "cpu",
     ) -> None:
         start = tuple(1 / len(tasks) for _ in tasks) if start is None else start

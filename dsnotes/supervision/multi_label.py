@@ -21,7 +21,7 @@ class MultiLabel(Supervision):
     """`head` makes the side outputs."""
 
     head: Callable[[Backbone], Head]
-    weight: float | int = 1.0  # of every side output
+    weight: float = 1.0  # of every side output
     loss: Callable[[Logits, SoftMask], Scalar] = cross_entropy  # of the output
 
     def heads(self, backbone: Backbone) -> dict[str, Head]:

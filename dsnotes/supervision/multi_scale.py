@@ -28,8 +28,8 @@ class ExponentialLogAndEntropy:
     w_c (-ln p). The authors' release has plain sums in D and divides CE by the sum of the weights.
     """
 
-    dice_weights: tuple[float | int, ...] = (0.4, 0.6)
-    entropy_weights: tuple[float | int, ...] | None = (0.28, 0.28, 0.44)
+    dice_weights: tuple[float, ...] = (0.4, 0.6)
+    entropy_weights: tuple[float, ...] | None = (0.28, 0.28, 0.44)
     squared: bool = True
     normalised: bool = False
     absent: str = "kept"  # whether classes absent from the batch count, see `exponential_log`
@@ -52,7 +52,7 @@ class MultiScale(Supervision):
     `levels` names the supervised decoder levels; None means all.
     """
 
-    weights: tuple[float | int, ...] | None = None
+    weights: tuple[float, ...] | None = None
     levels: tuple[str, ...] | None = None
     reduction: str = "nearest"
     loss: Callable[[Logits, SoftMask], Scalar] = entropy_and_dice
@@ -60,7 +60,7 @@ class MultiScale(Supervision):
 
     voxelwise = True
 
-    def level_weights(self, names: tuple[str, ...]) -> dict[str, float | int]:
+    def level_weights(self, names: tuple[str, ...]) -> dict[str, float]:
         weights = self.weights or halving(len(names))
         if len(weights) != len(names):
             raise ValueError(

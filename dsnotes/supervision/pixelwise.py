@@ -39,7 +39,7 @@ def cost(logits: Logits, t: Probs) -> Tensor:
     return -(t * logits.log_softmax(1)).sum(1)
 
 
-def hardest(logits: Logits, t: Probs, *, pixels: int = HARDEST, share: float | int = SHARE) -> Scalar:
+def hardest(logits: Logits, t: Probs, *, pixels: int = HARDEST, share: float = SHARE) -> Scalar:
     """The mean over the `pixels` with the largest loss in each image, or over the worst `share` if that is fewer."""
     each = cost(logits, t).flatten(1)
     kept = min(pixels, max(int(share * each.shape[1]), 1))

@@ -22,11 +22,11 @@ def foreground(p: Tensor) -> Tensor:
 class Plain(Supervision):
     """`cross_entropy`·CE + `dice`·(1 - D) on `Outputs.logits`; binary cross-entropy where there is one channel."""
 
-    cross_entropy: float | int = 1.0
-    dice: float | int = 1.0
+    cross_entropy: float = 1.0
+    dice: float = 1.0
     squared: bool = True
     over_batch: bool = True
-    eps: float | int = 1e-5  # in numerator and denominator of D
+    eps: float = 1e-5  # in numerator and denominator of D
 
     voxelwise = True
 

@@ -33,7 +33,7 @@ from dsnotes.shapes import Image, Label, Logits, Outputs, Scalar, SoftMask, map_
 from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities
 
-Weighted = dict[str, tuple[float | int, Callable[[], Scalar]]]
+Weighted = dict[str, tuple[float, Callable[[], Scalar]]]
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,17 @@ class MuNetOutputs(Outputs):
 class MaskPass(Supervision):
     """Base class of the variants. The weights are the paper's α β a b λ η and γ ξ, by default its values for BraTS."""
 
-    output: float | int = 5.0  # α
-    mask: float | int = 1.0  # β
-    restored_mask: float | int = 1.0  # a
-    restored_image: float | int = 1.0  # b
-    features: float | int = 9.0  # λ
-    restored_features: float | int = 6.0  # η
-    agree: float | int = 1.0  # γ
-    agree_restored: float | int = 1.0  # ξ
+    output: float = 5.0  # α
+    mask: float = 1.0  # β
+    restored_mask: float = 1.0  # a
+    restored_image: float = 1.0  # b
+    features: float = 9.0  # λ
+    restored_features: float = 6.0  # η
+    agree: float = 1.0  # γ
+    agree_restored: float = 1.0  # ξ
     detach_targets: bool = True
-    levels: dict[str, float | int] | None = None  # ω_i by level, such as {"stride16": 1.0}; None: 1 for all
-    restored_levels: dict[str, float | int] | None = None  # σ_i
+    levels: dict[str, float] | None = None  # ω_i by level, such as {"stride16": 1.0}; None: 1 for all
+    restored_levels: dict[str, float] | None = None  # σ_i
 
     def run(self, network: Network, batch: Batch) -> MuNetOutputs:
         label = class_indices(batch["label"], batch["image"])
@@ -235,7 +235,7 @@ class Vae(Rec):
     `squared=False` uses rec's cross-entropies with the weights a and b, so that only the decoder differs from rec.
     """
 
-    variational: float | int = 0.1
+    variational: float = 0.1
     squared: bool = True
     patch: tuple[int, ...] | None = None
 
@@ -267,7 +267,7 @@ class Vae(Rec):
 VARIANTS = {"deep": Deep, "auto": Auto, "seg": Seg, "rec": Rec, "vae": Vae, "hyb": Hyb}
 
 
-def PseudoLabels(variant: str = "hyb", *weights: float | int, **options) -> MaskPass:  # noqa: N802
+def PseudoLabels(variant: str = "hyb", *weights: float, **options) -> MaskPass:  # noqa: N802
     """The supervision of the variant with that name, for instance PseudoLabels("rec")."""
     if variant not in VARIANTS:
         raise ValueError(f"variant={variant!r} is unknown. Choose one of {list(VARIANTS)}.")
@@ -310,7 +310,7 @@ def as_grey(logits: Logits, restored: Image) -> Scalar:
 
 
 def feature_distance(
-    ours: dict[str, Tensor], labels: dict[str, Tensor], frozen, levels: dict[str, float | int] | None = None
+    ours: dict[str, Tensor], labels: dict[str, Tensor], frozen, levels: dict[str, float] | None = None
 ) -> Scalar:
     """Σ_i ω_i MSE(y_i, label_i) over the levels, including the bottleneck; `levels` gives ω_i, None is 1 for all."""
     levels = dict.fromkeys(ours, 1.0) if levels is None else levels

@@ -32,8 +32,8 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Scalar]] = {
 class Restoration(Supervision):
     """The paper's weights are 10 for `segmentation` and 1 for `restoration`; 0 builds no second decoder."""
 
-    segmentation: float | int = 10.0
-    restoration: float | int = 1.0
+    segmentation: float = 10.0
+    restoration: float = 1.0
     loss: str = "bce"
     norm: str = "batch"  # of the second decoder: "batch" or "instance"
 

@@ -32,9 +32,9 @@ class SoftAdversarial(Supervision):
     If the network predicts on a finer grid (`Outputs.fine`), label and soft mask are upsampled to it.
     """
 
-    dice: float | int = 0.5
-    soft: float | int = 100.0
-    adversarial: float | int = 1.0
+    dice: float = 0.5
+    soft: float = 100.0
+    adversarial: float = 1.0
     saturating: bool = False
     critic_width: int = 64
 

@@ -25,7 +25,7 @@ from dsnotes.supervision.base import Batch, Supervision
 class SuperResolution(Supervision):
     """`adversarial` is λ; 0 needs no critic."""
 
-    adversarial: float | int = 1e-3
+    adversarial: float = 1e-3
     critic_width: int = 64
 
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:

@@ -67,9 +67,9 @@ class TwoPathway(Supervision):
 
     objective: str = "all"
     sides: str = "1234"
-    alpha: tuple[float | int, ...] | None = None
-    soft_weight: float | int = 1.0  # λ1
-    local_weight: float | int = 1.0  # λ2
+    alpha: tuple[float, ...] | None = None
+    soft_weight: float = 1.0  # λ1
+    local_weight: float = 1.0  # λ2
     reduction: str = "nearest"
     local_width: int = 6
     empty: str = "background"  # d of a patch without tumour: the background's, or "printed" as published
@@ -106,13 +106,13 @@ class TwoPathway(Supervision):
             self.objective, (self.objective,)
         )
 
-    def by_level(self) -> dict[int, float | int]:
+    def by_level(self) -> dict[int, float]:
         """α by decoder level, counted from 0 at the output, finest first."""
         alpha = self.alpha or ALPHA[self.numbers]
         level = [4 - int(number) if self.numbering == NUMBERING[0] else int(number) - 1 for number in self.numbers]
         return dict(sorted(zip(level, alpha, strict=True)))
 
-    def weights(self, backbone: Backbone) -> dict[str, float | int]:
+    def weights(self, backbone: Backbone) -> dict[str, float]:
         """α by level name, finest first. Levels are counted from the output, also if there are more than four."""
         names, alpha = list(backbone.sides()), self.by_level()
         if max(alpha) >= len(names):

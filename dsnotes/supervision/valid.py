@@ -20,7 +20,7 @@ Loss = Callable[[Logits, CoarseMask], Scalar]
 def on_valid(loss: Loss, logits: Tensor, t: Tensor, valid: Tensor | None, *, per_image: bool = False) -> Scalar:
     """`loss(logits, t)` over the voxels in `valid` (B, *space); None means all, and without any the loss is 0.
 
-    For coarser logits, `valid` is downsampled by PyTorch's mode="nearest". With `per_image` the loss is a mean over the
+    For coarser logits, a cell counts only if all its voxels are valid. With `per_image` the loss is a mean over the
     images that have a valid voxel.
     """
     if valid is None:
@@ -38,7 +38,8 @@ def on_valid(loss: Loss, logits: Tensor, t: Tensor, valid: Tensor | None, *, per
 
 
 def coarse(valid: Tensor, size: tuple[int, ...]) -> Tensor:
-    """`valid` (B, *space) downsampled to `size`, as booleans."""
+    """`valid` (B, *space) downsampled to `size`: a cell is valid if all its voxels are, whichever of them it reads."""
     if tuple(valid.shape[1:]) == size:
         return valid.bool()
-    return functional.interpolate(valid[:, None].float(), size, mode="nearest")[:, 0] > 0.5
+    pool = (functional.adaptive_max_pool2d, functional.adaptive_max_pool3d)[len(size) - 2]
+    return pool((~valid.bool()).float()[:, None], size)[:, 0] == 0

@@ -18,7 +18,7 @@ from dsnotes.shapes import Outputs
 from dsnotes.supervision.base import Batch
 from dsnotes.training import distributed
 from dsnotes.training.history import History
-from dsnotes.training.settings import Number, Settings
+from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep, Trainable, make_optimiser
 
 PATIENCE = 3  # consecutive epochs before a critic counts as collapsed
@@ -38,7 +38,7 @@ BLIND = (
 class AdversarialStep(PlainStep):
     """`critic_lr` is the critic's learning rate, by default `settings.lr`; the schedule scales both."""
 
-    def __init__(self, system: Trainable, settings: Settings, *, critic_lr: Number | None = None, **how) -> None:
+    def __init__(self, system: Trainable, settings: Settings, *, critic_lr: float | None = None, **how) -> None:
         if not hasattr(system.objective, "critic"):
             raise TypeError(
                 f"an adversarial step needs a critic, but {type(system.objective).__name__} has none. Use an "

@@ -32,9 +32,9 @@ class GradNormStep(PlainStep):
         settings: Settings,
         *,
         shared: str | None = None,
-        asymmetry: float | int = 1.5,
-        balance_lr: float | int = 0.025,
-        start: tuple[float | int, ...] | None = None,
+        asymmetry: float = 1.5,
+        balance_lr: float = 0.025,
+        start: tuple[float, ...] | None = None,
         **how,
     ) -> None:
         super().__init__(system, settings, **how)

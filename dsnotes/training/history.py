@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dsnotes.safety.markup import escape
 
-Record = dict[str, float | int | None]
+Record = dict[str, float | None]
 
 
 class History(Sequence):
@@ -36,7 +36,7 @@ class History(Sequence):
     def columns(self) -> list[str]:
         return list(dict.fromkeys(name for record in self.records for name in record))
 
-    def column(self, name: str) -> list[float | int | None]:
+    def column(self, name: str) -> list[float | None]:
         """One value per epoch; None if an epoch did not record it."""
         if self.records and name not in self.columns:
             raise KeyError(f"the history has no column {name!r}. Choose one of {', '.join(self.columns)}.")
@@ -109,7 +109,7 @@ def to_line(record: Record) -> str:
     return json.dumps(record) + "\n"
 
 
-def _short(value: float | int | None) -> str:
+def _short(value: float | None) -> str:
     if value is None:
         return ""
     return str(value) if isinstance(value, int) else f"{value:.4g}"

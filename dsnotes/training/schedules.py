@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from dsnotes.training.history import History
-from dsnotes.training.settings import Number, Settings
+from dsnotes.training.settings import Settings
 
 
-def rate(settings: Settings, epoch: int, losses: Sequence[Number] = ()) -> float:
+def rate(settings: Settings, epoch: int, losses: Sequence[float] = ()) -> float:
     r"""The learning rate of `epoch`, counted from 0, given the training `losses` of the epochs before it.
 
     step, exponential: $\eta f^{\lfloor e / n \rfloor}$ (MSDS: f = .1, n = 50; µ-Net: f = .9, n = 3);
@@ -29,12 +29,12 @@ def rate(settings: Settings, epoch: int, losses: Sequence[Number] = ()) -> float
     return float(max(lr, settings.min_lr))
 
 
-def moving_average(values: Sequence[Number], *, keep: Number = 0.93) -> list[Number]:
+def moving_average(values: Sequence[float], *, keep: float = 0.93) -> list[float]:
     r"""$m_0 = v_0$, $m_e = .93\,m_{e-1} + .07\,v_e$: MSS U-Net uses it instead of the noisy loss itself."""
     return list(accumulate(values, lambda mean, value: keep * mean + (1 - keep) * value))
 
 
-def plateau(values: Sequence[Number], patience: int, threshold: Number) -> int:
+def plateau(values: Sequence[float], patience: int, threshold: float) -> int:
     """The number of cuts so far: one whenever more than `patience` epochs in a row made no progress.
 
     Progress means a value below the best one by more than `threshold` (absolute).
@@ -47,7 +47,7 @@ def plateau(values: Sequence[Number], patience: int, threshold: Number) -> int:
     return cuts
 
 
-def finished(settings: Settings, history: History, lr: Number) -> bool:
+def finished(settings: Settings, history: History, lr: float) -> bool:
     """Whether the stopping rule ends the run after these epochs; `lr` is the rate of the next one.
 
     With `stop_dice` no rule stops before the validation Dice has reached it, and epochs below it cannot be the best.
@@ -67,7 +67,7 @@ def _segments(settings: Settings, history: History) -> bool:
     return not dice or max(dice) >= settings.stop_dice
 
 
-def twice_best(scores: Sequence[Number], dice: Sequence[Number] | None = None, least: Number = 0.0) -> bool:
+def twice_best(scores: Sequence[float], dice: Sequence[float] | None = None, least: float = 0.0) -> bool:
     """µ-Net's rule: stop after 2 n epochs if epoch n (counted from 1) still has the best score.
 
     If the first epoch is the best, the run stops after the second. With `dice`, only epochs with at least `least` Dice
@@ -78,7 +78,7 @@ def twice_best(scores: Sequence[Number], dice: Sequence[Number] | None = None, l
     return bool(passed) and len(scores) >= 2 * (1 + list(scores).index(max(passed)))
 
 
-def epochs_without_progress(values: Sequence[Number], threshold: Number) -> int:
+def epochs_without_progress(values: Sequence[float], threshold: float) -> int:
     """Epochs since the last value that was below the best one before it by more than `threshold`."""
     best, waited = float("inf"), 0
     for value in values:

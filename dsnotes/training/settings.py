@@ -11,7 +11,6 @@ from numbers import Integral, Real
 
 from dsnotes.data.augment import Augmentation
 
-Number = float | int
 CHOICES = {
     "optimiser": ("adam", "adamw", "sgd"),
     "schedule": ("constant", "step", "exponential", "poly", "plateau"),
@@ -48,25 +47,25 @@ class Settings:
     iterations: int | None = None  # steps per epoch; None: one pass
     validation_iterations: int | None = None  # None: the whole validation cases
     optimiser: str = "adam"  # adam, adamw, sgd
-    lr: Number = 1e-3
-    betas: tuple[Number, Number] = (0.9, 0.999)
-    momentum: Number = 0.9  # of sgd
-    weight_decay: Number = 0.0
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    momentum: float = 0.9  # of sgd
+    weight_decay: float = 0.0
     amsgrad: bool = False
     schedule: str = "constant"  # constant, step, exponential, poly, plateau
     step_every: int = 50  # epochs between two cuts of "step" and "exponential"
-    factor: Number = 0.1  # each cut multiplies the rate by this
-    power: Number = 0.9  # of "poly"
+    factor: float = 0.1  # each cut multiplies the rate by this
+    power: float = 0.9  # of "poly"
     patience: int = 30  # epochs without progress before "plateau" cuts
-    threshold: Number = 1e-3  # smallest fall of the moving average that "plateau" counts as progress
-    min_lr: Number = 0.0
+    threshold: float = 1e-3  # smallest fall of the moving average that "plateau" counts as progress
+    min_lr: float = 0.0
     stop: str = "never"  # never, twice_best, moving_average
     stop_patience: int = 50  # epochs without progress of the moving average
-    stop_threshold: Number = 5e-4  # smallest fall that "moving_average" counts as progress
-    stop_lr: Number | None = None  # "moving_average" stops only below this rate; None: at any
-    stop_dice: Number = 0.0  # no rule stops a run before the validation Dice has reached this; 0: as in the papers
-    clip: Number | None = 12.0  # maximum norm of the gradient; None: no clipping
-    foreground: Number = 1 / 3  # share of patches forced to hold foreground, rounded up: with batch=1, every patch
+    stop_threshold: float = 5e-4  # smallest fall that "moving_average" counts as progress
+    stop_lr: float | None = None  # "moving_average" stops only below this rate; None: at any
+    stop_dice: float = 0.0  # no rule stops a run before the validation Dice has reached this; 0: as in the papers
+    clip: float | None = 12.0  # maximum norm of the gradient; None: no clipping
+    foreground: float = 1 / 3  # share of patches forced to hold foreground, rounded up: with batch=1, every patch
     augment: bool | Augmentation = False  # True: the default augmentation
     reestimate: int = 0  # batches for re-estimating batch norm statistics after each epoch; 0: keep the running ones
 

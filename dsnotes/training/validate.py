@@ -86,7 +86,7 @@ def count(p: Probs, label: Label, *, valid: Tensor | None = None, regions: Seque
     return torch.stack(rows, dim=1)
 
 
-def metrics(counts: Counts, *, eps: float | int = 1.0) -> dict[str, Tensor]:
+def metrics(counts: Counts, *, eps: float = 1.0) -> dict[str, Tensor]:
     r"""µ-Net's four metrics per class, with $TP$, $P$ predicted and $T$ true voxels and $\epsilon = 1$:
 
     $\frac{2TP + \epsilon}{T + P + \epsilon}$, $\frac{TP + \epsilon}{T + P - TP + \epsilon}$,

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dsnotes.viewers import notebook_display, style
-from dsnotes.viewers.scene import Number
 
 
 def boxes(
@@ -15,7 +14,7 @@ def boxes(
     *,
     y: str = "",
     title: str = "",
-    limits: tuple[Number, Number] | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> notebook_display.Picture:
     """`{group: {series: values}}`: one box per group and series, side by side in a group, with a marker per series.
 

@@ -14,7 +14,7 @@ from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.focus import focus
 from dsnotes.viewers.layers import DRAW, Cut, handles
 from dsnotes.viewers.review_log import WORDS, Cases, named, read_decisions, require_same_set, rows, write
-from dsnotes.viewers.scene import Number, Scene, compose
+from dsnotes.viewers.scene import Scene, compose
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,8 +29,8 @@ def contact_sheet(
     decisions: str | os.PathLike = "decisions.csv",
     *,
     page: int | None = None,
-    window: str | tuple[Number, Number] | None = None,
-    zoom: Number | None = None,
+    window: str | tuple[float, float] | None = None,
+    zoom: float | None = None,
     buttons: bool | None = None,
 ) -> ContactSheet:
     """Show twelve cases per page, bare and with outline and soft mask (`extras["soft"]`), to accept or reject each.
@@ -52,8 +52,8 @@ class ContactSheet(notebook_display.Picture):
         decisions: str | os.PathLike,
         *,
         page: int | None,
-        window: str | tuple[Number, Number] | None,
-        zoom: Number | None,
+        window: str | tuple[float, float] | None,
+        zoom: float | None,
         buttons: bool | None,
     ) -> None:
         self.names = named(cases)
@@ -181,7 +181,7 @@ def _clicked(sheet: ContactSheet, note: Any, name: str, change: Any) -> None:
         note.value = ""
 
 
-def _sheet(scenes: dict[str, Scene], *, zoom: Number | None, legend: bool = False) -> Figure:
+def _sheet(scenes: dict[str, Scene], *, zoom: float | None, legend: bool = False) -> Figure:
     """Each case twice, bare and with its layers: two axes per case, in order."""
     columns = min(COLUMNS, len(scenes))
     lines = -(-len(scenes) // columns)
@@ -202,7 +202,7 @@ def _sheet(scenes: dict[str, Scene], *, zoom: Number | None, legend: bool = Fals
     return figure
 
 
-def _tile(axes: Axes, scene: Scene, layers: tuple[str, ...], zoom: Number | None) -> None:
+def _tile(axes: Axes, scene: Scene, layers: tuple[str, ...], zoom: float | None) -> None:
     """The slice through the lesion, whole or `zoom` mm around it, within the image."""
     at = focus(scene)
     cut = Cut(0, at[0], scene.spacing[1:]) if scene.image.ndim == 3 else Cut(None, 0, scene.spacing)

@@ -29,7 +29,7 @@ def plot(history: Records, *, title: str = "") -> notebook_display.Picture:
     return notebook_display.Picture(draw(records, title=title), alt=_in_words(records))
 
 
-def live(*, title: str = "", seconds: int | float = 1.0) -> LivePlot:
+def live(*, title: str = "", seconds: float = 1.0) -> LivePlot:
     """A plot and a table to pass as `on_epoch`, redrawn during training at most every `seconds`."""
     return LivePlot(title=title, seconds=seconds)
 
@@ -66,7 +66,7 @@ def lines(
 class LivePlot:
     """Called with the history so far; after the cell, the notebook holds only the last picture and table."""
 
-    def __init__(self, *, title: str = "", seconds: int | float = 1.0) -> None:
+    def __init__(self, *, title: str = "", seconds: float = 1.0) -> None:
         self.title, self.seconds = title, seconds
         self.history: Records = ()
         self._picture, self._table = notebook_display.Spot(), notebook_display.Spot()

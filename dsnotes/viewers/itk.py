@@ -11,13 +11,13 @@ import importlib.util
 from typing import Any
 
 from dsnotes.viewers import notebook_display
-from dsnotes.viewers.scene import Number, Scene
+from dsnotes.viewers.scene import Scene
 from dsnotes.viewers.view import View, still
 
 PATIENCE = 20  # seconds until the queue is released once more
 
 
-def itk(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: Number | None = None) -> View:
+def itk(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: float | None = None) -> View:
     """Its viewer above the still picture; or the picture alone, and one line that says why."""
     if reason := why_not(scene):
         print(f"itkwidgets is left out: {reason}.")

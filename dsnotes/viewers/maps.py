@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dsnotes.viewers import notebook_display, style
-from dsnotes.viewers.scene import Number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +21,7 @@ LETTERS = 13  # of a title, an inch
 def maps(
     rows: Mapping,
     *,
-    window: tuple[Number, Number] | str | None = None,
+    window: tuple[float, float] | str | None = None,
     colours: str = "grey",
     names: Mapping[str, tuple[Sequence[str], Sequence[str]]] | None = None,
     title: str = "",
@@ -46,7 +45,7 @@ def _nested(rows: Mapping) -> Mapping:
 def draw(
     rows: Mapping,
     *,
-    window: tuple[Number, Number] | str | None = None,
+    window: tuple[float, float] | str | None = None,
     colours: str = "grey",
     names: Mapping[str, tuple[Sequence[str], Sequence[str]]] | None = None,
     title: str = "",

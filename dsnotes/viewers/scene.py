@@ -14,7 +14,6 @@ from dsnotes.data.conversion import as_array
 
 WINDOWS = {"lung": (-1350.0, 150.0), "soft": (-160.0, 240.0), "bone": (-500.0, 1300.0)}  # HU, lowest and highest
 Overlay = np.ndarray | Tensor | Sequence
-Number = int | float
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def compose(
     soft: Overlay | None = None,
     readers: bool | Mapping[str, Overlay] | Sequence[Overlay] | np.ndarray = False,
     names: Mapping[int, str] | None = None,
-    window: str | tuple[Number, Number] | None = None,
+    window: str | tuple[float, float] | None = None,
     channel: int = 0,
     title: str | None = None,
 ) -> Scene:
@@ -167,7 +166,7 @@ def _reader_maps(
     return {str(name): _label_map(label, case, f"readers, {name!r},") for name, label in readers.items()}
 
 
-def _window(window: str | tuple[Number, Number] | None, image: np.ndarray) -> tuple[float, float]:
+def _window(window: str | tuple[float, float] | None, image: np.ndarray) -> tuple[float, float]:
     if isinstance(window, str):
         if window not in WINDOWS:
             raise ValueError(

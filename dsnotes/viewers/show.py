@@ -9,7 +9,7 @@ import numpy as np
 from dsnotes.data.case import Case, require_case
 from dsnotes.viewers import notebook_display
 from dsnotes.viewers.itk import itk
-from dsnotes.viewers.scene import Number, Overlay, compose
+from dsnotes.viewers.scene import Overlay, compose
 from dsnotes.viewers.view import View, sliders, still
 from dsnotes.viewers.volume import volume
 
@@ -23,10 +23,10 @@ def show(
     soft: Overlay | None = None,
     readers: bool | Mapping[str, Overlay] | Sequence[Overlay] | np.ndarray = False,
     names: Mapping[int, str] | None = None,
-    window: str | tuple[Number, Number] | None = None,
+    window: str | tuple[float, float] | None = None,
     channel: int = 0,
     at: tuple[int, ...] | None = None,
-    zoom: Number | None = None,
+    zoom: float | None = None,
     title: str | None = None,
     viewer: str | None = None,
 ) -> View:

@@ -8,7 +8,7 @@ from typing import Any
 from dsnotes.data.case import Case
 from dsnotes.viewers import notebook_display
 from dsnotes.viewers.focus import largest_error
-from dsnotes.viewers.scene import Number, Overlay, compose
+from dsnotes.viewers.scene import Overlay, compose
 from dsnotes.viewers.view import View, replace_views_of_this_cell
 from dsnotes.viewers.volume import Canvas, controls, why_not
 
@@ -18,7 +18,7 @@ def side_by_side(
     predictions: Mapping[str, Overlay],
     *,
     at: tuple[int, ...] | None = None,
-    zoom: Number | None = None,
+    zoom: float | None = None,
     viewer: str | None = None,
     **shown: Any,
 ) -> dict[str, View]:

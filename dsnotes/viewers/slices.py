@@ -9,7 +9,7 @@ import numpy as np
 from dsnotes.viewers import style
 from dsnotes.viewers.focus import PLANES, focus, require_inside
 from dsnotes.viewers.layers import DRAW, Cut, handles
-from dsnotes.viewers.scene import Number, Scene
+from dsnotes.viewers.scene import Scene
 from dsnotes.viewers.solids import Rendered
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def picture(
     scene: Scene,
     *,
     at: tuple[int, ...] | None = None,
-    zoom: Number | None = None,
+    zoom: float | None = None,
     window: tuple[float, float] | None = None,
     layers: tuple[str, ...] | None = None,
     solid: Rendered | None = None,
@@ -68,7 +68,7 @@ def picture(
     return figure
 
 
-def _box(scene: Scene, axis: int | None, at: tuple[int, ...], zoom: Number | None) -> Box:
+def _box(scene: Scene, axis: int | None, at: tuple[int, ...], zoom: float | None) -> Box:
     edges: list[float] = []
     for i in reversed([i for i in range(scene.image.ndim) if i != axis]):  # columns, then rows
         end = scene.image.shape[i] * scene.spacing[i]

@@ -30,9 +30,7 @@ class Rendered(NamedTuple):
     width: float  # mm from its left edge to its right
 
 
-def render(
-    bodies: list[Body], *, spacing: tuple[float, ...], azimuth: float | int = 35, elevation: float | int = 18
-) -> Rendered:
+def render(bodies: list[Body], *, spacing: tuple[float, ...], azimuth: float = 35, elevation: float = 18) -> Rendered:
     """Depth counts upwards, as in the planes; the angles are degrees to the right of the front and above the floor."""
     spacing = np.asarray(spacing, float)
     ends = _box([body.mask for body in bodies])
@@ -71,7 +69,7 @@ def _coarser(mask: np.ndarray, every: int) -> np.ndarray:
     return blocks.mean((1, 3, 5), dtype=np.float32)
 
 
-def _axes(azimuth: float | int, elevation: float | int) -> np.ndarray:
+def _axes(azimuth: float, elevation: float) -> np.ndarray:
     """Columns: one step along the ray, down a row, along a column of the picture, as (depth, height, width) in mm.
 
     The viewer stands before the patient (small height index) and looks towards growing height.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dsnotes.viewers import notebook_display
 from dsnotes.viewers.focus import PLANES, focus, largest_error, require_inside
 from dsnotes.viewers.layers import bodies
-from dsnotes.viewers.scene import WINDOWS, Number, Scene
+from dsnotes.viewers.scene import WINDOWS, Scene
 from dsnotes.viewers.slices import picture
 from dsnotes.viewers.solids import Rendered, render
 
@@ -20,7 +20,7 @@ _OPEN: dict[str, tuple[str, list[View]]] = {}  # by cell: the execution that ope
 class View(notebook_display.Picture):
     """`figure` is the picture as it stands; `redraw` changes what it shows, in the notebook too."""
 
-    def __init__(self, scene: Scene, *, at: tuple[int, ...] | None = None, zoom: Number | None = None) -> None:
+    def __init__(self, scene: Scene, *, at: tuple[int, ...] | None = None, zoom: float | None = None) -> None:
         self.scene: Scene | None = scene
         self.shown: dict[str, Any] = {
             "at": require_inside(scene, focus(scene) if at is None else at),
@@ -63,13 +63,13 @@ class View(notebook_display.Picture):
         return f"View({self._in_words()})" if self.scene else "View(closed)"
 
 
-def still(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: Number | None = None) -> View:
+def still(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: float | None = None) -> View:
     view = View(scene, at=at, zoom=zoom)
     view.redraw()
     return view
 
 
-def sliders(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: Number | None = None) -> View:
+def sliders(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: float | None = None) -> View:
     """The still picture with sliders above it. They redraw that very picture, so the saved file holds the last one."""
     view = View(scene, at=at, zoom=zoom)
     if notebook_display.shell() is not None:

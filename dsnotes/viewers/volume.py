@@ -11,7 +11,7 @@ from dsnotes.safety.markup import escape
 from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.focus import largest_error
 from dsnotes.viewers.layers import READER_COLOURS, colour_of
-from dsnotes.viewers.scene import WINDOWS, Number, Scene
+from dsnotes.viewers.scene import WINDOWS, Scene
 from dsnotes.viewers.view import View, replace_views_of_this_cell, sliders
 
 LARGE = 6_000_000  # voxels; what is larger is sent coarser first, for every voxel travels to the browser
@@ -21,7 +21,7 @@ MODES["body"] = "RENDER"
 OPACITY = 0.55
 
 
-def volume(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: Number | None = None) -> View:
+def volume(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: float | None = None) -> View:
     """The canvas with its controls, and under it the still picture, which is what the saved file keeps."""
     if reason := why_not(scene):
         print(f"sliders instead of a volume to turn: {reason}.")

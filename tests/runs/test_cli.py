@@ -191,7 +191,7 @@ def test_a_sweep_without_dask_is_answered_with_the_command_that_installs_it(tiny
 
 
 def test_means_say_in_how_many_cases_there_is_none():
-    assert means({"a": {"d": 1.0}, "b": {"d": "inf"}}) == {"d": "1, mean of 1 (1 cases have none)"}
+    assert means({"a": {"d": 1.0}, "b": {"d": "inf"}}) == {"d": "1, mean of 1 (1 cases have no value)"}
 
 
 class Screen(io.StringIO):

@@ -118,7 +118,7 @@ def test_records_add_up_and_infinity_survives(tmp_path, monkeypatch):
     assert float(kept["cases"]["a"]["hausdorff"]) == np.inf
     assert kept["cases"]["b"] == {"dice": 1}
     assert kept["about"] == {"system": "fcn", "shape": [1, 2], "folder": str(tmp_path)}
-    with pytest.raises(TypeError, match="wants a number a case for 'side', and 'left' came"):
+    with pytest.raises(TypeError, match="needs a number per case for 'side', got 'left'"):
         runs.record({"a": {"side": "left"}})
     with pytest.raises(TypeError, match="keeps numbers, text, lists and dicts"):
         runs.record(what=object())
@@ -213,7 +213,7 @@ def test_ctrl_c_ends_the_kernel_before_the_command_ends(tiny, tmp_path):
         process.send_signal(signal.SIGINT)
         said = [line for line in process.stderr.read().splitlines() if line and "  cell 1/" not in line]
     assert process.returncode == 130
-    assert said == ["dsnotes run: stopped; run the same command again"]
+    assert said == ["dsnotes run: stopped; run the same command again to resume"]
     assert len(kernels) == 1
     assert not kernels[0].is_running()
 
@@ -240,4 +240,4 @@ def test_ctrl_c_as_the_kernel_comes_up_leaves_none(tiny, tmp_path):
     command = [sys.executable, "-c", STOPPED_AS_IT_COMES_UP, str(tiny)]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert said.stdout == "130 []\n"
-    assert said.stderr.strip() == "dsnotes run: stopped; run the same command again"
+    assert said.stderr.strip() == "dsnotes run: stopped; run the same command again to resume"

@@ -103,7 +103,7 @@ def test_ctrl_c_is_said_without_a_traceback_and_nothing_is_left_running(tiny, tm
     os.killpg(driver.pid, signal.SIGINT)
     said = finish(driver)
     assert driver.returncode == 130
-    assert said.strip().startswith("dsnotes sweep: stopped; run the same command again")
+    assert said.strip().startswith("dsnotes sweep: stopped; run the same command again to resume")
     assert "Traceback" not in said
     until(lambda: not any(one.is_running() for one in descendants), "an end")
     (begun,) = (line for line in compare("mss-2", out).missing if "begun" in line)

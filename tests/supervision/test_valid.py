@@ -88,3 +88,17 @@ def test_where_nothing_counts_the_loss_is_zero():
     loss.backward()
     assert float(loss.detach()) == 0
     assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("reduction", ["nearest", "corner", "area", "max"])
+def test_a_cell_with_an_ignored_voxel_counts_at_no_coarse_level(reduction):
+    """Whichever voxels of a cell the target reads, and whatever stands in the ignored one."""
+    objective = MultiScale(reduction=reduction)
+    network = supervise(UNet(dims=2, classes=2, width=2, depth=3), objective).eval()
+    one = batch(2) | {"valid": torch.ones(2, 16, 16, dtype=torch.bool)}
+    for at in ((0, 0), (1, 1), (2, 2), (3, 3)):
+        one["valid"][:, at[0], at[1]] = False
+    other = one | {"label": torch.where(one["valid"], one["label"], 1 - one["label"])}
+    expected, found = (loss_terms(objective, network, each) for each in (one, other))
+    assert expected["stride2"] > 0
+    torch.testing.assert_close(found, expected)

@@ -10,7 +10,7 @@ from dsnotes.data.case import Case
 from dsnotes.data.phantoms.arguments import checked_count, fitted, settled, streams
 from dsnotes.data.phantoms.belly import bent, kidney, paint_belly, paint_kidney
 from dsnotes.data.phantoms.grid import Grid, filled
-from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, chain, ellipsoid, rippled, union, within
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, chain, ellipsoid, rippled, union, within
 from dsnotes.data.phantoms.lesions import described, in_mm, tumour
 from dsnotes.data.phantoms.scanner import FLUID, Canvas, Protocol, correlated
 from dsnotes.data.phantoms.torso import paint_hollow_organ
@@ -29,7 +29,7 @@ def abdomen(
     *,
     seed: int = 0,
     size: Sequence[int] = (32, 96, 96),
-    spacing: Sequence[Number] | None = None,
+    spacing: Sequence[float] | None = None,
     classes: int = 2,
 ) -> list[Case]:
     """`n` upper abdomens; label 1 is pancreas with its tumour, or with classes=3 the tumour is 2.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dsnotes.data.phantoms.grid import Grid
-from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, rippled
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, rippled
 
 # Bias of each reader in mm: how far outside (+) or inside (-) of the true surface they draw on average.
 HABITS = (0.30, 0.05, 0.10, -0.35)
@@ -19,7 +19,7 @@ def outlines(
     rng: np.random.Generator,
     *,
     diameter: float,
-    doubt: Number = 1,
+    doubt: float = 1,
 ) -> np.ndarray:
     """Four masks (4, *grid): each reader shifts the surface by a fixed bias, a random offset and smooth waves, and
     follows spikes (where the form has more than its core) to the end or cuts them short. `doubt` scales the

@@ -13,7 +13,6 @@ from dsnotes.data.phantoms.grid import filled
 from dsnotes.data.phantoms.implicit_shapes import (
     EVERYWHERE,
     ImplicitShape,
-    Number,
     Vector,
     chain,
     ellipsoid,
@@ -36,7 +35,7 @@ class Kidney(NamedTuple):
 
 
 def paint_belly(
-    canvas: Canvas, rng: np.random.Generator, lattice: np.random.Generator, *, level: Number, blood: Number
+    canvas: Canvas, rng: np.random.Generator, lattice: np.random.Generator, *, level: float, blood: float
 ) -> None:
     """Paint everything but kidneys and pancreas, which are painted afterwards, over it."""
     up = np.array((level, 0, 0))
@@ -74,7 +73,7 @@ def _paint_muscles(canvas: Canvas, up: np.ndarray, rng: np.random.Generator) -> 
 
 
 def _paint_liver_and_spleen(
-    canvas: Canvas, cavity: ImplicitShape, up: np.ndarray, blood: Number, rng: np.random.Generator
+    canvas: Canvas, cavity: ImplicitShape, up: np.ndarray, blood: float, rng: np.random.Generator
 ) -> None:
     hu = rng.normal(136, 10)
     lobe = rippled(ellipsoid(np.add(up, (60, -14, -94)), (82, 64, 62), (0.3, 0.2, 0)), rng, height=2, wave=70)
@@ -119,7 +118,7 @@ def bent(middle: np.ndarray, spread: Vector, radii: Vector, rng: np.random.Gener
     return chain([middle - first, middle, middle + last], radii, melt=6)
 
 
-def _paint_great_vessels(canvas: Canvas, up: np.ndarray, blood: Number, rng: np.random.Generator) -> None:
+def _paint_great_vessels(canvas: Canvas, up: np.ndarray, blood: float, rng: np.random.Generator) -> None:
     canvas.paint(ellipsoid((0, 8, -17), (4e3, 8.5, 11)), blood * 0.7 + 20)  # vena cava
     canvas.paint_hollow(chain([(300, 8, 4), (-300, 6, 8)], [11.5, 10.0]), MUSCLE, 1.0, blood)
     if rng.random() < 0.5:  # plaque
@@ -135,7 +134,7 @@ def _paint_great_vessels(canvas: Canvas, up: np.ndarray, blood: Number, rng: np.
     canvas.blend(drawn(tree, canvas.grid), blood * 0.8)
 
 
-def kidney(side: int, rng: np.random.Generator, *, level: Number) -> Kidney:
+def kidney(side: int, rng: np.random.Generator, *, level: float) -> Kidney:
     """Side -1 is the patient's right, where the liver pushes it down."""
     centre = np.array([level + 5 * side + rng.normal(0, 4), 24 + rng.normal(0, 3), (61 + rng.normal(0, 3)) * side])
     radii = np.array([48, 22, 27]) * rng.normal(1, 0.06) * rng.uniform(0.94, 1.06, 3)
@@ -147,7 +146,7 @@ def kidney(side: int, rng: np.random.Generator, *, level: Number) -> Kidney:
     return Kidney(without(hull, sinus, melt=5), hull, centre, facing)
 
 
-def paint_kidney(canvas: Canvas, organ: Kidney, rng: np.random.Generator, *, blood: Number) -> None:
+def paint_kidney(canvas: Canvas, organ: Kidney, rng: np.random.Generator, *, blood: float) -> None:
     """Paint perirenal fat, vessels and pelvis in the sinus, bright cortex and darker pyramids."""
     form, hull, centre, facing = organ
     canvas.paint(hull.grown(rng.uniform(2, 5)), FAT + rng.normal(0, 6))

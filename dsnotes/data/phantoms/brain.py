@@ -13,7 +13,7 @@ import numpy as np
 from dsnotes.data.case import Case
 from dsnotes.data.phantoms.arguments import checked_count, fitted, settled, streams
 from dsnotes.data.phantoms.grid import Grid, filled
-from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, ellipsoid, rippled, union, within
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, ellipsoid, rippled, union, within
 from dsnotes.data.phantoms.lesions import tumour
 from dsnotes.data.phantoms.scanner import Protocol, blurred, correlated
 
@@ -33,7 +33,7 @@ TISSUES = {
 
 
 def brain(
-    n: int, *, seed: int = 0, size: Sequence[int] = (32, 96, 80), spacing: Sequence[Number] | None = None
+    n: int, *, seed: int = 0, size: Sequence[int] = (32, 96, 80), spacing: Sequence[float] | None = None
 ) -> list[Case]:
     """`n` brains, image (4, *size) in the order of `CHANNELS`; labels are `LABELS`, which make up `REGIONS`.
 

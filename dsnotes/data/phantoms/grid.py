@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, Point, Vector
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Point, Vector
 
 STEEPEST = 1.6  # maximum change of a form's distance per mm: 1 for an exact distance, more for rippled or bent forms
 
@@ -58,7 +58,7 @@ class Filled(NamedTuple):
     distance: np.ndarray
     cell: float  # mm over which the share goes from 0 to 1
 
-    def peeled(self, by: Number) -> Filled:
+    def peeled(self, by: float) -> Filled:
         """The same without a skin of `by` mm; approximate (from voxel centres), so not used for labels."""
         distance = self.distance + by
         return self._replace(share=np.clip(0.5 - distance / self.cell, 0, 1), distance=distance)

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Number = float | int
-Point = tuple[Number, Number, Number]
-Vector = Sequence[Number] | np.ndarray  # (z, y, x)
+Point = tuple[float, float, float]
+Vector = Sequence[float] | np.ndarray  # (z, y, x)
 Distance = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -26,12 +25,12 @@ class ImplicitShape:
     low: Point
     high: Point
 
-    def grown(self, by: Number) -> ImplicitShape:
+    def grown(self, by: float) -> ImplicitShape:
         low, high = (tuple(v + side * by for v in corner) for side, corner in ((-1, self.low), (1, self.high)))
         return ImplicitShape(lambda z, y, x: self.distance(z, y, x) - by, low, high)
 
 
-def box(centre: Vector, reach: Vector | Number) -> tuple[Point, Point]:
+def box(centre: Vector, reach: Vector | float) -> tuple[Point, Point]:
     reach = (reach,) * 3 if isinstance(reach, int | float) else reach
     low, high = (tuple(float(c + side * r) for c, r in zip(centre, reach, strict=True)) for side in (-1, 1))
     return low, high
@@ -68,7 +67,7 @@ def ellipsoid(centre: Vector, radii: Vector, angles: Vector = (0, 0, 0)) -> Impl
     return ImplicitShape(distance, *box(centre, tuple(np.sqrt((matrix.T**2) @ np.square(radii)))))
 
 
-def capsule(start: Vector, end: Vector, first: Number, last: Number | None = None) -> ImplicitShape:
+def capsule(start: Vector, end: Vector, first: float, last: float | None = None) -> ImplicitShape:
     """A tube between two points whose radius goes from `first` to `last`."""
     last = first if last is None else last
     start, end = np.asarray(start, float), np.asarray(end, float)
@@ -85,13 +84,13 @@ def capsule(start: Vector, end: Vector, first: Number, last: Number | None = Non
     return ImplicitShape(distance, tuple(np.minimum(start, end) - reach), tuple(np.maximum(start, end) + reach))
 
 
-def chain(points: Sequence[Vector] | np.ndarray, radii: Vector, *, melt: Number = 0) -> ImplicitShape:
+def chain(points: Sequence[Vector] | np.ndarray, radii: Vector, *, melt: float = 0) -> ImplicitShape:
     """A tube along a polyline with a radius at each point; `melt` mm rounds the joints."""
     pieces = zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True)
     return union([capsule(*piece) for piece in pieces], melt=melt)
 
 
-def union(forms: Sequence[ImplicitShape], *, melt: Number = 0) -> ImplicitShape:
+def union(forms: Sequence[ImplicitShape], *, melt: float = 0) -> ImplicitShape:
     """The union of forms; `melt` is the fillet in mm where two meet (polynomial smooth minimum)."""
 
     def distance(z, y, x):
@@ -104,7 +103,7 @@ def union(forms: Sequence[ImplicitShape], *, melt: Number = 0) -> ImplicitShape:
     return ImplicitShape(distance, low, tuple(np.max([form.high for form in forms], axis=0) + melt / 4))
 
 
-def without(form: ImplicitShape, hole: ImplicitShape, *, melt: Number = 0) -> ImplicitShape:
+def without(form: ImplicitShape, hole: ImplicitShape, *, melt: float = 0) -> ImplicitShape:
     """A form minus a hole, with the edge rounded by `melt` mm."""
 
     def distance(z, y, x):
@@ -113,7 +112,7 @@ def without(form: ImplicitShape, hole: ImplicitShape, *, melt: Number = 0) -> Im
     return ImplicitShape(distance, form.low, form.high)
 
 
-def within(form: ImplicitShape, hull: ImplicitShape, *, reach: Number = 0, melt: Number = 0) -> ImplicitShape:
+def within(form: ImplicitShape, hull: ImplicitShape, *, reach: float = 0, melt: float = 0) -> ImplicitShape:
     """The part of a form that is inside a hull or at most `reach` mm outside it."""
 
     def distance(z, y, x):
@@ -122,7 +121,7 @@ def within(form: ImplicitShape, hull: ImplicitShape, *, reach: Number = 0, melt:
     return ImplicitShape(distance, form.low, form.high)
 
 
-def smooth_minimum(a: np.ndarray, b: np.ndarray, melt: Number) -> np.ndarray:
+def smooth_minimum(a: np.ndarray, b: np.ndarray, melt: float) -> np.ndarray:
     if melt <= 0:
         return np.minimum(a, b)
     share = np.maximum(melt - np.abs(a - b), 0) / melt
@@ -130,7 +129,7 @@ def smooth_minimum(a: np.ndarray, b: np.ndarray, melt: Number) -> np.ndarray:
 
 
 def rippled(
-    form: ImplicitShape, rng: np.random.Generator, *, height: Number, wave: Number, waves: int = 4
+    form: ImplicitShape, rng: np.random.Generator, *, height: float, wave: float, waves: int = 4
 ) -> ImplicitShape:
     """The surface displaced by `waves` plane waves of about `wave` mm with a total of `height` mm (SD), for irregular
     organs that differ from case to case."""

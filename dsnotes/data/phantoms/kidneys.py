@@ -10,7 +10,7 @@ from dsnotes.data.case import Case
 from dsnotes.data.phantoms.arguments import checked_count, fitted, settled, streams
 from dsnotes.data.phantoms.belly import Kidney, bent, kidney, paint_belly, paint_kidney
 from dsnotes.data.phantoms.grid import Grid, filled
-from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, union
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, union
 from dsnotes.data.phantoms.lesions import described, directions, in_mm, tumour
 from dsnotes.data.phantoms.scanner import Canvas, Protocol, correlated
 
@@ -21,7 +21,7 @@ SIDES = {-1: "right", 1: "left"}
 
 
 def kidneys(
-    n: int, *, seed: int = 0, size: Sequence[int] = (24, 96, 96), spacing: Sequence[Number] | None = None
+    n: int, *, seed: int = 0, size: Sequence[int] = (24, 96, 96), spacing: Sequence[float] | None = None
 ) -> list[Case]:
     """`n` abdomens; label 1 is kidney, 2 is tumour, and every case has one or two tumours.
 

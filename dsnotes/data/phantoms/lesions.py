@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dsnotes.data.phantoms.grid import Filled, Grid
-from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number, Vector, capsule, ellipsoid, rippled, union
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Vector, capsule, ellipsoid, rippled, union
 
 
 def tumour(centre: Vector, radius: float, rng: np.random.Generator) -> ImplicitShape:
@@ -25,7 +25,7 @@ def spiked(
     rng: np.random.Generator,
     *,
     spikes: int,
-    longest: Number = 2.0,
+    longest: float = 2.0,
     flat: bool = False,
 ) -> ImplicitShape:
     """The form with tapering spikes of at most `longest` radii; `flat` keeps them in the slice."""

@@ -10,7 +10,7 @@ from dsnotes.data.case import Case
 from dsnotes.data.phantoms.arguments import checked_count, fitted, settled, streams
 from dsnotes.data.phantoms.chest import Chest, chest, paint_chest
 from dsnotes.data.phantoms.grid import Grid, filled
-from dsnotes.data.phantoms.implicit_shapes import Number, within
+from dsnotes.data.phantoms.implicit_shapes import within
 from dsnotes.data.phantoms.lesions import described, in_mm, spiked, tumour
 from dsnotes.data.phantoms.scanner import Canvas, Protocol, correlated
 
@@ -22,7 +22,7 @@ KIND = 10
 
 
 def lung(
-    n: int, *, seed: int = 0, size: Sequence[int] = (64, 64, 64), spacing: Sequence[Number] | None = None
+    n: int, *, seed: int = 0, size: Sequence[int] = (64, 64, 64), spacing: Sequence[float] | None = None
 ) -> list[Case]:
     """`n` chests; label 1 is tumour, and every case has at least one of each scale.
 

@@ -11,7 +11,7 @@ from dsnotes.data.conversion import checked_spacing
 from dsnotes.data.phantoms.annotators import diameters, outlines
 from dsnotes.data.phantoms.arguments import checked_count, checked_size, settled, streams
 from dsnotes.data.phantoms.grid import Grid, filled
-from dsnotes.data.phantoms.implicit_shapes import EVERYWHERE, ImplicitShape, Number, within, without
+from dsnotes.data.phantoms.implicit_shapes import EVERYWHERE, ImplicitShape, within, without
 from dsnotes.data.phantoms.lesions import directions, spiked, tumour
 from dsnotes.data.phantoms.scanner import FAT, LUNG, MUSCLE, Canvas, Protocol, blurred, correlated
 from dsnotes.data.phantoms.torso import paint_ribs, ribs
@@ -28,7 +28,7 @@ def nodules(
     seed: int = 0,
     size: int | Sequence[int] = 64,
     dims: int | None = None,
-    spacing: Number | Sequence[Number] = 0.7,
+    spacing: float | Sequence[float] = 0.7,
 ) -> list[Case]:
     """`n` crops, the four kinds in turn; label 1 is the true nodule (alpha ≥ 0.5), not the readers' consensus, which is
     (readers.mean(0) ≥ 0.5).

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dsnotes.data.phantoms.grid import Filled, Grid, filled
-from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, Number
+from dsnotes.data.phantoms.implicit_shapes import ImplicitShape
 
 # Typical Hounsfield units; patients vary around them.
 AIR, LUNG, FAT, SKIN, FLUID, MUSCLE, BOWEL = -1000.0, -880.0, -95.0, 25.0, 12.0, 52.0, 45.0
@@ -24,22 +24,22 @@ GAUSSIAN_EDGE = 2.563  # 10–90 % width of an edge blurred by a Gaussian, in SD
 class Protocol:
     """Scan parameters of one patient."""
 
-    edge: Number  # mm from 10 to 90 % of an edge, without the voxel's own width
-    noise: Number  # SD in HU
-    grain: Number  # SD of the noise's blur, in pixels of a slice
+    edge: float  # mm from 10 to 90 % of an edge, without the voxel's own width
+    noise: float  # SD in HU
+    grain: float  # SD of the noise's blur, in pixels of a slice
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator, *, sharpest: Number = 3.2) -> Protocol:
+    def drawn(cls, rng: np.random.Generator, *, sharpest: float = 3.2) -> Protocol:
         return cls(
             edge=rng.uniform(sharpest, sharpest + 1), noise=rng.triangular(15, 21, 38), grain=rng.uniform(0.6, 0.85)
         )
 
-    def shrunk(self, scale: Number) -> Protocol:
+    def shrunk(self, scale: float) -> Protocol:
         """The same protocol in the anatomy's own mm."""
         return replace(self, edge=self.edge / scale)
 
 
-def correlated(rng: np.random.Generator, size: tuple[int, ...], sigma: tuple[Number, ...] | Number) -> np.ndarray:
+def correlated(rng: np.random.Generator, size: tuple[int, ...], sigma: tuple[float, ...] | float) -> np.ndarray:
     """White noise smoothed by a Gaussian of `sigma` voxels and rescaled to variance 1."""
     from scipy.ndimage import correlate1d
 
@@ -52,7 +52,7 @@ def correlated(rng: np.random.Generator, size: tuple[int, ...], sigma: tuple[Num
     return field
 
 
-def bell(sigma: Number) -> np.ndarray:
+def bell(sigma: float) -> np.ndarray:
     """A Gaussian kernel integrated over each voxel, with total variance sigma² (integration alone would add 1/12)."""
     from scipy.special import ndtr
 
@@ -78,27 +78,27 @@ def blurred(values: np.ndarray, protocol: Protocol, grid: Grid) -> np.ndarray:
 class Canvas:
     """Tissue painted over tissue: each form replaces what was there, by the share of the voxel it fills."""
 
-    def __init__(self, grid: Grid, background: Number = AIR):
+    def __init__(self, grid: Grid, background: float = AIR):
         self.grid = grid
         self.image = np.full(grid.size, background)
 
-    def paint(self, form: ImplicitShape, hu: Number | np.ndarray, *, fine: int = 1) -> Filled:
+    def paint(self, form: ImplicitShape, hu: float | np.ndarray, *, fine: int = 1) -> Filled:
         """`hu` is a number, or a field over the form's window."""
         what = filled(form, self.grid, fine=fine)
         self.mix(what, hu)
         return what
 
-    def paint_hollow(self, form: ImplicitShape, wall: Number, thick: Number, inside: Number) -> Filled:
+    def paint_hollow(self, form: ImplicitShape, wall: float, thick: float, inside: float) -> Filled:
         """Paint a form with a wall of `thick` mm; returns the inside."""
         inner = self.paint(form, wall).peeled(thick)
         self.mix(inner, inside)
         return inner
 
-    def mix(self, what: Filled, hu: Number | np.ndarray) -> None:
+    def mix(self, what: Filled, hu: float | np.ndarray) -> None:
         there = self.image[what.window]
         there += what.share * (hu - there)
 
-    def blend(self, share: np.ndarray, hu: Number) -> None:
+    def blend(self, share: np.ndarray, hu: float) -> None:
         """Blend in a tissue by its share of each voxel of the grid."""
         self.image += share * (hu - self.image)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dsnotes.data.phantoms.implicit_shapes import EVERYWHERE, ImplicitShape, Number, capsule, within
+from dsnotes.data.phantoms.implicit_shapes import EVERYWHERE, ImplicitShape, capsule, within
 from dsnotes.data.phantoms.scanner import (
     AIR,
     CARTILAGE,
@@ -19,7 +19,7 @@ from dsnotes.data.phantoms.scanner import (
 )
 
 
-def barrel(y0: Number, half_width: Number, half_depth: Number, power: Number = 2.4) -> ImplicitShape:
+def barrel(y0: float, half_width: float, half_depth: float, power: float = 2.4) -> ImplicitShape:
     """An upright tube with rounded cross-section around (y0, 0); distances are measured along rays from its centre."""
 
     def distance(z, y, x):
@@ -30,7 +30,7 @@ def barrel(y0: Number, half_width: Number, half_depth: Number, power: Number = 2
     return ImplicitShape(distance, *EVERYWHERE)
 
 
-def paint_table(canvas: Canvas, y: Number) -> None:
+def paint_table(canvas: Canvas, y: float) -> None:
     """Paint the scanner's table: a thin curved shell."""
     shell = ImplicitShape(
         lambda z, yy, x: np.abs(yy - y + 9e-4 * x * x) - 1.5 + 0 * z, (-1e4, y - 40, -1e4), (1e4, y + 3, 1e4)
@@ -52,7 +52,7 @@ def paint_wall(canvas: Canvas, body: ImplicitShape, muscle: ImplicitShape, rng: 
 
 
 def paint_spine(
-    canvas: Canvas, rng: np.random.Generator, *, y: Number, radii: tuple[Number, Number], pitch: Number
+    canvas: Canvas, rng: np.random.Generator, *, y: float, radii: tuple[float, float], pitch: float
 ) -> None:
     """Paint vertebral bodies (marrow in a cortical shell), discs, canal, arch, processes. `radii`: depth, width."""
     deep, wide = radii
@@ -81,13 +81,13 @@ def paint_spine(
 def ribs(
     cage: ImplicitShape,
     *,
-    pitch: Number,
-    shift: Number,
-    thick: Number,
-    tall: Number,
-    slope: Number,
-    clear: Number,
-    droop: Number = 0.0,
+    pitch: float,
+    shift: float,
+    thick: float,
+    tall: float,
+    slope: float,
+    clear: float,
+    droop: float = 0.0,
 ) -> ImplicitShape:
     """Rods around the cage, `clear` mm off its inside, falling `slope` mm per mm from back to front and `droop` from
     the middle to the side."""
@@ -103,7 +103,7 @@ def ribs(
     return ImplicitShape(distance, *EVERYWHERE)
 
 
-def paint_ribs(canvas: Canvas, rods: ImplicitShape, *, front: Number | None = None) -> None:
+def paint_ribs(canvas: Canvas, rods: ImplicitShape, *, front: float | None = None) -> None:
     """Paint ribs: a shell of dense bone around marrow, and cartilage in front of y = `front`."""
     canvas.paint_hollow(rods, CORTEX, 1.8, MARROW + 30)
     if front is not None:
@@ -114,11 +114,11 @@ def paint_ribs(canvas: Canvas, rods: ImplicitShape, *, front: Number | None = No
 def paint_hollow_organ(
     canvas: Canvas,
     form: ImplicitShape,
-    wall: Number,
-    inside: Number | np.ndarray,
+    wall: float,
+    inside: float | np.ndarray,
     *,
-    thick: Number = 2.2,
-    gas: Number = 0,
+    thick: float = 2.2,
+    gas: float = 0,
 ) -> None:
     """Paint a wall, its contents (a number or a field over the grid), and gas in the front fraction `gas`."""
     inner = canvas.paint(form, wall).peeled(thick)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsnotes.data.phantoms.grid import Grid
-from dsnotes.data.phantoms.implicit_shapes import Number, Vector
+from dsnotes.data.phantoms.implicit_shapes import Vector
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def grown(
     inside: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
     generations: int = 7,
     free: int = 0,
-    length: tuple[Number, Number] = (3.5, 7.0),
-    wander: Number = 0.25,
+    length: tuple[float, float] = (3.5, 7.0),
+    wander: float = 0.25,
 ) -> Segments:
     """Each branch splits in two; radii obey Murray's law r³ = r₁³ + r₂³, and the thinner branch turns more.
 
