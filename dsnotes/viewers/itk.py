@@ -1,8 +1,8 @@
-"""itkwidgets, for who has it and a network: its viewer is fetched from the internet each time.
+"""Optional viewer itkwidgets; it needs internet access, because its viewer is fetched each time.
 
-Importing itkwidgets puts a queue before every later cell, which waits until a viewer in the browser reports in. Without
-a network none ever does, and the notebook hangs. So the viewer is reported as ready as soon as it exists, and whatever
-it may wait for later is released after a while; and a head-less run never imports it.
+Importing itkwidgets makes every later cell wait until a viewer in the browser reports that it is ready. Without
+internet none does, and the notebook hangs. So the viewer is marked as ready as soon as it exists, later waits are
+released after `PATIENCE` seconds, and a headless run never imports it.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ PATIENCE = 20  # seconds until the queue is released once more
 
 
 def itk(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: float | None = None) -> View:
-    """Its viewer above the still picture; or the picture alone, and one line that says why."""
+    """The itkwidgets viewer above the still picture; or only the picture, and one line that says why."""
     if reason := why_not(scene):
         print(f"itkwidgets is left out: {reason}.")
         return still(scene, at=at, zoom=zoom)
     try:
         _open(scene)
-    except Exception as error:  # whatever its chain of packages raises must not cost the reader the notebook
+    except Exception as error:  # an error in itkwidgets or its dependencies must not stop the notebook
         print(f"itkwidgets is left out: it raised {type(error).__name__}: {error}.")
     return still(scene, at=at, zoom=zoom)
 
 
 def why_not(scene: Scene) -> str:
-    """Empty where itkwidgets can be used."""
+    """Why itkwidgets cannot be used; empty if it can."""
     if importlib.util.find_spec("itkwidgets") is None:
-        return "it is not installed; pip install 'dsnotes[itk]' brings it"
+        return "it is not installed; type pip install 'dsnotes[itk]'"
     if notebook_display.here() != "browser":
-        return "nobody sees it in a run without a browser"
+        return "there is no browser to show it"
     if scene.image.ndim != 3:
         return "it shows volumes, and this image has two axes"
     return ""

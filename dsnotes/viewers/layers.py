@@ -1,7 +1,7 @@
-"""How each layer over a scan is drawn, and what the legend says of it.
+"""Drawing of each layer over a scan, and its legend.
 
-Who drew a line shows in its style, what it encloses in its colour and in the name beside it: truth solid, prediction
-dashed, readers thin with a pattern each, a soft mask as a veil with level lines.
+Line style shows the source, colour and name show the label: truth solid, prediction dashed, readers thin with one dash
+pattern per reader, a soft mask as a transparent overlay with level lines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SOFT_LEVELS = {0.25: ":", 0.5: "-", 0.75: "--"}
 READER_COLOURS = (style.PURPLE, style.GREEN, style.YELLOW, style.VERMILION)
 PREDICTION_DASH = (0, (3, 2))
-NAMED = 8  # labels that get a name beside them and a place in the legend
+NAMED = 8  # maximum number of labels with a name and a legend entry
 
 
 class Cut(NamedTuple):
@@ -73,9 +73,9 @@ DRAW = {"soft": draw_soft, "truth": draw_truth, "readers": draw_readers, "predic
 
 
 def bodies(scene: Scene, layers: tuple[str, ...]) -> list[Body]:
-    """What stands in the 3-D picture: the prediction inside a pale shell of the truth, or what there is of the two.
+    """The bodies of the 3-D picture: the prediction inside a pale shell of the truth, or the one that exists.
 
-    Of several labels the last, which sets give to the tumour, is solid, and the organ round it lets it shine through.
+    The last of several labels, usually the tumour, is solid, and the organ around it is translucent.
     """
     from matplotlib.colors import to_rgb
 
@@ -96,7 +96,7 @@ def bodies(scene: Scene, layers: tuple[str, ...]) -> list[Body]:
 
 
 def handles(scene: Scene, layers: tuple[str, ...]) -> list:
-    """The legend's lines: who by style, what by colour."""
+    """The legend's entries: source by line style, label by colour."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -125,12 +125,12 @@ def _colour(index: int) -> str:
 
 
 def colour_of(scene: Scene, layer: str, index: int) -> str | tuple[float, ...]:
-    """Of the label with that index, as the truth or as the prediction draws it."""
+    """Colour of the label with that index in the truth or the prediction."""
     return _prediction_colour(scene, index) if layer == "prediction" else _colour(index)
 
 
 def _prediction_colour(scene: Scene, index: int) -> str | tuple[float, ...]:
-    """A colour of its own where there is one label, a paler one of the label's where there are several."""
+    """A separate colour if there is one label, a paler version of each label's colour if there are several."""
     if len(scene.values) == 1:
         return style.SKY
     from matplotlib.colors import to_rgb
@@ -143,7 +143,7 @@ def _reader_style(number: int) -> tuple:
 
 
 def _contour(axes: Axes, plane: np.ndarray, cut: Cut, level: float = 0.5, **line) -> None:
-    """A line in mm round where `plane` exceeds `level`; padded, so that it closes at the border of the image."""
+    """A contour in mm around `plane` > `level`; padded, so that it closes at the border of the image."""
     if not (plane > level).any():
         return
     from matplotlib.patheffects import withStroke

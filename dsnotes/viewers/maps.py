@@ -1,4 +1,4 @@
-"""Small maps side by side at their own size: targets at every depth, side predictions, feature maps."""
+"""Small maps side by side at their own resolution: targets at every depth, side outputs, feature maps."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dsnotes.viewers import notebook_display, style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = {"grey": "gray", "heat": "viridis"}  # viridis grows steadily lighter: it reads in grey too
-WRITTEN = 12  # a map of at most so many columns has its values written into it
-LETTERS = 13  # of a title, an inch
+COLOURS = {"grey": "gray", "heat": "viridis"}  # viridis increases in lightness, so it is readable in grey
+WRITTEN = 12  # values are written into maps of at most so many columns
+LETTERS = 13  # of a title, per inch
 
 
 def maps(
@@ -56,7 +56,7 @@ def draw(
     drawn = {row: {name: _flat(name, values) for name, values in maps.items()} for row, maps in _nested(rows).items()}
     everything = [values for maps in drawn.values() for values in maps.values()]
     if not everything:
-        raise ValueError("there is no map to draw: pass {name: 2-D array}, or {row: {name: 2-D array}}.")
+        raise ValueError("no map to draw. Pass {name: 2-D array}, or {row: {name: 2-D array}}.")
     if isinstance(window, str) and window != "each":
         raise ValueError(f"window={window!r} is unknown here: pass (lowest, highest), 'each' or nothing.")
     shared = window if isinstance(window, tuple) else _range(everything)

@@ -1,4 +1,4 @@
-"""Where the code runs, and how a picture gets into the notebook: once, and so that it stays in the saved file."""
+"""Detect where the code runs, and show a picture in the notebook once, so that it stays in the saved file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def shell() -> Any | None:
 
 
 def here() -> str:
-    """ "browser" (somebody can move a slider), "kernel" (a head-less run) or "script".
+    """ "browser" (interactive), "kernel" (a headless run) or "script".
 
     JupyterLab and Notebook send their requests with an empty user name, papermill and nbconvert with the account's;
     VS Code sends a random one, but leaves the notebook's path among the variables.
@@ -38,7 +38,7 @@ def here() -> str:
 
 
 def choose(viewer: str | None, viewers: dict[str, Any], *, volume: bool = False) -> str:
-    """Argument before DSNOTES_VIEWER before place: somebody in a browser may turn a volume and move through a slice."""
+    """The viewer by argument, else by DSNOTES_VIEWER, else by place: interactive viewers in a browser only."""
     asked = viewer or os.environ.get("DSNOTES_VIEWER")
     if not asked:
         return "still" if here() != "browser" else "volume" if volume else "slices"
@@ -53,7 +53,7 @@ def choose(viewer: str | None, viewers: dict[str, Any], *, volume: bool = False)
 
 
 class Spot:
-    """One place in a cell's output: `put` fills it, and fills it anew. What is there last is what the file keeps."""
+    """One place in a cell's output: each `put` replaces its content; the file keeps the last."""
 
     def __init__(self) -> None:
         self._handle: Any = None
@@ -78,14 +78,14 @@ class Spot:
 
 
 def close(widget: Any) -> None:
-    """With all it holds: ipywidgets keeps every widget that was not closed."""
+    """Close a widget and its children, since ipywidgets keeps every widget that was not closed."""
     for child in getattr(widget, "children", ()):
         close(child)
     widget.close()
 
 
 class Picture:
-    """A figure that is in the notebook already: `figure` to change, `save` to keep."""
+    """A figure already shown in the notebook: change `figure`, or `save` it to a file."""
 
     def __init__(self, figure: Figure, alt: str = "") -> None:
         self.figure, self.alt = figure, alt
@@ -99,4 +99,4 @@ class Picture:
         return path
 
     def _ipython_display_(self) -> None:
-        """Nothing: the call that made the picture has put it into the cell; a second one would stand below it."""
+        """Show nothing: the picture is in the cell already, and would appear twice."""

@@ -1,4 +1,4 @@
-"""Many trainings in one cell: at which of them it is, and how long the rest will take."""
+"""Progress of several training runs in one cell: the current one and the time left."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dsnotes.safety.markup import escape
 from dsnotes.viewers.notebook_display import Spot
 
 Thing = TypeVar("Thing")
-LONG = 90  # seconds; more are told in minutes
+LONG = 90  # seconds; longer times are given in minutes
 
 
 def progress(things: Iterable[Thing], *, of: str = "trainings") -> Iterator[Thing]:
-    """The things themselves, one after another; a line in the notebook follows them.
+    """Iterate over `things` with a progress line in the notebook.
 
     for name, seed in progress(product(systems, range(3))): …
     """
@@ -29,7 +29,7 @@ def progress(things: Iterable[Thing], *, of: str = "trainings") -> Iterator[Thin
 
 
 class Line:
-    """What is said; beside a bar while something is still to do."""
+    """A line of text, with a progress bar until all is done."""
 
     def __init__(self, said: str, *, share: float | None = None) -> None:
         self.said, self.share = said, share

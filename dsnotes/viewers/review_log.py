@@ -1,4 +1,4 @@
-"""Decisions of a person on cases, in a CSV that is whole at every moment: name, decision, time."""
+"""A person's decisions on cases, in a CSV file written atomically: name, decision, time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dsnotes.safety.atomic import atomic
 
 HEADER = ["name", "decision", "time"]
 WORDS = ("accept", "reject")
-Cases = Sequence  # of Case; bare, for a type checker would open every case of a dataset
+Cases = Sequence  # of Case; not Sequence[Case], since a runtime type check would open every case
 
 
 def accepted(cases: Cases, decisions: str | os.PathLike = "decisions.csv") -> Cases:
-    """The cases that the file accepts, in their own order: a dataset of a dataset, else a list."""
+    """The cases accepted in the file, in their own order: a dataset from a dataset, else a list."""
     path = Path(decisions)
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}: decide first, with contact_sheet(cases, {str(decisions)!r}).")
@@ -30,14 +30,14 @@ def accepted(cases: Cases, decisions: str | os.PathLike = "decisions.csv") -> Ca
 
 
 def read_decisions(path: str | os.PathLike) -> dict[str, str]:
-    """{name: "accept" or "reject"} of the file; where somebody changed their mind, the later row counts."""
+    """{name: "accept" or "reject"} from the file; the last row for a case counts."""
     return {name: word for name, word, _ in rows(Path(path))}
 
 
 def named(cases: Cases) -> list[str]:
     names = list(cases.names) if isinstance(cases, Dataset) else [case.name for case in cases]
     if not names:
-        raise ValueError("no case came, so there is nothing to decide. Pass a list of cases or a dataset with some.")
+        raise ValueError("no case came. Pass a list of cases or a dataset with at least one.")
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise ValueError(f"several cases are called {twice[0]!r}, but a decision is kept by name: give each its own.")
     return names
@@ -77,7 +77,7 @@ def rows(path: Path) -> list[list[str]]:
 
 
 def write(path: Path, kept: list[list[str]]) -> None:
-    """The whole file anew beside the old one, then put in its place: a crash leaves either, never half a line."""
+    """Write the whole file atomically, so that a crash leaves the old or the new one."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([HEADER, *kept])
     try:

@@ -1,4 +1,4 @@
-"""What a viewer is given: one channel of a case and the layers over it, checked, so that drawing needs no checks."""
+"""The input of a viewer: one channel of a case and the layers over it, already checked."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Scene:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The overlays there are, in the order in which they are drawn."""
+        """The overlays present, in drawing order."""
         there = {
             "soft": self.soft is not None,
             "truth": self.truth is not None,
@@ -70,7 +70,7 @@ def compose(
     channel: int = 0,
     title: str | None = None,
 ) -> Scene:
-    """Check everything that a viewer was given and bring it onto one grid."""
+    """Check a viewer's arguments and bring them onto one grid."""
     image = _one_channel(case, channel)
     faults = int(image.size - np.isfinite(image).sum())
     truth = None if case.label is None else _label_map(case.label, case, "the case's label")
@@ -113,7 +113,7 @@ def _same_grid(array: np.ndarray, case: Case, what: str, remedy: str) -> np.ndar
 
 
 def _array(layer: Overlay, what: str) -> np.ndarray:
-    """A tensor may lie on a GPU or hang on a graph, where NumPy alone does not reach it."""
+    """A tensor, even on a GPU or with gradients, as an array."""
     return as_array(layer, what, example="a label map") if isinstance(layer, Tensor) else np.asarray(layer)
 
 

@@ -1,4 +1,4 @@
-"""`dsnotes.show`: one call that fits the place it is made in, and leaves one picture in the saved notebook."""
+"""`dsnotes.show`: one call that adapts to where it runs and leaves one picture in the saved notebook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two predictions, or more, of one case beside each other: what moves one moves them all."""
+"""Two or more predictions of one case side by side, with linked controls."""
 
 from __future__ import annotations
 

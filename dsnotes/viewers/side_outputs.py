@@ -1,4 +1,4 @@
-"""What every depth answers: all sides of an `Outputs` beside the mask, each at its own size."""
+"""Predictions at every depth: all side outputs of an `Outputs` beside the mask, each at its own size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def side_outputs(
     at: int | None = None,
     title: str = "",
 ) -> Picture:
-    """The probability of any foreground at the output, at every side, and at every raised side (a row of its own).
+    """The foreground probability of the output, of every side output, and of upsampled side outputs (second row).
 
     `image` is the one of the batch; of volumes the axial slice `at` is shown, counted at full size, by default the one
     with most of the label. A coarse voxel's probability is written into it.

@@ -1,4 +1,4 @@
-"""Systems in a table, and by colour and sign which of them differ from the one in question by more than chance."""
+"""A table of systems that marks, by colour and sign, which differ significantly from a chosen one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def significance_table(
 
 
 def _verdicts(scores: Mapping, others: list[str], star: str, column: str, level: float) -> dict[str, str]:
-    """With a single case nothing can be tested, and everything is even."""
+    """The verdict for each system; with a single case no test is possible and all are "even"."""
     if len(scores[star][column]) < 2:
         return dict.fromkeys(others, "even")
     tests = [paired_t_test(scores[system][column], scores[star][column]) for system in others]

@@ -1,4 +1,4 @@
-"""Three planes through the lesion and its body beside them, or the one plane of a 2-D image, with a scale in mm."""
+"""Three planes through the lesion and a 3-D view, or the one plane of a 2-D image, with a scale bar in mm."""
 
 from __future__ import annotations
 

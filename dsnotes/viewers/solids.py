@@ -1,8 +1,7 @@
-"""What a volume's labels look like as bodies: lit from the front left, drawn without a display or a graphics card.
+"""3-D rendering of a volume's labels, lit from the front left, without a display or a graphics card.
 
-Every label is smoothed a little and sampled on a cube of rays that stands askew to the voxels; along each ray the first
-sample inside is the surface, and the smoothed label's gradient there its normal. Three steps of NumPy and SciPy do what
-a still picture needs; a scene to turn by hand is `viewers.volume`.
+Each label is slightly smoothed and sampled along a rotated grid of rays; the first sample inside is the surface, and
+the smoothed label's gradient there is its normal. For an interactive 3-D view see `viewers.volume`.
 """
 
 from __future__ import annotations

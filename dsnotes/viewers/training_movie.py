@@ -1,4 +1,4 @@
-"""A slider through training: what every depth says of one case, epoch by epoch, in one small file.
+"""A slider through training: the predictions at every depth for one case, epoch by epoch, in one small file.
 
 film = TrainingMovie(system, case, "runs/film.npz", then=curves.live())
 dsnotes.fit(system, train, val, …, on_epoch=film)

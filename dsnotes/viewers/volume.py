@@ -1,4 +1,4 @@
-"""A volume to turn by hand: three planes and a body, drawn by NiiVue in the browser, without the internet."""
+"""An interactive volume: three planes and a 3-D view, drawn by NiiVue in the browser, without internet access."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPACITY = 0.55
 
 
 def volume(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: float | None = None) -> View:
-    """The canvas with its controls, and under it the still picture, which is what the saved file keeps."""
+    """The interactive canvas with its controls; below it the still picture, which stays in the saved file."""
     if reason := why_not(scene):
         print(f"sliders instead of a volume to turn: {reason}.")
         return sliders(scene, at=at, zoom=zoom)
@@ -37,7 +37,7 @@ def volume(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: float | Non
 
 
 def why_not(scene: Scene) -> str:
-    """Empty where there is a volume to turn and something to turn it with."""
+    """Why the interactive volume cannot be used; empty if it can."""
     if scene.image.ndim != 3:
         return "this image has two axes"
     if importlib.util.find_spec("ipyniivue") is None:

@@ -225,7 +225,7 @@ def test_no_server_at_all(tmp_path, waited):
 def test_a_web_page_in_place_of_a_file(web, tmp_path, name):
     url = web.put("/" + name, b"<!doctype html><title>Sign in</title>" + b" " * 600)
     web.kind["/" + name] = "text/html"
-    with pytest.raises(DownloadError, match=rf"no {name} came but text/html that begins with b'<!doctype"):
+    with pytest.raises(DownloadError, match=rf"instead of {name} came text/html that begins with b'<!doctype"):
         download(Download(url, name), tmp_path)
     assert not (tmp_path / name).exists()
 

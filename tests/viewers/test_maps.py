@@ -56,7 +56,7 @@ def test_leading_axes_of_one_are_dropped_and_gradients_are_no_obstacle():
     ("call", "text"),
     [
         (lambda: maps({"x": np.zeros((2, 3, 4))}), r"'x' has shape \(2, 3, 4\); a map is 2-D.* x\[0, 3\]"),
-        (lambda: maps({}), r"there is no map to draw"),
+        (lambda: maps({}), r"no map to draw"),
         (lambda: maps({"x": np.zeros((2, 2))}, colours="jet"), r"colours='jet' is unknown\. Choose one of"),
         (lambda: maps({"x": np.zeros((2, 2))}, window="soft"), r"window='soft' is unknown here"),
         (

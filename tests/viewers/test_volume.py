@@ -167,7 +167,7 @@ def test_itkwidgets_is_never_imported_where_nobody_looks(volume, capsys):
 def test_without_itkwidgets_the_picture_is_there_all_the_same(volume, monkeypatch, capsys):
     monkeypatch.setattr(itk.importlib.util, "find_spec", lambda name: None)
     assert len(show(volume, viewer="itk").figure.axes) == 4
-    assert "it is not installed; pip install 'dsnotes[itk]' brings it" in capsys.readouterr().out
+    assert "it is not installed; type pip install 'dsnotes[itk]'" in capsys.readouterr().out
 
 
 def test_a_cell_that_runs_again_lets_go_of_the_volume_and_its_canvas(volume, monkeypatch):
