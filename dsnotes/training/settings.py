@@ -108,7 +108,7 @@ class Settings:
                 f"statistics of training, or for instance reestimate=20 to re-estimate them."
             )
         if not 0 <= self.foreground <= 1:
-            raise ValueError(f"foreground must be a share of the patches from 0 to 1, got {self.foreground}.")
+            raise ValueError(f"foreground must be from 0 to 1, got {self.foreground}. For instance foreground=0.33.")
 
 
 DEFAULTS = {each.name: each.default for each in fields(Settings)}

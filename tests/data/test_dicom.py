@@ -60,7 +60,7 @@ def test_two_series_in_a_folder(tmp_path, ct):
 
 def test_a_folder_without_dicom(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(ValueError, match=r"holds no DICOM series; it holds notes\.txt\. Pass the folder in which"):
+    with pytest.raises(ValueError, match=r"holds no DICOM series; it holds notes\.txt\. Pass the folder that holds"):
         open_case(tmp_path)
 
 

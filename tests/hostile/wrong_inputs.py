@@ -14,6 +14,7 @@ ODD = ("many", None, [], {}, float("nan"), float("inf"), -1, 1j, object())
 REMEDIES = ("pass", "choose", "give", "save", "write", "use", "needed", "bring", "build", "make", "look", "correct")
 REMEDIES += ("copy", "take", "tell", "put", "name", "set", "delete", "type", "raise", "such as", "fetch", "nearest")
 REMEDIES += ("replace", "undo", "try", "convert", "crop", "rename", "remove")
+REMEDIES += ("for instance", "threshold", "renumber", "open it")
 REFUSALS = (ValueError, TypeError, KeyError, OSError, IndexError, AttributeError)
 
 
