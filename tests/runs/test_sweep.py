@@ -106,7 +106,7 @@ def test_ctrl_c_is_said_without_a_traceback_and_nothing_is_left_running(tiny, tm
     assert said.strip().startswith("dsnotes sweep: stopped; run the same command again to resume")
     assert "Traceback" not in said
     until(lambda: not any(one.is_running() for one in descendants), "an end")
-    (begun,) = (line for line in compare("mss-2", out).missing if "begun" in line)
+    (begun,) = (line for line in compare("mss-2", out).missing if "started" in line)
     assert re.fullmatch(r"mss-unet: started \S+, not finished; the same command resumes it \(\S+\)", begun)
 
 
