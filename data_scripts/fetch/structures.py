@@ -6,11 +6,12 @@ the code of a segment's category.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from dsnotes.data.dicom_labels import inside
 from fetch.stack import Slices
 
 
@@ -57,23 +58,6 @@ def draw(outlines: Sequence[np.ndarray], slices: Slices) -> np.ndarray:
     for at, polygons in by_slice.items():
         mask[at] = inside(polygons, mask.shape[1:])
     return mask
-
-
-def inside(polygons: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """Even-odd filling of polygons, (k, 2) each as column, row; pixel centres have whole numbers.
-
-    Along each row of pixels every edge that crosses it turns inside into outside for all pixels to its right.
-    """
-    turns = np.zeros((shape[0], shape[1] + 1), np.int64)
-    for polygon in polygons:
-        (x0, y0), (x1, y1) = polygon.T, np.roll(polygon, -1, axis=0).T
-        first = np.clip(np.ceil(np.minimum(y0, y1)), 0, shape[0]).astype(int)
-        last = np.clip(np.ceil(np.maximum(y0, y1)), 0, shape[0]).astype(int)
-        edge = np.repeat(np.arange(len(x0)), last - first)
-        rows = np.arange(len(edge)) - np.repeat(np.cumsum(last - first) - (last - first), last - first) + first[edge]
-        x = x0[edge] + (rows - y0[edge]) / (y1 - y0)[edge] * (x1 - x0)[edge]
-        np.add.at(turns, (rows, np.clip(np.ceil(x), 0, shape[1]).astype(int)), 1)
-    return np.cumsum(turns, axis=1)[:, :-1] % 2 == 1
 
 
 def read_segments(
