@@ -57,7 +57,7 @@ def scans_of(files: list[Path], *, channels: int, at_least: bool = False) -> lis
 
 
 def require_channels(scans: list[Scan], channels: int, *, at_least: bool, series: str | None) -> None:
-    """By the files' headers; a file that cannot be read is told of later, when its turn comes."""
+    """Check the number of channels by the headers; a file that cannot be read is reported when it is predicted."""
     from dsnotes.data.files import channels_of
 
     for scan in scans:

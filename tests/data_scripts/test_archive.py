@@ -119,7 +119,7 @@ def test_no_room_for_a_member(tmp_path, name, monkeypatch):
 
 
 def test_a_bomb_is_refused_by_what_it_announces(tmp_path):
-    """2 GB of zeros in 2 MB: neither the disk nor the memory is asked for them."""
+    """2 GB of zeros in 2 MB: refused before anything is written or held in memory."""
     import zipfile
 
     with (

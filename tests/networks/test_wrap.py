@@ -176,7 +176,7 @@ def test_a_copy_catches_its_own_maps_and_a_second_wrap_disturbs_nothing():
 
 
 class Answers(nn.Module):
-    """A network that returns what it is told to."""
+    """A network that returns its output in the form that the function `answer` gives it."""
 
     def __init__(self, answer, n_out=1):
         super().__init__()
