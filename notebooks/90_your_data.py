@@ -69,7 +69,7 @@ def dsnotes_command(line: str) -> int:
 # %%
 def write(path: Path, array: np.ndarray, case: dsnotes.data.Case, *, turned: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = sitk.GetImageFromArray(array)
+    image = sitk.GetImageFromArray(array[:, ::-1, ::-1] if turned else array)  # the same patient, stored rotated
     image.SetSpacing(case.spacing[::-1])
     image.SetOrigin((-80.5, 12.25, 300.0))
     image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1) if turned else (1, 0, 0, 0, 1, 0, 0, 0, 1))
@@ -127,7 +127,7 @@ contact_sheet(data, here / "decisions.csv")
 
 # %%
 turned = data["pat01"]
-np.testing.assert_array_equal(turned.image, patients[1].image[:, ::-1, ::-1])
+np.testing.assert_array_equal(turned.image, patients[1].image)
 print(turned.extras["geometry"].direction, turned.space, turned.spacing)
 
 # %% [markdown]
