@@ -264,6 +264,7 @@ class _Fetch:
                         if judged := len(head) == HEAD:
                             _require_kind(head, self.what, kind)
                     out.write(block)
+                    out.flush()  # a kill loses nothing that has arrived
                     at += len(block)
                     self.progress.update(len(block))
                     pace.check(len(block))
