@@ -50,7 +50,7 @@ def noisy_losses() -> list[float]:
 
 @pytest.mark.parametrize("patience", [5, 30])
 def test_plateau_is_pytorchs_on_the_moving_average(patience):
-    """MSS-UNet: factor .2, threshold 1e-3 absolute, m = .93 m + .07 loss."""
+    """MSS U-Net: factor .2, threshold 1e-3 absolute, m = .93 m + .07 loss."""
     settings = Settings(lr=3e-4, schedule="plateau", factor=0.2, patience=patience, threshold=1e-3, epochs=EPOCHS)
     losses = noisy_losses()
     means = [losses[0]]
