@@ -11,18 +11,56 @@ from dsnotes.networks.stage import Stage
 
 
 class Conv3d(nn.Conv3d):
-    """`nn.Conv3d` that computes in float32 where a CPU uses bfloat16 and the volume is shallower than the kernel.
+    """`nn.Conv3d` that pads the depth itself where a CPU uses bfloat16 and the volume is shallower than the kernel.
 
     There the CPU's bfloat16 kernel for the weight gradient (torch 2.13 with AVX-512) reads and writes out of bounds:
-    gradients reach 1e35, and the process sometimes crashes.
+    gradients reach 1e35, and the process sometimes crashes. The padded volume is as deep as the kernel or deeper.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         shallow = 1 < input.shape[2] < self.kernel_size[0]
         if shallow and input.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            with torch.autocast("cpu", enabled=False):
-                return super().forward(input.float())
+            depth, *plane = self.padding
+            padded = nn.functional.pad(input, (0, 0, 0, 0, depth, depth))
+            how = (self.stride, (0, *plane), self.dilation, self.groups)
+            return nn.functional.conv3d(padded, self.weight, self.bias, *how)
         return super().forward(input)
+
+
+class Blockwise:
+    """A transposed convolution that a CPU computes in bfloat16 as one matrix product: faster for few channels.
+
+    Its kernel is at most two strides wide, so that along each axis two neighbouring voxels make a block of `stride`
+    output voxels.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        if input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return super().forward(input)
+        stride, dims, (n_in, n_out) = self.stride, len(self.stride), self.weight.shape[:2]
+        wide = [n for s, k in zip(stride[::-1], self.kernel_size[::-1], strict=True) for n in (0, 2 * s - k)]
+        taps = nn.functional.pad(self.weight, wide).reshape(n_in, n_out, *(n for s in stride for n in (2, s)))
+        halves, within = range(2, 2 + 2 * dims, 2), range(3, 3 + 2 * dims, 2)
+        taps = taps.flip(tuple(halves)).permute(0, *halves, 1, *within).reshape(n_in * 2**dims, -1)
+        near = nn.functional.pad(input, (1, 1) * dims)
+        for axis in range(2, 2 + dims):
+            near = near.unfold(axis, 2, 1)
+        blocks = near.shape[2 : 2 + dims]
+        near = near.permute(0, *range(2, 2 + dims), 1, *range(2 + dims, 2 + 2 * dims)).reshape(-1, n_in * 2**dims)
+        y = (near @ taps).view(len(input), *blocks, n_out, *stride)  # (B, *blocks, n_out, *stride)
+        y = y.permute(0, 1 + dims, *(axis for i in range(dims) for axis in (1 + i, 2 + dims + i)))
+        y = y.reshape(len(input), n_out, *(n * s for n, s in zip(blocks, stride, strict=True)))
+        for axis, (n, s, cut) in enumerate(zip(input.shape[2:], stride, self.padding, strict=True), start=2):
+            y = y.narrow(axis, cut, n * s)
+        return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, *(1,) * dims)
+
+
+class BlockwiseUp2d(Blockwise, nn.ConvTranspose2d):
+    pass
+
+
+class BlockwiseUp3d(Blockwise, nn.ConvTranspose3d):
+    pass
 
 
 CONV = {2: nn.Conv2d, 3: Conv3d}
@@ -30,11 +68,35 @@ UP_CONV = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 AVG_POOL = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 LINEAR = {2: "bilinear", 3: "trilinear"}
+
+
+class ChannelsLast:
+    """Instance norm that stays in channels-last format on a CPU: PyTorch's own copies to the other format and back.
+
+    Instance norm is batch norm of each image by itself.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        if input.device.type != "cpu" or input.is_contiguous() or self.track_running_stats:
+            return super().forward(input)
+        how = {"training": True, "eps": self.eps}
+        images = (nn.functional.batch_norm(x, None, None, self.weight, self.bias, **how) for x in input.split(1))
+        return torch.cat(list(images))
+
+
+class InstanceNorm2d(ChannelsLast, nn.InstanceNorm2d):
+    pass
+
+
+class InstanceNorm3d(ChannelsLast, nn.InstanceNorm3d):
+    pass
+
+
 NORM = {
     ("batch", 2): nn.BatchNorm2d,
     ("batch", 3): nn.BatchNorm3d,
-    ("instance", 2): nn.InstanceNorm2d,
-    ("instance", 3): nn.InstanceNorm3d,
+    ("instance", 2): InstanceNorm2d,
+    ("instance", 3): InstanceNorm3d,
 }
 
 
@@ -100,7 +162,9 @@ def linear_up_sampling(channels: int, stride: tuple[int, ...], *, bias: bool = T
     dims = len(stride)
     kernel = tuple(2 * s - s % 2 for s in stride)
     padding = tuple(s // 2 for s in stride)
-    conv = UP_CONV[dims](channels, channels, kernel, stride=stride, padding=padding, bias=bias)
+    conv = (BlockwiseUp2d, BlockwiseUp3d)[dims - 2](
+        channels, channels, kernel, stride=stride, padding=padding, bias=bias
+    )
     tent = torch.ones(())
     for s, k in zip(stride, kernel, strict=True):
         along = 1 - (torch.arange(k) - (k - 1) / 2).abs() / s

@@ -57,8 +57,11 @@ def outermost(module: nn.Module) -> Iterator[Stage]:
 @contextmanager
 def activation_checkpointing(module: nn.Module, enabled: bool = True) -> Iterator[None]:
     """Inside, the forward pass of `module` keeps only the inputs of its stages."""
-    stages = [stage for stage in outermost(module) if enabled and any(p.requires_grad for p in stage.parameters())]
-    if enabled and not stages:
+    if not enabled:
+        yield
+        return
+    stages = [stage for stage in outermost(module) if any(p.requires_grad for p in stage.parameters())]
+    if not stages:
         raise ValueError(
             f"checkpointing=True, but {type(module).__name__} has no block that can be recomputed. Derive its "
             f"blocks from dsnotes.networks.stage.Stage, or pass checkpointing=False and a smaller batch."

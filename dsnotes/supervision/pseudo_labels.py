@@ -80,8 +80,12 @@ class MaskPass(Supervision):
         equation = self.equation(outputs, batch)
         return {name: weight * term() for name, (weight, term) in equation.items() if weight}
 
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        return {"tied": TiedDecoder(backbone)}
+
     def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
-        raise NotImplementedError
+        on_image, on_mask = two_passes(network, image, grey)
+        return on_image, compared(vars(on_mask))
 
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
         raise NotImplementedError
@@ -102,17 +106,18 @@ class MaskPass(Supervision):
             ),
         }
 
-    def compared_with_r(
-        self, o: MuNetOutputs, *, mask, agree, features, levels, restored=binary_cross_entropy
-    ) -> Weighted:
+    def compared_with_r(self, o: MuNetOutputs, batch: Batch, restored=binary_cross_entropy, **weights) -> Weighted:
         r_g = o.on_mask.restored
+        w = {"mask": self.restored_mask, "image": self.restored_image, "agree": self.agree_restored}
+        w |= {"features": self.restored_features, "levels": self.restored_levels} | weights
         return {
-            "restored mask": (mask, lambda: restored(r_g, o.mask_image)),
-            "agree restored": (agree, lambda: as_grey(o.logits, self.label(r_g.sigmoid()))),
+            "restored mask": (w["mask"], lambda: restored(r_g, o.mask_image)),
+            "agree restored": (w["agree"], lambda: as_grey(o.logits, self.label(r_g.sigmoid()))),
             "restored features": (
-                features,
-                lambda: feature_distance(o.features, o.on_mask.restored_features, self.label, levels),
+                w["features"],
+                lambda: feature_distance(o.features, o.on_mask.restored_features, self.label, w["levels"]),
             ),
+            **self.image_restored(o, batch, w["image"], restored),
         }
 
     def image_restored(self, o: MuNetOutputs, batch: Batch, weight, restored=binary_cross_entropy) -> Weighted:
@@ -126,9 +131,8 @@ class MaskPass(Supervision):
 class Deep(MaskPass):
     """α L_BD(y, G) + β L_BD(y^g, G) + γ L_BD(y, y^g) + λ Σ MSE(y_i, y_i^g)"""
 
-    def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
-        on_image, on_mask = two_passes(network, image, grey)
-        return on_image, compared(vars(on_mask))
+    def heads(self, backbone: Backbone) -> dict[str, Head]:
+        return {}
 
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
         return self.supervised(o, batch) | self.compared_with_s(o, batch)
@@ -137,9 +141,6 @@ class Deep(MaskPass):
 @dataclass(frozen=True)
 class Seg(MaskPass):
     """α L_BD(y, G) + β L_BD(y^g, G) + b BCE(y^x, X) + γ L_BD(y, y^g) + λ Σ MSE(y_i, y_i^g)"""
-
-    def heads(self, backbone: Backbone) -> dict[str, Head]:
-        return {"tied": TiedDecoder(backbone)}
 
     def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
         on_image = network(image)
@@ -158,9 +159,6 @@ class Seg(MaskPass):
 class Rec(MaskPass):
     """α L_BD(y, G) + a BCE(r^g, G) + b BCE(y^x, X) + ξ L_BD(y, r^g) + η Σ MSE(y_i, r_i^g)"""
 
-    def heads(self, backbone: Backbone) -> dict[str, Head]:
-        return {"tied": TiedDecoder(backbone)}
-
     def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
         on_image = network(image)
         (decoder,) = network.heads.values()
@@ -168,43 +166,15 @@ class Rec(MaskPass):
             return on_image, compared(decoder(network.backbone.encode(grey), grey))
 
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
-        weights = {
-            "mask": self.restored_mask,
-            "agree": self.agree_restored,
-            "features": self.restored_features,
-            "levels": self.restored_levels,
-        }
-        return (
-            self.supervised(o, batch)
-            | self.compared_with_r(o, **weights)
-            | self.image_restored(o, batch, self.restored_image)
-        )
+        return self.supervised(o, batch) | self.compared_with_r(o, batch)
 
 
 @dataclass(frozen=True)
 class Hyb(MaskPass):
     """Both at once: α L_BD(y, G) + β L_BD(y^g, G) + a BCE(r^g, G) + b BCE(y^x, X) + …, Eq. 13."""
 
-    def heads(self, backbone: Backbone) -> dict[str, Head]:
-        return {"tied": TiedDecoder(backbone)}
-
-    def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
-        on_image, on_mask = two_passes(network, image, grey)
-        return on_image, compared(vars(on_mask))
-
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
-        weights = {
-            "mask": self.restored_mask,
-            "agree": self.agree_restored,
-            "features": self.restored_features,
-            "levels": self.restored_levels,
-        }
-        return (
-            self.supervised(o, batch)
-            | self.compared_with_s(o, batch)
-            | self.compared_with_r(o, **weights)
-            | self.image_restored(o, batch, self.restored_image)
-        )
+        return self.supervised(o, batch) | self.compared_with_s(o, batch) | self.compared_with_r(o, batch)
 
 
 @dataclass(frozen=True)
@@ -220,12 +190,8 @@ class Auto(MaskPass):
             return on_image, compared(network.heads["autoencoder"](None, grey))
 
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
-        weights = {"mask": self.restored_mask, "agree": self.agree, "features": self.features, "levels": self.levels}
-        return (
-            self.supervised(o, batch)
-            | self.compared_with_r(o, **weights)
-            | self.image_restored(o, batch, self.restored_image)
-        )
+        weights = {"agree": self.agree, "features": self.features, "levels": self.levels}
+        return self.supervised(o, batch) | self.compared_with_r(o, batch, **weights)
 
 
 @dataclass(frozen=True)
@@ -243,24 +209,13 @@ class Vae(Rec):
         return {"variational": VariationalDecoder(backbone, patch=self.patch)}
 
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
-        mask, image = (self.variational,) * 2 if self.squared else (self.restored_mask, self.restored_image)
+        weights = {"mask": self.variational, "image": self.variational} if self.squared else {}
         restored = restoration_mse if self.squared else binary_cross_entropy
-        weights = {
-            "mask": mask,
-            "agree": self.agree_restored,
-            "features": self.restored_features,
-            "levels": self.restored_levels,
-        }
+        divergences = lambda: divergence(o.latent, batch["image"]) + divergence(o.on_mask.latent, o.mask_image)  # noqa: E731
         return (
             self.supervised(o, batch)
-            | self.compared_with_r(o, **weights, restored=restored)
-            | self.image_restored(o, batch, image, restored)
-            | {
-                "divergence": (
-                    self.variational,
-                    lambda: divergence(o.latent, batch["image"]) + divergence(o.on_mask.latent, o.mask_image),
-                )
-            }
+            | self.compared_with_r(o, batch, restored, **weights)
+            | {"divergence": (self.variational, divergences)}
         )
 
 

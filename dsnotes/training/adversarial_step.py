@@ -21,6 +21,7 @@ from dsnotes.networks.teacher import Memory
 from dsnotes.shapes import Outputs
 from dsnotes.supervision.base import Batch
 from dsnotes.training import devices
+from dsnotes.training.forward_pass import to_channels_last
 from dsnotes.training.history import History
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep, Trainable, make_optimiser
@@ -51,13 +52,22 @@ class AdversarialStep(PlainStep):
         super().__init__(system, settings, **how)
         weight = next(system.network.parameters())
         self.critic = self.objective.critic(system.network.backbone).to(weight.device)
+        to_channels_last(self.critic, system.network.backbone.dims, "auto", amp=self.forward_pass.amp)
         self.critic.load_state_dict(devices.from_first(self.critic.state_dict()))
         self.optimisers["critic"] = make_optimiser(self.critic, settings)
         self.critic_share = 1.0 if critic_lr is None else critic_lr / settings.lr
         self.rounds: list[tuple[Tensor, Tensor, float]] = []  # true, predicted, share of the samples
 
+    def scores(self, pair: Tensor) -> Tensor:
+        """The critic's logits in float32; like the network, the critic computes in the step's dtype."""
+        amp = self.forward_pass.amp
+        with torch.autocast(pair.device.type, amp, enabled=amp is not None):
+            return self.critic(pair).float()
+
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        deceived = self.objective.adversarial_term(self.critic, outputs, batch)
+        self.critic.requires_grad_(False)  # only the network learns from this term
+        deceived = self.objective.adversarial_term(self.scores, outputs, batch)
+        self.critic.requires_grad_(True)
         return {**self.objective.terms(outputs, batch), "adversarial": deceived}
 
     def forward_terms(self, batch: Batch) -> dict[str, Tensor]:
@@ -73,10 +83,10 @@ class AdversarialStep(PlainStep):
     def update(self) -> Tensor:
         norm = super().update()
         optimiser = self.optimisers["critic"]
-        optimiser.zero_grad(set_to_none=True)  # the network's backward pass left gradients here
+        optimiser.zero_grad(set_to_none=True)
         self.seen = {}
         for real, fake, share in self.rounds:
-            true, made = self.critic(real), self.critic(fake)
+            true, made = self.scores(real), self.scores(fake)
             loss = critic_loss(true, made)
             (share * loss).backward()
             scores = {"critic": loss, "score real": true.sigmoid().mean(), "score fake": made.sigmoid().mean()}

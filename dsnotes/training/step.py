@@ -83,12 +83,13 @@ class PlainStep:
         totals: dict[str, Tensor] = {}
         if self.parallel is None:
             self.parallel = devices.parallel(self.forward_pass, lambda: reaches_all(self.forward_pass, batch))
-        for part, share, last in micro_batches(batch, self.settings.accumulate):
-            with nullcontext() if last else devices.quiet(self.parallel):
-                terms = self.forward_terms(part)
-                self.backward(terms, share)
-            for name, term in {"loss": sum(terms.values()), **terms}.items():
-                totals[name] = totals.get(name, 0.0) + share * term.detach()
+        with torch.autocast(batch["image"].device.type, enabled=False):  # keeps the weights cast by the first part
+            for part, share, last in micro_batches(batch, self.settings.accumulate):
+                with nullcontext() if last else devices.quiet(self.parallel):
+                    terms = self.forward_terms(part)
+                    self.backward(terms, share)
+                for name, term in {"loss": sum(terms.values()), **terms}.items():
+                    totals[name] = totals.get(name, 0.0) + share * term.detach()
         return {**totals, "grad_norm": self.update()}  # tensors, because reading a value here would wait for the GPU
 
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:

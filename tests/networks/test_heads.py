@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from dsnotes.networks.base import Network
@@ -18,6 +19,26 @@ def test_a_raised_side_starts_as_pytorchs_linear_interpolation(stride):
     expected = functional.interpolate(x, size, mode=mode, align_corners=False)
     inside = (..., *(slice(s, -s) for s in stride))  # at the border the convolution sees zeros, PyTorch repeats
     torch.testing.assert_close(linear_up_sampling(3, stride)(x)[inside], expected[inside])
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (8, 8), (1, 2), (3, 3), (1, 2, 2), (2, 3, 1), (4, 4, 4)])
+def test_upsampling_in_bfloat16_is_pytorchs_transposed_convolution(stride, monkeypatch):
+    """The formula in float64, where both agree to the last digits: output and every gradient."""
+    up = linear_up_sampling(3, stride).double()
+    x = torch.randn(2, 3, *(5, 4, 3)[: len(stride)], dtype=torch.float64, requires_grad=True)
+    for parameter in up.parameters():
+        nn.init.normal_(parameter)
+    found = []
+    for autocast in (False, True):
+        monkeypatch.setattr(torch, "is_autocast_enabled", lambda device, on=autocast: on)
+        y = up(x)
+        found.append([y, *torch.autograd.grad(y.cos().sum(), [x, *up.parameters()])])
+    torch.testing.assert_close(*found)
+    monkeypatch.undo()
+    with torch.autocast("cpu", torch.bfloat16):
+        lowered = up.float()(x.float())
+    assert lowered.dtype == torch.bfloat16
+    torch.testing.assert_close(lowered.double(), found[0][0], rtol=0.03, atol=0.03 * float(found[0][0].abs().max()))
 
 
 @pytest.mark.parametrize(("dims", "size"), [(2, (32, 48)), (3, (16, 16, 32))])

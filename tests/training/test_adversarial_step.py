@@ -270,3 +270,23 @@ def test_an_error_does_not_leave_the_memory_lent(soft_discs):
     with pytest.raises(ValueError, match="extras=.*'soft'"):
         step({"image": torch.zeros(2, 1, 16, 16), "label": torch.zeros(2, 16, 16, dtype=torch.long)})
     assert system.network.backbone.teacher.memory is None
+
+
+def test_the_networks_term_leaves_the_critic_alone_and_the_critics_own_loss_does_not(player, batch):
+    """The critic's weight gradients of the network's term are never used, so they are not computed."""
+    system = player()
+    step = system.make_step(system, system.settings)
+    outputs, terms = step.forward_pass(batch(4))
+    terms["adversarial"].backward()
+    assert all(p.grad is None and p.requires_grad for p in step.critic.parameters())
+    assert any(p.grad is not None and p.grad.any() for p in system.network.parameters())
+
+
+@pytest.mark.parametrize("amp", [None, torch.bfloat16])
+def test_the_critic_computes_in_the_steps_dtype_and_its_losses_in_float32(player, batch, amp):
+    system, seen = player(), []
+    step = system.make_step(system, system.settings, amp=amp)
+    step.critic[0].register_forward_hook(lambda conv, given, made: seen.append(made.dtype))
+    record = step(batch(4))
+    assert set(seen) == {amp or torch.float32}
+    assert {value.dtype for value in record.values()} == {torch.float32}
