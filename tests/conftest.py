@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,13 @@ if "OMP_NUM_THREADS" not in os.environ:
 hypothesis.settings.register_profile("dsnotes", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("dsnotes")
 
+# jsonschema, which everything that reads a notebook imports, compiles 38 grammars to check IRIs where this library is
+# installed: 1.3 s in each of the many processes of these tests, and no notebook holds an IRI.
+sys.modules.setdefault("rfc3987_syntax", None)
+WITHOUT = Path(tempfile.mkdtemp(prefix="dsnotes-tests-"))
+(WITHOUT / "rfc3987_syntax.py").write_text("raise ImportError\n", encoding="utf-8")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(WITHOUT)]))
+atexit.register(shutil.rmtree, WITHOUT, ignore_errors=True)
 
 MISSING = {
     "gpu": None if torch.cuda.is_available() else "needs a CUDA device",

@@ -34,7 +34,7 @@ def finished_rows(
     """Yield (rows, probabilities (K, rows, *rest)) from the first row to the last; joined, they equal `sliding_window`.
 
     `images` is (1, channels, depth, *rest) for a volume, or (slices, channels, *space) for slices predicted separately:
-    then the slices are the rows.
+    then the slices are the rows. The array of one row is overwritten by the next.
     """
     patch, device = tuple(map(int, patch)), torch.device(device)
     batch = _windows_at_once(batch, patch, device)
@@ -59,7 +59,7 @@ def finished_rows(
                     summed[:, *at] += weight[:, *of]
                 bar.update(len(chunk))
             done = following - start
-            yield slice(start, following), (total[:, :done] / summed[:done]).numpy()
+            yield slice(start, following), total[:, :done].div_(summed[:done]).numpy()
             for sums in (total.transpose(0, 1), summed):  # shift the rows that later windows still add to
                 sums[: window[0] - done] = sums[done:].clone()
                 sums[window[0] - done :] = 0

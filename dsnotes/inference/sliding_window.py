@@ -147,11 +147,12 @@ def _predict(
 def _cut(images: Tensor | np.ndarray, chunk: list[tuple[int, ...]], patch: tuple[int, ...]) -> Tensor:
     """Copy windows from the images: networks may work in place, and memory-mapped images are read window by window."""
     where = images.device if isinstance(images, Tensor) else None
-    windows = torch.zeros(len(chunk), images.shape[1], *patch, device=where)
+    inside = all(n >= p for n, p in zip(images.shape[2:], patch, strict=True))
+    windows = (torch.empty if inside else torch.zeros)(len(chunk), images.shape[1], *patch, device=where)
     for window, (item, *corner) in zip(windows, chunk, strict=True):
         of_image, of_window = meet(corner, patch, images.shape[2:])
-        piece = images[item][:, *of_image]
-        window[:, *of_window] = piece if isinstance(piece, Tensor) else torch.from_numpy(np.array(piece, np.float32))
+        into = window if isinstance(images, Tensor) else window.numpy()
+        into[:, *of_window] = images[item][:, *of_image]
     return windows
 
 

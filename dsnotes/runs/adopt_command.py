@@ -82,8 +82,6 @@ def do_adopt(asked: argparse.Namespace) -> int:
 
 def contact_sheets(folder: Path) -> list[Path]:
     """Pictures of twelve cases each with their labels, in contact_sheets/."""
-    import matplotlib.pyplot as plt
-
     from dsnotes.data import open_dataset
     from dsnotes.viewers.contact_sheet import contact_sheet
 
@@ -94,7 +92,6 @@ def contact_sheets(folder: Path) -> list[Path]:
         if page > 1:
             sheet.turn(page)
         pages.append(sheet.save(folder / "contact_sheets" / f"page-{page}.png"))
-        plt.close(sheet.figure)
     return pages
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dsnotes.runs.source import RefusedError
+from dsnotes.runs.source import RefusedError, import_nbformat
 
 Tell = Callable[[str], object]
 
@@ -28,8 +28,13 @@ def execute(
     environment: dict[str, str],
     timeout: float | None = None,
     tell: Tell | None = None,
+    refusal: str = "",
 ) -> tuple[Any, dict]:
-    """The executed notebook, saved after every cell, and the kernel's usage; a failed cell stops it without raising."""
+    """The executed notebook, saved after every cell, and the kernel's usage; a failed cell stops it without raising.
+
+    The kernel evaluates `refusal` before the first cell; a text that is not empty is a `RefusedError`.
+    """
+    import_nbformat()
     import nbformat
     from jupyter_client.kernelspec import NoSuchKernel
     from papermill.clientwrap import PapermillNotebookClient
@@ -48,11 +53,13 @@ def execute(
         through = False
 
         def papermill_execute_cells(self) -> None:
+            if refusal and (why := self.ask(refusal)):
+                raise RefusedError(why)
             super().papermill_execute_cells()
             self.through = True
             account.update(self.ask("__import__('dsnotes.runs.usage', fromlist=['usage']).usage()"))
 
-        def ask(self, expression: str) -> dict:
+        def ask(self, expression: str) -> Any:
             sent = self.kc.execute("", silent=True, store_history=False, user_expressions={"said": expression})
             said = self.wait_for_reply(sent)["content"].get("user_expressions", {}).get("said", {})
             return ast.literal_eval(said["data"]["text/plain"]) if said.get("status") == "ok" else {}

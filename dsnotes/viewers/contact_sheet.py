@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -182,7 +183,9 @@ def _clicked(sheet: ContactSheet, note: Any, name: str, change: Any) -> None:
 
 
 def _sheet(scenes: dict[str, Scene], *, zoom: float | None, legend: bool = False) -> Figure:
-    """Each case twice, bare and with its layers: two axes per case, in order."""
+    """Each case twice, bare and with its layers: two axes per case, in order. Of several labels a tile has the value
+    alone, since names would cover it; the legend has both.
+    """
     columns = min(COLUMNS, len(scenes))
     lines = -(-len(scenes) // columns)
     with style.look():
@@ -190,12 +193,14 @@ def _sheet(scenes: dict[str, Scene], *, zoom: float | None, legend: bool = False
         grid = figure.add_gridspec(lines, 2 * columns)
         for number, scene in enumerate(scenes.values()):
             line, column = divmod(number, columns)
+            numbered = replace(scene, names={value: str(value) for value in scene.values})
             for beside, layers in enumerate(((), scene.layers)):
-                _tile(figure.add_subplot(grid[line, 2 * column + beside]), scene, layers, zoom)
+                _tile(figure.add_subplot(grid[line, 2 * column + beside]), numbered, layers, zoom)
         if legend:
-            listed = {
-                handle.get_label(): handle for scene in scenes.values() for handle in handles(scene, scene.layers)
-            }
+            listed = {}
+            for scene in scenes.values():
+                both = {value: f"{value} {scene.name(value)}" for value in scene.values}
+                listed |= {one.get_label(): one for one in handles(replace(scene, names=both), scene.layers)}
             if "truth" in listed:
                 listed["truth"].set_label("label")  # it is not yet accepted as truth
             figure.legend(handles=list(listed.values()), loc="outside lower center", ncols=4)
