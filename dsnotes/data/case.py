@@ -45,9 +45,7 @@ class Case:
             set_field(self, "label", class_indices(label, f"case {self.name}"))
             self._require_same_grid("label", self.label.shape)
         tensors = {
-            name: as_array(extra, name, example="an array")
-            for name, extra in self.extras.items()
-            if is_tensor(extra)
+            name: as_array(extra, name, example="an array") for name, extra in self.extras.items() if is_tensor(extra)
         }
         if tensors:
             set_field(self, "extras", self.extras | tensors)

@@ -11,8 +11,8 @@ import torch
 
 from dsnotes.inference.sliding_window import (
     Predictor,
+    Progress,
     _predict,
-    _progress,
     _windows_at_once,
     meet,
     window_starts,
@@ -45,7 +45,7 @@ def finished_rows(
     first = list(range(space[0])) if flat else first
     weight = window_weights(patch, "gaussian").reshape(window)
     total, summed = None, torch.zeros(window[0], *space[1:])
-    with _progress(len(first) * math.prod(map(len, others)), shown=progress) as bar:
+    with Progress(len(first) * math.prod(map(len, others)), shown=progress) as bar:
         for start, following in pairwise([*first, space[0]]):
             corners = product(*others)
             while chunk := list(islice(corners, batch)):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from dsnotes.runs.quick_imports import quick_imports
 from dsnotes.runs.results_io import RefusedError, path
 from dsnotes.runs.source import Source
 from dsnotes.safety.nearest import suggest
@@ -39,7 +40,8 @@ def names_in(source: Source, values: Mapping[str, Any]) -> dict[str, Any]:
 def refusal(names: str) -> str:
     """Why the names (JSON) are refused, or an empty text."""
     try:
-        _check(json.loads(names))
+        with quick_imports():
+            _check(json.loads(names))
     except RefusedError as error:
         return str(error)
     return ""

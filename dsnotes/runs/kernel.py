@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dsnotes.runs.quick_imports import quick_imports
 from dsnotes.runs.source import RefusedError, import_nbformat
 
 Tell = Callable[[str], object]
@@ -34,11 +35,12 @@ def execute(
 
     The kernel evaluates `refusal` before the first cell; a text that is not empty is a `RefusedError`.
     """
-    import_nbformat()
-    import nbformat
-    from jupyter_client.kernelspec import NoSuchKernel
-    from papermill.clientwrap import PapermillNotebookClient
-    from papermill.engines import NotebookExecutionManager
+    with quick_imports():
+        import_nbformat()
+        import nbformat
+        from jupyter_client.kernelspec import NoSuchKernel
+        from papermill.clientwrap import PapermillNotebookClient
+        from papermill.engines import NotebookExecutionManager
 
     node = nbformat.from_dict(notebook)
     for cell in node.cells:
@@ -54,6 +56,7 @@ def execute(
 
         def papermill_execute_cells(self) -> None:
             if refusal and (why := self.ask(refusal)):
+                self.through = True
                 raise RefusedError(why)
             super().papermill_execute_cells()
             self.through = True
@@ -77,7 +80,7 @@ def execute(
             await asyncio.gather(*left, return_exceptions=True)
             if self.km is None:  # the kernel did not start, and nbclient has cleaned up
                 return
-            if not self.at:  # Ctrl-C during start-up: closing unfinished channels may hang
+            if not self.at and not self.through:  # Ctrl-C during start-up: closing unfinished channels may hang
                 if self.km.has_kernel:
                     await self.km.shutdown_kernel(now=True)
                 return

@@ -189,8 +189,12 @@ def _sheet(scenes: dict[str, Scene], *, zoom: float | None, legend: bool = False
     columns = min(COLUMNS, len(scenes))
     lines = -(-len(scenes) // columns)
     with style.look():
-        figure = style.sheet(2.6 * columns, 1.55 * lines + (0.5 if legend else 0))
-        grid = figure.add_gridspec(lines, 2 * columns)
+        above, below = 0.5 if legend else 0.22, 0.45 if legend else 0.03  # inches
+        height = 1.55 * lines + above + below
+        figure = style.sheet(2.6 * columns, height)
+        figure.set_layout_engine(None)  # every tile has its place: searching for one takes as long as drawing
+        rim = {"left": 0.005, "right": 0.995, "top": 1 - above / height, "bottom": below / height}
+        grid = figure.add_gridspec(lines, 2 * columns, **rim, wspace=0.06, hspace=0.22)
         for number, scene in enumerate(scenes.values()):
             line, column = divmod(number, columns)
             numbered = replace(scene, names={value: str(value) for value in scene.values})
@@ -203,7 +207,7 @@ def _sheet(scenes: dict[str, Scene], *, zoom: float | None, legend: bool = False
                 listed |= {one.get_label(): one for one in handles(replace(scene, names=both), scene.layers)}
             if "truth" in listed:
                 listed["truth"].set_label("label")  # it is not yet accepted as truth
-            figure.legend(handles=list(listed.values()), loc="outside lower center", ncols=4)
+            figure.legend(handles=list(listed.values()), loc="lower center", ncols=4)
     return figure
 
 

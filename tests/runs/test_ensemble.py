@@ -1,5 +1,6 @@
 """What several runs bring over one: the average of probabilities against each, case by case."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from dsnotes.data.case import Case
 from dsnotes.data.task import Task
 from dsnotes.runs import ensemble
+from dsnotes.runs.plan import Plan, Row
+from dsnotes.runs.source import Source
 
 TASK = Task({0: "background", 1: "lesion"})
 
@@ -75,10 +78,9 @@ def test_the_folds_of_a_sweep_are_one_model(tmp_path, monkeypatch, answers):
         seen["folders"] = folders
         return [(0.2, TASK), (-0.2, TASK)], []
 
-    plan = SimpleNamespace(
-        path="folds.yml", source=None, runs=[{"data": str(tmp_path / "mine"), "fold": k, "seed": 0} for k in range(2)]
-    )
-    row = SimpleNamespace(runs=plan.runs)
+    runs = tuple({"data": str(tmp_path / "mine"), "fold": k, "seed": 0} for k in range(2))
+    plan = Plan(Path("folds.yml"), Source(Path("80.py"), {}, {}, None), None, runs, None)
+    row = Row("", {}, runs)
     monkeypatch.setattr("dsnotes.runs.differences.labelled", lambda _: {"": row})
     monkeypatch.setattr("dsnotes.runs.notebook.folder_of", lambda _, values, out: f"{out}/{values['fold']}")
     monkeypatch.setattr("dsnotes.runs.notebook.finished", lambda folder: {} if folder != "missing/1" else None)
