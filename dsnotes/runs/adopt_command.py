@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dsnotes.runs.quick_imports import quick_imports
+from dsnotes.safety.quick_imports import quick_imports
 
 
 def add_adopt(commands: argparse._SubParsersAction) -> None:

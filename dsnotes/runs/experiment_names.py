@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from dsnotes.runs.quick_imports import quick_imports
 from dsnotes.runs.results_io import RefusedError, path
 from dsnotes.runs.source import Source
 from dsnotes.safety.nearest import suggest
+from dsnotes.safety.quick_imports import quick_imports
 
 
 def check_names(source: Source, values: Mapping[str, Any]) -> None:

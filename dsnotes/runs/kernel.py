@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dsnotes.runs.quick_imports import quick_imports
 from dsnotes.runs.source import RefusedError, import_nbformat
+from dsnotes.safety.quick_imports import quick_imports
 
 Tell = Callable[[str], object]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from dsnotes.runs.new_scans import Scan, all_flat, require_channels, scans_of
-from dsnotes.runs.quick_imports import quick_imports
 from dsnotes.runs.results_io import read_json, write_json
 from dsnotes.runs.source import RefusedError
+from dsnotes.safety.quick_imports import quick_imports
 
 PREDICTIONS = "predictions.json"
 MARKS = ("result.json", "failure.json", "begun.json", "checkpoint.pt", "task.json", "system.json", "run.json")
