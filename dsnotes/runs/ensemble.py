@@ -123,7 +123,7 @@ def _require_unseen(data: str, trained: set[str]) -> None:
         )
 
 
-def _gains(rows: Mapping[str, Mapping[str, os.PathLike]], data: str) -> dict[str, Gain]:
+def _gains(rows: Mapping[str, Mapping[str, Path]], data: str) -> dict[str, Gain]:
     from dsnotes.runs.experiment import cases_of
     from dsnotes.runs.predict_command import load_models
 

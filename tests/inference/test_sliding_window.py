@@ -180,7 +180,7 @@ def test_progress_is_quiet_unless_it_takes_long(monkeypatch, capsys):
     slow = SimpleNamespace(monotonic=lambda: next(clock))
     monkeypatch.setattr(sys.modules[sliding_window.__module__], "time", slow)
     sliding_window(torch.sigmoid, torch.zeros(3, 1, 16, 8), **how)
-    assert seen == [(4, 6), 2]
+    assert seen == [(4, 9), 2, 2, 1]
 
 
 def test_mirrored_windows_equal_monai_with_the_same_mirrored_network():
