@@ -87,50 +87,51 @@ def _window_centres(band, shape, reach, seen):
 
 @kernel
 @no_type_check
-def _deviations(image, centre, offsets, eps, d):
-    """d = (I − μ) / √(‖I − μ‖² + ε): with it a window's Laplacian is 1 − 1·1ᵀ/m − d·dᵀ, m its number of pixels."""
+def _deviations(image, centre, offsets, weights, eps, d):
+    """d = w(I − μ) / √(Σ w(I − μ)² + ε): with it a window's Laplacian is diag(w) − u·uᵀ − d·dᵀ, u = w / √Σw."""
     m = offsets.size
-    mean = 0.0
+    mean = total = 0.0
     for t in range(m):
         d[t] = image[centre + offsets[t]]
-        mean += d[t]
-    mean /= m
+        mean += weights[t] * d[t]
+        total += weights[t]
+    mean /= total
     energy = eps
     for t in range(m):
         d[t] -= mean
-        energy += d[t] * d[t]
+        energy += weights[t] * d[t] * d[t]
     scale = 1.0 / np.sqrt(energy)
     for t in range(m):
-        d[t] *= scale
+        d[t] *= weights[t] * scale
 
 
 @kernel
 @no_type_check
-def _assemble(image, centres, offsets, eps, number, start, column, matrix, right):
+def _assemble(image, centres, offsets, weights, eps, number, start, column, matrix, right):
     """Add every window to the strip: entry (i, j), i ≥ j, lies at column[j] + i − j. Known lesion goes to `right`."""
     m = offsets.size
-    d = np.empty(m)
+    d, u, u_inside = np.empty(m), weights / np.sqrt(weights.sum()), np.empty(m)
     index = np.empty(m, np.int64)
     for centre in centres:
-        _deviations(image, centre, offsets, eps, d)
+        _deviations(image, centre, offsets, weights, eps, d)
         mean = slope = 0.0
         inside = 0
         for t in range(m):
             near = number[centre + offsets[t]]
             if near >= 0:
                 index[inside] = near - start
-                d[inside] = d[t]
+                matrix[column[near - start]] += weights[t]
+                d[inside], u_inside[inside] = d[t], u[t]
                 inside += 1
             elif near == LESION:
-                mean += 1.0 / m
+                mean += u[t]
                 slope += d[t]
         for s in range(inside):
             i = index[s]
-            matrix[column[i]] += 1.0 - 1.0 / m - d[s] * d[s]
-            right[i] += mean + slope * d[s]
-            for t in range(s):
+            right[i] += mean * u_inside[s] + slope * d[s]
+            for t in range(s + 1):
                 j = index[t]
-                matrix[column[min(i, j)] + abs(i - j)] -= 1.0 / m + d[s] * d[t]
+                matrix[column[min(i, j)] + abs(i - j)] -= u_inside[s] * u_inside[t] + d[s] * d[t]
 
 
 @kernel
@@ -181,25 +182,26 @@ def _eliminate(matrix, column, last, right):
 
 @kernel
 @no_type_check
-def _iterate(image, centres, offsets, eps, number, start, n, tolerance, limit):
+def _iterate(image, centres, offsets, weights, eps, number, start, n, tolerance, limit):
     """Conjugate gradients with a diagonal preconditioner; the matrix is applied window by window, never assembled."""
     m = offsets.size
+    u = weights / np.sqrt(weights.sum())
     d = np.empty((centres.size, m))
     index = np.empty((centres.size, m), np.uint32)  # number in the band; n for known pixels
     windows, diagonal, residual = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n + 1)
     for w in range(centres.size):
-        _deviations(image, centres[w], offsets, eps, d[w])
+        _deviations(image, centres[w], offsets, weights, eps, d[w])
         mean = slope = 0.0
         for t in range(m):
             near = number[centres[w] + offsets[t]]
             index[w, t] = near - start if near >= 0 else n
             if near == LESION:
-                mean += 1.0 / m
+                mean += u[t]
                 slope += d[w, t]
         for t in range(m):
-            windows[index[w, t]] += 1.0
-            diagonal[index[w, t]] += 1.0 - 1.0 / m - d[w, t] ** 2
-            residual[index[w, t]] += mean + slope * d[w, t]
+            windows[index[w, t]] += weights[t]
+            diagonal[index[w, t]] += weights[t] - u[t] ** 2 - d[w, t] ** 2
+            residual[index[w, t]] += mean * u[t] + slope * d[w, t]
     x, direction, image_of = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n + 1)
     energy = 0.0
     for i in range(n):
@@ -216,11 +218,10 @@ def _iterate(image, centres, offsets, eps, number, start, n, tolerance, limit):
             mean = slope = 0.0
             for t in range(m):
                 value = direction[pixels[t]]
-                mean += value
+                mean += u[t] * value
                 slope += deviation[t] * value
-            mean /= m
             for t in range(m):
-                image_of[pixels[t]] -= mean + slope * deviation[t]
+                image_of[pixels[t]] -= mean * u[t] + slope * deviation[t]
         curvature = 0.0
         for i in range(n):
             curvature += direction[i] * image_of[i]
@@ -237,12 +238,12 @@ def _iterate(image, centres, offsets, eps, number, start, n, tolerance, limit):
 
 @kernel
 @no_type_check
-def solve_bands(image, trimap, eps, reach, front_limit, tolerance, limit):
+def solve_bands(image, trimap, eps, weights, front_limit, tolerance, limit):
     """α of every pixel of a stack, and the number of pixels in bands where the iteration did not converge.
 
-    `reach` is 0 for windows of 3×3 inside a slice and 1 for windows of 3×3×3.
+    `weights` has one entry for every pixel of the window: 9 for 3×3 inside a slice, 27 for 3×3×3.
     """
-    shape = trimap.shape
+    shape, reach = trimap.shape, weights.size // 27
     values, kinds = image.ravel(), trimap.ravel()
     alpha = np.empty(values.size, np.float32)
     number = np.empty(values.size, np.int32)
@@ -254,7 +255,7 @@ def solve_bands(image, trimap, eps, reach, front_limit, tolerance, limit):
             unknown += 1
         else:
             number[pixel] = LESION if kinds[pixel] > 0 else OUTSIDE
-    offsets = np.empty(9 * (2 * reach + 1), np.int64)
+    offsets = np.empty(weights.size, np.int64)
     for t in range(offsets.size):
         offsets[t] = ((t // 9 - reach) * shape[1] + t // 3 % 3 - 1) * shape[2] + t % 3 - 1
     queue, last = np.empty(unknown, np.int32), np.empty(unknown, np.int32)
@@ -289,10 +290,10 @@ def solve_bands(image, trimap, eps, reach, front_limit, tolerance, limit):
                 column[j] = entries
                 entries += reached[j] - j + 1
             matrix, solution = np.zeros(entries), np.zeros(n)
-            _assemble(values, centres, offsets, eps, number, start, column, matrix, solution)
+            _assemble(values, centres, offsets, weights, eps, number, start, column, matrix, solution)
             _eliminate(matrix, column, reached, solution)
         else:
-            solution, settled = _iterate(values, centres, offsets, eps, number, start, n, tolerance, limit)
+            solution, settled = _iterate(values, centres, offsets, weights, eps, number, start, n, tolerance, limit)
             if not settled:
                 unsettled += n
         for j in range(n):
