@@ -119,7 +119,7 @@ def main() -> None:
     text = "\n\n".join(
         [
             "## Matting in three dimensions",
-            f"`python benchmarks/matting_3d.py` on one core of a {machine()}; {options.nodules} phantom nodules a seed, "
+            f"`python benchmarks/matting_3d.py` on one core of a {machine()}; {options.nodules} nodules a seed, "
             f"seeds 0 to {options.seeds - 1} (± SD over seeds), grids "
             f"{', '.join('×'.join(map(str, size)) for size in GRIDS.values())}, pixels of 0.7 mm.",
             table(columns, found),

@@ -327,7 +327,7 @@ def test_an_installation_that_cannot_be_written(tmp_path, home):
         assert abs(d - [-0.5, 0, 0.5]).max() < 1e-12, d
         print(type(kernel._cache).__name__)
         """,
-        PYTHONPATH=str(package),
+        PYTHONPATH=os.pathsep.join([str(package), str(ROOT)]),
         PYTHONDONTWRITEBYTECODE="1",
         XDG_CACHE_HOME=str(cache),
         HOME=str(cache),
