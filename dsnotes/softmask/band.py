@@ -168,8 +168,9 @@ def _eliminate(matrix, starts, heights, right):
         block, x = matrix[starts[panel] : starts[panel] + PANEL * h], right[PANEL * panel : PANEL * panel + h]
         for r in range(PANEL):
             done = block[r * h : r * h + h]
+            inverse = 1.0 / done[r]
             for q in range(r + 1, PANEL):
-                target, share = block[q * h : q * h + h], done[q] / done[r]
+                target, share = block[q * h : q * h + h], done[q] * inverse
                 for i in range(h):
                     target[i] -= share * done[i]
         for r in range(PANEL):
@@ -205,11 +206,16 @@ def _eliminate(matrix, starts, heights, right):
     for panel in range(heights.size - 1, -1, -1):
         h = heights[panel]
         block, x = matrix[starts[panel] : starts[panel] + PANEL * h], right[PANEL * panel : PANEL * panel + h]
+        for r in range(PANEL):
+            below, known = block[r * h + PANEL : r * h + h], 0.0
+            rows = x[PANEL:]
+            for i in range(rows.size):
+                known += below[i] * rows[i]
+            x[r] -= known
         for r in range(PANEL - 1, -1, -1):
-            below, known = block[r * h : r * h + h], 0.0
-            for i in range(r + 1, h):
-                known += below[i] * x[i]
-            x[r] = (x[r] - known) / below[r]
+            for q in range(r + 1, PANEL):
+                x[r] -= block[r * h + q] * x[q]
+            x[r] /= block[r * h + r]
 
 
 @kernel
