@@ -72,9 +72,9 @@ def _window_centres(band, shape, reach, seen):
             for yy in range(max(1, y - 1), min(height - 1, y + 2)):
                 row = (zz * height + yy) * width
                 for centre in range(row + max(1, x - 1), row + min(width - 1, x + 2)):
-                    if not seen[centre]:
-                        seen[centre] = True
-                        centres[count] = centre
+                    if not seen[np.uint64(centre)]:
+                        seen[np.uint64(centre)] = True
+                        centres[np.uint64(count)] = centre
                         count += 1
     return centres[:count].copy()
 
@@ -86,7 +86,7 @@ def _deviations(image, centre, offsets, weights, eps, d):
     m = offsets.size
     mean = total = 0.0
     for t in range(m):
-        d[t] = image[centre + offsets[t]]
+        d[t] = image[np.uint64(centre + offsets[t])]
         mean += weights[t] * d[t]
         total += weights[t]
     mean /= total
@@ -134,7 +134,7 @@ def _assemble(image, centres, offsets, weights, eps, number, start, base, matrix
         mean = slope = 0.0
         inside = 0
         for t in range(m):
-            near = number[centre + offsets[t]]
+            near = number[np.uint64(centre + offsets[t])]
             if near >= 0:
                 j = np.uint64(near - start)
                 index[inside], column[inside] = j, np.uint64(base[j])
