@@ -154,9 +154,8 @@ def main() -> None:
         data = options.data.absolute()
         parts = [part(data, folder) for part in (hippocampus, sarcoma, spleen)]
     head = ["## Real images, from a folder to a prediction", ""]
-    head += [
-        f"`python benchmarks/own_real_data.py DATA` on a {machine()}: unet-3d of width 8, 320 steps per fold (sarcoma 160, spleen 75)."
-    ]
+    steps = "320 steps per fold (sarcoma 160, spleen 75)"
+    head += [f"`python benchmarks/own_real_data.py DATA` on a {machine()}: unet-3d of width 8, {steps}."]
     text = "\n".join([*head, *(line for part in parts for line in ["", *part])])
     print(text)
     if options.write:
