@@ -4,8 +4,8 @@
 
 The network is small and has random weights; the scan is noise with the grey values of CT. `--to` resamples the scan and
 the prediction back. The network's own time is that of bare passes over one window, `--passes` before the prediction and
-as many after, times the number of windows; the rest is reading, preprocessing, cutting and stitching windows, resampling back and
-writing. Time is the processor's, on one thread, so that other work on the machine weighs little.
+as many after, times the number of windows; the rest is reading, preprocessing, cutting and stitching windows,
+resampling back and writing. Time is the processor's, on one thread, so that other work on the machine weighs little.
 """
 
 from __future__ import annotations
