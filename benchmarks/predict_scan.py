@@ -2,10 +2,13 @@
 
     python benchmarks/predict_scan.py --size 200 512 512 --spacing 2.5 0.8 0.8 [--write]
 
-The network is small and has random weights; the scan is noise with the grey values of CT. `--to` resamples the scan and
-the prediction back. The network's own time is that of bare passes over one window, `--passes` before the prediction and
-as many after, times the number of windows; the rest is reading, preprocessing, cutting and stitching windows,
-resampling back and writing. Time is the processor's, on one thread, so that other work on the machine weighs little.
+The network is small and has random weights, but for the background's bias: a twentieth of the voxels are foreground,
+since a label that is noise everywhere takes seconds to compress, and an organ's does not. The scan is noise with the
+grey values of CT, correlated over two voxels. `--to` resamples the scan and the prediction back.
+
+The network's own time is that of bare passes over one window, `--passes` before the prediction and as many after, times
+the number of windows; the rest is reading, preprocessing, cutting and stitching windows, resampling back and writing.
+Time is the processor's, on one thread, so that other work on the machine weighs little.
 """
 
 from __future__ import annotations
@@ -54,8 +57,12 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
                 system.probabilities(window)
         return time.process_time() - clock
 
-    bare(1)  # what the network itself needs in memory is no part of the question
     small = open_case(folder / "small.nii.gz")
+    with torch.no_grad():
+        logits = system.network.eval()(torch.from_numpy(steps[1](small).image)[None, None]).logits[0]
+        ahead = logits[1:].amax(0) - logits[0]
+        system.network.backbone.output.bias[0] += ahead.flatten().quantile(0.95)
+    bare(1)  # what the network itself needs in memory is no part of the question
     predict_scan([(system, task)], small, progress=False)  # everything is imported now
     own = bare(arguments.passes)
     before = peak()
@@ -67,12 +74,14 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
     highest = peak()
     own = (own + bare(arguments.passes)) * windows / (2 * arguments.passes)
     image = case.image.nbytes / 2**30
+    share = (label > 0).mean()
     row = {
         "voxels": "×".join(map(str, case.space)),
         "resampled to, mm": "×".join(map(str, arguments.to)) or "as it is",
         "width": arguments.width,
         "the image, GiB": f"{image:.2f}",
         "peak over the image, GiB": f"{highest - before - image:.2f}",
+        "foreground": f"{share:.0%}",
         "CPU s": f"{total:.1f}",
         "windows": windows,
         "as many bare passes, CPU s": f"{own:.1f}",
@@ -108,9 +117,12 @@ def peak() -> float:
 
 def write(path: Path, size: list[int], spacing: list[float]) -> None:
     import SimpleITK as sitk
+    from scipy import ndimage
 
     rng = np.random.default_rng(0)
-    image = sitk.GetImageFromArray(np.clip(rng.normal(40, 120, size), -1000, 1000).astype("int16"))
+    grey = ndimage.gaussian_filter(rng.normal(size=size).astype("f4"), 1.0)
+    grey *= 120 / grey.std()
+    image = sitk.GetImageFromArray(np.clip(40 + grey, -1000, 1000).astype("int16"))
     image.SetSpacing(spacing[::-1])
     sitk.WriteImage(image, str(path))
 
@@ -137,6 +149,6 @@ if __name__ == "__main__":
     else:
         with tempfile.TemporaryDirectory() as where:
             write(Path(where) / "ct.nii.gz", given.size, given.spacing)
-            write(Path(where) / "small.nii.gz", [32, 64, 64], given.spacing)
+            write(Path(where) / "small.nii.gz", given.patch, given.spacing)
             subprocess.run([sys.executable, __file__, *sys.argv[1:], "--within", where], check=True)
             report(json.loads((Path(where) / "row.json").read_text()), given)
