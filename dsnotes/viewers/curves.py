@@ -69,10 +69,11 @@ class LivePlot:
     def __init__(self, *, title: str = "", seconds: float = 1.0) -> None:
         self.title, self.seconds = title, seconds
         self.history: Records = ()
-        self._picture, self._table = notebook_display.Spot(), notebook_display.Spot()
+        self._picture, self._table = notebook_display.DisplayArea(), notebook_display.DisplayArea()
         self._drawn, self._pending = -float("inf"), False
 
     def __call__(self, history: Records) -> None:
+        """Draw if `seconds` have passed; where nobody looks, only the numbers, for the log: the cell's end draws."""
         self.history = history
         if notebook_display.shell() is None:
             return
@@ -80,11 +81,12 @@ class LivePlot:
             notebook_display.shell().events.register("post_execute", self._finish)
             self._pending = True
         if time.monotonic() - self._drawn >= self.seconds:
-            self.redraw()
+            self.redraw(picture=notebook_display.here() == "browser")
 
-    def redraw(self) -> None:
+    def redraw(self, *, picture: bool = True) -> None:
         records = list(self.history)
-        self._picture.put_figure(draw(records, title=self.title), _in_words(records))
+        if picture:
+            self._picture.put_figure(draw(records, title=self.title), _in_words(records))
         self._table.put(_latest(records))
         self._drawn = time.monotonic()
 
@@ -161,7 +163,7 @@ def _line(axes: Axes, records: list, key: str, index: int, *, thick: bool, label
 def _mark_best(axes: Axes, records: list, key: str) -> None:
     known = [(record[key], record["epoch"]) for record in records if _is_number(record.get(key))]
     best, epoch = max(known, key=lambda pair: pair[0])
-    axes.plot(epoch, best, marker="o", markersize=6, markerfacecolor=style.PAPER, markeredgecolor=style.INK)
+    axes.plot(epoch, best, marker="o", markersize=6, markerfacecolor=style.BACKGROUND, markeredgecolor=style.FOREGROUND)
     axes.set_title(f"best {best:.3f} in epoch {epoch:g}", loc="right", color=style.FAINT)
 
 
