@@ -2,8 +2,10 @@
 
 import warnings
 
+from dsnotes.viewers.architecture import Comparison, SecondDecoder, architecture
 from dsnotes.viewers.boxes import boxes
 from dsnotes.viewers.contact_sheet import contact_sheet
+from dsnotes.viewers.explore import explore
 from dsnotes.viewers.features import features
 from dsnotes.viewers.maps import maps
 from dsnotes.viewers.progress import progress
@@ -16,11 +18,15 @@ from dsnotes.viewers.table import Table
 from dsnotes.viewers.training_movie import TrainingMovie
 
 __all__ = [
+    "Comparison",
+    "SecondDecoder",
     "Table",
     "TrainingMovie",
     "accepted",
+    "architecture",
     "boxes",
     "contact_sheet",
+    "explore",
     "features",
     "maps",
     "progress",
