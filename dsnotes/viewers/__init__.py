@@ -7,6 +7,7 @@ from dsnotes.viewers.boxes import boxes
 from dsnotes.viewers.contact_sheet import contact_sheet
 from dsnotes.viewers.explore import explore
 from dsnotes.viewers.features import features
+from dsnotes.viewers.guess import Guess
 from dsnotes.viewers.maps import maps
 from dsnotes.viewers.progress import progress
 from dsnotes.viewers.review_log import accepted
@@ -19,6 +20,7 @@ from dsnotes.viewers.training_movie import TrainingMovie
 
 __all__ = [
     "Comparison",
+    "Guess",
     "SecondDecoder",
     "Table",
     "TrainingMovie",
