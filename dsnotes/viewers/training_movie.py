@@ -82,7 +82,10 @@ class TrainingMovie:
         with torch.no_grad():
             outputs = network(whole[None].to(next(network.parameters()).device))
         network.train(was_training)
-        return answers(outputs, at=self.at)
+        found = answers(outputs, at=self.at)
+        if outputs.restored is not None:
+            found["restored"] = cut(outputs.restored[0, 0].sigmoid().cpu().numpy(), self.at, self.case.space[0])
+        return found
 
     def _save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
