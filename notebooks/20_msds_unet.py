@@ -293,9 +293,8 @@ batch = dsnotes.data.patches.draw_batch(
 features, y = network.backbone(batch["image"]), batch["label"][:, None].float()
 z, own = ours(features)
 for name in z:
-    print(
-        f"{name:8} decoder {tuple(features.decoder[name].shape)!s:22} z {tuple(z[name].shape)} own size {tuple(own[name].shape)}"
-    )
+    shapes = [tuple(maps[name].shape[1:]) for maps in (features.decoder, z, own)]
+    print("{:8} decoder {!s:18} z {!s:18} own size {!s}".format(name, *shapes))
 
 # %%
 by_hand, tasks = loss_by_hand(z, own, y, alpha)
