@@ -29,8 +29,8 @@
 # in the [glossary](../site/pages/glossary.md).
 
 # %% tags=["parameters"]
-steps: int = 360  # training steps of the main network
-ablation_steps: int = 78  # training steps of each of the eleven systems that are compared
+steps: int = 300  # training steps of the main network
+ablation_steps: int = 48  # training steps of each of the eleven systems that are compared
 seeds: int = 2  # trainings per system, each from other initial weights
 data: str = ""  # a dataset folder of volumes to use from section 3 on instead of the phantoms; its labels become one
 smoke: bool = False  # a minute at most: few patients, few steps, one seed of three systems
@@ -82,7 +82,7 @@ from dsnotes.viewers import (
 )
 from dsnotes.viewers.maps import draw
 
-patients, held_out = (36, 10) if not smoke else (7, 3)
+patients, held_out = (30, 8) if not smoke else (7, 3)
 patch, window = (32, 32, 32), (64, 64, 64)
 if smoke:
     steps, ablation_steps, seeds = 6, 3, 1
@@ -164,7 +164,7 @@ dsnotes.show(test[0], title="the network's input")
 # %%
 if data:
     ready, _ = read_crops(data, size=window, spacing=(3.0, 3.0, 3.0), most=patients)
-    held_out = min(held_out, max(len(ready) // 3, 1))
+    held_out = min(held_out, max(2, len(ready) // 3))
     test, train = ready[:held_out], ready[held_out:]
     dsnotes.show(test[0], title="the network's input")
 
@@ -530,8 +530,8 @@ if smoke:
 def trained(options, seed):
     torch.manual_seed(seed)
     net = dsnotes.build("msds-unet", width=8 if not smoke else 4, **options)
-    checks = replace(budget, validation_iterations=8 if not smoke else 2)
-    each = {"iterations": max(ablation_steps // budget.epochs, 1), "seed": seed, "progress": False}
+    checks = replace(budget, epochs=6 if not smoke else 2, validation_iterations=4 if not smoke else 2)
+    each = {"iterations": max(ablation_steps // checks.epochs, 1), "seed": seed, "progress": False}
     past = dsnotes.fit(net, train, test, settings=checks, **each)
     return past["val_dice"], [dsnotes.to_label(dsnotes.predict(net, case, patch=window)) for case in test]
 

@@ -163,7 +163,7 @@ def balance(loud, left, asymmetry):
     with style.look():
         figure = style.sheet(6.4, 2.4)
         axes = figure.subplots()
-        for row, task in enumerate(("quiet", "loud")):
+        for row in (0, 1):
             axes.barh(row, G[row], color=style.ON_PAPER[row], height=0.5)
             axes.plot([target[row]] * 2, [row - 0.4, row + 0.4], color=style.INK, linewidth=2)
             moves = "→ weight rises" if G[row] < target[row] else "← weight falls"
@@ -378,7 +378,7 @@ chests = [hu_window(-1000, 400)(within_lungs(case)) for case in phantoms.lung(24
 assert all(uncropped_label(cut).sum() == cut.label.sum() for cut in chests)  # no tumour lies outside a crop
 if data:
     chests, _ = read_crops(data, size=(64, 64, 64), spacing=(3.0, 3.0, 3.0), most=24 if not smoke else 5)
-held_out = min(8, len(chests) // 3)
+held_out = min(8, max(2, len(chests) // 3))
 test, train = chests[:held_out], chests[held_out:]
 budget = replace(
     msds_unet.SETTINGS,

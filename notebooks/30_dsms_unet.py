@@ -50,7 +50,7 @@ from dsnotes.data import phantoms
 from dsnotes.data.crops import read_crops
 from dsnotes.data.preprocess import hu_window
 from dsnotes.losses import binary_entropy, min_max, restoration_bce
-from dsnotes.metrics import holm, paired_t_test, smallest_difference
+from dsnotes.metrics import dice, holm, paired_t_test, smallest_difference
 from dsnotes.networks.dsms_unet import KERNELS, DSMSUNet, ParallelConvs
 from dsnotes.papers import dsms_unet
 from dsnotes.papers.real_images import real_images
@@ -98,7 +98,7 @@ raw = phantoms.abdomen(patients, seed=0)
 organ_name = "pancreas with tumour"
 if data:
     raw, found = read_crops(data, size=(16, 96, 96) if not smoke else (8, 64, 64), most=patients)
-    organ_name, held_out = found[1], min(held_out, len(raw) // 3)
+    organ_name, held_out = found[1], min(held_out, max(2, len(raw) // 3))
 middle = [tuple(round(i) for i in case.extras["tumours"][0]["centre"]) for case in raw]
 dsnotes.show(raw[0], soft=raw[0].extras["alpha"], names={1: organ_name}, window=None if data else "soft", at=middle[0])
 
@@ -382,7 +382,7 @@ assert smoke or data or min(ratios.values()) > 3
 def slice_dices(outputs):
     """Dice of every held-out slice."""
     pairs = zip(outputs.logits[:, 0] > 0, label, strict=True)
-    return [dsnotes.score(p.byte().numpy(), t.byte().numpy())["dice"] for p, t in pairs]
+    return [dice(p.numpy(), t.numpy()) for p, t in pairs]
 
 
 shares = (0.0, 0.1, 1.0, 10.0, 100.0)

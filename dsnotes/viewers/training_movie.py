@@ -83,6 +83,8 @@ class TrainingMovie:
             outputs = network(whole[None].to(next(network.parameters()).device))
         network.train(was_training)
         found = answers(outputs, at=self.at)
+        if outputs.side_outputs.get("stride1") is outputs.logits:
+            del found["stride1"]  # it is the output
         if outputs.restored is not None:
             found["restored"] = cut(outputs.restored[0, 0].sigmoid().cpu().numpy(), self.at, self.case.space[0])
         return found
