@@ -484,8 +484,7 @@ film.animate()
 
 # %% [markdown]
 # The coarse depths become sharp first: after eight epochs strides 4 and 8 are dark where there is no tumour, while the
-# output still shows the whole body. A fine map has a hundred times as many pixels to decide, and most of them are easy
-# only together.
+# output still shows the whole body.
 #
 # ## Takeaways
 #

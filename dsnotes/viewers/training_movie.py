@@ -23,7 +23,7 @@ from dsnotes.safety.markup import escape
 from dsnotes.training.system import System
 from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.maps import draw
-from dsnotes.viewers.side_outputs import answers, cut
+from dsnotes.viewers.side_outputs import cut, probability_maps
 
 STILLS = 5  # epochs in the picture that stays
 FRAMES, ACROSS = 20, 600  # of an animation: most frames, and pixels
@@ -82,7 +82,7 @@ class TrainingMovie:
         with torch.no_grad():
             outputs = network(whole[None].to(next(network.parameters()).device))
         network.train(was_training)
-        found = answers(outputs, at=self.at)
+        found = probability_maps(outputs, at=self.at)
         if outputs.side_outputs.get("stride1") is outputs.logits:
             del found["stride1"]  # it is the output
         if outputs.restored is not None:
@@ -107,7 +107,7 @@ class TrainingMovie:
             raise ValueError("the film is empty: pass it to dsnotes.fit as on_epoch=film first.")
         chosen = sorted({round(i) for i in np.linspace(0, len(self.epochs) - 1, STILLS)})
         if notebook_display.here() == "browser":
-            notebook_display.Spot().put(self._slider())
+            notebook_display.DisplayArea().put(self._slider())
         rows = {f"epoch {self.epochs[i]}": self._frame(i) for i in chosen}
         return notebook_display.Picture(
             draw(rows, window=(0, 1), colours="heat", title=f"{self.case.name}: the prediction at every depth"),
