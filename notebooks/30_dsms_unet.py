@@ -732,7 +732,7 @@ Table(
 # marks nothing gives every patient the same score; a system with such a training should not be compared.
 
 # %%
-means = {cell: float(of(cell, "Dice").mean()) for cell in rivals}
+means = {cell: float(of(cell, metrics[0]).mean()) for cell in rivals}
 winner.compare(max(means, key=means.get), ", ".join(f"{cell} {mean:.3f}" for cell, mean in means.items()))
 
 # %% [markdown]
