@@ -809,9 +809,9 @@ assert agree == {"Dice": ["res-unet-3d", "msds-unet", "msds-unet-gm"], "sensitiv
 #   alone, at every scale (.02, .56 and .85). A fusion of probabilities, as published, could not predict background; and
 #   two rows of the paper's tables are, as we read them, one system.
 # - **Not shown:** that deep supervision helps, that (124) is the best choice of sides, or that small tumours need four
-# of them. In an earlier run (78 steps, the published loss, `corner` targets), the best and the worst row were 0.26
-# apart, the two rows that are one system 0.22, and two seeds of one system up to 0.36. "All four sides" is ahead in
-# some epochs of section 7, and level in the last.
+#   of them. In an earlier run (78 steps, the published loss, `corner` targets), the best and the worst row were 0.26
+#   apart, the two rows that are one system 0.22, and two seeds of one system up to 0.36. "All four sides" was ahead in
+#   some epochs of section 7, and level in the last.
 # - **Open:** all of this at the paper's size; `msds_unet.PREPROCESS` and `msds_unet.SETTINGS` hold the paper's
 #   settings.
 #

@@ -660,20 +660,20 @@ Table(
 #   map of the paper's own patch is 6 × 6 × 6, although the paper says "not smaller than" 8 × 8 × 8. And in its Table
 #   III the tumour's *recall* is higher for the classic network (.810 against .802).
 # - **Measured, with one training of 400 steps (seed 0), ten held-out patients:** a mean Dice of .92 for the kidney and
-# .70 for the tumour, whose Dice ranges from 0 to .93. With that spread ten patients show a difference of .28 for the
-# tumour, ten times the paper's gain. - **Shown for ten phantoms and three seeds, in an earlier run (100 steps,
-# cross-entropy divided by the sum of the weights, `corner` targets; this notebook now uses neither):** the new loss
-# alone raised the tumour's Dice in every seed (by .13, .09 and .18), and multi-scale supervision alone the kidney's (by
-# .03, .00 and .03). Both together raised the tumour's in two seeds (by .31 and .29) and lowered it in the third (by
-# .07). The tumours vary most: one hundred steps are few, and without either idea their mean Dice ranged from .00 to .47
-# over the seeds.
+#   .70 for the tumour, whose Dice ranges from 0 to .93. With that spread ten patients show a difference of .28 for the
+#   tumour, ten times the paper's gain.
+# - **Shown for ten phantoms and three seeds, in an earlier run (100 steps, cross-entropy divided by the sum of the
+#   weights, `corner` targets; this notebook now uses neither):** the new loss alone raised the tumour's Dice in every
+#   seed (by .13, .09 and .18), and multi-scale supervision alone the kidney's (by .03, .00 and .03). Both together
+#   raised the tumour's in two seeds (by .31 and .29) and lowered it in the third (by .07). The tumours vary most: one
+#   hundred steps are few, and without either idea their mean Dice ranged from .00 to .47 over the seeds.
 # - **Open:** whether that still holds after a full training, five days on two GPUs with KiTS19; `mss_unet.SETTINGS`
 #   holds the paper's settings.
 #
 # > **Use it / do not / unknown.** *Use* multi-scale supervision as a default: a 1×1×1 convolution per level costs next
-# > to nothing. On real hippocampi it raised the mean Dice from .839 to .853 (one seed, 30 patients), and it has not >
-# harmed any network here that was trained for long enough. *Unknown:* the exponential-logarithmic loss, .843 alone and
-# > .853 with it on the same images. *Use* the clean-up only where both kidneys are in the image.
+# > to nothing. On real hippocampi it raised the mean Dice from .839 to .853 (one seed, 30 patients), and it has not
+# > harmed any network here that was trained for long enough. *Unknown:* the exponential-logarithmic loss, .843 alone
+# > and .853 with it on the same images. *Use* the clean-up only where both kidneys are in the image.
 #
 # ## Read next
 #
