@@ -14,7 +14,13 @@ from dsnotes.metrics.overlap import Confusion, accuracy, confusion, dice, iou, p
 from dsnotes.metrics.score import score
 from dsnotes.metrics.similarity import linear_cka
 from dsnotes.metrics.slices import SliceErrors, SliceScores, slice_dice, slice_errors, slice_scores
-from dsnotes.metrics.surface import hausdorff, hausdorff95, mean_surface_distance, surface_distances
+from dsnotes.metrics.surface import (
+    hausdorff,
+    hausdorff95,
+    mean_surface_distance,
+    surface_distances,
+    wrong_near_contour,
+)
 from dsnotes.metrics.tumours import TumourScore, tumour_scale, tumour_scores
 
 __all__ = [
@@ -48,4 +54,5 @@ __all__ = [
     "tumour_scale",
     "tumour_scores",
     "wilcoxon",
+    "wrong_near_contour",
 ]
