@@ -56,7 +56,7 @@ SETS = {
 CASES = ("data", "size", "slices", "roi", "relabel", "spacing", "split", "folds", "fold", "patient")
 SYSTEM = ("system", "options", "preset", "recipe", "loss", "width", "patch", "batch", "epochs", "iterations", "lr",
           "augment", "settings", "teacher")  # fmt: skip
-SMALLEST = 32  # of a shrunk axis
+SMALLEST = {2: 64, 3: 32}  # side of a shrunk patch
 
 
 COLUMNS = ("row", "starts", "cases", "steps an epoch", "epochs", "TFLOP a step", "hours a run, at most", "runs")
@@ -69,7 +69,7 @@ def volumes(data: str, shrink: int, values: dict, *, noise: bool) -> tuple[list[
     if values["slices"]:
         whole = (values["slices"][1] + 1 - values["slices"][0], *whole[1:])
     space = tuple(values["roi"]) or whole
-    space = tuple(max(n // shrink, SMALLEST) for n in space) if shrink > 1 else space
+    space = tuple(max(n // shrink, SMALLEST[3]) for n in space) if shrink > 1 else space
     label = np.zeros(space, np.uint8)
     middle = tuple(slice(n // 2 - 2, n // 2 + 2) for n in space)
     label[(slice(space[0] // 4, -(-3 * space[0] // 4)), *middle[1:])] = 1
@@ -130,7 +130,7 @@ def two_steps(values: dict, train: list[Case], val: list[Case], classes: int, sh
     """Seconds of one of two steps of `fit`, one validation batch included."""
     if shrink > 1:
         dims = systems()[values["system"]]["dims"]
-        values = values | {"width": 4, "patch": [SMALLEST] * dims}
+        values = values | {"width": 4, "patch": [SMALLEST[dims]] * dims}
     with quiet():
         system = system_of(values, classes=classes, spacing=train[0].spacing)
         settings = replace(system.settings, epochs=1, iterations=2, stop="never", validation_iterations=1)

@@ -189,7 +189,7 @@ def _listed(plan: Plan, out: str | os.PathLike) -> int:
     for name, row in rows.items():
         folders = [folder_of(plan.source, values, out) for values in row.runs]
         done = sum(finished(folder) is not None for folder in folders)
-        changed = [f"{key} {own}, not {theirs}" for key, (theirs, own) in found[name].items()]
+        changed = [f"{key} {own or 'none'}, not {theirs or 'none'}" for key, (theirs, own) in found[name].items()]
         print(
             f"{done} of {len(folders)} done  {name}",
             *([] if name == first else changed or ["as the first"]),
