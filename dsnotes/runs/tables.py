@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,10 @@ from dsnotes.runs.source import RefusedError
 
 @dataclass
 class Cell:
-    """`p_t` and `p_w` are the Holm-corrected p-values of the difference to the starred row."""
+    """`p_t` and `p_w` are the Holm-corrected p-values of the difference to the starred row.
+
+    `values`: case -> its mean over the seeds; none where the column is not made of cases.
+    """
 
     mean: float
     over_cases: float | None = None
@@ -34,6 +37,7 @@ class Cell:
     p_t: float | None = None
     p_w: float | None = None
     difference: float | None = None
+    values: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -200,7 +204,8 @@ def _cells(row: str, runs: list[Result], columns: dict[str, Column]) -> dict[str
         if len(seeds) > 1:
             of_seeds = [_figure([r for r in runs if r.across("seed") == s], column, key) for s in seeds]
             cell.over_seeds = scale * float(np.std(of_seeds, ddof=1))
-        finite = [v for v in _values(runs, key).values() if np.isfinite(v)]
+        cell.values = {case: scale * v for case, v in _values(runs, key).items() if np.isfinite(v)}
+        finite = [v / scale for v in cell.values.values()]
         cell.cases = len(finite)
         if column.how == "mean" and len(finite) > 1:
             cell.over_cases = scale * float(np.std(finite, ddof=1))
