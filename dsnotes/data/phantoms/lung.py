@@ -36,11 +36,11 @@ def lung(
 
 
 def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], scale: float) -> Case:
-    rng, lattice = streams(KIND, seed, index)
+    rng, lattice, detail = streams(KIND, seed, index, parts=3)
     protocol = Protocol.drawn(rng)
     body = chest(rng)
     canvas = Canvas(grid)
-    air = paint_chest(canvas, body, rng, lattice)
+    air = paint_chest(canvas, body, rng, lattice, detail)
     alpha, components, tumours = _paint_tumours(canvas, body, rng, lattice, scale)
     label = (alpha >= 0.5).astype(np.uint8)
     both = np.zeros(grid.size)
