@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import json
 import os
 import time
 import warnings
@@ -96,16 +97,21 @@ def parts(cases: list[Case], values: dict) -> tuple[list[Case], list[Case], list
 def found_of(plan: Plan, shrink: int, tflops: float, known: dict[str, dict]) -> Iterator[dict]:
     for name, row in labelled(plan).items():
         values = row.runs[0]
+        key = f"{plan.path.stem} {name}"
+        if key in known:
+            yield known[key]
+            continue
         same = repr([values[key] for key in CASES])
         if same not in known:
-            tried, classes = volumes(values["data"], shrink, values, noise=True)
+            small, classes = volumes(values["data"], shrink, values, noise=True)
             whole, _ = volumes(values["data"], 1, values, noise=False)
-            known[same] = parts(tried, values), parts(whole, values)[0], classes
-        key = same + repr([values[key] for key in SYSTEM])
-        if key not in known:
-            known[key] = tried_row(values, *known[same], shrink=shrink, tflops=tflops)
+            known[same] = parts(small, values), parts(whole, values)[0], classes
+        tried = same + repr([values[key] for key in SYSTEM])
+        if tried not in known:
+            known[tried] = tried_row(values, *known[same], shrink=shrink, tflops=tflops)
             gc.collect()
-        yield {"row": name, **known[key], "runs": str(len(row.runs))}
+        known[key] = {"row": name, **known[tried], "runs": str(len(row.runs))}
+        yield known[key]
 
 
 def tried_row(values: dict, shrunk, whole: list[Case], classes: int, *, shrink: int, tflops: float) -> dict[str, str]:
@@ -175,16 +181,22 @@ def main() -> None:
         "--shrink", type=int, default=1, help="divide the sides of volumes by this, and make networks narrow"
     )
     parser.add_argument("--tflops", type=float, default=50.0, help="what a GPU sustains, in 10^12 operations a second")
+    parser.add_argument("--log", type=Path, help="keep tried rows there; the same command resumes after them")
     parser.add_argument("--write", action="store_true", help="keep the tables as results/full_size.md")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     text, failed, known = [], 0, {}
+    if asked.log and asked.log.exists():
+        known = dict(json.loads(line) for line in asked.log.read_text(encoding="utf-8").splitlines())
     for path in asked.sweeps:
         if path.stem.endswith("-phantom"):
             continue
         print(f"### {path.stem}", flush=True)
         rows = []
         for row in found_of(open_plan(path), asked.shrink, asked.tflops, known):
+            if asked.log:
+                with asked.log.open("a", encoding="utf-8") as log:
+                    log.write(json.dumps([f"{path.stem} {row['row']}", row]) + "\n")
             rows.append([row.get(column, "–") for column in COLUMNS])
             failed += row["starts"] != "yes"
             print(" | ".join(row.values()), flush=True)

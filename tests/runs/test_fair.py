@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from dsnotes.data.case import Case
 from dsnotes.papers import build, systems
 from dsnotes.papers.protocol import LOSSES, OWN, on_output_alone, protocol, protocols, under
 from dsnotes.runs.differences import differences, labelled, resolved, supervision, unfair
@@ -38,10 +40,11 @@ def test_every_row_of_a_table_is_run_under_its_papers_recipe(path):
 @each_sweep
 def test_the_patch_of_every_row_fits_its_network(path):
     """`benchmarks/full_size.py` makes two steps of each; this finds a wrong patch without a step."""
+    case = Case("any", np.zeros((1, 1), np.float32), None, (1.0, 1.0))  # its size does not matter beside a patch
     for name, row in labelled(open_plan(path)).items():
         with torch.device("meta"):
             system = system_of(row.runs[0])
-        assert fitting_patch(system, system.settings, [None]) == system.settings.patch, name
+        assert fitting_patch(system, system.settings, [case]) == system.settings.patch, name
 
 
 def test_dry_run_tells_rows_apart_by_what_they_change():
