@@ -14,7 +14,7 @@ from dsnotes.papers.protocol import LOSSES, OWN, on_output_alone, protocol, prot
 from dsnotes.runs.differences import differences, labelled, resolved, supervision, unfair
 from dsnotes.runs.experiment import system_of
 from dsnotes.runs.plan import open_plan
-from dsnotes.training.validation import fitting_patch
+from dsnotes.training.checks import fitting_patch
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 each_sweep = pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yml")), ids=lambda path: path.stem)
