@@ -140,7 +140,6 @@ def add_run(commands: argparse._SubParsersAction) -> None:
 
 
 def do_run(asked: argparse.Namespace) -> int:
-    from dsnotes.runs.experiment_names import check_names
     from dsnotes.runs.notebook import run
     from dsnotes.runs.source import open_source
 
@@ -149,7 +148,6 @@ def do_run(asked: argparse.Namespace) -> int:
         print("\n".join(map(str, source.parameters.values())))
         return 0
     values = source.read(_typed(asked.parameter))
-    check_names(source, source.check(values))
     started, terminal = time.monotonic(), Terminal()
     done = run(asked.notebook, values, out=asked.out, timeout=asked.timeout, tell=terminal.line)
     terminal.close()
@@ -266,6 +264,11 @@ def do_table(asked: argparse.Namespace) -> int:
         plan = open_plan(name)
         if plan.columns or plan.table is None:
             print(sweep_table(plan, asked.runs))
+            if asked.held_out:
+                from dsnotes.runs.ensemble import gains_of_sweep
+
+                for row, gain in gains_of_sweep(plan, asked.runs, asked.held_out).items():
+                    print(f"{row or 'the runs'} as one model: {gain}")
             return 0
         name, only = plan.table, {folder_of(plan.source, values, asked.runs) for values in plan.runs}
     report = compare(name, asked.runs, where=_typed(asked.filter), only=only)
