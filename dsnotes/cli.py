@@ -171,6 +171,9 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
         "--workers", type=int, metavar="N", help="processes on this machine; by default one per GPU, or one"
     )
     command.add_argument("--scheduler", metavar="ADDRESS", help="address of a dask scheduler, such as tcp://node7:8786")
+    command.add_argument(
+        "--sbatch", type=Path, metavar="FILE", help="write the runs as a Slurm job array into FILE and stop"
+    )
     command.add_argument("--dry-run", action="store_true", help="list the runs and stop")
     command.set_defaults(do=do_sweep)
 
@@ -211,6 +214,11 @@ def do_sweep(asked: argparse.Namespace) -> int:
         raise RefusedError(missing[0])
     for values in plan.runs:
         check_names(plan.source, values)
+    if asked.sbatch is not None:
+        from dsnotes.runs.slurm import write_job_array
+
+        print(f"{len(plan.runs)} runs; submit them with: sbatch {write_job_array(plan, asked.sbatch, out=asked.out)}")
+        return 0
     terminal = Terminal()
     state = sweep(plan, out=asked.out, workers=asked.workers, scheduler=asked.scheduler, look=terminal.sweep)
     terminal.close()
