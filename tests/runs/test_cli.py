@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from dsnotes.cli import COMMANDS, Parser, main, means
 from dsnotes.runs import sweep as sweeping
@@ -108,6 +109,21 @@ def test_a_table_is_printed_and_saved(result, capsys, tmp_path):
     assert (tmp_path / "a.tex").is_file()
 
 
+def test_a_sweeps_file_shows_the_published_table_with_its_own_runs_alone(tiny, capsys):
+    tiny.with_name("half.yml").write_text(
+        "notebook: tiny.py\ntable: mss-2\nparameters: {scale: 0.5}\n", encoding="utf-8"
+    )
+    for scale in ("0.5", "1.0"):
+        assert main(["run", str(tiny), "-p", f"scale={scale}"]) == 0
+    capsys.readouterr()
+    assert main(["table", "mss-2"]) == 2, "the same row twice"
+    assert "name the sweep's file for its runs alone" in capsys.readouterr().err
+    assert main(["table", "half.yml"]) == 0
+    said = capsys.readouterr().out
+    assert "0.465" in said, "half of .90, .93 and .96"
+    assert "ours: 1 runs on phantoms" in said
+
+
 def test_the_old_names_of_options_still_work_and_say_the_new_ones(result, capsys, tmp_path):
     result({f"case{i}": {"dice_kidney": 0.9 + 0.01 * i} for i in range(3)})
     assert main(["table", "mss-2", "--where", "data=phantoms", "--to", "a.csv", "--output", "b.csv"]) in (0, 2)
@@ -149,7 +165,23 @@ def test_multiply_adds_are_counted_by_hand_for_one_convolution():
         total += 9 * pixels * (2 * width * width + width * width)
     total += n * 64
     assert madds == total
+
     assert parameters == 31_042_369
+
+
+def test_layers_are_counted_as_in_ronnebergers_figure():
+    """Its U-Net has 23; ours of Table 13 has 33, and 45 with the sides', which the table's slip says."""
+    import dsnotes
+    from dsnotes.runs.paper_tables import published
+    from dsnotes.runs.size import layers
+
+    with torch.device("meta"):
+        counted = [
+            layers(dsnotes.build(name, **options).network)
+            for name, options in (("unet-2d", {}), ("msds-unet", {"objective": "none"}), ("msds-unet", {}))
+        ]
+    assert counted == [23, 33, 45]
+    assert published("msds-13").columns["layers"].key == "layers"
 
 
 def commands() -> dict[tuple[str, ...], argparse.ArgumentParser]:
