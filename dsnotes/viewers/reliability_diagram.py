@@ -34,9 +34,7 @@ def reliability_diagram(
             colour, marker = style.ON_PAPER[index % len(style.ON_PAPER)], "osD^vPX"[index % 7]
             axes.plot([0, 1], [0, 1], color=style.FAINT, linewidth=1, linestyle=style.DASHES[1])
             reach = np.abs(np.stack([curve.low, curve.high]) - curve.frequency)
-            axes.errorbar(
-                curve.confidence, curve.frequency, reach, color=colour, marker=marker, ms=4, capsize=2
-            )
+            axes.errorbar(curve.confidence, curve.frequency, reach, color=colour, marker=marker, ms=4, capsize=2)
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
             axes.set_title(f"{name}  ECE {curve.error:.3f}".strip(), loc="left")
             axes.grid(True)
