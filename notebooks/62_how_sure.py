@@ -477,7 +477,7 @@ def smallest_effect(differences):
 
 def compared(key):
     matted, binary = (np.array([row[key] for row in found[name]]) for name in ("matted", "binary"))
-    ratio = {"matted / binary": matted.mean() / binary.mean()}
+    ratio = {"matted / binary": matted.mean() / (binary.mean() or np.nan)}
     least = {"smallest effect": smallest_effect(matted - binary)}
     return {"": key, "binary": binary.mean(), "matted": matted.mean()} | ratio | least
 
