@@ -5,6 +5,7 @@ import warnings
 from dsnotes.viewers.boxes import boxes
 from dsnotes.viewers.contact_sheet import contact_sheet
 from dsnotes.viewers.features import features
+from dsnotes.viewers.guess import Guess
 from dsnotes.viewers.maps import maps
 from dsnotes.viewers.progress import progress
 from dsnotes.viewers.reliability_diagram import reliability_diagram
@@ -17,6 +18,7 @@ from dsnotes.viewers.table import Table
 from dsnotes.viewers.training_movie import TrainingMovie
 
 __all__ = [
+    "Guess",
     "Table",
     "TrainingMovie",
     "accepted",

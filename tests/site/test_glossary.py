@@ -46,7 +46,7 @@ NAMED = {
     "supervision.soft_targets": "soft target",
     "supervision.targets": "target",
     "supervision.two_pathway": "hard fusion, soft fusion",
-    "training.precision": "mixed precision",
+    "training.forward_pass": "mixed precision",
     "training.settings": "settings",
     "training.system": "system",
 }
