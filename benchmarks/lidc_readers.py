@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def main() -> None:
     volume = np.array([np.mean([expected_volume(m, spacing=c.spacing) for m in c.extras["readers"]]) for c in cases])
     third = np.quantile(volume, [0, 1 / 3, 2 / 3, 1])
     groups = {"all nodules": np.ones(len(cases), bool)}
-    for name, low, high in zip(("smallest", "middle", "largest"), third, third[1:], strict=True):
+    for name, (low, high) in zip(("smallest", "middle", "largest"), pairwise(third), strict=True):
         groups[f"{name} third, {low:.0f} to {high:.0f} mm³"] = (volume >= low) & (volume <= high)
     found = {name: by_patient(values[keep_], np.array(patients)[keep_]) for name, keep_ in groups.items()}
     ends = {name: interval(of) for name, of in found.items()}

@@ -63,12 +63,11 @@ TARGETS = {
     "matted": lambda cases: softened(cases, annotators=False),
     "matted, readers": softened,
 }
-LOSSES = {"CE": cross_entropy, "CE + Dice": entropy_and_dice, "CE + Jaccard metric": entropy_and_jaccard}
 ROWS = {f"{target}, CE": (target, SoftTargets(loss=cross_entropy)) for target in TARGETS}
-ROWS |= {f"{target}, CE + Dice": (target, SoftTargets(loss=entropy_and_dice)) for target in ("binary", "matted")}
 ROWS |= {
-    "binary, Dice": ("binary", Plain(cross_entropy=0.0, squared=False)),
+    "matted, CE + Dice": ("matted", SoftTargets(loss=entropy_and_dice)),
     "matted, CE + Jaccard metric": ("matted", SoftTargets(loss=entropy_and_jaccard)),
+    "binary, Dice": ("binary", Plain(cross_entropy=0.0, squared=False)),
 }
 
 

@@ -25,7 +25,7 @@
 # <https://arxiv.org/abs/2007.14556>. Needs a CPU and less than ten minutes.
 
 # %% tags=["parameters"]
-steps: int = 400  # training steps of each network
+steps: int = 320  # training steps of each network
 seeds: int = 3  # networks per kind of label
 data: str = ""  # a folder with the four-reader archive of LIDC nodules; empty: the numbers of a stored run
 smoke: bool = False  # a few nodules and steps only
