@@ -27,7 +27,7 @@
 # %% tags=["parameters"]
 steps: int = 320  # training steps of each network
 seeds: int = 3  # networks per kind of label
-data: str = ""  # a folder with the four-reader archive of LIDC nodules; empty: the numbers of a stored run
+data: str = ""  # a folder with the four-reader archive of LIDC nodules; empty: phantom readers alone
 smoke: bool = False  # a few nodules and steps only
 
 # %%
@@ -445,7 +445,7 @@ Table({"": name, "energy distance": d[0], "CRPS, mm²": d[1]} for name, d in tab
 
 # %% [markdown]
 # How near is a real reader? `data` points to the archive of 896 nodules of LIDC-IDRI with four outlines each; without
-# it, this cell shows the numbers of `benchmarks/lidc_readers.py`, which treats patients, not nodules, as independent.
+# it, this cell only says so. `benchmarks/lidc_readers.py` does the same by patient, with intervals.
 
 # %%
 if data:
@@ -456,7 +456,7 @@ if data:
     single = np.mean([metrics.energy_distance(c.extras["readers"][[i]], rest) for c, i, rest in others])
     print(f"{len(real)} nodules: one reader's energy distance to the other three is {single:.3f}")
 else:
-    print("LIDC_STORED")
+    print("data is empty: no real readers. Set it to the folder of the four-reader archive.")
 
 # %% [markdown]
 # ## 8. DSNet's soft masks, in the currency that suits them
@@ -490,7 +490,7 @@ assert smoke or verdict["share error"]["matted / binary"] <= 0.75
 assert smoke or verdict["ECE, share"]["matted / binary"] <= 0.6
 
 # %% [markdown]
-# VERDICT
+# **Verdict:** soft masks are a claim about shares. Use them where areas and probabilities are read, not to gain Dice.
 #
 # ## Exercises
 #
