@@ -8,6 +8,7 @@ from dsnotes.metrics.compare import (
     consensus,
     holm,
     paired_t_test,
+    smallest_difference,
     wilcoxon,
 )
 from dsnotes.metrics.overlap import Confusion, accuracy, confusion, dice, iou, ppv, sensitivity
@@ -44,6 +45,7 @@ __all__ = [
     "slice_dice",
     "slice_errors",
     "slice_scores",
+    "smallest_difference",
     "surface_distances",
     "tumour_scale",
     "tumour_scores",

@@ -91,6 +91,18 @@ def test_a_film_goes_on_where_it_stopped_and_a_new_run_films_over_the_old(tmp_pa
     assert again.epochs == [1]
 
 
+def test_an_animation_is_a_small_gif_with_one_frame_per_epoch(tmp_path):
+    from PIL import Image
+
+    moving = trained(None, 3).animate(path=tmp_path / "film.gif")
+    with Image.open(tmp_path / "film.gif") as gif:
+        assert (gif.n_frames, gif.width) == (3, 720)
+    assert len(moving.gif) < 200_000
+    html = moving._repr_html_()
+    assert 'src="data:image/gif;base64,' in html
+    assert "epochs 1 to 3" in html
+
+
 def test_filming_changes_nothing_in_the_training(tmp_path):
     film = trained(tmp_path / "film.npz", 2)
     torch.manual_seed(0)
