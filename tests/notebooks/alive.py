@@ -62,12 +62,10 @@ class Listening(NotebookClient):
         return super().process_message(message, *rest, **kwargs)
 
 
-def run(source: Path, executed: Path, parameters: dict, *, timeout: int | None = None) -> list[dict]:
+def run(source: Path, executed: Path, parameters: dict, *, cwd: Path, timeout: int | None = None) -> list[dict]:
     """The stretches of every code cell. `executed` is saved even if a cell fails, and then the error is raised."""
     notebook = parameterize_notebook(nbformat.read(source, as_version=4), parameters)
-    client = Listening(
-        notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": source.parent}}
-    )
+    client = Listening(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(cwd)}})
     try:
         client.execute(env=dict(os.environ))
     finally:
@@ -83,10 +81,12 @@ def main() -> None:
     parser.add_argument("executed", type=Path, nargs="?")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("--timeout", type=int, help="seconds per cell")
+    parser.add_argument("--cwd", type=Path, help="folder in which it runs, by default the notebook's")
     given = parser.parse_args()
+    cwd = given.cwd or given.notebook.absolute().parent
     executed = given.executed or Path("build/notebooks") / given.notebook.name
     values = {name: yaml.safe_load(value) for name, value in given.p}
-    stretches = run(given.notebook.absolute(), executed, values, timeout=given.timeout)
+    stretches = run(given.notebook, executed, values, cwd=cwd, timeout=given.timeout)
     for one in sorted(stretches, key=lambda one: -one["silent"])[:5]:
         print(f"cell {one['cell']:3}: silent for {one['silent']:5.1f} of {one['seconds']:5.1f} s: {one['first'][:70]}")
     print(f"{given.notebook.name}: {sum(one['seconds'] for one in stretches):.0f} s", file=sys.stdout)
