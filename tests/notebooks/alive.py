@@ -64,7 +64,11 @@ class Listening(NotebookClient):
 
 def run(source: Path, executed: Path, parameters: dict, *, cwd: Path, timeout: int | None = None) -> list[dict]:
     """The stretches of every code cell. `executed` is saved even if a cell fails, and then the error is raised."""
-    notebook = parameterize_notebook(nbformat.read(source, as_version=4), parameters)
+    notebook = nbformat.read(source, as_version=4)
+    for cell in notebook.cells:
+        cell.metadata.setdefault("tags", [])  # papermill looks for it
+    notebook.metadata["papermill"] = {}
+    notebook = parameterize_notebook(notebook, parameters)
     client = Listening(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(cwd)}})
     try:
         client.execute(env=dict(os.environ))
