@@ -28,8 +28,8 @@
 # and *stride* are in the [glossary](../site/pages/glossary.md).
 
 # %% tags=["parameters"]
-steps: int = 700  # training steps of the main network
-ablation_steps: int = 100  # training steps of each of the four systems that are compared
+steps: int = 400  # training steps of the main network
+ablation_steps: int = 60  # training steps of each of the four systems that are compared
 seeds: int = 3  # trainings per system, each from other initial weights
 data: str = ""  # a dataset folder with two labels to use instead of the phantoms, such as data/Task04_Hippocampus
 smoke: bool = False  # a minute at most: everything small, one seed
@@ -69,7 +69,7 @@ from dsnotes.viewers import (
 )
 
 names = {1: "kidney", 2: "tumour"}
-patients, grid = (50, (9.0, 3.125, 3.125)) if not smoke else (6, (18.0, 6.25, 6.25))
+patients, grid = (36, (9.0, 3.125, 3.125)) if not smoke else (6, (18.0, 6.25, 6.25))
 epochs = 10 if not smoke else 2
 if smoke:
     steps, ablation_steps, seeds = 10, 4, 1
@@ -110,7 +110,7 @@ dsnotes.show(scan, names=names, window="soft" if not data else None)
 
 # %%
 held_out = 10 if not smoke else 2
-held_out = min(held_out, len(raw) // 3)
+held_out = min(held_out, max(2, len(raw) // 3))
 coarse = [Preprocess(spacing=grid)(case) for case in raw]
 statistics = foreground_statistics(coarse[held_out:])
 prepare = Preprocess(clip=statistics.percentiles, normalise=statistics.z_score)
@@ -728,9 +728,9 @@ Table(
 #         size = tuple(max(n // stride, 1) for n in case.space)
 #         found += int((downsample_target(tumour_alone, size, channels=3, how="official_code")[0, 1] > 0).sum())
 #     print(f"at stride {stride}: {found} voxels of class 1 that no label holds")
-# assert found > 0
+#     assert found > 0 or stride > 2
 # ```
 #
-# At every level the tumour has a rim of class 1: interpolation passes through 1 on its way from 0 to 2.
+# The tumour has a rim of class 1: interpolation passes through 1 on its way from 0 to 2.
 #
 # </details>

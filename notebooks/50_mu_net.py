@@ -92,7 +92,7 @@ compared_with = [
     Comparison("second", "R(G)", "the mask G", "a, BCE"),
     *(Comparison(at, "features of X", "of G, in S and in R", "λ, η: squared") for at in places),
 ]
-tied = SecondDecoder("R, tied to the encoder", tuple(level.channels for level in paper.backbone.sides().values()))
+tied = SecondDecoder("R (tied)", tuple(level.channels for level in paper.backbone.sides().values()))
 architecture(paper, compared_with, second=tied, title="µ-Net as published: X is the image, G the mask as an input")
 
 # %% [markdown]

@@ -89,8 +89,8 @@ compared_with = [
     Comparison("stride1", "S(x)", "the soft mask", "100 mean |difference|"),
     Comparison("stride1", "S(x) and x", "critic: a true pair", "1 (−ln C)"),
 ]
-said = "DSNet: what enters is not the image, but its fusion with a frozen super-resolution network (66 → 64 channels)"
-architecture(paper, compared_with, title=said)
+front = ["image x: 1", "bicubic ×4: 1, and teacher T, frozen, ×4: 1 + 64", "EDRFM or SDRFM: 64"]
+architecture(paper, compared_with, front=front, title="DSNet with the library's channels; T is trained beforehand")
 
 # %% [markdown]
 # ## 1. Two populations, and soft masks by hand

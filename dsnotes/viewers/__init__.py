@@ -10,6 +10,7 @@ from dsnotes.viewers.features import features
 from dsnotes.viewers.guess import Guess
 from dsnotes.viewers.maps import maps
 from dsnotes.viewers.progress import progress
+from dsnotes.viewers.reliability_diagram import reliability_diagram
 from dsnotes.viewers.review_log import accepted
 from dsnotes.viewers.show import show
 from dsnotes.viewers.side_by_side import side_by_side
@@ -32,6 +33,7 @@ __all__ = [
     "features",
     "maps",
     "progress",
+    "reliability_diagram",
     "show",
     "side_by_side",
     "side_outputs",

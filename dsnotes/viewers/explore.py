@@ -21,7 +21,7 @@ def explore(
     *,
     stills: Sequence[Mapping[str, Any]] = (),
     alt: str = "",
-) -> list[notebook_display.Picture]:
+) -> Stills:
     """`draw(**chosen)` returns a figure. In a browser each entry of `choices` gets a slider, or a menu of words.
 
     Everywhere, the pictures of `stills` stay in the saved notebook: chosen values by name, the rest as at the start. By
@@ -36,7 +36,14 @@ def explore(
             raise ValueError(f"the still {wrong} is none of the choices {dict(choices)}. Choose from those.")
     if notebook_display.here() == "browser":
         notebook_display.Spot().put(_sliders(draw, choices, wanted[0]))
-    return [notebook_display.Picture(draw(**still), alt=f"{alt} {_said(still)}".strip()) for still in wanted]
+    return Stills(notebook_display.Picture(draw(**still), alt=f"{alt} {_said(still)}".strip()) for still in wanted)
+
+
+class Stills(list):
+    """Pictures that are in the cell already."""
+
+    def _ipython_display_(self) -> None:
+        """Show nothing a second time."""
 
 
 def _said(chosen: Mapping[str, Any]) -> str:

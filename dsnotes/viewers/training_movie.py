@@ -82,7 +82,12 @@ class TrainingMovie:
         with torch.no_grad():
             outputs = network(whole[None].to(next(network.parameters()).device))
         network.train(was_training)
-        return answers(outputs, at=self.at)
+        found = answers(outputs, at=self.at)
+        if outputs.side_outputs.get("stride1") is outputs.logits:
+            del found["stride1"]  # it is the output
+        if outputs.restored is not None:
+            found["restored"] = cut(outputs.restored[0, 0].sigmoid().cpu().numpy(), self.at, self.case.space[0])
+        return found
 
     def _save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,5 +21,7 @@ def unfolded(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         cells.append(cell)
         if cell.cell_type == "markdown":
-            cells += [nbformat.v4.new_code_cell(code) for code in solutions(cell.source)]
+            cells += [
+                nbformat.v4.new_code_cell(code, metadata={"tags": ["solution"]}) for code in solutions(cell.source)
+            ]
     return nbformat.from_dict({**notebook, "cells": cells})

@@ -26,6 +26,7 @@ NAMED = {
     "inference.sliding_window": "sliding window",
     "losses.adversarial": "adversarial loss",
     "losses.exponential_log": "exponential logarithmic loss",
+    "metrics.calibration": "calibration",
     "metrics.surface": "surface distance",
     "networks.critic": "critic",
     "networks.encoders": "encoder",
