@@ -26,7 +26,7 @@
 
 # %% tags=["parameters"]
 nodules: int = 60  # phantom nodules that the errors are averaged over
-data: str = ""  # a folder with the masks of LIDC's four readers; empty: phantom readers and the stored result
+readers_folder: str = ""  # the masks of LIDC's four readers; empty: phantom readers and the stored result
 smoke: bool = False  # a few nodules only
 
 # %%
@@ -303,14 +303,14 @@ curves.lines(
 # *Five minutes.*
 #
 # The simulated readers disagree about as much as real ones. For real readers, four radiologists on 896 nodules of
-# LIDC-IDRI, set `data`.
+# LIDC-IDRI, set `readers_folder`.
 
 # %%
 readers_of = [c.extras["readers"] for c in cases]
-if data:
+if readers_folder:
     from dsnotes.data.annotators import open_reader_archive
 
-    readers_of = [c.extras["readers"] for c in open_reader_archive(data)]
+    readers_of = [c.extras["readers"] for c in open_reader_archive(readers_folder)]
 pairs, to_consensus = [], []
 for masks in readers_of:
     masks = np.asarray(masks) > 0
@@ -321,7 +321,7 @@ print(f"reader to the consensus {np.mean(to_consensus):.3f}")
 assert np.mean(to_consensus) > np.mean(pairs)
 
 # %% [markdown]
-# **On real readers** (LIDC-IDRI, CC BY 3.0; `data="…"`), LIDC_RESULT
+# **On real readers** (LIDC-IDRI, CC BY 3.0; `readers_folder="…"`), LIDC_RESULT
 #
 # On average a reader is closer to the consensus than to a colleague, because the consensus includes the reader's own
 # mask. A paper that compares both a network and each reader with the consensus gives the readers that advantage.
