@@ -73,6 +73,7 @@ from dsnotes.viewers import (
     features,
     maps,
     progress,
+    side_by_side,
     style,
 )
 
@@ -699,7 +700,7 @@ def of(name, metric):
 boxes(
     {m: {name: of(name, m).mean(0) for name in table if name not in others} for m in ("dice", "sensitivity")},
     y="of one patient, mean over seeds",
-    title=f"{tested} patients, {seeds} seeds, at most {epochs} epochs",
+    title=f"{tested} patients, {seeds} seed{'s' * (seeds > 1)}, at most {epochs} epochs",
     limits=(0, 1),
 )
 
@@ -725,6 +726,14 @@ Table(
     ],
     caption=f"{tested} patients; paired t-test over patients on the means of {seeds} seeds, after Holm.",
 )
+
+# %% [markdown]
+# The patient on whom hybrid and U-Net differ most, side by side (seed 0, the middle slice):
+
+# %%
+patient = int(np.abs((dice[hyb] - dice[plain]).mean(0)).argmax())
+middle_slice = test[patient][len(test[patient]) // 2]
+side_by_side(middle_slice, {n: dsnotes.to_label(dsnotes.predict(found[n, 0][0], middle_slice)) for n in (plain, hyb)})
 
 # %%
 apart = {b: dice[hyb] - dice[b] for a, b in pairs if a == hyb}

@@ -72,6 +72,7 @@ from dsnotes.viewers import (
     explore,
     maps,
     progress,
+    side_by_side,
 )
 from dsnotes.viewers.fusion import detail_shares, fusion
 from dsnotes.viewers.maps import draw
@@ -689,6 +690,18 @@ Table(
     for (name, base), test_, p in zip(
         paper_steps.items(), tests.values(), holm([t.p for t in tests.values()]), strict=True
     )
+)
+
+# %% [markdown]
+# The nodule on which the whole DSNet and the plain U-Net differ most, over the seeds, side by side:
+
+# %%
+differ = (of("dsnet", "first") - of("unet-2d", "first")).mean(0)
+most_apart = int(np.abs(differ).argmax())
+side_by_side(
+    replace(test[most_apart], label=truth[most_apart]),
+    {name: (predicted[name][0][0][most_apart] >= 0.5).astype(np.uint8) for name in ("unet-2d", "dsnet")},
+    zoom=12,
 )
 
 # %%
