@@ -17,12 +17,12 @@
 # - how much systems differ when only one of the three changes.
 #
 # Everything runs on one dataset of phantom nodules, 64 × 64 pixels, or on slices of your own: `data="…"` names a folder
-# in the Decathlon's layout. Needs a CPU and about twelve minutes, because it trains dozens of small networks; with
+# in the Decathlon's layout. Needs a CPU and about six minutes, because it trains dozens of small networks; with
 # `smoke=True` less than a minute. Reading takes half an hour. Words such as *backbone*, *level* and *supervision* are
 # in the [glossary](../site/pages/glossary.md).
 
 # %% tags=["parameters"]
-steps: int = 150  # training steps of every combination
+steps: int = 100  # training steps of every combination
 seeds: int = 2  # trainings per combination, each from other initial weights
 width: int = 8  # channels of the finest level of every backbone
 data: str = ""  # a dataset folder to use instead of the phantoms, one slice per case; all its labels become one
@@ -69,7 +69,7 @@ test, train = cases[:held_out], cases[held_out:]
 # A **backbone** provides levels: feature maps at several strides. The backbone of any system works.
 
 # %%
-backbones = ["unet-2d", "unet++", "fcn", "unet3+", "res-unet-3d", "v-net", "attention-unet"]
+backbones = ["unet-2d", "unet++", "fcn", "attention-unet", "v-net"]
 backbones = backbones[:3] if smoke else backbones
 examples = {name: dsnotes.build(name, width=width, dims=2).network.backbone for name in backbones}
 Table(
