@@ -1,4 +1,4 @@
-"""Execute a notebook and measure how long each cell says nothing: the longest stretch without output.
+"""Execute a notebook, its folded solutions too, and measure how long each cell says nothing.
 
     python tests/notebooks/alive.py notebooks/50_mu_net.ipynb [executed.ipynb] [-p name value]…
 
@@ -20,6 +20,7 @@ import psutil
 import yaml
 from nbclient import NotebookClient
 from papermill.parameterize import parameterize_notebook
+from solutions import unfolded
 
 SIGNS = ("stream", "display_data", "update_display_data", "execute_result", "clear_output", "error")
 
@@ -64,7 +65,7 @@ class Listening(NotebookClient):
 
 def run(source: Path, executed: Path, parameters: dict, *, cwd: Path, timeout: int | None = None) -> list[dict]:
     """The stretches of every code cell. `executed` is saved even if a cell fails, and then the error is raised."""
-    notebook = nbformat.read(source, as_version=4)
+    notebook = unfolded(nbformat.read(source, as_version=4))
     for cell in notebook.cells:
         cell.metadata.setdefault("tags", [])  # papermill looks for it
     notebook.metadata["papermill"] = {}

@@ -87,14 +87,12 @@ def test_what_is_built_by_hand_fits_on_a_screen(name):
             assert node.end_lineno - node.lineno < 40, f"line {node.lineno}: move {node.name} to the library"
 
 
-def test_a_folded_solution_becomes_a_cell(tmp_path):
+def test_a_folded_solution_becomes_a_cell():
     text = "1. Why?\n\n<details><summary>A hint</summary>\n\nThink.\n\n</details>\n\n"
     text += "<details><summary>A solution</summary>\n\n```python\nx = 1\n```\n\nSo.\n\n</details>"
     assert solutions(text) == ["x = 1\n"]
     notebook = jupytext.reads(f"# %% [markdown]\n# {text}".replace("\n", "\n# "), "py:percent")
-    jupytext.write(notebook, tmp_path / "a.ipynb")
-    (tmp_path / "copy").mkdir()
-    copied = jupytext.read(unfolded(tmp_path / "a.ipynb", tmp_path / "copy")).cells
+    copied = unfolded(notebook).cells
     assert [cell.cell_type for cell in copied] == ["markdown", "code"]
 
 
@@ -177,12 +175,7 @@ def test_it_runs_from_top_to_bottom(name, tmp_path):
     }
     environment.pop("MPLBACKEND", None)  # a notebook draws with its kernel's own
     command = [
-        *(
-            sys.executable,
-            str(Path(__file__).with_name("alive.py")),
-            str(unfolded(NOTEBOOKS / f"{name}.ipynb", tmp_path)),
-            str(executed),
-        ),
+        *(sys.executable, str(Path(__file__).with_name("alive.py")), str(NOTEBOOKS / f"{name}.ipynb"), str(executed)),
         *("-p", "smoke", "true", "--timeout", str(CELL_SECONDS), "--cwd", str((NOTEBOOKS / name).parent)),
     ]
     try:
