@@ -164,8 +164,8 @@ def balance(loud, left, asymmetry):
         figure = style.sheet(6.4, 2.4)
         axes = figure.subplots()
         for row in (0, 1):
-            axes.barh(row, G[row], color=style.ON_PAPER[row], height=0.5)
-            axes.plot([target[row]] * 2, [row - 0.4, row + 0.4], color=style.INK, linewidth=2)
+            axes.barh(row, G[row], color=style.ON_BACKGROUND[row], height=0.5)
+            axes.plot([target[row]] * 2, [row - 0.4, row + 0.4], color=style.FOREGROUND, linewidth=2)
             moves = "→ weight rises" if G[row] < target[row] else "← weight falls"
             axes.text(max(G[row], target[row]) * 1.02 + 0.02, row, moves, va="center", fontsize=8.5)
         axes.set_yticks([0, 1], [f"quiet, α {1 - loud:.2f}", f"loud, α {loud:.2f}"])

@@ -59,7 +59,7 @@ from dsnotes.metrics import holm, linear_cka, paired_t_test, smallest_difference
 from dsnotes.papers import mu_net
 from dsnotes.supervision import downsample_target, loss_terms
 from dsnotes.supervision.pseudo_labels import as_image, two_passes
-from dsnotes.training.schedules import twice_best
+from dsnotes.training.settings import twice_best
 from dsnotes.viewers import (
     Comparison,
     Guess,
@@ -314,7 +314,7 @@ eight = {
 # %%
 goal = replace(start.objective, **chosen)
 library = loss_terms(goal, same, {"image": x, "label": y})
-kernels, rows, total = [net.backbone.encoder[0][0][0].weight for net in (network, same)], [], 0.0
+kernels, added, total = [net.backbone.encoder[0][0][0].weight for net in (network, same)], [], 0.0
 for name, term in eight.items():
     assert torch.allclose(term, library[name], rtol=1e-4), name
     pulls = [
@@ -322,8 +322,8 @@ for name, term in eight.items():
     ]
     assert torch.allclose(*pulls, rtol=1e-2, atol=1e-5), name
     total = total + term
-    rows += [{"+ term": name, "value": term.item(), "sum so far": total.item(), "gradient": pulls[0].norm().item()}]
-Table(rows, caption="Untrained; the gradient is its norm at the encoder's first kernel")
+    added += [{"+ term": name, "value": term.item(), "sum so far": total.item(), "gradient": pulls[0].norm().item()}]
+Table(added, caption="Untrained; the gradient is its norm at the encoder's first kernel")
 
 # %%
 assert list(eight) == list(library)

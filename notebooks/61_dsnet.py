@@ -60,7 +60,7 @@ from dsnotes.papers import dsnet
 from dsnotes.softmask import mask_from_recist, soft_mask, softened, trimap_from_mask
 from dsnotes.training import checkpoints
 from dsnotes.training.adversarial_step import collapse
-from dsnotes.training.statistics import reestimate_statistics
+from dsnotes.training.forward_pass import reestimate_statistics
 from dsnotes.viewers import (
     Comparison,
     Guess,
@@ -118,7 +118,7 @@ def grown(case):
 
 ours = [case for case in scanned(first, 0, 0.8) if case.extras["kind"] != "ground-glass"]
 truth = [case.label for case in ours]
-made = softened([grown(case) for case in ours], radius=2, eps=5e-3)
+made = softened([grown(case) for case in ours], radius=2, eps=5e-3, annotators=False)
 theirs = scanned(second, 1, 0.65)
 dsnotes.show(made[held_out], soft=made[held_out].extras["soft"], zoom=14, title="outlined by GrabCut, then softened")
 

@@ -138,7 +138,7 @@ def _draw_front(axes: Axes, front: Sequence[str]) -> None:
     """A row above the encoder, from the image to the encoder's first level."""
     x, y = ENCODER - BOX[0], -1.45
     for place, text in enumerate(front):
-        box = {"facecolor": style.PAPER, "edgecolor": style.GREEN, "boxstyle": "round,pad=0.3", "linewidth": 1.3}
+        box = {"facecolor": style.BACKGROUND, "edgecolor": style.GREEN, "boxstyle": "round,pad=0.3", "linewidth": 1.3}
         axes.text(x, y, text, ha="left", va="center", fontsize=8.5, bbox=box)
         wide = 0.095 * len(text) + 0.25
         if place < len(front) - 1:
@@ -191,9 +191,11 @@ def _box(axes: Axes, x: float, y: float, text: str, filled: bool, *, colour: str
     from matplotlib.patches import FancyBboxPatch
 
     low, size = (x - BOX[0], y - BOX[1]), (2 * BOX[0], 2 * BOX[1])
-    face = colour if filled else style.PAPER
+    face = colour if filled else style.BACKGROUND
     axes.add_patch(FancyBboxPatch(low, *size, boxstyle=CORNER, facecolor=face, edgecolor=colour, linewidth=1.3))
-    axes.text(x, y, text, ha="center", va="center", fontsize=8.5, color=style.PAPER if filled else style.INK)
+    axes.text(
+        x, y, text, ha="center", va="center", fontsize=8.5, color=style.BACKGROUND if filled else style.FOREGROUND
+    )
 
 
 def _arrow(axes: Axes, start, end, *, colour: str = style.FAINT, ends: str = "-|>", bend: float = 0.0) -> None:
@@ -210,7 +212,7 @@ def _line(axes: Axes, start: tuple[float, float], end: tuple[float, float], colo
 
 
 def _word(axes: Axes, x: float, y: float, text: str) -> None:
-    box = {"facecolor": style.PAPER, "edgecolor": style.FAINT, "pad": 1.6, "linewidth": 0.8}
+    box = {"facecolor": style.BACKGROUND, "edgecolor": style.FAINT, "pad": 1.6, "linewidth": 0.8}
     axes.text(x, y, text, ha="center", va="center", fontsize=7.5, bbox=box)
 
 

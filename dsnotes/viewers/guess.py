@@ -22,11 +22,11 @@ class Guess:
         self.typed = ""
         self._answer: Any = None
         self._why = ""
-        self._spot: notebook_display.Spot | None = None
+        self._spot: notebook_display.DisplayArea | None = None
         self._show()
 
     def _show(self) -> None:
-        spot = notebook_display.Spot()
+        spot = notebook_display.DisplayArea()
         if notebook_display.here() != "browser":
             spot.put(Paragraph(f"<b>Your prediction:</b> {escape(self.question)}{self._offered()}"))
             return
@@ -53,7 +53,7 @@ class Guess:
         if self.choices and answer not in self.choices:
             raise ValueError(f"the answer {answer!r} is not among the choices {list(self.choices)}: add it there.")
         self._answer, self._why = answer, why
-        self._spot = notebook_display.Spot()
+        self._spot = notebook_display.DisplayArea()
         self._spot.put(self._verdict())
 
     def _verdict(self) -> Paragraph:

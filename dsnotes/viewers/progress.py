@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from dsnotes.safety.markup import escape
 from dsnotes.viewers import notebook_display
-from dsnotes.viewers.notebook_display import Spot
+from dsnotes.viewers.notebook_display import DisplayArea
 
 Thing = TypeVar("Thing")
 LONG = 90  # seconds; longer times are given in minutes
@@ -23,7 +23,7 @@ def progress(things: Iterable[Thing], *, of: str = "trainings") -> Iterator[Thin
 
     for name, seed in progress(product(systems, range(3))): …
     """
-    things, spot, started = list(things), Spot(), monotonic()
+    things, spot, started = list(things), DisplayArea(), monotonic()
     for done, thing in enumerate(things):
         said, spent = f"{done + 1} of {len(things)} {of}: {_called(thing)}", monotonic() - started
         if done:
@@ -36,7 +36,7 @@ def progress(things: Iterable[Thing], *, of: str = "trainings") -> Iterator[Thin
 
 
 @contextmanager
-def _beating(spot: Spot, line: Line) -> Iterator[None]:
+def _beating(spot: DisplayArea, line: Line) -> Iterator[None]:
     """Inside, the line is renewed with the seconds that the current thing has taken."""
     if notebook_display.shell() is None:
         yield

@@ -31,7 +31,7 @@ def reliability_diagram(
         figure = style.sheet(max(SIDE * len(curves), 4.0), SIDE + 1.3)
         grid = figure.subplots(2, len(curves), squeeze=False, sharex=True, sharey="row", height_ratios=(4, 1))
         for index, ((name, curve), axes, below) in enumerate(zip(curves.items(), *grid, strict=True)):
-            colour, marker = style.ON_PAPER[index % len(style.ON_PAPER)], "osD^vPX"[index % 7]
+            colour, marker = style.ON_BACKGROUND[index % len(style.ON_BACKGROUND)], "osD^vPX"[index % 7]
             axes.plot([0, 1], [0, 1], color=style.FAINT, linewidth=1, linestyle=style.DASHES[1])
             reach = np.abs(np.stack([curve.low, curve.high]) - curve.frequency)
             axes.errorbar(curve.confidence, curve.frequency, reach, color=colour, marker=marker, ms=4, capsize=2)
@@ -39,7 +39,9 @@ def reliability_diagram(
             axes.set_title(f"{name}  ECE {curve.error:.3f}".strip(), loc="left")
             axes.grid(True)
             low, high = curve.edges.T
-            below.bar(low, curve.count, high - low, align="edge", color=colour, alpha=0.5, edgecolor=style.INK, lw=0.5)
+            below.bar(
+                low, curve.count, high - low, align="edge", color=colour, alpha=0.5, edgecolor=style.FOREGROUND, lw=0.5
+            )
             below.set(xlabel=x, yscale="log", ylim=(0.8, top))
         for axes, label in zip(grid[:, 0], (y, "voxels"), strict=True):
             axes.set_ylabel(label)

@@ -32,7 +32,7 @@ class Listening(NotebookClient):
         super().__init__(*given, **how)
         self.stretches: list[dict] = []
         self.on_cell_execute = self._begin
-        self.on_cell_complete = self._end
+        self.on_cell_executed = self._end
 
     def _now(self) -> tuple[float, float]:
         try:
@@ -48,7 +48,7 @@ class Listening(NotebookClient):
         self._sign = self._start = self._now()
         self.stretches.append({"cell": cell_index, "silent": 0.0, "seconds": 0.0, "first": cell.source.split("\n")[0]})
 
-    def _end(self, cell, cell_index) -> None:
+    def _end(self, cell, cell_index, execute_reply) -> None:
         self._note()
         self.stretches[-1]["seconds"] = self._since(self._start)
 

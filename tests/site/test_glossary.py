@@ -44,7 +44,7 @@ NAMED = {
     "supervision.restoration": "restoration",
     "supervision.targets": "target",
     "supervision.two_pathway": "hard fusion, soft fusion",
-    "training.precision": "mixed precision",
+    "training.forward_pass": "mixed precision",
     "training.settings": "settings",
     "training.system": "system",
 }

@@ -12,7 +12,7 @@ from dsnotes.viewers import Guess, notebook_display
 def shown(monkeypatch) -> list:
     """Every object put into the notebook, as in a browser."""
     put = []
-    monkeypatch.setattr(notebook_display.Spot, "put", lambda spot, thing: put.append(thing))
+    monkeypatch.setattr(notebook_display.DisplayArea, "put", lambda spot, thing: put.append(thing))
     return put
 
 

@@ -14,7 +14,7 @@ from dsnotes.viewers import progress
 def said(monkeypatch) -> list[str]:
     """Every line, as it would be put into the notebook."""
     module, lines = importlib.import_module("dsnotes.viewers.progress"), []
-    monkeypatch.setattr(module.Spot, "put", lambda spot, line: lines.append(repr(line)))
+    monkeypatch.setattr(module.DisplayArea, "put", lambda spot, line: lines.append(repr(line)))
     monkeypatch.setattr(module, "monotonic", iter([0.0, 0.0, 60.0, 120.0, 300.0]).__next__)
     return lines
 
@@ -43,7 +43,7 @@ def test_outside_of_a_notebook_nothing_is_said(capsys):
 
 def test_in_a_notebook_the_line_is_renewed_while_one_thing_takes_long(monkeypatch):
     module, lines = importlib.import_module("dsnotes.viewers.progress"), []
-    monkeypatch.setattr(module.Spot, "put", lambda spot, line: lines.append(repr(line)))
+    monkeypatch.setattr(module.DisplayArea, "put", lambda spot, line: lines.append(repr(line)))
     monkeypatch.setattr(module.notebook_display, "shell", lambda: object())
     monkeypatch.setattr(module, "BEAT", 0.02)
     for _ in progress(["a"]):
