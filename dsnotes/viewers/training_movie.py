@@ -82,7 +82,7 @@ class TrainingMovie:
         with torch.no_grad():
             outputs = network(whole[None].to(next(network.parameters()).device))
         network.train(was_training)
-        found = answers(outputs, at=self.at)
+        found = probability_maps(outputs, at=self.at)
         if outputs.side_outputs.get("stride1") is outputs.logits:
             del found["stride1"]  # it is the output
         if outputs.restored is not None:
