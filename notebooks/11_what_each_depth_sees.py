@@ -488,7 +488,7 @@ maps(
 # print(f"linear {by_size(best_coarse_map(8))[small]:.2f}, learned {learned[small]:.2f}")
 # ```
 #
-# A kernel with a sharper or wider peak suits most nodules at once; the coarse values place it. It cannot draw two
-# different shapes with one value.
+# From .74 to .95 in our run: a learned kernel can be a narrow peak with dark surroundings, and the coarse values place
+# it. That the kernel was learned on the nodules it is scored on makes this an upper bound.
 #
 # </details>

@@ -562,9 +562,11 @@ side_by_side(test[most], {way: labels[most] for way, labels in pair.items()}, na
 #
 # g = torch.Generator().manual_seed(0)
 # some = draw_batch(train, patch=budget.patch, batch=2, foreground=1.0, generator=g)
-# terms, parameters = loss_terms(system.objective, system.network, some), dict(system.network.named_parameters())
+# parameters = dict(system.network.named_parameters())
 # deeper = next(name for name in parameters if name.startswith("backbone.bottleneck") and name.endswith("weight"))
-# for weight in (GradNormStep(system, budget).shared, parameters[deeper]):
+# places = (GradNormStep(system, budget).shared, parameters[deeper])
+# terms = loss_terms(system.objective, system.network, some)
+# for weight in places:
 #     norms = {}
 #     for side, names in system.objective.tasks(system.network).items():
 #         task = sum(terms[name] for name in names)

@@ -199,7 +199,7 @@ class RestorationByHand(nn.Module):
 
 
 # %%
-def agree(ours, theirs, x):
+def agree(name, ours, theirs, x):
     """Load their weights into ours; compare the outputs, and the gradients at x and at the first weights."""
     ours.load_state_dict(theirs.state_dict())
     results = []
@@ -207,19 +207,19 @@ def agree(ours, theirs, x):
         y = module(x)
         results.append((y, *torch.autograd.grad(y.square().mean(), [x, next(module.parameters())])))
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*results, strict=True))
-    print(f"{type(ours).__name__:18} {tuple(x.shape)} -> {tuple(results[0][0].shape)}, equal, and so are the gradients")
+    print(f"{name:11} {tuple(x.shape)} -> {tuple(results[0][0].shape)}, equal, and so are the gradients")
 
 
 torch.manual_seed(0)
 for name in ("kcm", "msc"):
     module = ParallelConvs(16, kernels=KERNELS[name], dims=2)
-    agree(ParallelByHand(16, KERNELS[name]), module, torch.randn(2, 16, 20, 20, requires_grad=True))
+    agree(name.upper(), ParallelByHand(16, KERNELS[name]), module, torch.randn(2, 16, 20, 20, requires_grad=True))
 small_network = dsnotes.build("dsmsc-unet", width=8).network
 restoration_head = small_network.heads["restoration"]
 deep = torch.randn(2, 128, 4, 4, requires_grad=True)
 by_hand = RestorationByHand(128)
 by_hand.load_state_dict(restoration_head.state_dict())
-agree(by_hand.stages, restoration_head.stages, deep)
+agree("restoration", by_hand.stages, restoration_head.stages, deep)
 
 # %% [markdown]
 # ## 3. A loss that never reaches zero
@@ -732,7 +732,7 @@ Table(
 # marks nothing gives every patient the same score; a system with such a training should not be compared.
 
 # %%
-means = {cell: float(of(cell, "Dice").mean()) for cell in rivals}
+means = {cell: float(of(cell, metrics[0]).mean()) for cell in rivals}
 winner.compare(max(means, key=means.get), ", ".join(f"{cell} {mean:.3f}" for cell, mean in means.items()))
 
 # %% [markdown]

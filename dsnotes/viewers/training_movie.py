@@ -26,7 +26,7 @@ from dsnotes.viewers.maps import draw
 from dsnotes.viewers.side_outputs import cut, probability_maps
 
 STILLS = 5  # epochs in the picture that stays
-FRAMES, ACROSS = 24, 720  # of an animation: most frames, and pixels
+FRAMES, ACROSS = 20, 600  # of an animation: most frames, and pixels
 
 
 class TrainingMovie:
@@ -125,7 +125,7 @@ class TrainingMovie:
             drawn = draw(self._frame(i), window=(0, 1), colours="heat", title=f"epoch {self.epochs[i]}")
             picture = Image.open(io.BytesIO(style.png(drawn))).convert("RGB")
             height = round(picture.height * ACROSS / picture.width)
-            pictures.append(picture.resize((ACROSS, height)).quantize(64))
+            pictures.append(picture.resize((ACROSS, height)).quantize(32))
         stream = io.BytesIO()
         each = round(1000 * seconds / len(pictures))
         durations = [each] * (len(pictures) - 1) + [each + 1500]  # the last stays for a moment

@@ -96,7 +96,7 @@ def test_an_animation_is_a_small_gif_with_one_frame_per_epoch(tmp_path):
 
     moving = trained(None, 3).animate(path=tmp_path / "film.gif")
     with Image.open(tmp_path / "film.gif") as gif:
-        assert (gif.n_frames, gif.width) == (3, 720)
+        assert (gif.n_frames, gif.width) == (3, 600)
     assert len(moving.gif) < 200_000
     html = moving._repr_html_()
     assert 'src="data:image/gif;base64,' in html
