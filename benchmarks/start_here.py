@@ -1,11 +1,14 @@
 """How good is the network of notebook 00? Its cells with other seeds, and by how much each of its asserts holds.
 
-python benchmarks/start_here.py [--seeds 10] [--write]
+python benchmarks/start_here.py [--seeds 10] [--kept rows.json] [--write]
+
+With --kept, seeds that are in the file are not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 import warnings
 from pathlib import Path
@@ -32,22 +35,26 @@ def run(seed: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--kept", type=Path, help="a JSON file of finished seeds")
     parser.add_argument("--write", action="store_true", help="keep the table in results/start_here.md")
     options = parser.parse_args()
     matplotlib.use("Agg")
     warnings.simplefilter("ignore")
-    rows = []
+    kept = json.loads(options.kept.read_text()) if options.kept and options.kept.is_file() else {}
     for seed in range(options.seeds):
+        if str(seed) in kept:
+            continue
         began = time.process_time()
         left = run(seed)
-        fallen, means = left["fallen"], left["means"]
-        rows.append(
-            [left["scores"]["the U-Net"]["dice"], left["scores"]["the U-Net"]["sensitivity"]]
-            + [left["scores"]["the U-Net"]["ppv"], left["history"].best["val_dice"]]
-            + [means[scale] for scale in ("large", "medium", "small")]
-            + [fallen["cross-entropy"], fallen["dice"], time.process_time() - began]
-        )
-        print(seed, " ".join(f"{value:.3f}" for value in rows[-1]), flush=True)
+        score, fallen, means = left["scores"]["the U-Net"], left["fallen"], left["means"]
+        row = [score["dice"], score["sensitivity"], score["ppv"], left["history"].best["val_dice"]]
+        row += [means[scale] for scale in ("large", "medium", "small")]
+        row += [fallen["cross-entropy"], fallen["dice"], time.process_time() - began]
+        kept[str(seed)] = [float(value) for value in row]
+        print(seed, " ".join(f"{value:.3f}" for value in row), flush=True)
+        if options.kept:
+            options.kept.write_text(json.dumps(kept))
+    rows = [kept[str(seed)] for seed in range(options.seeds)]
     columns = ["Dice", "sensitivity", "PPV", "best Dice in validation", "large found", "medium", "small"]
     columns += ["CE, epoch 2 / 1", "Dice term, epoch 2 / 1", "CPU s"]
     written = [[str(seed), *(f"{value:.2f}" for value in row)] for seed, row in enumerate(rows)]

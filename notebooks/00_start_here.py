@@ -45,7 +45,7 @@ from dsnotes.data import phantoms
 from dsnotes.data.preprocess import hu_window
 from dsnotes.viewers import Guess, Table, curves, progress
 
-patient = phantoms.lung(1, seed=100)[0]
+patient = phantoms.lung(1, seed=103)[0]
 dsnotes.show(patient, window="lung")
 
 # %% [markdown]
@@ -89,8 +89,9 @@ print(f"{system.name}: {sum(weight.numel() for weight in system.network.paramete
 
 # %% [markdown]
 # A *system* is a network together with its training objective: here cross-entropy plus a Dice term (1 − Dice), at the
-# output only. `fit` repeatedly draws slices, compares the prediction with the truth and updates the weights.
-# `augment=True` rotates, stretches and mirrors every slice, so that the network cannot memorise *where* tumours were.
+# output only. `fit` repeatedly draws slices, half of them with tumour, compares the prediction with the truth and
+# updates the weights. `augment=True` rotates, stretches and mirrors every slice, so that the network cannot memorise
+# *where* tumours were.
 #
 # **Before running:** which of the two terms falls first: the cross-entropy, which weights every voxel alike, or the
 # Dice term, which measures the overlap with the tumour?
@@ -109,6 +110,7 @@ history = dsnotes.fit(
     batch=8,
     lr=4e-3,
     schedule="poly",
+    foreground=0.5,
     augment=True,
     seed=seed,
     on_epoch=curves.live(),
