@@ -327,8 +327,8 @@ Table(added, caption="Untrained; the gradient is its norm at the encoder's first
 
 # %%
 assert list(eight) == list(library)
-most = max(eight, key=lambda name: eight[name].item())
-largest.compare(most, "The features differ most before training, and the sum runs over five levels.")
+most, pulling = max(eight, key=lambda name: eight[name].item()), max(added, key=lambda row: row["gradient"])
+largest.compare(most, f"But the largest gradient at the encoder's first kernel is that of '{pulling['+ term']}'.")
 
 # %% [markdown]
 # The effect of a weight of 8 depends on the magnitude of the features, and the paper does not say which norm its
