@@ -77,8 +77,8 @@ def draw(
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set(visible=True, color=style.FAINT)
                 _label(axes, name, values.shape, *(names or {}).get(name, ()))
-                size = f"  ({' × '.join(map(str, values.shape))})" if sizes > 1 else ""
-                axes.set_title(textwrap.fill(f"{name}{size}", max(12, int(LETTERS * 1.2 * side))), fontsize=8.5)
+                size = f"({' × '.join(map(str, values.shape))})" if sizes > 1 else ""
+                axes.set_title(_title(name, size, max(12, int(LETTERS * 1.2 * side))), fontsize=8.5)
                 if values.shape[1] <= WRITTEN:
                     letters = min(9.0, 0.38 * 72 * side / values.shape[1])  # a third of a pixel's width
                     _write(axes, values, (low + high) / 2, size=letters, zeros=name in (names or {}))
@@ -86,6 +86,12 @@ def draw(
         if said:
             figure.suptitle("\n".join(said), x=0.01, ha="left", fontsize=9.5)
     return figure
+
+
+def _title(name: str, size: str, letters: int) -> str:
+    """Name and size of a map in one line, or in several that fit its width."""
+    whole = f"{name}  {size}".strip()
+    return whole if len(whole) <= letters else f"{textwrap.fill(name, letters)}\n{size}".strip()
 
 
 def _flat(name: str, values: object) -> np.ndarray:
