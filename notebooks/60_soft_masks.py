@@ -62,7 +62,7 @@ if smoke:
 # large is the mean error of a mask?
 
 # %%
-off = Guess("By how much is a binary mask off, on average, in the pixels at the edge?")
+hidden = Guess("By how much is a binary mask off, on average, in the pixels at the edge?")
 
 # %%
 cases = phantoms.nodules(nodules, seed=0)
@@ -78,7 +78,7 @@ print(
 )
 assert edge.sum() > 50
 assert error[edge].mean() > 0.1
-off.compare(float(error[edge].mean()), "One half is the most, where a pixel is half nodule.")
+hidden.compare(float(error[edge].mean()), "One half is the most, where a pixel is half nodule.")
 
 # %% [markdown]
 # ## 2. The Laplacian by hand
@@ -467,6 +467,8 @@ assert errors["border of the consensus"] < errors["four annotators"]
 
 # %% [markdown]
 # ## 8. In three dimensions
+#
+# *Five minutes.*
 #
 # So far every slice was matted on its own. A nodule also has a top and a bottom, where a thick slice is only partly
 # nodule, and there a slice has no core to start from. With `window="volume"` the windows are 3 × 3 × 3, and with a
