@@ -341,8 +341,10 @@ how_many.compare("2", "One for the output, one for the level that we named.")
 # - **Not shown:** which supervision is best. This is one size of network, one dataset and a few minutes; `dsnotes
 #   sweep` runs the same comparison on real data, with folds.
 #
-# > **Use it / do not / unknown.** *Use* this notebook to see what is possible with your backbone, and what a seed alone
-# > changes. *Do not* choose a supervision by it. VERDICT70
+# > **Use it / do not / unknown.** *Use* this notebook to see what is possible with your backbone, and how much a seed
+# > alone changes. *Do not* choose a supervision by it: with twenty images and two seeds only differences above those of
+# > section 3's last table could be seen. *Unknown:* which supervision is best on your data; `dsnotes sweep` asks that,
+# > with folds and seeds.
 #
 # ## Read next
 #
