@@ -967,8 +967,8 @@ print("avg.m:", ", ".join(f"{name} {x:.3f}" for name, x in average.items()))
 # > **Use it / do not / unknown.** *Do not* use it to save time: an epoch costs two to three times the U-Net's, and it
 # > needed no fewer of them. *Unknown:* whether it segments better after a long training. Here it was .04 behind the
 # > plain U-Net on phantoms and .02 on real hearts, three seeds each; the last table of section 8 says which difference
-# > ten patients could have shown. If you try it, divide the published $\lambda$ and $\eta$ by ten where your network has
-# > batch norm.
+# > ten patients could have shown. If you try it, divide the published $\lambda$ and $\eta$ by ten where your network
+# > has batch norm.
 #
 # ## Read next
 #

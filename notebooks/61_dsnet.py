@@ -850,10 +850,10 @@ else:
 # - **Beyond phantoms:** `data_scripts/` fetches LIDC and DeepLesion, and `dsnet.SETTINGS` holds the paper's settings.
 #
 # > **Use it / do not / unknown.** *Use* soft masks where you need the share of a pixel, and score them as shares: the
-# > error of the share at the edge fell from .24 to .18, and the Dice by .10. *Do not* expect super-resolution to add what the scanner did not
-# > see. *Unknown:* selective fusion, which gained .05 Dice on phantoms in each of three seeds and nothing on real
-# > membranes, and the critic, whose effect was smaller than that of another seed. The table of section 5 says which
-# > difference 24 nodules could have shown; the paper's six steps are between .002 and .017.
+# > error of the share at the edge fell from .24 to .18, and the Dice by .10. *Do not* expect super-resolution to add
+# > what the scanner did not see. *Unknown:* selective fusion, which gained .05 Dice on phantoms in each of three seeds
+# > and nothing on real membranes, and the critic, whose effect was smaller than that of another seed. The table of
+# > section 5 says which difference 24 nodules could have shown; the paper's six steps are between .002 and .017.
 #
 # ## Read next
 #
