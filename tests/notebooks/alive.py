@@ -71,6 +71,9 @@ def run(source: Path, executed: Path, parameters: dict, *, cwd: Path, timeout: i
     notebook.metadata["papermill"] = {}
     notebook = parameterize_notebook(notebook, parameters)
     client = Listening(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(cwd)}})
+    client.create_kernel_manager()
+    if hasattr(client.km, "transport_encryption"):  # otherwise ipykernel warns in every run
+        client.km.transport_encryption = "auto"
     try:
         client.execute(env=dict(os.environ))
     finally:
