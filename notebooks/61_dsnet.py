@@ -706,7 +706,9 @@ side_by_side(
 
 # %%
 most = max(gains, key=lambda name: abs(gains[name].mean()))
-largest_step.compare(most, f"It changes the Dice by {gains[most].mean():+.3f} on average over {seeds} seeds.")
+largest_step.compare(
+    most, f"It changes the Dice by {gains[most].mean():+.3f} on average over {seeds} seed{'s' * (seeds > 1)}."
+)
 
 # %% [markdown]
 # ## 6. Table 4: closer to the consensus than any reader?
