@@ -227,7 +227,7 @@ assert in_band["matted"].mean() < in_band["blurred"].mean() < in_band["binary"].
 
 # %%
 gain = in_band["blurred"] - in_band["matted"]
-gains = {kind: gain[kinds == kind] for kind in dict.fromkeys(kinds)}
+gains = {str(kind): gain[kinds == kind] for kind in dict.fromkeys(kinds)}
 Table(
     {"kind": kind, "nodules": len(g), "gain over the blur": g.mean()}
     | ({"smallest found": smallest_difference(g.std(ddof=1), len(g))} if len(g) > 1 else {})
