@@ -737,20 +737,16 @@ side_by_side(middle_slice, {n: dsnotes.to_label(dsnotes.predict(found[n, 0][0], 
 
 # %%
 apart = {b: dice[hyb] - dice[b] for a, b in pairs if a == hyb}
-if len(test) > 1:
-    Table(
-        [
-            {
-                "hybrid minus": name,
-                "mean": d.mean(),
-                "smallest found, patients": smallest_difference(o.std(ddof=1), len(o)),
-            }
-            | ({"smallest found, seeds": smallest_difference(d.mean(1).std(ddof=1), len(d))} if seeds > 1 else {})
-            for name, d in apart.items()
-            for o in [d.mean(0)]
-        ],
-        caption="With the true spread of the differences: a mean below the smallest found is no evidence",
-    )
+Table(
+    [
+        {"hybrid minus": name, "mean": d.mean(), "smallest found, patients": smallest_difference(o.std(ddof=1), len(o))}
+        | ({"smallest found, seeds": smallest_difference(d.mean(1).std(ddof=1), len(d))} if seeds > 1 else {})
+        for name, d in apart.items()
+        for o in [d.mean(0)]
+        if len(o) > 1
+    ],
+    caption="With the true spread of the differences: a mean below the smallest found is no evidence",
+)
 
 # %%
 means = {"λ = η = 0": dice["hyb, λ = η = 0"].mean(), "those of this run": dice[hyb].mean()}
