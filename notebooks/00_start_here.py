@@ -138,7 +138,9 @@ prediction = dsnotes.to_label(dsnotes.predict(system, unseen[0]))
 dsnotes.show(patient, prediction=prediction, window="lung")
 
 # %% [markdown]
-# PICTURE_TEXT
+# Solid is the truth, dashed the prediction. In the planes the large tumour is right but for a voxel here and there
+# along its rim. In 3-D the truth is a pale shell round the prediction: look for a shell with nothing inside. That is a
+# tumour that the network missed, and it is the smallest one.
 
 # %%
 answers = {"the U-Net": prediction, "always 'no tumour'": np.zeros_like(patient.label)}
@@ -175,8 +177,10 @@ missed.compare(means["small"], f"Of the large ones it finds {means['large']:.2f}
 assert smoke or means["large"] > means["medium"] > means["small"]
 
 # %% [markdown]
-# SMALL_TEXT Would it help to supervise the network at *more places than its output*, so that every scale
-# contributes to the loss? That is the one idea of this course, and of its five papers.
+# The small ones are mostly missed: in a single slice a small tumour looks like a vessel, and in the loss a tumour of
+# ten voxels counts for almost nothing beside one of a thousand. Would it help to supervise
+# the network at *more places than its output*, so that every scale contributes to the loss? That is the one idea of
+# this course, and of its five papers.
 #
 # Go on with [10_one_idea](10_one_idea.ipynb).
 #
