@@ -178,9 +178,9 @@ assert smoke or means["large"] > means["medium"] > means["small"]
 
 # %% [markdown]
 # The small ones are mostly missed: in a single slice a small tumour looks like a vessel, and in the loss a tumour of
-# ten voxels counts for almost nothing beside one of a thousand. Would it help to supervise
-# the network at *more places than its output*, so that every scale contributes to the loss? That is the one idea of
-# this course, and of its five papers.
+# ten voxels counts for almost nothing beside one of a thousand. Would it help to supervise the network at *more places
+# than its output*, so that every scale contributes to the loss? That is the one idea of this course, and of its five
+# papers.
 #
 # Go on with [10_one_idea](10_one_idea.ipynb).
 #
