@@ -16,6 +16,8 @@ endif
 WHEEL := build/wheel/bin/python
 # One thread a process, as many processes as there are cores (four at most: each holds a torch of its own).
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal --durations=15
+# Without them pytest would import every test a second time to find the few that run a notebook.
+NOTEBOOK_TESTS = $(shell grep -rl --include='*.py' 'mark\.notebook' tests)
 
 # Large maps in large pages of memory, where Linux has them: a training step on a CPU takes .67 to .96 times as long
 # (benchmarks/results/pages.md). torch asks for this once, at its first tensor.
@@ -43,7 +45,7 @@ test: lint  ## set up everything, then style, tests, notebook pairs and every no
 	@echo "==> tests and notebook pairs"
 	@$(PYTEST) -m "not slow and not notebook"
 	@echo "==> every notebook head-less, in its smoke mode; executed copies go to build/notebooks/"
-	@$(PYTEST) -m notebook
+	@$(PYTEST) -m notebook $(NOTEBOOK_TESTS)
 
 check: lint  ## the fast part: style, tests and notebook pairs, nothing that runs a notebook or a browser
 	@echo "==> tests and notebook pairs"
@@ -55,7 +57,7 @@ lint: .venv/.all  ## style alone
 	@$(PY) -m ruff format --check .
 
 notebooks: .venv/.all  ## every notebook head-less, in its smoke mode; executed copies go to build/notebooks/
-	@$(PYTEST) -m notebook
+	@$(PYTEST) -m notebook $(NOTEBOOK_TESTS)
 
 labs: .venv/.all  ## every lab's reference, empty and wrong submissions, and thirty graded in one command
 	@OMP_NUM_THREADS=1 $(PY) -m pytest tests/labs -m "slow or not slow" --durations=15
