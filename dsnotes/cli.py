@@ -17,6 +17,7 @@ To add a command, write a function that adds it to the subparsers, and list it i
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -86,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from dsnotes.runs.notebook import FailedError
     from dsnotes.runs.source import RefusedError
 
+    if arguments is None:  # a process of its own, whose modules make a million objects that stay
+        gc.set_threshold(20_000)
     parser = Parser(
         prog="dsnotes",
         description="Notebooks as experiments, coursework, and templates for your own paper.",
