@@ -57,7 +57,7 @@ if not results:
             runs.run("80_experiment.py", values | small, out=out)
 
 # %%
-Table([{"row": row} | {what: own for what, (_, own) in changed.items()} for row, changed in differences(plan).items()],
+Table([{"row": row} | {what: own or "none" for what, (_, own) in changed.items()} for row, changed in differences(plan).items()],
       caption="What each row changes, compared with the first")  # fmt: skip
 
 # %% [markdown]
