@@ -98,7 +98,7 @@ def sarcoma(data: Path, folder: Path) -> list[str]:
     if not (folder / "sarcoma").is_dir():
         dsnotes(f"adopt {source} --leave-out {new} --output sarcoma", folder)
     given = TRAINING | {"data": str(folder / "sarcoma"), "patch": [16, 64, 64], "spacing": [4.0, 1.5, 1.5]}
-    given |= {"clip": [-150.0, 250.0], "normalise": "window", "folds": 4}
+    given |= {"clip": [-150.0, 250.0], "normalise": "window", "folds": 4, "epochs": 4}
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
     typed = " ".join(f"-p {shlex.quote(f'{name}={text}')}" for name, text in texts.items())
     said = dsnotes(f"run {NOTEBOOK} {typed} --out sarcoma_runs", folder)
@@ -152,15 +152,17 @@ def main() -> None:
         folder = (options.keep or Path(scratch)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         data = options.data.absolute()
-        parts = [part(data, folder) for part in (hippocampus, sarcoma, spleen)]
-    head = ["## Real images, from a folder to a prediction", ""]
-    head += [
-        f"`python benchmarks/own_real_data.py DATA` on a {machine()}: unet-3d of width 8, 320 steps a fold (spleen 75)."
-    ]
-    text = "\n".join([*head, *(line for part in parts for line in ["", *part])])
-    print(text)
-    if options.write:
-        keep("own_real_data", text)
+        lines = ["## Real images, from a folder to a prediction", ""]
+        lines += [f"`python benchmarks/own_real_data.py DATA` on a {machine()}: unet-3d of width 8,"]
+        lines += ["320 steps per fold (sarcoma 160, spleen 75)."]
+        for part in (hippocampus, sarcoma, spleen):
+            done = folder / f"{part.__name__}.json"
+            if not done.exists():
+                done.write_text(json.dumps(part(data, folder)))
+            lines += ["", *json.loads(done.read_text())]
+            if options.write:
+                keep("own_real_data", "\n".join(lines))
+        print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ if "teacher" in offered["options"] and "teacher" not in options:
         kept = None if runs.folder() is None else runs.folder() / "teacher"
         how = {"epochs": (1, 0), "width": 4, "blocks": 1, "patch": (32, 32), "iterations": 2} if smoke else {}
         how |= {key: tuple(value) if isinstance(value, list) else value for key, value in teacher.items()}
-        learned["teacher"], _ = dsnet.train_teacher(train, seed=seed, device=device, progress=False, out=kept, **how)
+        learned["teacher"], _ = dsnet.train_teacher(train, seed=seed, device=device, progress=True, out=kept, **how)
 torch.manual_seed(seed)
 sizes = {"in_channels": train[0].channels, "classes": classes, "spacing": train[0].spacing}
 built = system_of(request, **sizes, regions=joined["regions"], **learned)
@@ -285,8 +285,8 @@ for which, case in {"worst": ranked[0], "best": ranked[-1]}.items():
 # What went wrong there, a place or a contour? MSDS-UNet's Fig. 14 shows such patients, and the paper concludes that its
 # network misses the contour. So we count how many of the wrong voxels lie within 2 mm of the true surface, or within a
 # voxel where voxels are larger. A share near 1 supports the paper; a low one means that something was overlooked or
-# invented. Judge it beside the share of the target's own voxels that lie so close:
-# a small or thin target is all contour.
+# invented. Judge it beside the share of the target's own voxels that lie so close: a small or thin target is all
+# contour.
 
 # %%
 rows = []
