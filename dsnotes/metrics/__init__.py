@@ -15,6 +15,7 @@ from dsnotes.metrics.compare import (
     consensus,
     holm,
     paired_t_test,
+    smallest_difference,
     wilcoxon,
 )
 from dsnotes.metrics.disagreement import crps, energy_distance
@@ -24,7 +25,13 @@ from dsnotes.metrics.score import score
 from dsnotes.metrics.similarity import linear_cka
 from dsnotes.metrics.slices import SliceErrors, SliceScores, slice_dice, slice_errors, slice_scores
 from dsnotes.metrics.soft_overlap import area_error, share_error, soft_dice_score, soft_iou_score
-from dsnotes.metrics.surface import hausdorff, hausdorff95, mean_surface_distance, surface_distances
+from dsnotes.metrics.surface import (
+    hausdorff,
+    hausdorff95,
+    mean_surface_distance,
+    surface_distances,
+    wrong_near_contour,
+)
 from dsnotes.metrics.tumours import TumourScore, tumour_scale, tumour_scores
 from dsnotes.metrics.volumes import (
     VolumeBias,
@@ -75,6 +82,7 @@ __all__ = [
     "slice_dice",
     "slice_errors",
     "slice_scores",
+    "smallest_difference",
     "soft_dice_score",
     "soft_iou_score",
     "surface_distances",
@@ -85,4 +93,5 @@ __all__ = [
     "volume_interval",
     "volume_samples",
     "wilcoxon",
+    "wrong_near_contour",
 ]

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from dsnotes.cli import COMMANDS, Parser, main, means
 from dsnotes.runs import sweep as sweeping
@@ -74,6 +75,17 @@ def test_what_cannot_be_is_one_line_and_exit_code_2(tiny, capsys, words, said, m
     assert len(told.err.strip().splitlines()) == 1
 
 
+def test_an_unknown_name_is_refused_before_the_first_cell_and_leaves_nothing(tiny, capsys):
+    """The kernel looks it up, so that this process need not import torch; `build` here is never reached."""
+    code = tiny.read_text(encoding="utf-8").replace('print("waiting")', 'print("waiting")\nif fail:\n    build(system)')
+    tiny.with_name("names.py").write_text(code, encoding="utf-8")
+    assert main(["run", "names.py", "-p", "system=mss-unett"]) == 2
+    assert "system=mss-unett: no system is called 'mss-unett'. The nearest are mss-unet" in capsys.readouterr().err
+    assert main(["run", "names.py", "-p", "options={'norms': 1}"]) == 2
+    assert "mss-unet has no option 'norms'" in capsys.readouterr().err
+    assert not list(tiny.parent.glob("runs/names-*"))
+
+
 def test_the_parameters_can_be_asked_for(tiny, capsys):
     assert main(["run", str(tiny), "--help-parameters"]) == 0
     assert "seed: int = 0  # moves every figure a little" in capsys.readouterr().out
@@ -95,6 +107,21 @@ def test_a_table_is_printed_and_saved(result, capsys, tmp_path):
     assert "0.910 ± 0.010" in capsys.readouterr().out
     assert (tmp_path / "a.csv").is_file()
     assert (tmp_path / "a.tex").is_file()
+
+
+def test_a_sweeps_file_shows_the_published_table_with_its_own_runs_alone(tiny, capsys):
+    tiny.with_name("half.yml").write_text(
+        "notebook: tiny.py\ntable: mss-2\nparameters: {scale: 0.5}\n", encoding="utf-8"
+    )
+    for scale in ("0.5", "1.0"):
+        assert main(["run", str(tiny), "-p", f"scale={scale}"]) == 0
+    capsys.readouterr()
+    assert main(["table", "mss-2"]) == 2, "the same row twice"
+    assert "name the sweep's file for its runs alone" in capsys.readouterr().err
+    assert main(["table", "half.yml"]) == 0
+    said = capsys.readouterr().out
+    assert "0.465" in said, "half of .90, .93 and .96"
+    assert "ours: 1 runs on phantoms" in said
 
 
 def test_the_old_names_of_options_still_work_and_say_the_new_ones(result, capsys, tmp_path):
@@ -138,7 +165,23 @@ def test_multiply_adds_are_counted_by_hand_for_one_convolution():
         total += 9 * pixels * (2 * width * width + width * width)
     total += n * 64
     assert madds == total
+
     assert parameters == 31_042_369
+
+
+def test_layers_are_counted_as_in_ronnebergers_figure():
+    """Its U-Net has 23; ours of Table 13 has 33, and 45 with the sides', which the table's slip says."""
+    import dsnotes
+    from dsnotes.runs.paper_tables import published
+    from dsnotes.runs.size import layers
+
+    with torch.device("meta"):
+        counted = [
+            layers(dsnotes.build(name, **options).network)
+            for name, options in (("unet-2d", {}), ("msds-unet", {"objective": "none"}), ("msds-unet", {}))
+        ]
+    assert counted == [23, 33, 45]
+    assert published("msds-13").columns["layers"].key == "layers"
 
 
 def commands() -> dict[tuple[str, ...], argparse.ArgumentParser]:
