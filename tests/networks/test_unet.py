@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dsnotes.networks.base import Network, require_input
-from dsnotes.networks.blocks import norm_of
+from dsnotes.networks.blocks import norm_of, normalise
 from dsnotes.networks.unet import UNet
 
 
@@ -143,3 +143,18 @@ def test_without_norm_it_is_convolutions_alone_and_so_is_what_is_put_beside_it()
     image, net = torch.randn(2, 1, 16, 16), Network(UNet(width=2, norm="none"))
     alone = torch.cat([net(one).logits for one in image.split(1)])
     torch.testing.assert_close(net(image).logits, alone)  # no image has a say in another's answer
+
+
+@pytest.mark.parametrize(("dims", "layout"), [(2, torch.channels_last), (3, torch.channels_last_3d)])
+def test_instance_norm_in_channels_last_is_pytorchs_and_keeps_the_format(dims, layout):
+    norm = normalise("instance", dims, 5).double()
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = torch.randn(3, 5, *(4, 6, 7)[:dims], dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    expected = torch.nn.functional.instance_norm(x, weight=norm.weight, bias=norm.bias)
+    found = norm(x)
+    assert found.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(found, expected)
+    inputs = [x, norm.weight, norm.bias]
+    ours, theirs = (torch.autograd.grad(y.cos().sum(), inputs) for y in (found, expected))
+    torch.testing.assert_close(ours, theirs)
