@@ -96,14 +96,16 @@ class Clock(TorchDispatchMode):
 
 def make_step(name: str, shape: tuple[int, ...]):
     """A step in bfloat16 and its batch, laid out as `fit` would."""
+    torch.manual_seed(0)
+    system = build(name, width=16)
     try:
         from dsnotes.training.forward_pass import to_channels_last
+
+        to_channels_last(system.network, "auto", amp=torch.bfloat16)
     except ImportError:  # a commit from before that module held it
         from dsnotes.training.precision import to_channels_last
 
-    torch.manual_seed(0)
-    system = build(name, width=16)
-    to_channels_last(system.network, system.dims, "auto", amp=torch.bfloat16)
+        to_channels_last(system.network, system.dims, "auto", amp=torch.bfloat16)
     label = (torch.rand(shape[0], *shape[2:]) > 0.9).long()
     batch = {"image": torch.rand(shape), "label": label, "soft": label[:, None].float()}
     return system.make_step(system, system.settings, amp=torch.bfloat16), batch

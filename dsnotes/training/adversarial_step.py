@@ -52,7 +52,7 @@ class AdversarialStep(PlainStep):
         super().__init__(system, settings, **how)
         weight = next(system.network.parameters())
         self.critic = self.objective.critic(system.network.backbone).to(weight.device)
-        to_channels_last(self.critic, system.network.backbone.dims, "auto", amp=self.forward_pass.amp)
+        to_channels_last(self.critic, "auto", amp=self.forward_pass.amp)
         self.critic.load_state_dict(devices.from_first(self.critic.state_dict()))
         self.optimisers["critic"] = make_optimiser(self.critic, settings)
         self.critic_share = 1.0 if critic_lr is None else critic_lr / settings.lr
