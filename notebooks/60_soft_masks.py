@@ -279,7 +279,7 @@ for noise, eps in progress(itertools.product((0, 20, 40), (1e-7, 1e-5, 1e-3, 1e-
     made = soft_masks(noisy, [bands[i] for i in few], eps=eps)
     errors = [np.abs(m - cases[i].extras["seen"])[bands[i] == 0].mean() for i, m in zip(few, made, strict=True)]
     of_noise.setdefault(f"{noise} HU more noise", {})[f"{eps:g}"] = float(np.mean(errors))
-curves.lines(of_noise, x="ε", y="mean error in the band", title="The best ε grows with the noise")
+curves.lines(of_noise, x="ε", y="mean error in the band", title="The best ε, with more and more noise")
 
 # %%
 least = {name: min(points, key=points.get) for name, points in of_noise.items()}
