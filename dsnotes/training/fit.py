@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from dsnotes.data.any_dataset import as_cases
-from dsnotes.data.augment import Augmentation
+from dsnotes.data.augmentations import augmentation_of
 from dsnotes.data.dataset import Dataset
 from dsnotes.data.task import read_task, task_of
 from dsnotes.supervision.regions import label_values, regions_of
@@ -90,7 +90,7 @@ def fit(
         stack.enter_context(devices.reproducible(device, deterministic=deterministic))
         stack.enter_context(devices.explained_memory(settings, system.network.backbone.stride, device))
         system.network.to(device)
-        augment = Augmentation() if settings.augment is True else settings.augment or None
+        augment = augmentation_of(settings.augment, system.dims)
         values = label_values(system.objective, system.classes)
         draw = Draw(train, settings, values, augment, seed, world.rank, device, world.size)
         run = describe_run(system, settings, train, val, seed=seed, processes=world.size)
