@@ -2,9 +2,9 @@
 
     python benchmarks/recipe.py FOLDER --seeds 0 1 2 [--rows all "no grey values"] [--write]
 
-FOLDER holds `cardiac_mr` (2-D: stacks of slices) and `hippocampus_mr` (3-D), in the Decathlon's layout. Every row trains
-the same network for the same number of steps. Finished trials are kept, one a line, in results/recipe.jsonl, so that
-the same command goes on where it stopped; --write makes results/recipe.md of them.
+FOLDER holds `cardiac_mr` (2-D: stacks of slices) and `hippocampus_mr` (3-D), in the Decathlon's layout. Every row
+trains the same network for the same number of steps. Finished trials are kept, one a line, in results/recipe.jsonl, so
+that the same command goes on where it stopped; --write makes results/recipe.md of them.
 """
 
 from __future__ import annotations
@@ -88,13 +88,14 @@ def page(kept: Kept) -> str:
             gap = "" if row == "all" else f"{gaps.mean():+.3f} ({low:+.3f} to {high:+.3f})"
             rows.append([row, len(dice), f"{np.mean(means):.3f}{spread}", f"{right:.3f}", gap])
         if rows:
-            size, one = SETS[name], next(row for row in kept.rows if row["set"] == name)
+            size, own = SETS[name], [row for row in kept.rows if row["set"] == name]
+            seconds = np.median([row["seconds"] for row in own])
             parts += [
                 "",
                 f"### {name}",
                 "",
-                f"{one['steps']} steps of {size['batch']} patches {size['patch']}, width {size['width']}; "
-                f"{len(one['cases'])} patients held out; about {np.median([r['seconds'] for r in kept.rows if r['set'] == name]):.0f} "
+                f"{own[0]['steps']} steps of {size['batch']} patches {size['patch']}, width {size['width']}; "
+                f"{len(own[0]['cases'])} patients held out; about {seconds:.0f} "
                 "processor seconds a run, one thread.",
                 "",
                 table(["recipe", "seeds", "Dice", "precision", "against all"], rows),

@@ -52,6 +52,7 @@ class Settings:
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     momentum: float = 0.9  # of sgd
+    nesterov: bool = False  # of sgd
     weight_decay: float = 0.0
     amsgrad: bool = False
     schedule: str = "constant"  # constant, step, exponential, poly, plateau
