@@ -294,12 +294,14 @@ def draw_u(
                 width,
                 height,
                 boxstyle="round,pad=0.02,rounding_size=0.09",
-                facecolor=colour if filled else style.PAPER,
+                facecolor=colour if filled else style.BACKGROUND,
                 edgecolor=colour,
                 linewidth=1.4,
             )
         )
-        axes.text(x, y, text, ha="center", va="center", fontsize=8.5, color=style.PAPER if filled else style.INK)
+        axes.text(
+            x, y, text, ha="center", va="center", fontsize=8.5, color=style.BACKGROUND if filled else style.FOREGROUND
+        )
 
     def arrow(a, b, colour=style.FAINT, style="-|>", dashes="-"):
         axes.add_patch(
@@ -341,11 +343,11 @@ def draw_u(
             ha="center",
             va="center",
             fontsize=8,
-            color=style.INK,
-            bbox={"facecolor": style.PAPER, "edgecolor": "none", "pad": 1.5},
+            color=style.FOREGROUND,
+            bbox={"facecolor": style.BACKGROUND, "edgecolor": "none", "pad": 1.5},
         )
     for row, (_, _, stride) in enumerate(levels):
-        axes.text(-0.62, -row, size_of(stride), ha="right", va="center", fontsize=8, color=style.INK)
+        axes.text(-0.62, -row, size_of(stride), ha="right", va="center", fontsize=8, color=style.FOREGROUND)
     axes.set(xlim=(-1.6, 3.0), ylim=(0.5 - rows, 0.5))  # one unit per row, level with the pictures
     axes.axis("off")
 

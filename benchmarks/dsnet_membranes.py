@@ -33,7 +33,7 @@ from dsnotes.data.patches import draw_batch
 from dsnotes.metrics import dice
 from dsnotes.papers import dsnet
 from dsnotes.softmask import softened
-from dsnotes.training.statistics import reestimate_statistics
+from dsnotes.training.forward_pass import reestimate_statistics
 from dsnotes.training.system import System
 
 PATCH, SIDE, WIDTH, SCALE = (48, 48), 256, 8, 2

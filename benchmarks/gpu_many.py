@@ -19,7 +19,7 @@ from gpu_systems import SUBJECTS, Scale, at_scale, batch_for, system_for
 from torch import nn
 
 from dsnotes.supervision.base import Batch
-from dsnotes.training import distributed
+from dsnotes.training import devices
 
 MANY = ["system", "processes", "gradients off by", "ms a step alone", "ms together", "samples/s, times", "verdict"]
 SWEEP = ["GPUs that `dsnotes sweep` finds", "a worker's CUDA_VISIBLE_DEVICES"]
@@ -69,7 +69,7 @@ def gradients_off(key: str, place: torch.device, rank: int, count: int) -> float
     joint = {name: value.to(place) for name, value in batch_for(settings, samples=2 * count).items()}
     mine = {name: value[2 * rank : 2 * rank + 2] for name, value in joint.items()}
     with tf32(allowed=False):
-        with distributed.single_process():
+        with devices.single_process():
             exact = gradients(copy.deepcopy(system), settings, joint)
         found = gradients(system, settings, mine)
     return float((found - exact).norm() / exact.norm())
@@ -98,7 +98,7 @@ def step_seconds(key: str, place: torch.device, scale: Scale, rank: int) -> tupl
     for shared in (False, True):
         twin = copy.deepcopy(system)
         step = twin.make_step(twin, settings, amp=torch.bfloat16)
-        with nullcontext() if shared else distributed.single_process():
+        with nullcontext() if shared else devices.single_process():
             for counted in (False, True):
                 dist.barrier()
                 started, steps = time.perf_counter(), 1 if scale.tiny else 10

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dsnotes.training import devices
 from dsnotes.training.fit import fit
-from dsnotes.training.precision import to_channels_last
+from dsnotes.training.forward_pass import to_channels_last
 from dsnotes.training.system import System
 
 # bfloat16 products a second with float32 sums, dense, from the vendors' data sheets; the longest name that fits counts.

@@ -1,4 +1,4 @@
-"""What the rules of `dsnotes/training/precision.py` rest on: a step in float32, in bfloat16, and channels-last.
+"""What the rules of `dsnotes/training/forward_pass.py` rest on: a step in float32, in bfloat16, and channels-last.
 
     OMP_NUM_THREADS=1 python benchmarks/precision.py [--write]
 
@@ -16,7 +16,7 @@ import torch
 from timing import keep, machine, ratio, table, take_turns
 
 from dsnotes.papers import build
-from dsnotes.training import precision
+from dsnotes.training import forward_pass
 
 SYSTEMS = {  # a small batch, and a larger one
     "unet-2d": ((2, 1, 32, 32), (8, 1, 128, 128)),
@@ -39,7 +39,7 @@ def ways(name: str, shape: tuple[int, ...]) -> dict[str, partial]:
     ):
         torch.manual_seed(0)
         system = build(name, width=16)
-        precision.to_channels_last(system.network, system.dims, last, amp=dtype)
+        forward_pass.to_channels_last(system.network, system.dims, last, amp=dtype)
         found[way] = partial(system.make_step(system, system.settings, amp=dtype), batch)
     return found
 
@@ -55,8 +55,8 @@ def main() -> None:
             seconds = take_turns(ways(name, shape), options.rounds)
             columns = list(seconds)[1:]
             network = build(name, width=16).network
-            work = precision.flops(network, shape)
-            dtype, _ = precision.choose_dtype("auto", network, device=torch.device("cpu"), shape=shape)
+            work = forward_pass.flops(network, shape)
+            dtype, _ = forward_pass.choose_dtype("auto", network, device=torch.device("cpu"), shape=shape)
             rows.append(
                 [
                     f"`{name}`",

@@ -53,7 +53,7 @@ from dsnotes.metrics import holm, linear_cka, paired_t_test
 from dsnotes.papers import mu_net
 from dsnotes.supervision import downsample_target, loss_terms
 from dsnotes.supervision.pseudo_labels import as_image, two_passes
-from dsnotes.training.schedules import twice_best
+from dsnotes.training.settings import twice_best
 from dsnotes.viewers import Table, boxes, curves, features, maps, progress
 
 patients, tested, validated, each = (24, 10, 4, 4) if not smoke else (5, 2, 1, 2)

@@ -52,7 +52,7 @@ from dsnotes.papers import dsnet
 from dsnotes.softmask import mask_from_recist, softened
 from dsnotes.training import checkpoints
 from dsnotes.training.adversarial_step import collapse
-from dsnotes.training.statistics import reestimate_statistics
+from dsnotes.training.forward_pass import reestimate_statistics
 from dsnotes.viewers import Table, boxes, curves, maps, progress
 from dsnotes.viewers.fusion import detail_shares, fusion
 

@@ -37,8 +37,8 @@ class Dataset(Sequence):  # not Sequence[Case]: a runtime type check would open 
     labels: dict[int, str]  # value -> name, background first
     modality: tuple[str, ...]  # one name per channel
     entries: tuple[Entry, ...] = field(repr=False)
-    filed_labels: dict[int, str] = field(repr=False)  # as in dataset.json, before relabelling
-    filed_channels: int = field(repr=False, default=1)
+    original_labels: dict[int, str] = field(repr=False)  # as in dataset.json, before relabelling
+    original_channels: int = field(repr=False, default=1)
     ignore: int | None = None  # label value in the files that losses and scores leave out (extras["valid"])
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # overlapping sets of labels, by name
     order: tuple[int, ...] = ()  # the label value that each region is written as
@@ -121,7 +121,7 @@ class Dataset(Sequence):  # not Sequence[Case]: a runtime type check would open 
             "steps": self._settings,
             "files": [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files],
             "recist": entry.recist,
-            "labels": list(self.filed_labels.items()),
+            "labels": list(self.original_labels.items()),
             **({} if self.ignore is None else {"ignore": self.ignore}),
         }
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
@@ -139,9 +139,9 @@ class Dataset(Sequence):  # not Sequence[Case]: a runtime type check would open 
 
     def _opened(self, entry: Entry) -> Case:
         case = open_case(entry.image, entry.label, name=entry.name)
-        if case.channels != self.filed_channels:
+        if case.channels != self.original_channels:
             raise ValueError(
-                f"{entry.files()[0]} has {case.channels} channels, dataset.json names {self.filed_channels} under "
+                f"{entry.files()[0]} has {case.channels} channels, dataset.json names {self.original_channels} under "
                 f"'modality'. Name one modality per channel there."
             )
         if case.label is not None and self.ignore is not None:
@@ -149,10 +149,10 @@ class Dataset(Sequence):  # not Sequence[Case]: a runtime type check would open 
             case = replace(case, label=case.label * case.extras["valid"])
         if case.label is not None:
             present = {int(value) for value in np.flatnonzero(class_counts(case).any(0))}
-            if unnamed := sorted(present - set(self.filed_labels)):
+            if unnamed := sorted(present - set(self.original_labels)):
                 raise ValueError(
                     f"{entry.label} holds the label value {', '.join(map(str, unnamed))}, which dataset.json does "
-                    f"not name; it names {self.filed_labels}. Correct the file, or name the value under 'labels'."
+                    f"not name; it names {self.original_labels}. Correct the file, or name the value under 'labels'."
                 )
         geometry: Geometry = case.extras["geometry"]
         if entry.readers is not None:

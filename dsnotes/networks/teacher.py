@@ -19,21 +19,21 @@ class Memory:
 
     def __init__(self, limit: int = 2**30) -> None:
         self.limit, self.size, self.hits, self.misses = limit, 0, 0, 0
-        self.answers: dict[bytes, Tensor] = {}
+        self.outputs: dict[bytes, Tensor] = {}
         self.open = limit > 0
 
     def find(self, key: bytes) -> Tensor | None:
-        found = self.answers.get(key)
+        found = self.outputs.get(key)
         self.hits, self.misses = self.hits + (found is not None), self.misses + (found is None)
         return found
 
     def keep(self, key: bytes, answer: Tensor) -> None:
         size = answer.numel() * answer.element_size()
         if self.size + size <= self.limit:
-            self.answers[key] = answer.clone()  # a view would keep its whole batch alive
+            self.outputs[key] = answer.clone()  # a view would keep its whole batch alive
             self.size += size
         elif not self.hits:
-            self.answers.clear()
+            self.outputs.clear()
             self.open = False
 
 
@@ -68,12 +68,12 @@ class Teacher(nn.Module):
 
     def remembered(self, image: Image) -> Tensor:
         """One image at a time, so that an output does not depend on the rest of the batch."""
-        memory, answers = self.memory, []
+        memory, outputs = self.memory, []
         for one, raw in zip(image.split(1), image.detach().float().cpu().contiguous().numpy(), strict=True):
             key = blake2b(raw.tobytes(), digest_size=16).digest()
             found = memory.find(key)
             if found is None:
                 found = self.answer(one)
                 memory.keep(key, found)
-            answers.append(found)
-        return torch.cat(answers)
+            outputs.append(found)
+        return torch.cat(outputs)

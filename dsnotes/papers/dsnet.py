@@ -26,8 +26,7 @@ from dsnotes.supervision import supervise
 from dsnotes.supervision.soft_adversarial import SoftAdversarial
 from dsnotes.supervision.super_resolution import SuperResolution
 from dsnotes.training import checkpoints
-from dsnotes.training.adversarial_step import AdversarialStep
-from dsnotes.training.cached_teacher import CachedTeacherAdversarialStep, CachedTeacherStep
+from dsnotes.training.adversarial_step import AdversarialStep, CachedTeacherAdversarialStep, CachedTeacherStep
 from dsnotes.training.fit import fit
 from dsnotes.training.history import History
 from dsnotes.training.settings import Settings

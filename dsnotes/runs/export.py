@@ -95,18 +95,18 @@ def figure(report: Report) -> Any:
             for at, row in enumerate(names):
                 cell, printed = report.ours.get(row, {}).get(column), report.printed[row].get(column)
                 if isinstance(printed, (int, float)):
-                    axes.plot(printed, at - 0.13, "s", mfc="none", color=style.ON_PAPER[0], markersize=6)
+                    axes.plot(printed, at - 0.13, "s", mfc="none", color=style.ON_BACKGROUND[0], markersize=6)
                 if cell:
                     axes.errorbar(
-                        cell.mean, at + 0.13, xerr=cell.over_cases, fmt="o", color=style.ON_PAPER[1], capsize=3
+                        cell.mean, at + 0.13, xerr=cell.over_cases, fmt="o", color=style.ON_BACKGROUND[1], capsize=3
                     )
             axes.set_title(column, loc="left")
             axes.grid(axis="x")
             axes.locator_params(axis="x", nbins=4)
         panels[0].set_yticks(range(len(names)), [n + (" *" if n == report.starred else "") for n in names])
         panels[0].set_ylim(len(names) - 0.5, -0.5)
-        panels[-1].plot([], [], "s", mfc="none", color=style.ON_PAPER[0], label="paper")
-        panels[-1].plot([], [], "o", color=style.ON_PAPER[1], label="ours, ± cases")
+        panels[-1].plot([], [], "s", mfc="none", color=style.ON_BACKGROUND[0], label="paper")
+        panels[-1].plot([], [], "o", color=style.ON_BACKGROUND[1], label="ours, ± cases")
         panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     told = [f"{row} {column}: paper {_plain(report.printed[row].get(column))}, ours "
             f"{_cell(report.ours.get(row, {}).get(column))}" for row in names for column in columns]  # fmt: skip

@@ -38,7 +38,7 @@ def path(text: str) -> Path:
 
 
 def rank() -> int:
-    """This process's torchrun rank: all compute, only rank 0 saves. (training.distributed would import torch.)"""
+    """This process's torchrun rank: all compute, only rank 0 saves. (training.devices would import torch.)"""
     return int(os.environ.get("RANK", 0))
 
 

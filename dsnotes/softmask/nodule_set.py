@@ -49,7 +49,7 @@ class Report:
 
 
 def make_set(
-    lesions: Sequence[Lesion] | Sequence[FiledLesion],
+    lesions: Sequence[Lesion] | Sequence[DatasetLesion],
     images: str | os.PathLike | Dataset,
     out: str | os.PathLike,
     *,
@@ -112,13 +112,13 @@ def make_set(
     return Report(folder, tuple(made), tuple(kept), failed)
 
 
-def _corner(lesion: Lesion | FiledLesion, size: int) -> np.ndarray:
+def _corner(lesion: Lesion | DatasetLesion, size: int) -> np.ndarray:
     """(row, column) in the slice of the crop's first pixel; outside the slice if the lesion is at the border."""
     ends = np.array([*lesion.long_axis, *lesion.short_axis])
     return np.floor((ends.min(0) + ends.max(0) + 1) / 2).astype(int) - size // 2
 
 
-def _recist(lesion: Lesion | FiledLesion, corner: np.ndarray) -> dict:
+def _recist(lesion: Lesion | DatasetLesion, corner: np.ndarray) -> dict:
     """The axes in the crop's pixels, and their lengths in mm."""
     axes = {"long_axis": np.array(lesion.long_axis), "short_axis": np.array(lesion.short_axis)}
     lengths = {name: float(np.linalg.norm((ends[1] - ends[0]) * lesion.spacing)) for name, ends in axes.items()}
@@ -127,7 +127,7 @@ def _recist(lesion: Lesion | FiledLesion, corner: np.ndarray) -> dict:
 
 
 @dataclass(frozen=True)
-class FiledLesion:
+class DatasetLesion:
     """A lesion of a dataset that data_scripts/deeplesion.py made."""
 
     name: str
@@ -137,7 +137,7 @@ class FiledLesion:
     spacing: tuple[float, ...]
 
 
-def lesions_of(data: Dataset) -> list[FiledLesion]:
+def lesions_of(data: Dataset) -> list[DatasetLesion]:
     """The lesions of a dataset of slices that has both diameters, for make_set(lesions_of(data), data, out)."""
     found = []
     for line, case in enumerate(data, start=1):
@@ -145,11 +145,11 @@ def lesions_of(data: Dataset) -> list[FiledLesion]:
         if axes is None:
             raise ValueError(f"case {case.name} has no diameters in recistTr.json. Pass a dataset of deeplesion.py.")
         long, short = (tuple(map(tuple, axes[which])) for which in ("long_axis", "short_axis"))
-        found.append(FiledLesion(case.name, line, long, short, case.spacing[-2:]))
+        found.append(DatasetLesion(case.name, line, long, short, case.spacing[-2:]))
     return found
 
 
-def _plane(lesion: Lesion | FiledLesion, images: str | os.PathLike | Dataset) -> np.ndarray:
+def _plane(lesion: Lesion | DatasetLesion, images: str | os.PathLike | Dataset) -> np.ndarray:
     if isinstance(images, Dataset):
         case = images[lesion.name]
         return case.image.reshape(case.space[-2:])
@@ -157,7 +157,7 @@ def _plane(lesion: Lesion | FiledLesion, images: str | os.PathLike | Dataset) ->
 
 
 def _case(
-    lesion: Lesion | FiledLesion,
+    lesion: Lesion | DatasetLesion,
     images: str | os.PathLike | Dataset,
     corner: np.ndarray,
     *,

@@ -21,7 +21,7 @@ from dsnotes.data.patches import Place, draw_batch, forced_share, gather, tiles,
 from dsnotes.data.sampling import Unit, place_of, shuffled, units
 from dsnotes.supervision.base import Batch
 from dsnotes.supervision.targets import unknown_classes
-from dsnotes.training.distributed import ALONE, World
+from dsnotes.training.devices import ALONE, World
 from dsnotes.training.settings import Settings
 
 IGNORED = 255  # marks ignored voxels during augmentation

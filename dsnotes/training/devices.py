@@ -1,12 +1,22 @@
-"""The device of a run, reproducible kernels, and advice when memory runs out."""
+"""Where a run computes: its device, in one process or in several started by `torchrun`.
+
+torchrun --nproc-per-node=4 train.py
+
+`batch` is the batch of each process, so n processes use n times as many samples per step. Gradients are averaged, which
+equals one process with the joint batch if the loss is a mean over samples; batch normalisation and a Dice over the
+batch see only their own process's share.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
+from torch import Tensor, nn
 
 from dsnotes.training.settings import Settings
 
@@ -91,3 +101,117 @@ def smaller(settings: Settings, stride: tuple[int, ...]) -> str:
     if half < patch[longest]:
         tries.append(f"patch={tuple(half if axis == longest else n for axis, n in enumerate(patch))}")
     return "; or ".join(tries) or "a narrower network (width=…)"
+
+
+@dataclass(frozen=True)
+class World:
+    """The rank of this process among `size` processes; only the first writes files and prints."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0  # rank on this machine: selects the GPU
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+
+ALONE = World()
+_single = False
+
+
+def world_from_env() -> World:
+    """The rank that torchrun gave this process; a single process without torchrun."""
+    if _single or "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
+        return ALONE
+    return World(
+        *(int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    )
+
+
+@contextmanager
+def joined(world: World, device: torch.device) -> Iterator[None]:
+    """Inside, the processes are connected: by NCCL between GPUs, by gloo between CPUs."""
+    opened = world.size > 1 and not dist.is_initialized()
+    if opened:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=world.rank, world_size=world.size)
+    try:
+        yield
+    finally:
+        if opened:
+            dist.destroy_process_group()
+
+
+def several() -> bool:
+    return not _single and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+@contextmanager
+def single_process() -> Iterator[None]:
+    """Inside, each process computes on its own."""
+    global _single
+    before, _single = _single, True
+    try:
+        yield
+    finally:
+        _single = before
+
+
+def parallel(module: nn.Module, reaches_all: Callable[[], bool]) -> nn.Module:
+    """`module` with gradients averaged over the processes during backward; `module` itself for one process.
+
+    All processes start with the weights of the first. DistributedDataParallel waits for the gradient of every
+    parameter. If the objective does not reach every head, it must search for unused parameters in every step.
+    """
+    if not several():
+        return module
+    device = next(module.parameters()).device
+    return nn.parallel.DistributedDataParallel(
+        module,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        find_unused_parameters=not reaches_all(),
+    )
+
+
+def quiet(module: nn.Module) -> AbstractContextManager:
+    """Inside, backward only accumulates gradients; the next backward outside averages them."""
+    return module.no_sync() if isinstance(module, nn.parallel.DistributedDataParallel) else nullcontext()
+
+
+def average(values: dict[str, float], device: torch.device) -> dict[str, float]:
+    """The mean of every value over the processes, the same in each of them."""
+    if not several():
+        return values
+    joint = total(torch.tensor(list(values.values()), dtype=torch.float64, device=device)) / dist.get_world_size()
+    return dict(zip(values, joint.tolist(), strict=True))
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum over the processes."""
+    if several():
+        dist.all_reduce(values)
+    return values
+
+
+def named_anywhere(mine: list[str]) -> list[str]:
+    """The names from the first process that has any: a process without cases has none."""
+    if not several():
+        return mine
+    every: list = [None] * dist.get_world_size()
+    dist.all_gather_object(every, mine)
+    return next(filter(None, every), [])
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if several():
+        dist.barrier()
+
+
+def from_first(value):
+    """The value of the first process, in all of them."""
+    if not several():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]

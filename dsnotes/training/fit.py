@@ -17,24 +17,22 @@ from dsnotes.data.augmentations import augmentation_of
 from dsnotes.data.dataset import Dataset
 from dsnotes.data.task import read_task, task_of
 from dsnotes.supervision.regions import label_values, regions_of
-from dsnotes.training import checkpoints, devices, distributed, precision, schedules
+from dsnotes.training import checkpoints, devices
 from dsnotes.training.batches import Draw, for_validation, prefetched, seed_of
-from dsnotes.training.history import History, Record
-from dsnotes.training.metric_accumulator import MetricAccumulator
-from dsnotes.training.progress import Progress
-from dsnotes.training.run_identity import describe_run
-from dsnotes.training.settings import Settings
-from dsnotes.training.statistics import reestimate_statistics
-from dsnotes.training.step import Step
-from dsnotes.training.system import System
-from dsnotes.training.validate import validate
-from dsnotes.training.validation import (
+from dsnotes.training.checks import (
     check_arguments,
     check_run,
     check_system,
     fitting_patch,
     settings_with,
 )
+from dsnotes.training.forward_pass import choose_dtype, reestimate_statistics, to_channels_last
+from dsnotes.training.history import History, MetricAccumulator, Progress, Record
+from dsnotes.training.run_identity import describe_run
+from dsnotes.training.settings import Settings, learning_rate, must_stop
+from dsnotes.training.step import Step
+from dsnotes.training.system import System
+from dsnotes.training.validate import validate
 
 
 def fit(
@@ -65,7 +63,7 @@ def fit(
     resumes from it, on a CPU bit for bit as if it had never stopped. `on_epoch` is called with the history after every
     epoch and ends the run by returning True. `seed` determines the batches, their augmentation and the dropout, but not
     the network's initial weights. `workers` threads draw up to `prefetch` batches ahead; with `workers=0` they are
-    drawn between the steps. `amp="auto"` and `channels_last="auto"` follow fixed rules (`training.precision`).
+    drawn between the steps. `amp="auto"` and `channels_last="auto"` follow fixed rules (`training.forward_pass`).
     `checkpointing` recomputes the backbone's blocks in the backward pass to save memory. `compile` is True or a mode of
     torch.compile; "reduce-overhead" uses CUDA graphs, for small networks.
     """
@@ -77,7 +75,7 @@ def fit(
     settings = settings_with(settings or system.settings, overrides)
     settings = replace(settings, patch=fitting_patch(system, settings, train))
     check_run(system, settings, train, val, seed)
-    world = distributed.world_from_env()
+    world = devices.world_from_env()
     device = devices.pick(device, local=world.local)
     folder = None if out is None else checkpoints.prepare(out)
     task = system.task or (task_of(train) if isinstance(train, Dataset) else None)
@@ -86,7 +84,7 @@ def fit(
 
     with ExitStack() as stack:
         stack.enter_context(checkpoints.alone(folder if world.first else None))
-        stack.enter_context(distributed.joined(world, device))
+        stack.enter_context(devices.joined(world, device))
         stack.enter_context(devices.reproducible(device, deterministic=deterministic))
         stack.enter_context(devices.explained_memory(settings, system.network.backbone.stride, device))
         system.network.to(device)
@@ -108,8 +106,8 @@ def fit(
         try:
             for epoch in range(len(history) + 1, settings.epochs + 1):
                 started = time.perf_counter()
-                lr = schedules.rate(settings, epoch - 1, history.column("loss"))
-                if schedules.finished(settings, history, lr):
+                lr = learning_rate(settings, epoch - 1, history.column("loss"))
+                if must_stop(settings, history, lr):
                     history.stopped = f"stop={settings.stop!r}"
                     break
                 step.set_lr(lr)
@@ -118,7 +116,7 @@ def fit(
                     devices.seed_everything(seed_of(seed, world.rank, epoch, iteration), device)  # dropout, sampling
                     metrics.add(step(draw.to_device(next(batches))))
                     shown.step()
-                record: Record = {"epoch": epoch, **distributed.average(metrics.means(), device), "lr": lr}
+                record: Record = {"epoch": epoch, **devices.average(metrics.means(), device), "lr": lr}
                 record["samples_per_second"] = iterations * samples / (time.perf_counter() - started)
                 if settings.reestimate:
                     again = range(min(settings.reestimate, iterations))
@@ -155,21 +153,21 @@ def resume_or_start(
     folder: Path | None,
     device: torch.device,
     *,
-    world: distributed.World,
+    world: devices.World,
     amp: bool | str,
     channels_last: bool | str,
     compile: bool | str,  # noqa: A002
     checkpointing: bool,
 ) -> tuple[Step, History]:
     """The step and the history so far: new, or from the checkpoint in `folder` if it belongs to the same run."""
-    distributed.barrier()  # the first process may still be writing for an earlier run
+    devices.barrier()  # the first process may still be writing for an earlier run
     found = None if folder is None else checkpoints.load(folder)
-    distributed.barrier()  # it must not write before the others have read
+    devices.barrier()  # it must not write before the others have read
     if found is not None and amp == "auto":
         amp = found["run"]["amp"] == "bfloat16"  # as at the start of the run, perhaps on another machine
     shape = (settings.batch, system.network.backbone.in_channels, *settings.patch)
-    dtype, sentence = precision.choose_dtype(amp, system.network, device=device, shape=shape)
-    precision.to_channels_last(system.network, system.dims, channels_last, amp=dtype)
+    dtype, sentence = choose_dtype(amp, system.network, device=device, shape=shape)
+    to_channels_last(system.network, system.dims, channels_last, amp=dtype)
     run["amp"] = "float32" if dtype is None else "bfloat16"
     if found is not None:
         checkpoints.refuse_other_network(found["network"], system.network, folder / checkpoints.CHECKPOINT)

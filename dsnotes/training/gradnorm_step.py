@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dsnotes.networks.base import Network
 from dsnotes.supervision.base import Batch
 from dsnotes.supervision.gradnorm import GradNorm
-from dsnotes.training import distributed
+from dsnotes.training import devices
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep, Trainable
 
@@ -78,8 +78,7 @@ class GradNormStep(PlainStep):
     def update(self) -> Tensor:
         norm = super().update()
         pulls, losses = (
-            distributed.total(torch.stack(parts)) / distributed.world_from_env().size
-            for parts in (self.pulls, self.losses)
+            devices.total(torch.stack(parts)) / devices.world_from_env().size for parts in (self.pulls, self.losses)
         )
         self.pulls, self.losses = [], []
         alpha = self.balance.weights

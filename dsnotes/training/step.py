@@ -13,7 +13,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from dsnotes.networks.base import Network
 from dsnotes.shapes import Outputs
 from dsnotes.supervision.base import Batch, Supervision
-from dsnotes.training import distributed
+from dsnotes.training import devices
 from dsnotes.training.forward_pass import ForwardPass
 from dsnotes.training.history import History
 from dsnotes.training.settings import Settings
@@ -82,9 +82,9 @@ class PlainStep:
         self.optimisers["network"].zero_grad(set_to_none=True)
         totals: dict[str, Tensor] = {}
         if self.parallel is None:
-            self.parallel = distributed.parallel(self.forward_pass, lambda: reaches_all(self.forward_pass, batch))
+            self.parallel = devices.parallel(self.forward_pass, lambda: reaches_all(self.forward_pass, batch))
         for part, share, last in micro_batches(batch, self.settings.accumulate):
-            with nullcontext() if last else distributed.quiet(self.parallel):
+            with nullcontext() if last else devices.quiet(self.parallel):
                 terms = self.forward_terms(part)
                 self.backward(terms, share)
             for name, term in {"loss": sum(terms.values()), **terms}.items():

@@ -15,7 +15,7 @@ from dsnotes.shapes import Integer, Label, Outputs, Probs
 from dsnotes.supervision.base import Batch
 from dsnotes.supervision.regions import members
 from dsnotes.supervision.targets import class_indices
-from dsnotes.training import distributed
+from dsnotes.training import devices
 
 METRICS = ("dice", "iou", "ppv", "sensitivity")
 Counts = Integer[Tensor, "3 foreground"]  # true positives, predicted, true voxels of each foreground class
@@ -49,11 +49,11 @@ def validate(
         if deploy is not None:
             label = class_indices(batch["label"], outputs.logits)
             counts += count(deploy(outputs), label, valid=batch.get("valid"), regions=regions)
-    distributed.total(counts)
-    distributed.total(samples)
-    names = distributed.named_anywhere(list(losses))
+    devices.total(counts)
+    devices.total(samples)
+    names = devices.named_anywhere(list(losses))
     none = torch.zeros((), device=device)
-    summed = distributed.total(torch.stack([losses.get(name, none) for name in names])) / samples
+    summed = devices.total(torch.stack([losses.get(name, none) for name in names])) / samples
     measured = dict(zip(names, summed.tolist(), strict=True))
     if deploy is None:
         return {"val_score": -measured["val_loss"], **measured}

@@ -5,8 +5,10 @@ import warnings
 from dsnotes.viewers.boxes import boxes
 from dsnotes.viewers.contact_sheet import contact_sheet
 from dsnotes.viewers.features import features
+from dsnotes.viewers.guess import Guess
 from dsnotes.viewers.maps import maps
 from dsnotes.viewers.progress import progress
+from dsnotes.viewers.reliability_diagram import reliability_diagram
 from dsnotes.viewers.review_log import accepted
 from dsnotes.viewers.show import show
 from dsnotes.viewers.side_by_side import side_by_side
@@ -16,6 +18,7 @@ from dsnotes.viewers.table import Table
 from dsnotes.viewers.training_movie import TrainingMovie
 
 __all__ = [
+    "Guess",
     "Table",
     "TrainingMovie",
     "accepted",
@@ -24,6 +27,7 @@ __all__ = [
     "features",
     "maps",
     "progress",
+    "reliability_diagram",
     "show",
     "side_by_side",
     "side_outputs",

@@ -29,7 +29,7 @@ def boxes(
         figure = style.sheet(max(4.5, 1.1 + 0.55 * len(series) * len(groups)), 3.2)
         axes = figure.subplots()
         for index, name in enumerate(series):
-            colour, marker = style.ON_PAPER[index % len(style.ON_PAPER)], "osD^vPX"[index % 7]
+            colour, marker = style.ON_BACKGROUND[index % len(style.ON_BACKGROUND)], "osD^vPX"[index % 7]
             for at, group in enumerate(groups.values()):
                 if name not in group:
                     continue

@@ -66,8 +66,8 @@ class ContactSheet(notebook_display.Picture):
         if notebook_display.here() == "browser" if buttons is None else buttons:
             write(self.path, rows(self.path))  # fail now if the file cannot be written, not after a click
             self.controls = _controls(self)
-            notebook_display.Spot().put(self.controls)
-        self._spot = notebook_display.Spot()
+            notebook_display.DisplayArea().put(self.controls)
+        self._spot = notebook_display.DisplayArea()
         open_ones = [at for at, name in enumerate(self.names) if name not in self.decisions]
         self.turn(page if page is not None else open_ones[0] // (COLUMNS * ROWS) + 1 if open_ones else 1)
 
@@ -121,7 +121,7 @@ class ContactSheet(notebook_display.Picture):
         with style.look():
             self.figure.suptitle(title, x=0.01, ha="left", fontsize=9)
             for number, (name, axes) in enumerate(zip(self._shown, self.figure.axes[::2], strict=True), start=first):
-                sign, colour = SIGNS.get(self.decisions.get(name, ""), ("?", style.INK))
+                sign, colour = SIGNS.get(self.decisions.get(name, ""), ("?", style.FOREGROUND))
                 axes.set_title(f"{sign} {number}  {name}", loc="left", pad=3, fontsize=7.5, color=colour)
         self._spot.put_figure(self.figure, alt=title)
 
@@ -156,7 +156,7 @@ def _grid(sheet: ContactSheet, note: Any) -> Any:
     tiles = []
     for name, scene in sheet._shown.items():
         figure = _sheet({name: scene}, zoom=sheet._zoom)
-        figure.axes[0].set_title(name, loc="left", pad=3, fontsize=7.5, color=style.INK)
+        figure.axes[0].set_title(name, loc="left", pad=3, fontsize=7.5, color=style.FOREGROUND)
         choice = ipywidgets.ToggleButtons(
             options=[(f"{sign} {word}", word) for word, (sign, _) in SIGNS.items()],
             value=sheet.decisions.get(name),

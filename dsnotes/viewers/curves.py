@@ -69,7 +69,7 @@ class LivePlot:
     def __init__(self, *, title: str = "", seconds: float = 1.0) -> None:
         self.title, self.seconds = title, seconds
         self.history: Records = ()
-        self._picture, self._table = notebook_display.Spot(), notebook_display.Spot()
+        self._picture, self._table = notebook_display.DisplayArea(), notebook_display.DisplayArea()
         self._drawn, self._pending = -float("inf"), False
 
     def __call__(self, history: Records) -> None:
@@ -161,7 +161,7 @@ def _line(axes: Axes, records: list, key: str, index: int, *, thick: bool, label
 def _mark_best(axes: Axes, records: list, key: str) -> None:
     known = [(record[key], record["epoch"]) for record in records if _is_number(record.get(key))]
     best, epoch = max(known, key=lambda pair: pair[0])
-    axes.plot(epoch, best, marker="o", markersize=6, markerfacecolor=style.PAPER, markeredgecolor=style.INK)
+    axes.plot(epoch, best, marker="o", markersize=6, markerfacecolor=style.BACKGROUND, markeredgecolor=style.FOREGROUND)
     axes.set_title(f"best {best:.3f} in epoch {epoch:g}", loc="right", color=style.FAINT)
 
 

@@ -103,9 +103,9 @@ def handles(scene: Scene, layers: tuple[str, ...]) -> list:
     one = len(scene.values) <= 1
     listed = []
     if "truth" in layers:
-        listed.append(Line2D([], [], color=_colour(0) if one else style.INK, lw=2, label="truth"))
+        listed.append(Line2D([], [], color=_colour(0) if one else style.FOREGROUND, lw=2, label="truth"))
     if "prediction" in layers:
-        colour = style.SKY if one else style.INK
+        colour = style.SKY if one else style.FOREGROUND
         listed.append(Line2D([], [], color=colour, lw=1.5, ls=PREDICTION_DASH, label="prediction"))
     for number, name in enumerate(scene.readers if "readers" in layers else ()):
         colour, dash = _reader_style(number)

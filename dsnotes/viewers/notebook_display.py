@@ -52,7 +52,7 @@ def choose(viewer: str | None, viewers: dict[str, Any], *, volume: bool = False)
     return asked
 
 
-class Spot:
+class DisplayArea:
     """One place in a cell's output: each `put` replaces its content; the file keeps the last."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Picture:
 
     def __init__(self, figure: Figure, alt: str = "") -> None:
         self.figure, self.alt = figure, alt
-        Spot().put_figure(figure, alt)
+        DisplayArea().put_figure(figure, alt)
 
     def save(self, path: str | Path) -> Path:
         """Write it in the format that the ending names: png, pdf, svg."""

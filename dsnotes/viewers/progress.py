@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TypeVar
 
 from dsnotes.safety.markup import escape
-from dsnotes.viewers.notebook_display import Spot
+from dsnotes.viewers.notebook_display import DisplayArea
 
 Thing = TypeVar("Thing")
 LONG = 90  # seconds; longer times are given in minutes
@@ -18,7 +18,7 @@ def progress(things: Iterable[Thing], *, of: str = "trainings") -> Iterator[Thin
 
     for name, seed in progress(product(systems, range(3))): …
     """
-    things, spot, started = list(things), Spot(), monotonic()
+    things, spot, started = list(things), DisplayArea(), monotonic()
     for done, thing in enumerate(things):
         said, spent = f"{done + 1} of {len(things)} {of}: {_called(thing)}", monotonic() - started
         if done:

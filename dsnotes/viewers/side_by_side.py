@@ -48,7 +48,7 @@ def side_by_side(
         for view in views.values():
             replace_views_of_this_cell(view)
         leader.controls = controls(canvases, list(views))
-        notebook_display.Spot().put(leader.controls)
+        notebook_display.DisplayArea().put(leader.controls)
         _tie([canvas.widget for canvas in canvases])
     for view in views.values():
         view.redraw()

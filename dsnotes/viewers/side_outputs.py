@@ -26,7 +26,7 @@ def side_outputs(
     """
     truth = None if label is None else _whole(label, outputs, image)
     at = _slice(outputs, truth) if at is None else at
-    rows = {"own size": answers(outputs, image=image, at=at)}
+    rows = {"own size": probability_maps(outputs, image=image, at=at)}
     if truth is not None:
         rows["own size"]["truth"] = cut(truth > 0, at, truth.shape[0]).astype(np.float32)
     if outputs.upsampled:
@@ -39,7 +39,7 @@ def side_outputs(
     )
 
 
-def answers(outputs: Outputs, *, image: int = 0, at: int = 0) -> dict[str, np.ndarray]:
+def probability_maps(outputs: Outputs, *, image: int = 0, at: int = 0) -> dict[str, np.ndarray]:
     """`{name: probability map}` of one image's slice: the output first, then the sides, finest first."""
     found = {"output": _map(outputs.logits[image], at, outputs)}
     return found | {name: _map(logits[image], at, outputs) for name, logits in outputs.side_outputs.items()}

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PAPER, INK, FAINT, GRID = "#ffffff", "#1f2328", "#6e7781", "#d8dee4"
+BACKGROUND, FOREGROUND, FAINT, GRID = "#ffffff", "#1f2328", "#6e7781", "#d8dee4"
 ORANGE, SKY, GREEN, YELLOW = "#e69f00", "#56b4e9", "#009e73", "#f0e442"
 BLUE, VERMILION, PURPLE = "#0072b2", "#d55e00", "#cc79a7"
 
 ON_GREY = (ORANGE, SKY, YELLOW, PURPLE, GREEN, VERMILION, BLUE)  # over a scan, with a dark edge
-ON_PAPER = (BLUE, VERMILION, GREEN, PURPLE, INK, ORANGE, SKY)  # over white
+ON_BACKGROUND = (BLUE, VERMILION, GREEN, PURPLE, FOREGROUND, ORANGE, SKY)  # over white
 DASHES = (
     "-",
     (0, (5, 1.5)),
@@ -34,12 +34,12 @@ HATCHES = ("", "///", "...", "xx", "\\\\\\", "++", "oo")
 DPI = 144  # twice a notebook's 72 points an inch: sharp on a dense screen, and still a small file
 
 LOOK = {
-    "figure.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
-    "axes.facecolor": PAPER,
+    "figure.facecolor": BACKGROUND,
+    "savefig.facecolor": BACKGROUND,
+    "axes.facecolor": BACKGROUND,
     "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
+    "axes.labelcolor": FOREGROUND,
+    "axes.titlecolor": FOREGROUND,
     "axes.titlesize": 9.5,
     "axes.labelsize": 9,
     "axes.spines.top": False,
@@ -47,11 +47,11 @@ LOOK = {
     "axes.grid": False,
     "grid.color": GRID,
     "grid.linewidth": 0.8,
-    "text.color": INK,
+    "text.color": FOREGROUND,
     "xtick.color": FAINT,
     "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
+    "xtick.labelcolor": FOREGROUND,
+    "ytick.labelcolor": FOREGROUND,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters on every machine
@@ -65,8 +65,8 @@ LOOK = {
 
 def stroke(number: int) -> dict[str, object]:
     """Colour and dash of the line of this number: seven colours go round with other dashes, so that no two agree."""
-    turn, place = divmod(number, len(ON_PAPER))
-    return {"color": ON_PAPER[place], "linestyle": DASHES[(place + turn) % len(DASHES)]}
+    turn, place = divmod(number, len(ON_BACKGROUND))
+    return {"color": ON_BACKGROUND[place], "linestyle": DASHES[(place + turn) % len(DASHES)]}
 
 
 def look() -> AbstractContextManager:

@@ -19,7 +19,7 @@ from dsnotes.data.case import Case
 from dsnotes.training.system import System
 from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.maps import draw
-from dsnotes.viewers.side_outputs import answers, cut
+from dsnotes.viewers.side_outputs import cut, probability_maps
 
 STILLS = 5  # epochs in the picture that stays
 
@@ -75,7 +75,7 @@ class TrainingMovie:
         with torch.no_grad():
             outputs = network(whole[None].to(next(network.parameters()).device))
         network.train(was_training)
-        return answers(outputs, at=self.at)
+        return probability_maps(outputs, at=self.at)
 
     def _save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ class TrainingMovie:
             raise ValueError("the film is empty: pass it to dsnotes.fit as on_epoch=film first.")
         chosen = sorted({round(i) for i in np.linspace(0, len(self.epochs) - 1, STILLS)})
         if notebook_display.here() == "browser":
-            notebook_display.Spot().put(self._slider())
+            notebook_display.DisplayArea().put(self._slider())
         rows = {f"epoch {self.epochs[i]}": self._frame(i) for i in chosen}
         return notebook_display.Picture(
             draw(rows, window=(0, 1), colours="heat", title=f"{self.case.name}: what every depth said"),

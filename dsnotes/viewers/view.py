@@ -31,7 +31,7 @@ class View(notebook_display.Picture):
         self.figure: Figure
         self.controls: Any = None
         self._solids: dict[tuple[str, ...], Rendered | None] = {}
-        self._spot = notebook_display.Spot()
+        self._spot = notebook_display.DisplayArea()
 
     def redraw(self, **shown: Any) -> None:
         """Any of `at`, `zoom`, `window` and `layers`; the rest stays as it is."""
@@ -75,7 +75,7 @@ def sliders(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: float | No
     if notebook_display.shell() is not None:
         replace_views_of_this_cell(view)
         view.controls = _controls(view)
-        notebook_display.Spot().put(view.controls)
+        notebook_display.DisplayArea().put(view.controls)
     view.redraw()
     return view
 

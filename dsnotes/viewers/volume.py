@@ -31,7 +31,7 @@ def volume(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: float | Non
         replace_views_of_this_cell(view)
         canvas = Canvas(scene, at=view.shown["at"])
         view.controls = controls([canvas])
-        notebook_display.Spot().put(view.controls)
+        notebook_display.DisplayArea().put(view.controls)
     view.redraw()
     return view
 

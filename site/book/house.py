@@ -84,7 +84,7 @@ def draw(of: House) -> tuple[str, bytes]:
         )
         left.text(0.5, top + 0.45, "notebooks, labs, sweeps", ha="center", fontsize=9)
         for at, floor in enumerate(floors):
-            left.add_patch(Rectangle((0, at), 1, 1, facecolor=style.PAPER, edgecolor=style.FAINT, linewidth=0.8))
+            left.add_patch(Rectangle((0, at), 1, 1, facecolor=style.BACKGROUND, edgecolor=style.FAINT, linewidth=0.8))
             left.text(-0.02, at + 0.5, floor, ha="right", va="center", fontsize=10)
             x = 0.012
             for name, n in of.lines[floor].items():

@@ -186,7 +186,7 @@ def test_a_full_memory_keeps_what_comes_again_and_gives_up_on_what_does_not():
     for image in images:
         teacher(image)
     assert not useless.open
-    assert not useless.answers
+    assert not useless.outputs
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""MSS-UNet's backbone: published counts, the paper's side shapes, and strides derived from patch and spacing."""
+"""MSS U-Net's backbone: published counts, the paper's side shapes, and strides derived from patch and spacing."""
 
 import pytest
 import torch

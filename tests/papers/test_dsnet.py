@@ -13,7 +13,7 @@ from dsnotes.papers import build, dsnet, systems
 from dsnotes.softmask import soft_mask, trimap_from_mask
 from dsnotes.supervision import loss_terms
 from dsnotes.training import checkpoints
-from dsnotes.training.cached_teacher import CachedTeacherAdversarialStep, CachedTeacherStep
+from dsnotes.training.adversarial_step import CachedTeacherAdversarialStep, CachedTeacherStep
 from dsnotes.training.step import PlainStep
 
 QUIET = {"progress": False, "device": "cpu", "amp": False}

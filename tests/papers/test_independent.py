@@ -13,7 +13,7 @@ import torch
 import dsnotes
 from dsnotes.metrics import score
 from dsnotes.supervision.gradnorm import GradNorm
-from dsnotes.training import schedules
+from dsnotes.training.settings import learning_rate
 
 
 def sigmoid(z):
@@ -159,7 +159,7 @@ def test_mss_equations_1_2_5_to_8():
 def test_mss_rate_drops_after_thirty_epochs_without_progress():
     settings = dsnotes.build("mss-unet", width=4).settings
     flat = [1.0] * 100
-    rates = [schedules.rate(settings, epoch, flat[:epoch]) for epoch in range(70)]
+    rates = [learning_rate(settings, epoch, flat[:epoch]) for epoch in range(70)]
     assert rates[0] == pytest.approx(3e-4)
     assert rates[30] == pytest.approx(3e-4)
     assert min(rates[31:34]) == pytest.approx(3e-4 * 0.2)
@@ -223,8 +223,8 @@ def test_the_rates_of_msds_and_mu_net():
     """0.001, times 0.1 every 50 epochs; 3e-4, times 0.9 every three epochs."""
     msds, mu = dsnotes.build("msds-unet", width=2).settings, dsnotes.build("mu-net-hyb", width=2).settings
     for epoch in (0, 2, 3, 49, 50, 149, 150):
-        assert schedules.rate(msds, epoch) == pytest.approx(1e-3 * 0.1 ** (epoch // 50))
-        assert schedules.rate(mu, epoch) == pytest.approx(3e-4 * 0.9 ** (epoch // 3))
+        assert learning_rate(msds, epoch) == pytest.approx(1e-3 * 0.1 ** (epoch // 50))
+        assert learning_rate(mu, epoch) == pytest.approx(3e-4 * 0.9 ** (epoch // 3))
 
 
 # --- DSNet -----------------------------------------------------------------------------------------------------------

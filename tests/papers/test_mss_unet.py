@@ -1,4 +1,4 @@
-"""MSS-UNet's supervision and tables, equation by equation."""
+"""MSS U-Net's supervision and tables, equation by equation."""
 
 import math
 

@@ -24,9 +24,8 @@ from dsnotes.supervision.pseudo_labels import PseudoLabels
 from dsnotes.supervision.soft_adversarial import SoftAdversarial
 from dsnotes.supervision.super_resolution import SuperResolution
 from dsnotes.supervision.two_pathway import TwoPathway
-from dsnotes.training import schedules
 from dsnotes.training.gradnorm_step import GradNormStep
-from dsnotes.training.settings import Settings
+from dsnotes.training.settings import Settings, learning_rate
 from dsnotes.training.system import System
 
 ONE, TWO = (torch.rand(2, n, 16, 16) for n in (1, 2))
@@ -98,9 +97,9 @@ def test_what_needs_a_network_of_its_own_takes_whole_numbers():
 def test_a_rate_is_a_number_with_a_point(schedule):
     settings = Settings(lr=1, factor=1, power=1, threshold=0, min_lr=0, schedule=schedule)
     for epoch in (0, 60):
-        rate = schedules.rate(settings, epoch, [1, 1, 1])
+        rate = learning_rate(settings, epoch, [1, 1, 1])
         assert isinstance(rate, float)
-    assert schedules.rate(replace(settings, min_lr=2), 0) == 2.0
+    assert learning_rate(replace(settings, min_lr=2), 0) == 2.0
 
 
 def test_a_training_takes_whole_numbers():

@@ -26,6 +26,7 @@ NAMED = {
     "inference.sliding_window": "sliding window",
     "losses.adversarial": "adversarial loss",
     "losses.exponential_log": "exponential logarithmic loss",
+    "metrics.calibration": "calibration",
     "metrics.surface": "surface distance",
     "networks.critic": "critic",
     "networks.encoders": "encoder",
@@ -43,7 +44,7 @@ NAMED = {
     "supervision.restoration": "restoration",
     "supervision.targets": "target",
     "supervision.two_pathway": "hard fusion, soft fusion",
-    "training.precision": "mixed precision",
+    "training.forward_pass": "mixed precision",
     "training.settings": "settings",
     "training.system": "system",
 }

@@ -14,9 +14,8 @@ from dsnotes.networks.srgan import Generator
 from dsnotes.supervision.base import supervise
 from dsnotes.supervision.plain import Plain
 from dsnotes.supervision.soft_adversarial import SoftAdversarial
-from dsnotes.training.adversarial_step import AdversarialStep, collapse
+from dsnotes.training.adversarial_step import AdversarialStep, CachedTeacherAdversarialStep, CachedTeacherStep, collapse
 from dsnotes.training.batches import Draw
-from dsnotes.training.cached_teacher import CachedTeacherAdversarialStep, CachedTeacherStep
 from dsnotes.training.fit import fit
 from dsnotes.training.history import History
 from dsnotes.training.settings import Settings

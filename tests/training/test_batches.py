@@ -14,7 +14,7 @@ from dsnotes.data.augment import Augmentation, apply, draw
 from dsnotes.data.case import Case
 from dsnotes.data.patches import draw_batch
 from dsnotes.training.batches import Draw, for_validation, prefetched, seed_of
-from dsnotes.training.distributed import World
+from dsnotes.training.devices import World
 from dsnotes.training.settings import Settings
 
 CPU = torch.device("cpu")

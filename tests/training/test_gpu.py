@@ -7,7 +7,7 @@ import torch
 
 from dsnotes.training.batches import pinned
 from dsnotes.training.fit import fit
-from dsnotes.training.metric_accumulator import MetricAccumulator
+from dsnotes.training.history import MetricAccumulator
 
 pytestmark = pytest.mark.gpu
 

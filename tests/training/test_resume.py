@@ -303,11 +303,11 @@ def test_best_weights_are_kept_and_load(tiny, discs, tmp_path):
 
 
 def test_auto_precision_is_chosen_once_a_run_and_kept(tiny, discs, tmp_path, monkeypatch):
-    monkeypatch.setattr("dsnotes.training.precision.has_bfloat16", lambda device: True)
-    monkeypatch.setattr("dsnotes.training.precision.LARGE", 0)
+    monkeypatch.setattr("dsnotes.training.forward_pass.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("dsnotes.training.forward_pass.LARGE", 0)
     history = fit(tiny(epochs=1), discs(4), out=tmp_path, progress=False, device="cpu")
     assert history.notes[0].startswith("networks compute in bfloat16, losses in float32 (amp='auto'")
-    monkeypatch.setattr("dsnotes.training.precision.has_bfloat16", lambda device: False)
+    monkeypatch.setattr("dsnotes.training.forward_pass.has_bfloat16", lambda device: False)
     again = fit(tiny(epochs=2), discs(4), out=tmp_path, progress=False, device="cpu")
     assert again.notes == history.notes
     assert json.loads((tmp_path / "settings.json").read_text())["amp"] == "bfloat16"

@@ -14,8 +14,7 @@ from dsnotes.supervision.base import Supervision, supervise
 from dsnotes.supervision.plain import Plain
 from dsnotes.training.batches import Draw
 from dsnotes.training.fit import fit
-from dsnotes.training.forward_pass import ForwardPass
-from dsnotes.training.precision import choose_dtype, flops, has_bfloat16, to_channels_last
+from dsnotes.training.forward_pass import ForwardPass, choose_dtype, flops, has_bfloat16, to_channels_last
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep, make_optimiser, micro_batches
 from dsnotes.training.system import System
@@ -199,7 +198,7 @@ SMALL, BIG = (2, 1, 16, 16), (64, 1, 512, 512)
 
 def chosen(amp, network, shape=BIG, *, monkeypatch=None, capable=True):
     if monkeypatch:
-        monkeypatch.setattr("dsnotes.training.precision.has_bfloat16", lambda device: capable)
+        monkeypatch.setattr("dsnotes.training.forward_pass.has_bfloat16", lambda device: capable)
     return choose_dtype(amp, network, device=CPU, shape=shape)
 
 

@@ -1,4 +1,4 @@
-"""What each of two processes does in test_distributed.py: torchrun two_processes.py FOLDER."""
+"""What each of two processes does in test_devices.py: torchrun two_processes.py FOLDER."""
 
 import sys
 from dataclasses import replace
@@ -15,7 +15,7 @@ from conftest import make_discs, make_tiny
 from dsnotes.supervision import loss_terms
 from dsnotes.supervision.plain import Plain
 from dsnotes.supervision.soft_adversarial import SoftAdversarial
-from dsnotes.training import distributed
+from dsnotes.training import devices
 from dsnotes.training.adversarial_step import AdversarialStep
 from dsnotes.training.batches import Draw, for_validation
 from dsnotes.training.fit import fit
@@ -102,7 +102,7 @@ def other_steps_equal_those_of_one_process(rank: int) -> None:
             both = together.make_step(together, replace(settings, accumulate=accumulate), **how)
             reports = [both(part(joint, rank)) for _ in range(3)]
             assert isinstance(both.parallel, nn.parallel.DistributedDataParallel)
-            with distributed.single_process():
+            with devices.single_process():
                 one = alone.make_step(alone, settings)
                 expected = [one(joint) for _ in range(3)]
             assert_same_networks(together.network, alone.network)
@@ -148,7 +148,7 @@ def fit_runs_as_one(rank: int, folder: Path) -> None:
     both = [torch.empty_like(weights) for _ in range(2)]
     dist.all_gather(both, weights)
     assert torch.equal(*both)
-    assert distributed.average({"loss": 1.0 + rank}, CPU) == {"loss": 1.5}
+    assert devices.average({"loss": 1.0 + rank}, CPU) == {"loss": 1.5}
     records = [None, None]
     dist.all_gather_object(records, [{k: v for k, v in r.items() if "second" not in k} for r in history])
     assert records[0] == records[1]
@@ -157,7 +157,7 @@ def fit_runs_as_one(rank: int, folder: Path) -> None:
     if rank == 0:
         settings = replace(resumed.settings, patch=(16, 16))
         evaluate = PlainStep(resumed, settings).evaluate
-        with distributed.single_process():
+        with devices.single_process():
             found = validate(evaluate, resumed.deploy, for_validation(val, settings, seed=0), classes=2, device=CPU)
         torch.testing.assert_close(history[-1]["val_score"], found["val_score"])
         torch.testing.assert_close(history[-1]["val_loss_cross-entropy"], found["val_loss_cross-entropy"])

@@ -13,7 +13,7 @@ from dsnotes.viewers import progress
 def said(monkeypatch) -> list[str]:
     """Every line, as it would be put into the notebook."""
     module, lines = importlib.import_module("dsnotes.viewers.progress"), []
-    monkeypatch.setattr(module.Spot, "put", lambda spot, line: lines.append(repr(line)))
+    monkeypatch.setattr(module.DisplayArea, "put", lambda spot, line: lines.append(repr(line)))
     monkeypatch.setattr(module, "monotonic", iter([0.0, 0.0, 60.0, 120.0, 300.0]).__next__)
     return lines
 

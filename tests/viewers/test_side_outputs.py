@@ -11,7 +11,7 @@ from dsnotes import viewers
 from dsnotes.data import phantoms
 from dsnotes.data.case import Case
 from dsnotes.shapes import Outputs
-from dsnotes.viewers.side_outputs import answers, side_outputs
+from dsnotes.viewers.side_outputs import probability_maps, side_outputs
 from dsnotes.viewers.training_movie import TrainingMovie
 
 
@@ -24,7 +24,7 @@ def outputs_of_a_volume() -> Outputs:
 
 
 def test_a_slice_of_a_coarse_side_is_the_one_that_holds_the_slice():
-    lower, upper = (answers(outputs_of_a_volume(), at=at)["stride2"] for at in (1, 2))
+    lower, upper = (probability_maps(outputs_of_a_volume(), at=at)["stride2"] for at in (1, 2))
     assert lower == pytest.approx(np.full((4, 4), 0.5))
     assert upper == pytest.approx(np.full((4, 4), 1 / (1 + np.exp(-2.0))), rel=1e-5)
 
@@ -75,7 +75,7 @@ def test_a_film_holds_every_epoch_in_a_small_file(tmp_path):
     assert film.path.stat().st_size < 100_000
     with torch.no_grad():
         now = film.system.network.eval()(torch.from_numpy(film.case.image)[None, None])
-    assert film.frames["output"][-1] / 255 == pytest.approx(answers(now)["output"], abs=1 / 255)
+    assert film.frames["output"][-1] / 255 == pytest.approx(probability_maps(now)["output"], abs=1 / 255)
     rows = [axes.get_ylabel() for axes in film.show().figure.axes if axes.get_ylabel()]
     assert rows == ["epoch 1", "epoch 2", "epoch 3"]
 

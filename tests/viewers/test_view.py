@@ -65,7 +65,7 @@ def test_a_cell_that_runs_again_frees_the_volume_it_held(volume, monkeypatch):
     parent = {"header": {"username": "", "msg_id": "first"}, "metadata": {"cellId": "a-cell"}}
     shell = SimpleNamespace(kernel=object(), get_parent=lambda: parent, user_ns={})
     monkeypatch.setattr(notebook_display, "shell", lambda: shell)
-    monkeypatch.setattr(notebook_display.Spot, "put", lambda self, thing: None)
+    monkeypatch.setattr(notebook_display.DisplayArea, "put", lambda self, thing: None)
     scene = compose(volume)
     held = weakref.ref(scene)
     first = view.sliders(scene)

@@ -174,7 +174,7 @@ def test_a_cell_that_runs_again_lets_go_of_the_volume_and_its_canvas(volume, mon
     parent = {"header": {"username": "", "msg_id": "first"}, "metadata": {"cellId": "a volume's cell"}}
     shell = SimpleNamespace(kernel=object(), get_parent=lambda: parent, user_ns={})
     monkeypatch.setattr(notebook_display, "shell", lambda: shell)
-    monkeypatch.setattr(notebook_display.Spot, "put", lambda self, thing: None)
+    monkeypatch.setattr(notebook_display.DisplayArea, "put", lambda self, thing: None)
     scene = compose(volume)
     held = weakref.ref(scene)
     first = module.volume(scene)

@@ -11,7 +11,7 @@ from dsnotes.data.phantoms.arguments import checked_count, fitted, settled, stre
 from dsnotes.data.phantoms.belly import bent, kidney, paint_belly, paint_kidney
 from dsnotes.data.phantoms.grid import Grid, filled
 from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, chain, ellipsoid, rippled, union, within
-from dsnotes.data.phantoms.lesions import described, in_mm, tumour
+from dsnotes.data.phantoms.lesions import centre_and_volume, in_mm, tumour
 from dsnotes.data.phantoms.scanner import FLUID, Canvas, Protocol, correlated
 from dsnotes.data.phantoms.torso import paint_hollow_organ
 
@@ -80,7 +80,7 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], scale: 
     label = (both >= 0.5).astype(np.uint8)
     if classes == 3:
         label = label + (alpha >= 0.5).astype(np.uint8)
-    tumours = [{"site": site} | in_mm(described(what, grid), scale)]
+    tumours = [{"site": site} | in_mm(centre_and_volume(what, grid), scale)]
     image = canvas.scanned(protocol.shrunk(scale), lattice)
     extras = {"alpha": alpha, "organ_alpha": both, "tumours": tumours}
     return Case(f"abdomen-{seed}-{index:03d}", image, label, spacing, extras)

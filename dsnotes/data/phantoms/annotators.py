@@ -8,7 +8,7 @@ from dsnotes.data.phantoms.grid import Grid
 from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, rippled
 
 # Bias of each reader in mm: how far outside (+) or inside (-) of the true surface they draw on average.
-HABITS = (0.30, 0.05, 0.10, -0.35)
+ANNOTATOR_BIAS = (0.30, 0.05, 0.10, -0.35)
 PER_PIXEL = 8  # how finely the true outline is sampled for the diameters
 
 
@@ -24,9 +24,9 @@ def outlines(
     """Four masks (4, *grid): each reader shifts the surface by a fixed bias, a random offset and smooth waves, and
     follows spikes (where the form has more than its core) to the end or cuts them short. `doubt` scales the
     disagreement."""
-    masks = np.zeros((len(HABITS), *grid.size), np.uint8)
-    for mask, habit in zip(masks, HABITS, strict=True):
-        offset = doubt * (habit + rng.normal(0, 0.16 + 0.022 * diameter))
+    masks = np.zeros((len(ANNOTATOR_BIAS), *grid.size), np.uint8)
+    for mask, bias in zip(masks, ANNOTATOR_BIAS, strict=True):
+        offset = doubt * (bias + rng.normal(0, 0.16 + 0.022 * diameter))
         follows = rng.uniform(0, 1)
         seen = ImplicitShape(
             lambda *p, w=follows: w * form.distance(*p) + (1 - w) * core.distance(*p), form.low, form.high

@@ -53,9 +53,9 @@ def fitted(
     return Grid(size, tuple(s / scale for s in spacing)), spacing, scale
 
 
-def streams(kind: int, seed: int, index: int) -> tuple[np.random.Generator, np.random.Generator]:
-    """Random generators for anatomy and voxels: case i is the same for any n, and the same patient on any grid."""
-    return tuple(np.random.Generator(np.random.PCG64([int(seed), kind, index, part])) for part in range(2))
+def streams(kind: int, seed: int, index: int, *, parts: int = 2) -> tuple[np.random.Generator, ...]:
+    """Random generators for anatomy, voxels …: case i is the same for any n, and the same patient on any grid."""
+    return tuple(np.random.Generator(np.random.PCG64([int(seed), kind, index, part])) for part in range(parts))
 
 
 def settled(share: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from dsnotes.data.phantoms.implicit_shapes import (
     union,
     within,
 )
+from dsnotes.data.phantoms.lung_detail import paint_detail
 from dsnotes.data.phantoms.scanner import AIR, FAT, LUNG, MARROW, MUSCLE, Canvas, correlated
 from dsnotes.data.phantoms.torso import (
     barrel,
@@ -28,7 +29,7 @@ from dsnotes.data.phantoms.torso import (
     paint_wall,
     ribs,
 )
-from dsnotes.data.phantoms.vessels import drawn, grown
+from dsnotes.data.phantoms.vessels import Segments, drawn, grown
 
 SPINE = 42.0  # y of the vertebral bodies' centre
 
@@ -74,7 +75,9 @@ def chest(rng: np.random.Generator) -> Chest:
     return Chest(ImplicitShape(cage, *EVERYWHERE), ImplicitShape(lungs, low, high), wide, deep)
 
 
-def paint_chest(canvas: Canvas, body: Chest, rng: np.random.Generator, lattice: np.random.Generator) -> Filled:
+def paint_chest(
+    canvas: Canvas, body: Chest, rng: np.random.Generator, lattice: np.random.Generator, detail: np.random.Generator
+) -> Filled:
     """Paint everything but the tumours; returns the voxels filled by the lungs."""
     cage, lungs, wide, deep = body
     blood = rng.uniform(120, 210) if rng.random() < 0.6 else 42.0  # with or without contrast
@@ -96,7 +99,7 @@ def paint_chest(canvas: Canvas, body: Chest, rng: np.random.Generator, lattice: 
     air = air + 100 * np.exp(np.minimum(inner.distance, 0) / 4.5) * np.clip((y - 25) / 45, 0, 1)  # denser at the back
     air = air + 24 * correlated(lattice, air.shape, 0.9) + 16 * correlated(lattice, air.shape, 2.5)
     canvas.mix(inner, air)
-    _paint_tree(canvas, lungs, blood, rng)
+    paint_detail(canvas, inner, lungs, _paint_tree(canvas, lungs, blood, rng), blood, detail)
     return inner
 
 
@@ -152,7 +155,7 @@ WAYS = ((1, -0.2, 0.5), (1, 0.6, 0.5), (0.6, -0.9, 0.5), (0.4, -0.8, 0.7), (0.4,
         (0, -0.9, 0.6), (-0.3, 0.9, 0.5), (-1, 0.7, 0.5), (-1, 0, 0.7), (-0.8, -0.5, 0.6), (-0.7, 0.3, 1))  # fmt: skip
 
 
-def _paint_tree(canvas: Canvas, lungs: ImplicitShape, blood: float, rng: np.random.Generator) -> None:
+def _paint_tree(canvas: Canvas, lungs: ImplicitShape, blood: float, rng: np.random.Generator) -> Segments:
     def inside(z, y, x):
         return lungs.distance(z, y, x) + 2.5
 
@@ -161,3 +164,4 @@ def _paint_tree(canvas: Canvas, lungs: ImplicitShape, blood: float, rng: np.rand
     radii = rng.uniform(3.8, 5.4, len(ways))
     tree = grown(rng, roots, ways, radii, inside=inside, generations=9, free=2, length=(2.4, 4.6))
     canvas.blend(drawn(tree, canvas.grid), min(blood, 140.0) * 0.8)
+    return tree

@@ -11,7 +11,7 @@ from dsnotes.data.phantoms.arguments import checked_count, fitted, settled, stre
 from dsnotes.data.phantoms.belly import Kidney, bent, kidney, paint_belly, paint_kidney
 from dsnotes.data.phantoms.grid import Grid, filled
 from dsnotes.data.phantoms.implicit_shapes import ImplicitShape, union
-from dsnotes.data.phantoms.lesions import described, directions, in_mm, tumour
+from dsnotes.data.phantoms.lesions import centre_and_volume, directions, in_mm, tumour
 from dsnotes.data.phantoms.scanner import Canvas, Protocol, correlated
 
 FIELD = (144.0, 200.0, 200.0)  # mm: 48 × 256 × 256 voxels of 3.0 × 0.78 × 0.78 mm, as in KiTS' interpolated set
@@ -61,7 +61,7 @@ def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], scale: 
         canvas.mix(what, rng.uniform(28, 70) + 14 * grain[what.window] - rng.uniform(0, 60) * core * (radius > 12))
         alpha[what.window] = np.maximum(alpha[what.window], what.share)
         forms[side].append(form)
-        tumours.append({"side": SIDES[side]} | in_mm(described(what, grid), scale))
+        tumours.append({"side": SIDES[side]} | in_mm(centre_and_volume(what, grid), scale))
     both = np.zeros(grid.size)
     for parts in forms.values():
         what = filled(union(parts), grid, fine=2)

@@ -45,7 +45,7 @@ def directions(rng: np.random.Generator, n: int) -> np.ndarray:
     return ways / np.linalg.norm(ways, axis=1, keepdims=True)
 
 
-def described(what: Filled, grid: Grid) -> dict:
+def centre_and_volume(what: Filled, grid: Grid) -> dict:
     """Centre in voxels (z, y, x) and volume in mm³ of the grid, both of the true shape."""
     volume = float(what.share.sum())
     middle = [float((what.share * axis).sum() / volume) for axis in grid.axes(what.window)]

@@ -11,7 +11,7 @@ from dsnotes.data.phantoms.arguments import checked_count, fitted, settled, stre
 from dsnotes.data.phantoms.chest import Chest, chest, paint_chest
 from dsnotes.data.phantoms.grid import Grid, filled
 from dsnotes.data.phantoms.implicit_shapes import within
-from dsnotes.data.phantoms.lesions import described, in_mm, spiked, tumour
+from dsnotes.data.phantoms.lesions import centre_and_volume, in_mm, spiked, tumour
 from dsnotes.data.phantoms.scanner import Canvas, Protocol, correlated
 
 FIELD = (256.0, 256.0, 256.0)  # mm: a small adult's chest from above the lungs to below the domes of the diaphragm
@@ -36,11 +36,11 @@ def lung(
 
 
 def _case(index: int, seed: int, grid: Grid, spacing: tuple[float, ...], scale: float) -> Case:
-    rng, lattice = streams(KIND, seed, index)
+    rng, lattice, detail = streams(KIND, seed, index, parts=3)
     protocol = Protocol.drawn(rng)
     body = chest(rng)
     canvas = Canvas(grid)
-    air = paint_chest(canvas, body, rng, lattice)
+    air = paint_chest(canvas, body, rng, lattice, detail)
     alpha, components, tumours = _paint_tumours(canvas, body, rng, lattice, scale)
     label = (alpha >= 0.5).astype(np.uint8)
     both = np.zeros(grid.size)
@@ -80,7 +80,7 @@ def _paint_tumours(
         canvas.mix(what, rng.uniform(25, 60) + 12 * grain[what.window] - necrosis)
         alpha[what.window] += what.share
         components[what.window][settled(what.share) >= 0.5] = number
-        tumours.append({"scale": name, "site": site, "component": number} | in_mm(described(what, grid), scale))
+        tumours.append({"scale": name, "site": site, "component": number} | in_mm(centre_and_volume(what, grid), scale))
     return settled(alpha), components, tumours
 
 

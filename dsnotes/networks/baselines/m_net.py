@@ -87,9 +87,9 @@ class MNetSides(InterpolatedHeads):
         return {"upsampled": {**raised, "mean": logits_of_the_mean(list(raised.values()))}}
 
 
-def logits_of_the_mean(answers: list[Logits]) -> Logits:
+def logits_of_the_mean(logits: list[Logits]) -> Logits:
     """Logits of the mean probability of the given logits, computed on the log scale."""
-    z = torch.stack(answers).float()
+    z = torch.stack(logits).float()
     if z.shape[2] > 1:
         return z.log_softmax(2).logsumexp(0)
     log_sigmoid = nn.functional.logsigmoid

@@ -104,5 +104,5 @@ class NestedHeads(Head):
 
 def mean_of_depths(outputs: Outputs) -> Probs:
     """The paper's accurate mode: the mean probability over all depths."""
-    answers = [z.sigmoid() if z.shape[1] == 1 else z.softmax(1) for z in outputs.upsampled.values()]
-    return torch.stack(answers).mean(0)
+    probabilities = [z.sigmoid() if z.shape[1] == 1 else z.softmax(1) for z in outputs.upsampled.values()]
+    return torch.stack(probabilities).mean(0)

@@ -9,8 +9,8 @@ from torch.optim.swa_utils import update_bn
 
 from dsnotes.networks.unet import UNet
 from dsnotes.training.fit import fit
+from dsnotes.training.forward_pass import reestimate_statistics
 from dsnotes.training.settings import Settings
-from dsnotes.training.statistics import reestimate_statistics
 
 QUIET = {"progress": False, "device": "cpu", "amp": False}
 

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from dsnotes.training import schedules
 from dsnotes.training.history import History
-from dsnotes.training.settings import Settings
+from dsnotes.training.settings import Settings, learning_rate, must_stop
 
 EPOCHS = 200
 PAPERS = {
@@ -39,7 +38,7 @@ def oracle(make, lr: float, metrics=None) -> list[float]:
 @pytest.mark.parametrize("paper", PAPERS)
 def test_the_rate_of_every_epoch_is_that_of_pytorch(paper):
     settings = PAPERS[paper]
-    assert [schedules.rate(settings, e) for e in range(EPOCHS)] == pytest.approx(oracle(ORACLES[paper], settings.lr))
+    assert [learning_rate(settings, e) for e in range(EPOCHS)] == pytest.approx(oracle(ORACLES[paper], settings.lr))
 
 
 def noisy_losses() -> list[float]:
@@ -51,7 +50,7 @@ def noisy_losses() -> list[float]:
 
 @pytest.mark.parametrize("patience", [5, 30])
 def test_plateau_is_pytorchs_on_the_moving_average(patience):
-    """MSS-UNet: factor .2, threshold 1e-3 absolute, m = .93 m + .07 loss."""
+    """MSS U-Net: factor .2, threshold 1e-3 absolute, m = .93 m + .07 loss."""
     settings = Settings(lr=3e-4, schedule="plateau", factor=0.2, patience=patience, threshold=1e-3, epochs=EPOCHS)
     losses = noisy_losses()
     means = [losses[0]]
@@ -63,14 +62,14 @@ def test_plateau_is_pytorchs_on_the_moving_average(patience):
             optimiser, factor=0.2, patience=patience, threshold=1e-3, threshold_mode="abs", eps=0
         )
 
-    rates = [schedules.rate(settings, e, losses[:e]) for e in range(EPOCHS)]
+    rates = [learning_rate(settings, e, losses[:e]) for e in range(EPOCHS)]
     assert rates == pytest.approx(oracle(make, 3e-4, means))
     assert len(set(rates)) > 2, "the example must cut the rate more than once"
 
 
 def test_no_schedule_falls_below_min_lr():
     settings = replace(PAPERS["dsnet"], min_lr=1e-6)
-    assert schedules.rate(settings, EPOCHS) == 1e-6
+    assert learning_rate(settings, EPOCHS) == 1e-6
 
 
 @pytest.mark.parametrize(
@@ -80,24 +79,24 @@ def test_no_schedule_falls_below_min_lr():
 )  # fmt: skip
 def test_twice_best_ends_when_the_run_is_twice_as_long_as_its_best_epoch(scores, ends):
     history = History({"epoch": e, "loss": 1.0, "val_score": s} for e, s in enumerate(scores, start=1))
-    assert schedules.finished(Settings(stop="twice_best"), history, 1e-3) is ends
+    assert must_stop(Settings(stop="twice_best"), history, 1e-3) is ends
 
 
 def test_moving_average_ends_after_the_patience_and_only_at_a_small_rate():
     settings = Settings(stop="moving_average", stop_patience=50, stop_lr=1e-6)
     history = History({"epoch": e, "loss": 0.5} for e in range(1, 52))
-    assert not schedules.finished(settings, history, 1e-7), "50 epochs without progress are allowed"
+    assert not must_stop(settings, history, 1e-7), "50 epochs without progress are allowed"
     history.append({"epoch": 52, "loss": 0.5})
-    assert schedules.finished(settings, history, 1e-7)
-    assert not schedules.finished(settings, history, 1e-5)
+    assert must_stop(settings, history, 1e-7)
+    assert not must_stop(settings, history, 1e-5)
     history.append({"epoch": 53, "loss": 0.5 - 6e-4 / 0.07})
-    assert not schedules.finished(settings, history, 1e-7), "the moving average fell by 6e-4, more than 5e-4"
+    assert not must_stop(settings, history, 1e-7), "the moving average fell by 6e-4, more than 5e-4"
 
 
 def test_mss_u_net_as_printed_stops_after_50_epochs_at_any_rate():
     """§III-B: "the training is over whenever no improvements in the loss are identified over 50 epochs"."""
     history = History({"epoch": e, "loss": 0.5} for e in range(1, 53))
-    assert schedules.finished(Settings(stop="moving_average", stop_patience=50), history, 3e-4)
+    assert must_stop(Settings(stop="moving_average", stop_patience=50), history, 3e-4)
 
 
 def test_no_rule_ends_a_run_before_it_segments_where_that_is_asked():
@@ -109,15 +108,15 @@ def test_no_rule_ends_a_run_before_it_segments_where_that_is_asked():
 
     literal, guarded = (Settings(stop="twice_best", stop_dice=least) for least in (0.0, 0.1))
     silent = history([0.25, 0.24], [0.0, 0.01])
-    assert schedules.finished(literal, silent, 1e-3)
-    assert not schedules.finished(guarded, silent, 1e-3)
+    assert must_stop(literal, silent, 1e-3)
+    assert not must_stop(guarded, silent, 1e-3)
     later = history([0.5, 0.2, 0.4, 0.3, 0.3], [0.0, 0.05, 0.4, 0.3, 0.3])  # silence had the best score
-    assert not schedules.finished(guarded, later, 1e-3), "the best is epoch 3"
+    assert not must_stop(guarded, later, 1e-3), "the best is epoch 3"
     later.append({"epoch": 6, "loss": 0.5, "val_score": 0.3, "val_dice": 0.3})
-    assert schedules.finished(guarded, later, 1e-3)
+    assert must_stop(guarded, later, 1e-3)
     stalled = Settings(stop="moving_average", stop_patience=1, stop_dice=0.1)
-    assert not schedules.finished(stalled, history([0.2] * 5, [0.05] * 5), 1e-3)
-    assert schedules.finished(stalled, history([0.2] * 5, [0.5] * 5), 1e-3)
+    assert not must_stop(stalled, history([0.2] * 5, [0.05] * 5), 1e-3)
+    assert must_stop(stalled, history([0.2] * 5, [0.5] * 5), 1e-3)
 
 
 def test_an_unknown_choice_is_answered_with_the_known_ones():
@@ -133,4 +132,4 @@ def test_an_unknown_choice_is_answered_with_the_known_ones():
 
 def test_a_rule_that_needs_validation_says_so():
     with pytest.raises(KeyError, match="no column 'val_score'"):
-        schedules.finished(Settings(stop="twice_best"), History([{"epoch": 1, "loss": 1.0}]), 1e-3)
+        must_stop(Settings(stop="twice_best"), History([{"epoch": 1, "loss": 1.0}]), 1e-3)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dsnotes.training import distributed
-from dsnotes.training.distributed import World
+from dsnotes.training import devices
+from dsnotes.training.devices import World
 from dsnotes.training.history import History
 
 
@@ -40,16 +40,16 @@ def test_two_gloo_processes_train_as_one(tmp_path):
 def test_one_process_is_alone_and_pays_nothing(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"):
         monkeypatch.delenv(name, raising=False)
-    assert distributed.world_from_env() == World(0, 1, 0)
+    assert devices.world_from_env() == World(0, 1, 0)
     module = torch.nn.Linear(1, 1)
-    assert distributed.parallel(module, lambda: 1 / 0) is module
-    assert distributed.average({"loss": 0.1}, torch.device("cpu")) == {"loss": 0.1}
-    assert distributed.from_first("mine") == "mine"
+    assert devices.parallel(module, lambda: 1 / 0) is module
+    assert devices.average({"loss": 0.1}, torch.device("cpu")) == {"loss": 0.1}
+    assert devices.from_first("mine") == "mine"
 
 
 def test_torchrun_says_which_process_this_is(monkeypatch):
     told = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1"}
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    assert distributed.world_from_env() == World(rank=3, size=4, local=1)
-    assert not distributed.world_from_env().first
+    assert devices.world_from_env() == World(rank=3, size=4, local=1)
+    assert not devices.world_from_env().first

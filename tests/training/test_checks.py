@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from dsnotes.training.checks import check_run
 from dsnotes.training.fit import fit
 from dsnotes.training.settings import Settings
-from dsnotes.training.validation import check_run
 
 QUIET = {"device": "cpu", "progress": False, "amp": False}
 

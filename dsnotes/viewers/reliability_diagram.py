@@ -1,0 +1,53 @@
+"""Reliability diagrams: how often a voxel is lesion, against the probability that it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dsnotes.metrics.calibration import Reliability
+from dsnotes.viewers import notebook_display, style
+
+SIDE = 3.4
+
+
+def reliability_diagram(
+    found: Reliability | Mapping[str, Reliability],
+    *,
+    x: str = "probability",
+    y: str = "share of lesion",
+    title: str = "",
+) -> notebook_display.Picture:
+    """One panel per `{name: metrics.reliability(…)}`: bins with their intervals over the diagonal, voxels below.
+
+    A point below the diagonal is a bin whose probabilities are too high.
+    """
+    curves = {"": found} if isinstance(found, Reliability) else dict(found)
+    if not curves:
+        raise ValueError("nothing to draw. Pass reliability(p, t), or {name: reliability(p, t), …}.")
+    top = 10.0 ** np.ceil(np.log10(max(curve.count.max() for curve in curves.values()) + 1))
+    with style.look():
+        figure = style.sheet(max(SIDE * len(curves), 4.0), SIDE + 1.3)
+        grid = figure.subplots(2, len(curves), squeeze=False, sharex=True, sharey="row", height_ratios=(4, 1))
+        for index, ((name, curve), axes, below) in enumerate(zip(curves.items(), *grid, strict=True)):
+            colour, marker = style.ON_BACKGROUND[index % len(style.ON_BACKGROUND)], "osD^vPX"[index % 7]
+            axes.plot([0, 1], [0, 1], color=style.FAINT, linewidth=1, linestyle=style.DASHES[1])
+            reach = np.abs(np.stack([curve.low, curve.high]) - curve.frequency)
+            axes.errorbar(curve.confidence, curve.frequency, reach, color=colour, marker=marker, ms=4, capsize=2)
+            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+            axes.set_title(f"{name}  ECE {curve.error:.3f}".strip(), loc="left")
+            axes.grid(True)
+            low, high = curve.edges.T
+            below.bar(
+                low, curve.count, high - low, align="edge", color=colour, alpha=0.5, edgecolor=style.FOREGROUND, lw=0.5
+            )
+            below.set(xlabel=x, yscale="log", ylim=(0.8, top))
+        for axes, label in zip(grid[:, 0], (y, "voxels"), strict=True):
+            axes.set_ylabel(label)
+        style.log_scale(grid[1, 0])
+        grid[1, 0].yaxis.set_minor_formatter("")
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    errors = "; ".join(f"{name} expected calibration error {curve.error:.3f}".strip() for name, curve in curves.items())
+    return notebook_display.Picture(figure, alt=f"{title or 'Reliability diagram'}: {errors}")
