@@ -10,7 +10,17 @@ import pytest
 from dsnotes import metrics
 from dsnotes.metrics import score
 
-KEYS = ["dice", "iou", "ppv", "sensitivity", "accuracy", "hausdorff", "hausdorff95", "mean_surface_distance"]
+KEYS = [
+    "dice",
+    "iou",
+    "ppv",
+    "sensitivity",
+    "accuracy",
+    "hausdorff",
+    "hausdorff95",
+    "mean_surface_distance",
+    "surface_dice",
+]
 SPACING = (2.0, 1.0, 0.7)
 
 
