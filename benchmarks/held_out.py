@@ -20,10 +20,17 @@ from dsnotes.safety.atomic import write_text
 RESULTS = Path(__file__).parent / "results"
 
 
-def patients(folder: Path, *, normalise: str | None = "image", test: float = 1 / 3, train: int | None = None):
+def patients(
+    folder: Path,
+    *,
+    normalise: str | None = "image",
+    size: tuple[int, int] | None = None,
+    test: float = 1 / 3,
+    train: int | None = None,
+):
     """(training cases, test cases, label values): split by patient, the same for every seed and recipe."""
     data = dsnotes.open_dataset(folder)
-    prepared = Preprocess(normalise=normalise)
+    prepared = Preprocess(normalise=normalise, size=size)
     seen, unseen = split(data, (1 - test, test), seed=0)
     seen = list(seen)[:train]
     return [prepared(case) for case in seen], [prepared(case) for case in unseen], range(1, data.classes)

@@ -10,6 +10,7 @@ that the same command goes on where it stopped; --write makes results/recipe.md 
 from __future__ import annotations
 
 import argparse
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,40 +25,45 @@ from dsnotes.training.settings import Settings
 NO_GEOMETRY = replace(DEFAULT, p_rotation=0, p_scale=0, p_elastic=0)
 GREY = ("gamma", "inverted_gamma", "noise", "blur", "brightness", "shift", "contrast", "low_resolution")
 NO_GREY = replace(DEFAULT, **{f"p_{name}": 0 for name in GREY})
+SMALL = {"patch": (64, 64), "batch": 9}  # as many pixels a step as four whole slices of 96 x 96
 ROWS = {  # name -> (changes of the settings, normalisation of a stack of slices)
     "all": ({}, "slice"),
     "no grey values": ({"augment": NO_GREY}, "slice"),
     "no geometry": ({"augment": NO_GEOMETRY}, "slice"),
     "one z-score a stack": ({}, "image"),
-    "half forced foreground": ({"foreground": 0.5}, "slice"),
+    "patches of 64 x 64": (SMALL, "slice"),
+    "patches of 64 x 64, half forced": (SMALL | {"foreground": 0.5}, "slice"),
     "MSS U-Net's augmentation": ({"augment": "mss"}, "slice"),
     "mirrored along all axes": ({"augment": replace(DEFAULT, mirror=None)}, "slice"),
     "no augmentation": ({"augment": False}, "slice"),
-    "MSS U-Net's, one z-score, half forced": ({"augment": "mss", "foreground": 0.5}, "image"),
+    "the recipe before": (SMALL | {"augment": "mss", "foreground": 0.5}, "image"),
 }
 SETS = {
-    "cardiac_mr": {"patch": (128, 128), "batch": 4, "iterations": 240, "width": 12, "dims": 2},
-    "hippocampus_mr": {"patch": (40, 56, 40), "batch": 2, "iterations": 100, "width": 8, "dims": 3},
+    "cardiac_mr": {"patch": (96, 96), "batch": 4, "iterations": 300, "width": 8, "dims": 2, "size": (96, 96)},
+    "hippocampus_mr": {"patch": (32, 48, 32), "batch": 2, "iterations": 100, "width": 6, "dims": 3, "size": None},
 }
-BASE = Settings(epochs=1, lr=3e-3, optimiser="adamw", weight_decay=1e-2, schedule="constant", augment=True)
+PLANAR = ("one z-score a stack", "patches of 64 x 64", "patches of 64 x 64, half forced", "the recipe before")
+BASE = Settings(epochs=1, lr=3e-3, optimiser="adamw", weight_decay=1e-2, schedule="poly", augment=True)
 EPOCHS = 10  # the rate falls from epoch to epoch
 
 
 def settings_of(name: str, changes: dict) -> Settings:
     size = SETS[name]
     steps = size["iterations"] // EPOCHS
-    base = replace(BASE, patch=size["patch"], batch=size["batch"], iterations=steps, epochs=EPOCHS, schedule="poly")
+    base = replace(BASE, patch=size["patch"], batch=size["batch"], iterations=steps, epochs=EPOCHS)
     return replace(base, **changes)
 
 
 def run(folder: Path, name: str, row: str, seed: int, kept: Kept) -> None:
     changes, normalise = ROWS[row]
     size = SETS[name]
-    train, test, values = patients(folder / name, normalise=normalise if size["dims"] == 2 else "image")
+    how = {"normalise": normalise if size["dims"] == 2 else "image", "size": size["size"]}
+    train, test, values = patients(folder / name, **how)
     start(seed)
-    system = dsnotes.build(f"unet-{size['dims']}d", classes=len(values) + 1, width=size["width"], norm="instance")
-    window = size["patch"] if size["dims"] == 3 else None
-    found = trial(system, train, test, values, settings=settings_of(name, changes), seed=seed, window=window)
+    sizes = {"classes": len(values) + 1, "width": size["width"], "dims": size["dims"], "patch": size["patch"]}
+    system = dsnotes.build("nnu-net", **sizes, halvings=4 if size["dims"] == 2 else 3, supervision="none")
+    settings = settings_of(name, changes)
+    found = trial(system, train, test, values, settings=settings, seed=seed, window=size["patch"])
     kept.add(found, set=name, row=row, seed=seed)
     mean = np.mean([np.mean(case["dice"]) for case in found["cases"].values()])
     print(f"{name}, {row}, seed {seed}: {mean:.3f} after {found['steps']} steps, {found['seconds']} s", flush=True)
@@ -67,7 +73,8 @@ def page(kept: Kept) -> str:
     parts = [
         "## recipe",
         "",
-        "A U-Net with instance normalisation, AdamW at 3e-3 falling to 0. Dice and precision (what of the predicted "
+        "nnU-Net's plain network with its output supervised, AdamW at 3e-3 falling to 0; "
+        "`python benchmarks/recipe.py`. Dice and precision (what of the predicted "
         "foreground is right) are means over the held-out patients, then over seeds, ± the standard deviation of the "
         "seeds; the difference is paired by patient and seed, with its bootstrap interval over patients (95 %).",
     ]
@@ -114,6 +121,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seconds", type=float, default=np.inf, help="of processor time, then no further run begins")
     parser.add_argument("--write", action="store_true", help="make results/recipe.md from the trials kept so far")
     options = parser.parse_args()
     kept = Kept("recipe")
@@ -121,8 +129,10 @@ def main() -> None:
         for seed in options.seeds:
             for name in options.sets:
                 for row in options.rows:
-                    stacks = SETS[name]["dims"] == 2
-                    if not kept.has(set=name, row=row, seed=seed) and (stacks or row != "one z-score a stack"):
+                    if time.process_time() > options.seconds:
+                        return
+                    planar = SETS[name]["dims"] == 2
+                    if not kept.has(set=name, row=row, seed=seed) and (planar or row not in PLANAR):
                         run(options.folder, name, row, seed, kept)
     keep("recipe", page(Kept("recipe")))
 
