@@ -18,6 +18,7 @@ from dsnotes.metrics.compare import (
     wilcoxon,
 )
 from dsnotes.metrics.disagreement import crps, energy_distance
+from dsnotes.metrics.effects import Effect, against, effect
 from dsnotes.metrics.overlap import Confusion, accuracy, confusion, dice, iou, ppv, sensitivity
 from dsnotes.metrics.proper_scores import brier, log_score
 from dsnotes.metrics.score import score
@@ -39,6 +40,7 @@ __all__ = [
     "Agreement",
     "Cohort",
     "Confusion",
+    "Effect",
     "PairedTest",
     "Reliability",
     "SliceErrors",
@@ -46,6 +48,7 @@ __all__ = [
     "TumourScore",
     "VolumeBias",
     "accuracy",
+    "against",
     "agreement",
     "area_error",
     "boundary_band",
@@ -56,6 +59,7 @@ __all__ = [
     "consensus",
     "crps",
     "dice",
+    "effect",
     "energy_distance",
     "expected_calibration_error",
     "expected_volume",
