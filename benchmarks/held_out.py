@@ -48,7 +48,7 @@ def trial(system, train, test, values, *, settings, seed: int, window: tuple[int
         precision = [ppv(*pair) for pair in pairs]
         cases[case.name] = {"dice": [dice(*pair) for pair in pairs], "precision": precision}
     return {
-        "steps": len(history) * (settings.iterations or 1),
+        "steps": history.steps,
         "seconds": round(seconds, 1),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "parameters": sum(p.numel() for p in system.network.parameters()),

@@ -1,11 +1,12 @@
 """The runs of sweeps/verdict-*.yml, one after the other in this process, kept in benchmarks/verdict/.
 
     python benchmarks/verdict.py sweeps/verdict-*.yml [--seconds 3600]
+    python benchmarks/verdict.py --write
 
 A run computes what notebooks/80_experiment.py computes for the same parameters, without a kernel of its own. Each is
 kept as SWEEP/ROW-foldF-seedS.json and not repeated; --seconds begins no further run after so much processor time. Runs
 go seed by seed, so that rows stay balanced wherever it stops. Data is looked for where the sweep says, or in the folder
-of the same name beside $DSNOTES_DATA.
+of the same name in $DSNOTES_DATA. --write makes the book's page, its figures and the README's table of what is kept.
 """
 
 from __future__ import annotations
@@ -25,13 +26,17 @@ import dsnotes
 from dsnotes.data.preprocess import Preprocess, foreground_statistics
 from dsnotes.data.splits import k_fold
 from dsnotes.data.splits import split as shares
+from dsnotes.runs import verdict
 from dsnotes.runs.differences import labelled
 from dsnotes.runs.experiment import cases_of, figures, system_of
 from dsnotes.runs.plan import Plan, open_plan
 from dsnotes.runs.results_io import write_result
+from dsnotes.safety.atomic import write_text
 from dsnotes.softmask import softened
+from dsnotes.viewers import style
 
 KEPT = Path(__file__).parent / "verdict"
+BEGIN, END = "<!-- verdict -->", "<!-- /verdict -->"
 FIGURES = ("dice", "ppv", "sensitivity", "hausdorff95", "mean_surface_distance", "surface_dice")
 
 
@@ -70,19 +75,40 @@ def compute(values: dict) -> dict:
     if getattr(system.objective, "soft", 0):
         train = softened(train, classes=sizes["classes"], radius=max(1, min(3, min(train[0].space[-2:]) // 16)))
     started = time.process_time()
-    history = dsnotes.fit(system, train, seed=values["seed"], device=values["device"], progress=False)
+    history = dsnotes.fit(
+        system, train, seed=values["seed"], device=values["device"], budget=values["budget"] or None, progress=False
+    )
     seconds = time.process_time() - started
     cases, window = {}, tuple(values["size"] or ()) or tuple(values["patch"])
     for case in test:
         p = dsnotes.predict(system, case, patch=window, overlap=values["overlap"], device="cpu")
         found = figures(p, case, names=names, postprocess=values["postprocess"])
         cases[case.name] = {key: x for key, x in found.items() if key.startswith(FIGURES)}
-    settings = system.settings
-    steps = len(history) * (settings.iterations or 1)
-    run = {"steps": steps, "training seconds": round(seconds, 1), "loss": history[-1]["loss"]}
+    run = {"steps": history.steps, "training seconds": round(seconds, 1), "loss": history[-1]["loss"]}
     run["peak MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     run["parameters (M)"] = sum(p.numel() for p in system.network.parameters()) / 1e6
     return {"parameters": values, "about": {"run": run, "train": len(train), "test": len(test)}, "cases": cases}
+
+
+def write() -> None:
+    """site/pages/verdict.md, assets/verdict_*.png, and the block in README.md between its two marks."""
+    root = Path(__file__).resolve().parents[1]
+    page = root / "site" / "pages" / "verdict.md"
+    text = page.read_text(encoding="utf-8").partition(BEGIN)[0] + BEGIN + "\n"
+    found = verdict.questions(KEPT, root / "sweeps")
+    for one in found:
+        text += "\n" + verdict.markdown(one).replace("###", "##", 1) + "\n"
+        if one.effects():
+            picture = root / "assets" / f"verdict_{one.name.replace('-', '_')}.png"
+            shown = verdict.figure(one)
+            picture.write_bytes(style.png(shown.figure))
+            text += f"\n![{shown.alt}](assets/{picture.name})\n"
+    write_text(page, text)
+    readme = root / "README.md"
+    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    if after:
+        write_text(readme, f"{before}{BEGIN}\n{verdict.summary(found)}\n{END}{after}")
 
 
 def rounded(value):
@@ -93,9 +119,12 @@ def rounded(value):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sweeps", type=Path, nargs="+")
+    parser.add_argument("sweeps", type=Path, nargs="*")
+    parser.add_argument("--write", action="store_true", help="the page, its figures and the README's table")
     parser.add_argument("--seconds", type=float, default=np.inf, help="of processor time, then no further run begins")
     options = parser.parse_args()
+    if options.write:
+        return write()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     for path in options.sweeps:
         plan = open_plan(path)

@@ -47,6 +47,7 @@ patch: list = []  # voxels per axis; a 2-D system takes the last two
 batch: int = 0  # patches per step
 epochs: int = 0  # each ends with a score on the validation patients
 iterations: int = 0  # steps per epoch
+budget: str = ""  # instead of iterations: the steps of one thread, or the GPU, in so long, such as "600 s"
 lr: float = 0.0  # learning rate
 augment: bool = False  # rotate, stretch, blur, brighten: the default augmentation, even where the paper has none
 settings: dict = {}  # any other field of training.Settings, such as {"weight_decay": 0.0}
@@ -208,6 +209,7 @@ history = dsnotes.fit(
     val,
     seed=seed,
     device=device,
+    budget=budget or None,
     out=runs.folder() and runs.folder() / "training",
     on_epoch=curves.live(title=f"{system} on {data}"),
     progress=False,
@@ -250,6 +252,8 @@ for case, uncut in zip(test, whole, strict=True):
 
 # %%
 run = {
+    "steps": history.steps,
+    "training seconds": history.total_seconds,
     "parameters (M)": parameters / 1e6,
     "seconds a case": float(np.mean(seconds)),
     "epochs": len(history),

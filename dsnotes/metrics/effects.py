@@ -5,8 +5,8 @@ Case c, trained with seed s, scores d_cs better with the change than without it.
     d_cs = effect + case_c + seed_s + rest_cs
 
 so more cases do not make up for few seeds. The variance of the mean is estimated from the mean squares of the two-way
-table of n cases and m seeds, $(MS_{cases} + MS_{seeds} - MS_{rest}) / nm$, with Satterthwaite's degrees of freedom. With
-one seed this is the paired t-test, which says nothing about another training.
+table of n cases and m seeds, $(MS_{cases} + MS_{seeds} - MS_{rest}) / nm$, with Satterthwaite's degrees of freedom.
+With one seed this is the paired t-test, which says nothing about another training.
 """
 
 from __future__ import annotations

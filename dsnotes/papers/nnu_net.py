@@ -72,6 +72,11 @@ def _exponential_log(classes: int) -> ExponentialLogAndEntropy:
     return ExponentialLogAndEntropy(dice_weights=(1 / count,) * count, entropy_weights=None)
 
 
+CONTROLS = {  # the loss of a paper's supervision on the output alone
+    "ce": Plain(dice=0.0),
+    "dice": TwoPathway(objective="none", sides="4"),
+    "bce/2+dice": Plain(cross_entropy=0.5, squared=False, over_batch=False),
+}
 MSS = (0.4, 0.2, 0.2, 0.1, 0.1)
 PATHWAYS = {"two-pathway-hard": "hard", "two-pathway-soft": "soft", "two-pathway": "all", "two-pathway-gm": "all"}
 
@@ -81,6 +86,8 @@ def objective(name: str, backbone: Backbone) -> Supervision:
     loss, classes = EntropyAndDice(over_batch=backbone.dims == 2), backbone.classes
     if name == "none":
         return Plain(squared=False, over_batch=backbone.dims == 2)
+    if name in CONTROLS:
+        return CONTROLS[name]
     if name == "halving":  # nnU-Net gives the coarsest level no weight
         return _scales(backbone, halving(max(len(backbone.sides()) - 1, 1)), loss)
     if name == "mss":
@@ -100,7 +107,10 @@ def objective(name: str, backbone: Backbone) -> Supervision:
 
 
 SUPERVISIONS = {
-    "none": "the output alone",
+    "none": "nnU-Net's loss on the output alone",
+    "ce": "cross-entropy on the output alone, the control of restoration",
+    "dice": "MSDS-UNet's Dice on the output alone, the control of its pathways",
+    "bce/2+dice": "µ-Net's loss on the output alone, the control of its pseudo-labels",
     "halving": "nnU-Net's weights 1, 1/2, 1/4, …",
     "mss": "MSS U-Net's weights .4 .2 .2 .1 .1",
     "exp-log": "MSS U-Net's exponential-log loss on the output alone",
