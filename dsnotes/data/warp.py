@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -42,20 +45,40 @@ def grid_sample(
 
 
 def _sample(channels: Tensor, grid: Tensor) -> Tensor:
-    """(channels, *space) at the points of `grid`.
-
-    torch's CPU kernel uses one thread per batch item, so the points are split into several items with the same input.
-    """
-    threads = torch.get_num_threads() if grid.device.type == "cpu" else 1
-    points = grid.shape[:-1].numel()
-    pieces = next(n for n in range(threads, 0, -1) if points % n == 0)
+    """(channels, *space) at the points of `grid`."""
+    if channels.device.type == "cpu" and channels.dtype == torch.float32 and min(channels.shape[1:]) > 1:
+        kernels = _compiled()
+        if kernels is not None:
+            return _on_threads(kernels[grid.shape[-1]], channels, grid)
     sampled = torch.nn.functional.grid_sample(
-        channels.expand(pieces, *channels.shape),
-        grid.reshape(pieces, *[1] * (grid.ndim - 2), points // pieces, grid.shape[-1]),
-        padding_mode="border",
-        align_corners=False,
-    )  # (pieces, channels, 1, …, points / pieces)
-    return sampled.transpose(0, 1).reshape(len(channels), *grid.shape[:-1])
+        channels[None], grid[None], padding_mode="border", align_corners=False
+    )  # (1, channels, slices, …)
+    return sampled[0]
+
+
+def _on_threads(kernel: Callable, channels: Tensor, grid: Tensor) -> Tensor:
+    """Each of torch's threads takes an equal part of the points."""
+    sampled = torch.empty(len(channels), *grid.shape[:-1])
+    source, points = channels.numpy(), grid.reshape(-1, grid.shape[-1]).contiguous().numpy()
+    target, threads = sampled.flatten(1).numpy(), torch.get_num_threads()
+    edges = [len(points) * part // threads for part in range(threads + 1)]
+    parts = [(points[low:high], target[:, low:high]) for low, high in pairwise(edges)]
+    if threads == 1:
+        kernel(source, *parts[0])
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda part: kernel(source, *part), parts))
+    return sampled
+
+
+@cache
+def _compiled() -> dict[int, Callable] | None:
+    """The kernel for 2 and for 3 axes; None on a machine without numba, where torch interpolates."""
+    try:
+        from dsnotes.data.interpolation import bilinear, trilinear
+    except ImportError:
+        return None
+    return {2: bilinear, 3: trilinear}
 
 
 def _foreground(label: Tensor) -> list[int]:

@@ -5,7 +5,7 @@ apart. With breadth-first numbering from one of its ends, the matrix of a ring i
 the band of the matrix is exact and, for rings up to about twenty pixels wide, faster than iterating. Wide bands and
 3-D shells use conjugate gradients, computed window by window.
 
-All compiled code is in this file, because numba checks only the file of the called function to see whether its
+All that they call is in this file, because numba checks only the file of the called function to see whether its
 cache is stale.
 """
 
@@ -13,23 +13,14 @@ from __future__ import annotations
 
 from typing import no_type_check
 
-import numba
 import numpy as np
+
+from dsnotes.data.compiled import kernel
 
 UNSEEN, OUTSIDE, LESION = -1, -2, -3  # values of `number` before numbering, and for known pixels
 FRONT_LIMIT = 200  # unknowns; for a wider strip, iterating is faster
-PANEL = 4  # columns eliminated together, to save memory traffic
-
-
-def kernel(function):
-    """Compile; cache the machine code beside the source, else in the user's cache folder, else not at all."""
-    options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz", "arcp"}}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError as error:
-        if "cannot cache function" not in str(error):
-            raise
-        return numba.njit(**options)(function)  # read-only install without a home folder: compile every time
+PANEL = 8  # columns eliminated together: the vectors of AVX-512, and two panels fit its registers
+STRIDE = 1032  # longest column of a strip, and 8 against columns that displace each other in the cache
 
 
 @kernel
@@ -47,18 +38,21 @@ def _spread(seed, start, number, shape, reach, queue, last):
     while served < end:
         pixel = queue[served]
         z, y, x = pixel // (height * width), pixel // width % height, pixel % width
+        left, right = max(0, x - 2), min(width, x + 3)
         for zz in range(max(0, z - 2 * reach), min(depth, z + 2 * reach + 1)):
             for yy in range(max(0, y - 2), min(height, y + 3)):
                 row = (zz * height + yy) * width
-                for near in range(row + max(0, x - 2), row + min(width, x + 3)):
-                    kind = number[near]
+                for near in range(row + left, row + right):
+                    kind = number[np.uint64(near)]  # unsigned indices spare numba's checks for negative ones
+                    if kind >= 0:
+                        continue
                     if kind == UNSEEN:
-                        number[near] = end
-                        queue[end] = near
+                        number[np.uint64(near)] = end
+                        queue[np.uint64(end)] = near
                         end += 1
                     elif kind == OUTSIDE:
                         beside_outside = True
-                    elif kind == LESION:
+                    else:
                         beside_lesion = True
         last[served] = end - 1
         served += 1
@@ -78,128 +72,174 @@ def _window_centres(band, shape, reach, seen):
             for yy in range(max(1, y - 1), min(height - 1, y + 2)):
                 row = (zz * height + yy) * width
                 for centre in range(row + max(1, x - 1), row + min(width - 1, x + 2)):
-                    if not seen[centre]:
-                        seen[centre] = True
-                        centres[count] = centre
+                    if not seen[np.uint64(centre)]:
+                        seen[np.uint64(centre)] = True
+                        centres[np.uint64(count)] = centre
                         count += 1
     return centres[:count].copy()
 
 
 @kernel
 @no_type_check
-def _deviations(image, centre, offsets, eps, d):
-    """d = (I − μ) / √(‖I − μ‖² + ε): with it a window's Laplacian is 1 − 1·1ᵀ/m − d·dᵀ, m its number of pixels."""
+def _deviations(image, centre, offsets, weights, eps, d):
+    """d = w(I − μ) / √(Σ w(I − μ)² + ε): with it a window's Laplacian is diag(w) − u·uᵀ − d·dᵀ, u = w / √Σw."""
     m = offsets.size
-    mean = 0.0
+    mean = total = 0.0
     for t in range(m):
-        d[t] = image[centre + offsets[t]]
-        mean += d[t]
-    mean /= m
+        d[t] = image[np.uint64(centre + offsets[t])]
+        mean += weights[t] * d[t]
+        total += weights[t]
+    mean /= total
     energy = eps
     for t in range(m):
         d[t] -= mean
-        energy += d[t] * d[t]
+        energy += weights[t] * d[t] * d[t]
     scale = 1.0 / np.sqrt(energy)
     for t in range(m):
-        d[t] *= scale
+        d[t] *= weights[t] * scale
 
 
 @kernel
 @no_type_check
-def _assemble(image, centres, offsets, eps, number, start, column, matrix, right):
-    """Add every window to the strip: entry (i, j), i ≥ j, lies at column[j] + i − j. Known lesion goes to `right`."""
+def _laid_out(last):
+    """The strip as panels of `PANEL` columns, each a dense block down to the last row that any of them reaches.
+
+    Returns each panel's first entry and height, the number of entries, and `base`: entry (i, j) is at base[j] + i. Both
+    sides of a panel are multiples of `PANEL`, so that all loops over rows run in whole vectors.
+    """
+    n = last.size
+    panels = (n + PANEL - 1) // PANEL
+    starts, heights = np.empty(panels, np.int64), np.empty(panels, np.int64)
+    base = np.empty(panels * PANEL, np.int64)
+    entries = 0
+    for panel in range(panels):
+        first = PANEL * panel
+        rows = last[min(first + PANEL, n) - 1] + 1 - first
+        starts[panel], heights[panel] = entries, (rows + PANEL - 1) // PANEL * PANEL
+        for r in range(PANEL):
+            base[first + r] = entries + r * heights[panel] - first
+        entries += PANEL * heights[panel]
+    return starts, heights, entries, base
+
+
+@kernel
+@no_type_check
+def _assemble(image, centres, offsets, weights, eps, number, start, base, matrix, right):
+    """Add every window to the strip's lower triangle. Known lesion goes to `right`."""
     m = offsets.size
-    d = np.empty(m)
-    index = np.empty(m, np.int64)
+    d, u, u_inside = np.empty(m), weights / np.sqrt(weights.sum()), np.empty(m)
+    index, column = np.empty(m, np.uint64), np.empty(m, np.uint64)
     for centre in centres:
-        _deviations(image, centre, offsets, eps, d)
+        _deviations(image, centre, offsets, weights, eps, d)
         mean = slope = 0.0
         inside = 0
         for t in range(m):
-            near = number[centre + offsets[t]]
+            near = number[np.uint64(centre + offsets[t])]
             if near >= 0:
-                index[inside] = near - start
-                d[inside] = d[t]
+                j = np.uint64(near - start)
+                index[inside], column[inside] = j, np.uint64(base[j])
+                matrix[column[inside] + j] += weights[t]
+                d[inside], u_inside[inside] = d[t], u[t]
                 inside += 1
             elif near == LESION:
-                mean += 1.0 / m
+                mean += u[t]
                 slope += d[t]
         for s in range(inside):
-            i = index[s]
-            matrix[column[i]] += 1.0 - 1.0 / m - d[s] * d[s]
-            right[i] += mean + slope * d[s]
-            for t in range(s):
+            i, below, u_i, d_i = index[s], column[s], u_inside[s], d[s]
+            right[i] += mean * u_i + slope * d_i
+            for t in range(s + 1):
                 j = index[t]
-                matrix[column[min(i, j)] + abs(i - j)] -= 1.0 / m + d[s] * d[t]
+                entry = below + j if j > i else column[t] + i
+                matrix[entry] -= u_inside[t] * u_i + d[t] * d_i
 
 
 @kernel
 @no_type_check
-def _eliminate(matrix, column, last, right):
-    """Solve in place: L·D·Lᵀ inside the strip, `PANEL` columns at a time.
+def _eliminate(matrix, starts, heights, right):
+    """Solve in place: L·D·Lᵀ inside the strip, `PANEL` = 8 columns at a time; padding has 1 on the diagonal.
 
-    Slices are used instead of index sums: numba then skips checks for negative indices, which halves the time.
+    A panel is copied, once as it is and once divided by its pivots, to columns that are a constant `STRIDE` apart: so
+    the compiler knows that they do not overlap with the two columns that it updates, and uses vectors. Sums are written
+    out to keep the panel in registers.
     """
-    n = right.size
-    for first in range(0, n, PANEL):
-        end = last[first] + 1  # the same for the whole panel
-        size = min(PANEL, n - first)
-        for r in range(size):
-            done = matrix[column[first + r] : column[first + r] + end - first - r]
-            for q in range(r + 1, size):
-                target = matrix[column[first + q] : column[first + q] + end - first - q]
-                share, source = done[q - r] / done[0], done[q - r :]
-                for i in range(target.size):
-                    target[i] -= share * source[i]
-        rest = end - first - PANEL
-        if rest <= 0:
-            continue
-        a = matrix[column[first] + 4 : column[first] + 4 + rest]
-        b = matrix[column[first + 1] + 3 : column[first + 1] + 3 + rest]
-        c = matrix[column[first + 2] + 2 : column[first + 2] + 2 + rest]
-        d = matrix[column[first + 3] + 1 : column[first + 3] + 1 + rest]
-        pivot_a, pivot_b = matrix[column[first]], matrix[column[first + 1]]
-        pivot_c, pivot_d = matrix[column[first + 2]], matrix[column[first + 3]]
-        for k in range(rest):
-            target = matrix[column[first + PANEL + k] : column[first + PANEL + k] + rest - k]
-            share_a, share_b, share_c, share_d = a[k] / pivot_a, b[k] / pivot_b, c[k] / pivot_c, d[k] / pivot_d
-            ak, bk, ck, dk = a[k:], b[k:], c[k:], d[k:]
-            for i in range(target.size):
-                target[i] -= share_a * ak[i] + share_b * bk[i] + share_c * ck[i] + share_d * dk[i]
-    for j in range(n):
-        below, rows = matrix[column[j] + 1 : column[j] + 1 + last[j] - j], right[j + 1 : last[j] + 1]
-        solved = right[j] / matrix[column[j]]
+    panel_of, share_of = np.empty(PANEL * STRIDE), np.empty(PANEL * STRIDE)
+    for panel in range(heights.size):
+        h = heights[panel]
+        block, x = matrix[starts[panel] : starts[panel] + PANEL * h], right[PANEL * panel : PANEL * panel + h]
+        for r in range(PANEL):
+            done = block[r * h : r * h + h]
+            inverse = 1.0 / done[r]
+            for q in range(r + 1, PANEL):
+                target, share = block[q * h : q * h + h], done[q] * inverse
+                for i in range(h):
+                    target[i] -= share * done[i]
+        for r in range(PANEL):
+            done = block[r * h : r * h + h]
+            whole, shares = panel_of[r * STRIDE : r * STRIDE + h], share_of[r * STRIDE : r * STRIDE + h]
+            inverse = 1.0 / done[r]
+            for i in range(h):
+                whole[i] = done[i]
+                shares[i] = done[i] * inverse
+            for q in range(r + 1, PANEL):
+                x[q] -= shares[q] * x[r]
+        x0, x1, x2, x3, x4, x5, x6, x7 = x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]
+        rows, p = x[PANEL:], share_of[PANEL:]
         for i in range(rows.size):
-            rows[i] -= below[i] * solved
-    for j in range(n - 1, -1, -1):
-        below, rows = matrix[column[j] + 1 : column[j] + 1 + last[j] - j], right[j + 1 : last[j] + 1]
-        known = 0.0
-        for i in range(rows.size):
-            known += below[i] * rows[i]
-        right[j] = (right[j] - known) / matrix[column[j]]
+            early = x0 * p[i] + x1 * p[STRIDE + i] + x2 * p[2 * STRIDE + i] + x3 * p[3 * STRIDE + i]
+            late = x4 * p[4 * STRIDE + i] + x5 * p[5 * STRIDE + i] + x6 * p[6 * STRIDE + i] + x7 * p[7 * STRIDE + i]
+            rows[i] -= early + late
+        for k in range(PANEL, h, 2):
+            first = k // PANEL * PANEL  # rows from here on; what lies above the diagonal is never read
+            after, size = panel + k // PANEL, h - first
+            at = starts[after] + (k - first) * heights[after]
+            left, other = matrix[at : at + size], matrix[at + heights[after] : at + heights[after] + size]
+            s, p = share_of[k : k + 7 * STRIDE + 2], panel_of[first:]
+            a0, a1, a2, a3 = s[0], s[STRIDE], s[2 * STRIDE], s[3 * STRIDE]
+            a4, a5, a6, a7 = s[4 * STRIDE], s[5 * STRIDE], s[6 * STRIDE], s[7 * STRIDE]
+            b0, b1, b2, b3 = s[1], s[STRIDE + 1], s[2 * STRIDE + 1], s[3 * STRIDE + 1]
+            b4, b5, b6, b7 = s[4 * STRIDE + 1], s[5 * STRIDE + 1], s[6 * STRIDE + 1], s[7 * STRIDE + 1]
+            for i in range(size):
+                p0, p1, p2, p3 = p[i], p[STRIDE + i], p[2 * STRIDE + i], p[3 * STRIDE + i]
+                p4, p5, p6, p7 = p[4 * STRIDE + i], p[5 * STRIDE + i], p[6 * STRIDE + i], p[7 * STRIDE + i]
+                left[i] -= a0 * p0 + a1 * p1 + a2 * p2 + a3 * p3 + a4 * p4 + a5 * p5 + a6 * p6 + a7 * p7
+                other[i] -= b0 * p0 + b1 * p1 + b2 * p2 + b3 * p3 + b4 * p4 + b5 * p5 + b6 * p6 + b7 * p7
+    for panel in range(heights.size - 1, -1, -1):
+        h = heights[panel]
+        block, x = matrix[starts[panel] : starts[panel] + PANEL * h], right[PANEL * panel : PANEL * panel + h]
+        for r in range(PANEL):
+            below, known = block[r * h + PANEL : r * h + h], 0.0
+            rows = x[PANEL:]
+            for i in range(rows.size):
+                known += below[i] * rows[i]
+            x[r] -= known
+        for r in range(PANEL - 1, -1, -1):
+            for q in range(r + 1, PANEL):
+                x[r] -= block[r * h + q] * x[q]
+            x[r] /= block[r * h + r]
 
 
 @kernel
 @no_type_check
-def _iterate(image, centres, offsets, eps, number, start, n, tolerance, limit):
+def _iterate(image, centres, offsets, weights, eps, number, start, n, tolerance, limit):
     """Conjugate gradients with a diagonal preconditioner; the matrix is applied window by window, never assembled."""
     m = offsets.size
+    u = weights / np.sqrt(weights.sum())
     d = np.empty((centres.size, m))
     index = np.empty((centres.size, m), np.uint32)  # number in the band; n for known pixels
     windows, diagonal, residual = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n + 1)
     for w in range(centres.size):
-        _deviations(image, centres[w], offsets, eps, d[w])
+        _deviations(image, centres[w], offsets, weights, eps, d[w])
         mean = slope = 0.0
         for t in range(m):
             near = number[centres[w] + offsets[t]]
             index[w, t] = near - start if near >= 0 else n
             if near == LESION:
-                mean += 1.0 / m
+                mean += u[t]
                 slope += d[w, t]
         for t in range(m):
-            windows[index[w, t]] += 1.0
-            diagonal[index[w, t]] += 1.0 - 1.0 / m - d[w, t] ** 2
-            residual[index[w, t]] += mean + slope * d[w, t]
+            windows[index[w, t]] += weights[t]
+            diagonal[index[w, t]] += weights[t] - u[t] ** 2 - d[w, t] ** 2
+            residual[index[w, t]] += mean * u[t] + slope * d[w, t]
     x, direction, image_of = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n + 1)
     energy = 0.0
     for i in range(n):
@@ -216,11 +256,10 @@ def _iterate(image, centres, offsets, eps, number, start, n, tolerance, limit):
             mean = slope = 0.0
             for t in range(m):
                 value = direction[pixels[t]]
-                mean += value
+                mean += u[t] * value
                 slope += deviation[t] * value
-            mean /= m
             for t in range(m):
-                image_of[pixels[t]] -= mean + slope * deviation[t]
+                image_of[pixels[t]] -= mean * u[t] + slope * deviation[t]
         curvature = 0.0
         for i in range(n):
             curvature += direction[i] * image_of[i]
@@ -237,12 +276,12 @@ def _iterate(image, centres, offsets, eps, number, start, n, tolerance, limit):
 
 @kernel
 @no_type_check
-def solve_bands(image, trimap, eps, reach, front_limit, tolerance, limit):
+def solve_bands(image, trimap, eps, weights, front_limit, tolerance, limit):
     """α of every pixel of a stack, and the number of pixels in bands where the iteration did not converge.
 
-    `reach` is 0 for windows of 3×3 inside a slice and 1 for windows of 3×3×3.
+    `weights` has one entry for every pixel of the window: 9 for 3×3 inside a slice, 27 for 3×3×3.
     """
-    shape = trimap.shape
+    shape, reach = trimap.shape, weights.size // 27
     values, kinds = image.ravel(), trimap.ravel()
     alpha = np.empty(values.size, np.float32)
     number = np.empty(values.size, np.int32)
@@ -254,7 +293,7 @@ def solve_bands(image, trimap, eps, reach, front_limit, tolerance, limit):
             unknown += 1
         else:
             number[pixel] = LESION if kinds[pixel] > 0 else OUTSIDE
-    offsets = np.empty(9 * (2 * reach + 1), np.int64)
+    offsets = np.empty(weights.size, np.int64)
     for t in range(offsets.size):
         offsets[t] = ((t // 9 - reach) * shape[1] + t // 3 % 3 - 1) * shape[2] + t % 3 - 1
     queue, last = np.empty(unknown, np.int32), np.empty(unknown, np.int32)
@@ -278,21 +317,18 @@ def solve_bands(image, trimap, eps, reach, front_limit, tolerance, limit):
         n = band.size
         centres = _window_centres(band, shape, reach, seen)
         reached = last[start:end] - np.int32(start)
+        starts, heights, entries, base = _laid_out(reached)
         squares = 0.0
         for j in range(n):
-            reached[j] = reached[min(j | (PANEL - 1), n - 1)]
             squares += float(reached[j] - j) ** 2
-        if squares <= n * float(front_limit) ** 2:
-            column = np.empty(n, np.int64)
-            entries = 0
-            for j in range(n):
-                column[j] = entries
-                entries += reached[j] - j + 1
-            matrix, solution = np.zeros(entries), np.zeros(n)
-            _assemble(values, centres, offsets, eps, number, start, column, matrix, solution)
-            _eliminate(matrix, column, reached, solution)
+        if squares <= n * float(front_limit) ** 2 and heights.max() <= STRIDE:
+            matrix, solution = np.zeros(entries), np.zeros(base.size)
+            for j in range(n, base.size):
+                matrix[base[j] + j] = 1.0
+            _assemble(values, centres, offsets, weights, eps, number, start, base, matrix, solution)
+            _eliminate(matrix, starts, heights, solution)
         else:
-            solution, settled = _iterate(values, centres, offsets, eps, number, start, n, tolerance, limit)
+            solution, settled = _iterate(values, centres, offsets, weights, eps, number, start, n, tolerance, limit)
             if not settled:
                 unsettled += n
         for j in range(n):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -24,6 +26,7 @@ def softened(
     eps: float = 1e-2,
     keep_small: bool = False,
     annotators: bool = True,
+    window: Literal["slice", "volume"] = "slice",
     workers: int | None = None,
 ) -> list[Case]:
     """The cases with extras["soft"], on the image's own grid; existing soft masks are kept.
@@ -32,6 +35,9 @@ def softened(
     or none of them are known. If no pixel is marked by all, or with `annotators=False`, strategy 1 is used: pixels up
     to `radius` from the label's border are unknown, each class against all others. `eps` suits CT with about 30 HU of
     noise; `noise_eps` gives the value for other noise.
+
+    `window="volume"` softens volumes in 3-D, trimap and windows both, weighted by the case's spacing; of annotators'
+    masks it always does, because slices that some did not mark have no core of their own.
 
     With two classes the result is the foreground's share (*space); with more it is (classes, *space), background first,
     divided by the sum, because each class is matted separately. A class that a case lacks is 0. Of a structure thinner
@@ -57,17 +63,18 @@ def softened(
                 f"case {case.name} holds class {case.label.max()}, but classes={classes} came (0 to {classes - 1}). "
                 f"Pass classes={case.label.max() + 1}, or merge classes in the label."
             )
+        holds = len(case.space) == 3 and min(case.space) > 2  # a 3×3×3 window
+        in_3d = holds and window == "volume"
         drawn = _annotators(case) if annotators and classes == 2 else None
         if drawn is not None and drawn.all(0).any():
-            tasks.append((case, 1, trimap_from_annotators(drawn), len(case.space) == 3))
+            tasks.append((case, 1, trimap_from_annotators(drawn), holds))
             continue
         if drawn is not None:
             disagreeing.append(case.name)
-        tasks += [
-            (case, value, trimap_from_mask(case.label == value, radius, keep_small=keep_small), False)
-            for value in wanted
-            if (case.label == value).any()
-        ]
+        border = partial(
+            trimap_from_mask, radius=radius, keep_small=keep_small, spacing=case.spacing if in_3d else None
+        )
+        tasks += [(case, value, border(case.label == value), in_3d) for value in wanted if (case.label == value).any()]
     if disagreeing:
         warnings.warn(
             f"in {len(disagreeing)} of {len(cases)} cases ({', '.join(disagreeing[:3])}) no pixel was marked by all "
@@ -75,10 +82,11 @@ def softened(
             stacklevel=2,
         )
     found = {}
-    for window in ("slice", "volume"):  # in a volume, slices not marked by all annotators have no core
-        own = [task for task in tasks if (window == "volume") == (task[3] and min(task[0].space) > 2)]
+    for each in ("slice", "volume"):
+        own = [task for task in tasks if task[3] == (each == "volume")]
         images, trimaps = [case.image.reshape(case.space) for case, *_ in own], [trimap for *_, trimap, _ in own]
-        made = soft_masks(images, trimaps, eps=eps, window=window, workers=workers)
+        spacing = [case.spacing for case, *_ in own] if each == "volume" and own else None
+        made = soft_masks(images, trimaps, eps=eps, window=each, spacing=spacing, workers=workers)
         found |= {(id(case), value): mask for (case, value, *_), mask in zip(own, made, strict=True)}
     return [
         case

@@ -11,23 +11,28 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 
-def laplacian(image: np.ndarray, eps: float, window: tuple[int, ...] | None = None) -> scipy.sparse.csr_matrix:
-    """L_ij = Σ_{w ∋ i, j} [δ_ij − (1 + (I_i − μ)(I_j − μ) / (σ² + ε/m)) / m], written out window by window."""
-    window = window or (3,) * image.ndim
+def laplacian(image: np.ndarray, eps: float, weights: np.ndarray | None = None) -> scipy.sparse.csr_matrix:
+    """L_ij = Σ_{v ∋ i, j} [w_i δ_ij − w_i w_j (1 + (I_i − μ)(I_j − μ) / (σ² + ε/m)) / m], written out window by window.
+
+    `weights` has the window's shape; μ and σ² are weighted too, and m is the sum of the weights. As published, the
+    window is 3 pixels wide and all weights are 1, so that m is the number of its pixels.
+    """
+    weights = np.ones((3,) * image.ndim) if weights is None else weights
     pixels = np.arange(image.size).reshape(image.shape)
-    of = np.lib.stride_tricks.sliding_window_view(pixels, window).reshape(-1, np.prod(window))
-    m = of.shape[1]
+    of = np.lib.stride_tricks.sliding_window_view(pixels, weights.shape).reshape(-1, weights.size)
+    w, m = weights.ravel(), weights.sum()
     grey = image.ravel()[of]
-    away = grey - grey.mean(1, keepdims=True)
-    variance = (away**2).mean(1)
-    values = np.eye(m) - (1 + away[:, :, None] * away[:, None, :] / (variance + eps / m)[:, None, None]) / m
-    rows, columns = np.repeat(of, m, axis=1), np.tile(of, (1, m))
+    away = grey - (grey @ w / m)[:, None]
+    variance = away**2 @ w / m
+    pairs = 1 + away[:, :, None] * away[:, None, :] / (variance + eps / m)[:, None, None]
+    values = np.diag(w) - np.outer(w, w) * pairs / m
+    rows, columns = np.repeat(of, w.size, axis=1), np.tile(of, (1, w.size))
     return scipy.sparse.csr_matrix((values.ravel(), (rows.ravel(), columns.ravel())), (image.size,) * 2)
 
 
-def direct(image: np.ndarray, trimap: np.ndarray, eps: float, window: tuple[int, ...] | None = None) -> np.ndarray:
+def direct(image: np.ndarray, trimap: np.ndarray, eps: float, weights: np.ndarray | None = None) -> np.ndarray:
     """α by a direct sparse solve with known pixels held fixed, clamped to [0, 1]."""
-    matrix = laplacian(image, eps, window)
+    matrix = laplacian(image, eps, weights)
     unknown = (trimap == 0).ravel()
     alpha = (trimap > 0).ravel().astype(float)
     right = -matrix[unknown][:, ~unknown] @ alpha[~unknown]

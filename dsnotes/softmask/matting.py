@@ -7,7 +7,8 @@ value, regularised by ε:
     L_ij = Σ_{w ∋ i, j} [ δ_ij − (1 + (I_i − μ_w)(I_j − μ_w) / (σ²_w + ε/m)) / m ],    minimise αᵀ L α
 
 Departs from the paper: pixels known from the trimap are fixed (core 1, outside 0) rather than penalised, so only the
-unknown band is solved for.
+unknown band is solved for. With a spacing the pixels of a window are weighted (`window_weights`); equal weights are
+the paper's.
 """
 
 from __future__ import annotations
@@ -22,18 +23,25 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 from torch import Tensor
 
-from dsnotes.data.conversion import as_array
+from dsnotes.data.conversion import as_array, checked_spacing
 
 AnyArray = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."]
 Alpha = Float32[np.ndarray, "..."]
 
-REACH = {"slice": 0, "volume": 1}
+Window = Literal["slice", "volume"]
+Spacing = Sequence[float]
+
 TOLERANCE = 1e-6  # in α
 ITERATIONS = 20_000
 
 
 def soft_mask(
-    image: AnyArray, trimap: AnyArray, eps: float = 1e-7, *, window: Literal["slice", "volume"] = "slice"
+    image: AnyArray,
+    trimap: AnyArray,
+    eps: float = 1e-7,
+    *,
+    window: Window = "slice",
+    spacing: Spacing | None = None,
 ) -> Alpha:
     r"""α ∈ [0, 1] on the image's grid: 1 where the trimap is 1, 0 where it is −1, matted where it is 0.
 
@@ -44,13 +52,21 @@ def soft_mask(
     A stack (depth, height, width) is solved slice by slice. A band that touches known pixels of only one kind takes
     that kind's value (the energy is 0 there), so a slice without core becomes empty; `window="volume"`, with windows of
     3×3×3, uses the neighbouring slices. A band that touches no known pixel is ½.
+
+    `spacing`, mm along every axis, makes far neighbours count less (`window_weights`): pass it with
+    `window="volume"`, as slices are usually thicker than pixels. Without it all 27 voxels count alike.
     """
     image = as_array(image, "image", example="case.image")
     trimap = as_array(trimap, "trimap", example="trimap_from_mask(mask, radius)")
     grey, kinds = _checked(image, trimap, eps, window)
+    if spacing is not None:
+        spacing = checked_spacing(spacing, "soft_mask", axes=image.ndim, example="spacing=case.spacing")
+    weights = window_weights(window, spacing)
     from dsnotes.softmask import band  # numba
 
-    alpha, unsettled = band.solve_bands(grey, kinds, float(eps), REACH[window], band.FRONT_LIMIT, TOLERANCE, ITERATIONS)
+    alpha, unsettled = band.solve_bands(
+        grey, kinds, float(eps), weights.ravel(), band.FRONT_LIMIT, TOLERANCE, ITERATIONS
+    )
     if unsettled:
         raise RuntimeError(
             f"matting did not converge in {ITERATIONS} iterations on {unsettled} of {np.count_nonzero(kinds == 0)} "
@@ -64,10 +80,14 @@ def soft_masks(
     trimaps: Sequence[AnyArray] | AnyArray,
     eps: float = 1e-7,
     *,
-    window: Literal["slice", "volume"] = "slice",
+    window: Window = "slice",
+    spacing: Spacing | Sequence[Spacing] | None = None,
     workers: int | None = None,
 ) -> list[Alpha] | Alpha:
-    """`soft_mask` of each pair, on `workers` threads (default: one per core): an array for arrays, a list for lists."""
+    """`soft_mask` of each pair, on `workers` threads (default: one per core): an array for arrays, a list for lists.
+
+    `spacing` is one for all images, or one for each.
+    """
     if isinstance(images, Tensor) and isinstance(trimaps, Tensor | np.ndarray):
         images = as_array(images, "images", example="[image, …]")
     if isinstance(trimaps, Tensor):
@@ -78,7 +98,8 @@ def soft_masks(
         )
     if workers is not None and workers < 1:
         raise ValueError(f"workers={workers}: pass at least one thread, or leave it out to use every core.")
-    one = partial(_numbered_soft_mask, images, trimaps, eps, window)
+    each = _spacing_of_each(spacing, len(images))
+    one = partial(_numbered_soft_mask, images, trimaps, eps, window, each)
     threads = min(workers or _cores(), max(1, len(images)))
     if threads == 1:
         masks = [one(k) for k in range(len(images))]
@@ -91,9 +112,35 @@ def soft_masks(
     return masks
 
 
-def _numbered_soft_mask(images, trimaps, eps, window, k):
+def window_weights(window: Window, spacing: Spacing | None) -> np.ndarray:
+    """The weight of every pixel of a 3×3 or 3×3×3 window: for each axis along which it lies beside the centre, a
+    factor of (finest spacing / that axis's spacing)².
+
+    Why: the energy stands for an integral of squared differences *per mm*, so a neighbour at twice the distance pulls
+    with a quarter of the force, as in finite differences on such a grid. Equal spacings give the published window of
+    equal weights, and very thick slices the result slice by slice.
+    """
+    axes = 2 if window == "slice" else 3
+    if spacing is None:
+        return np.ones((3,) * axes)
+    mm, weights = spacing[-axes:], np.ones(())
+    for step in mm:
+        beside = (min(mm) / step) ** 2
+        weights = np.multiply.outer(weights, (beside, 1.0, beside))
+    return weights
+
+
+def _spacing_of_each(spacing: Spacing | Sequence[Spacing] | None, images: int) -> Sequence[Spacing | None]:
+    if spacing is None or np.ndim(spacing[0]) == 0:
+        return [spacing] * images
+    if len(spacing) != images:
+        raise ValueError(f"{len(spacing)} spacings but {images} images. Pass one for all, or one for each.")
+    return spacing
+
+
+def _numbered_soft_mask(images, trimaps, eps, window, spacings, k):
     try:
-        return soft_mask(images[k], trimaps[k], eps, window=window)
+        return soft_mask(images[k], trimaps[k], eps, window=window, spacing=spacings[k])
     except (ValueError, RuntimeError) as error:
         raise type(error)(f"image {k} of {len(images)}: {error}") from error
 
@@ -109,7 +156,7 @@ def _checked(image: np.ndarray, trimap: np.ndarray, eps: float, window: str):
             f"image {image.shape} and trimap {trimap.shape} differ in shape. "
             f"Make the trimap from a mask on the image's own grid, without channel axes."
         )
-    if window not in REACH:
+    if window not in ("slice", "volume"):
         raise ValueError(f'window="{window}" is unknown. Use "slice" (3×3) or "volume" (3×3×3).')
     needed = (3, 3) if window == "slice" else (3, 3, 3)
     if not len(needed) <= image.ndim <= 3 or min(image.shape[-len(needed) :]) < 3:

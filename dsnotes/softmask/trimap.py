@@ -15,22 +15,26 @@ import numpy as np
 from jaxtyping import Int8, Shaped
 from torch import Tensor
 
-from dsnotes.data.conversion import as_array
+from dsnotes.data.conversion import as_array, checked_spacing
 
 AnyMask = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."]
 Trimap = Int8[np.ndarray, "..."]
 
 
-def trimap_from_mask(mask: AnyMask, radius: int = 3, *, keep_small: bool = False) -> Trimap:
+def trimap_from_mask(
+    mask: AnyMask, radius: int = 3, *, keep_small: bool = False, spacing: Sequence[float] | None = None
+) -> Trimap:
     """1 inside the mask eroded by a disk of `radius` pixels, −1 outside the mask dilated by it, 0 between.
 
     A stack (depth, height, width) is processed slice by slice. Outside the image the mask is continued from the border,
     so a lesion cut off by the crop is not eroded there. Where erosion would remove all of a slice's lesion, its deepest
     pixels stay core. A small lesion beside a larger one has no core then, and matting makes it background; with
     `keep_small=True` every connected lesion keeps its deepest pixels.
-    """
-    import cv2
 
+    With the `spacing` of a stack, in mm, the unknown shell is three-dimensional, for `soft_mask(…, window="volume")`:
+    an ellipsoid of `radius` voxels along the finest axis and as many mm along the others, but at least one voxel, so
+    that the slices above and below a lesion are unknown too: partial volume is largest there.
+    """
     mask = as_array(mask, "mask", example="a mask of 0 and 1, such as case.label == 1")
     inside = _binary(mask, "mask")
     if radius < 1:
@@ -39,20 +43,44 @@ def trimap_from_mask(mask: AnyMask, radius: int = 3, *, keep_small: bool = False
         raise ValueError(f"mask has shape {mask.shape}. Pass (height, width) or (depth, height, width), no channels.")
     if not inside.any():
         raise ValueError("mask is empty. Leave this case out, or check its label.")
-    trimap = np.empty(mask.shape, np.int8)
-    disk = _disk(radius)
-    for index, level in enumerate(inside.reshape(-1, *mask.shape[-2:])):
-        core = cv2.erode(level, disk)
-        if keep_small or not core.any():
-            core |= _deepest(level, each=keep_small)
-        trimap.reshape(-1, *mask.shape[-2:])[index] = core + cv2.dilate(level, disk)
-    trimap -= 1
+    if spacing is None:
+        trimap = _slice_by_slice(inside, radius, keep_small=keep_small)
+    else:
+        trimap = _shell(inside, radius, spacing, keep_small=keep_small)
     if trimap.min() > -1:
         raise ValueError(
             f"radius={radius} leaves no pixel outside the lesion in {mask.shape}. "
             f"Crop the image with more margin around the lesion, or use a smaller radius."
         )
     return trimap
+
+
+def _slice_by_slice(inside: np.ndarray, radius: int, *, keep_small: bool) -> Trimap:
+    import cv2
+
+    trimap = np.empty(inside.shape, np.int8)
+    disk = _disk(radius)
+    for index, level in enumerate(inside.reshape(-1, *inside.shape[-2:])):
+        core = cv2.erode(level, disk)
+        if keep_small or not core.any():
+            core |= _deepest(level, each=keep_small)
+        trimap.reshape(-1, *inside.shape[-2:])[index] = core + cv2.dilate(level, disk)
+    return trimap - np.int8(1)
+
+
+def _shell(inside: np.ndarray, radius: int, spacing: Sequence[float], *, keep_small: bool) -> Trimap:
+    from scipy import ndimage
+
+    mm = checked_spacing(spacing, "trimap_from_mask", axes=inside.ndim, example="spacing=case.spacing")
+    unit = [1 / max(1, radius * min(mm) / step) for step in mm]  # the ellipsoid's radius is 1
+    depth = ndimage.distance_transform_edt(inside, unit)
+    core = depth > 1 + 1e-9
+    parts, count = ndimage.label(inside) if keep_small else (inside, 1)
+    for part in range(1, count + 1):
+        own = parts == part
+        if not core[own].any():
+            core |= own & (depth == depth[own].max())
+    return core.astype(np.int8) - (ndimage.distance_transform_edt(1 - inside, unit) > 1 + 1e-9)
 
 
 def trimap_from_annotators(masks: Sequence[AnyMask] | AnyMask) -> Trimap:

@@ -118,3 +118,16 @@ def test_what_cannot_be_softened_is_said():
     two = replace(case, image=np.stack([case.image] * 2))
     with pytest.raises(ValueError, match=r"2 channels, .* Choose one, replace\(case, image=case.image\[0\]\)"):
         softened([two], classes=3)
+
+
+def test_a_volume_is_softened_in_3d_on_request():
+    z, y, x = np.mgrid[:12, :32, :32] - np.array([6, 16, 16]).reshape(3, 1, 1, 1)
+    label = (np.sqrt((2 * z) ** 2 + y**2 + x**2) < 9).astype(np.uint8)
+    image = gaussian_filter(label.astype(np.float32), (0.7, 1.4, 1.4))
+    case = Case("ball", image, label, (2.0, 1.0, 1.0))
+    (soft,) = softened([case], radius=2, eps=1e-3, window="volume")
+    shell = trimap_from_mask(label, 2, spacing=case.spacing)
+    expected = soft_mask(image, shell, 1e-3, window="volume", spacing=case.spacing)
+    np.testing.assert_array_equal(soft.extras["soft"], expected)
+    of_slices = softened([case], radius=2, eps=1e-3)[0].extras["soft"]
+    assert abs(expected - image).mean() < 0.8 * abs(of_slices - image).mean()

@@ -63,6 +63,63 @@ def test_a_true_3d_window_is_the_27_pixel_laplacian(monkeypatch, front):
     assert abs(alpha - soft_mask(image, trimap, 1e-5)).max() > 0.05  # and not the slices' one
 
 
+@pytest.mark.parametrize("spacing", [(2.5, 0.7, 0.7), (1.0, 0.5, 0.8)])
+@pytest.mark.parametrize("front", [10_000, 0], ids=["elimination", "iteration"])
+def test_spacing_weighs_the_window_as_a_dense_solve_of_its_energy(monkeypatch, front, spacing):
+    """Σ over windows of min over a, b of Σ w (α − aI − b)² + ε a², by least squares, without the formula."""
+    monkeypatch.setattr(band, "FRONT_LIMIT", front)
+    image = ball(8, 2.2)[0]
+    trimap = np.full(image.shape, -1, np.int8)
+    trimap[1:7, 1:7, 1:7], trimap[3:5, 3:5, 3:5] = 0, 1
+    eps, fine = 1e-3, min(spacing)
+    matrix = np.zeros((image.size, image.size))
+    for corner in np.ndindex(6, 6, 6):
+        of, weights = [], []
+        for offset in np.ndindex(3, 3, 3):
+            of.append(np.ravel_multi_index(np.add(corner, offset), image.shape))
+            beside = [s for s, o in zip(spacing, offset, strict=True) if o != 1]
+            weights.append(np.prod([(fine / s) ** 2 for s in beside]))
+        root = np.sqrt(weights)[:, None]
+        line = np.vstack([root * np.stack([image.ravel()[of], np.ones(27)], 1), [np.sqrt(eps), 0]])  # rows a, b; ε a²
+        rest = (np.eye(28) - line @ np.linalg.pinv(line))[:, :27] * root.T  # residual of α
+        matrix[np.ix_(of, of)] += rest.T @ rest
+    unknown, expected = trimap.ravel() == 0, (trimap.ravel() == 1).astype(float)
+    expected[unknown] = np.linalg.solve(matrix[np.ix_(unknown, unknown)], -matrix[unknown] @ expected)
+    alpha = soft_mask(image, trimap, eps, window="volume", spacing=spacing)
+    assert unknown.sum() > 100
+    assert abs(alpha.ravel() - expected.clip(0, 1)).max() < 2e-6
+    weights = matting.window_weights("volume", spacing)
+    assert abs(alpha - direct(image, trimap, eps, weights)).max() < 2e-6
+    assert abs(alpha - soft_mask(image, trimap, eps, window="volume")).max() > 0.01
+
+
+def test_equal_spacings_are_the_published_window_and_thick_slices_are_alone():
+    image, trimap = ball(14, 4.0)
+    volume = soft_mask(image, trimap, 1e-4, window="volume")
+    np.testing.assert_array_equal(soft_mask(image, trimap, 1e-4, window="volume", spacing=(2.0, 2.0, 2.0)), volume)
+    inner = slice(4, 10)  # slices with a core of their own
+    thick = soft_mask(image, trimap, 1e-4, window="volume", spacing=(5e3, 1.0, 1.0))
+    assert abs(thick - soft_mask(image, trimap, 1e-4))[inner].max() < 1e-3
+    np.testing.assert_allclose(matting.window_weights("volume", (2.0, 1.0, 1.0))[:, 1, 0], (0.25, 1, 0.25))
+    np.testing.assert_array_equal(matting.window_weights("slice", (9.0, 1.0, 1.0)), np.ones((3, 3)))
+
+
+def test_a_batch_of_volumes_takes_one_spacing_or_one_for_each():
+    image, trimap = ball(12, 3.0)
+    spacings = [(2.0, 1.0, 1.0), (1.0, 1.0, 1.0)]
+    alone = [soft_mask(image, trimap, 1e-3, window="volume", spacing=one) for one in spacings]
+    assert abs(alone[0] - alone[1]).max() > 0.01
+    pair = [image, image], [trimap, trimap], 1e-3
+    np.testing.assert_array_equal(soft_masks(*pair, window="volume", spacing=spacings), alone)
+    np.testing.assert_array_equal(soft_masks(*pair, window="volume", spacing=spacings[0]), [alone[0]] * 2)
+    with pytest.raises(ValueError, match="1 spacings but 2 images.*one for each"):
+        soft_masks(*pair, window="volume", spacing=spacings[:1])
+    with pytest.raises(ValueError, match=r"spacing \(2.0, -1.0, 1.0\).*positive"):
+        soft_mask(image, trimap, window="volume", spacing=(2.0, -1.0, 1.0))
+    with pytest.raises(ValueError, match=r"spacing \(1.0, 1.0\) came; needed are 3"):
+        soft_mask(image, trimap, window="volume", spacing=(1.0, 1.0))
+
+
 def test_a_stack_is_its_slices():
     image, trimap = ball()
     alpha = soft_mask(image, trimap)
@@ -266,11 +323,11 @@ def test_an_installation_that_cannot_be_written(tmp_path, home):
         kernel = band._deviations
         import numpy as np
         d = np.empty(3)
-        kernel(np.array([0.0, 0.5, 1.0]), 1, np.array([-1, 0, 1]), 0.5, d)
+        kernel(np.array([0.0, 0.5, 1.0]), 1, np.array([-1, 0, 1]), np.ones(3), 0.5, d)
         assert abs(d - [-0.5, 0, 0.5]).max() < 1e-12, d
         print(type(kernel._cache).__name__)
         """,
-        PYTHONPATH=str(package),
+        PYTHONPATH=os.pathsep.join([str(package), str(ROOT)]),
         PYTHONDONTWRITEBYTECODE="1",
         XDG_CACHE_HOME=str(cache),
         HOME=str(cache),

@@ -43,6 +43,33 @@ def test_a_stack_is_its_slices():
     assert trimap.dtype == np.int8
 
 
+@pytest.mark.parametrize(("spacing", "radii"), [((1.0, 1.0, 1.0), (3, 3, 3)), ((2.5, 0.7, 0.7), (1, 3, 3))])
+def test_with_a_spacing_it_is_scipys_morphology_with_an_ellipsoid(spacing, radii):
+    z, y, x = np.ogrid[tuple(slice(-r, r + 1) for r in radii)]
+    element = (z / radii[0]) ** 2 + (y / radii[1]) ** 2 + (x / radii[2]) ** 2 <= 1 + 1e-9
+    rng = np.random.default_rng(0)
+    mask = ndimage.gaussian_filter(rng.normal(size=(20, 40, 40)), 4)
+    mask = mask > np.quantile(mask, 0.7)
+    core = ndimage.binary_erosion(mask, element, border_value=1)
+    expected = core.astype(int) + ndimage.binary_dilation(mask, element) - 1
+    np.testing.assert_array_equal(trimap_from_mask(mask, 3, spacing=spacing), expected)
+    assert core.any()
+
+
+def test_in_3d_the_slices_above_and_below_are_unknown_and_a_thin_lesion_keeps_its_core():
+    mask = np.zeros((9, 32, 32), np.uint8)
+    mask[3:6] = disc(32, 8)
+    shell = trimap_from_mask(mask, 3, spacing=(2.5, 0.7, 0.7))
+    assert [set(np.unique(level[14:18, 14:18])) for level in shell[2:7]] == [{0}, {0}, {1}, {0}, {0}]
+    assert (trimap_from_mask(mask, 3)[2] == -1).all()
+    mask[4] = 0
+    mask[3:6, 2:5, 2:5] = 1  # a second, smaller one
+    thin = mask * (np.arange(9) != 3)[:, None, None]
+    assert (trimap_from_mask(thin, 3, spacing=(2.5, 0.7, 0.7), keep_small=True)[:, 2:5, 2:5] == 1).any()
+    with pytest.raises(ValueError, match=r"trimap_from_mask: spacing \(1.0, 1.0\) came; needed are 3"):
+        trimap_from_mask(mask, 3, spacing=(1.0, 1.0))
+
+
 def test_a_lesion_at_the_border_goes_on_beyond_it():
     mask = np.zeros((32, 32), bool)
     mask[10:20, :12] = True
