@@ -17,7 +17,8 @@ import numpy as np
 from dsnotes.metrics.effects import Effect, against
 from dsnotes.runs.differences import labelled
 from dsnotes.runs.plan import Plan, open_plan
-from dsnotes.runs.results_io import read_result
+from dsnotes.runs.results_io import RefusedError, read_result
+from dsnotes.safety.nearest import suggest
 
 NOT_RUN = "not run yet"
 
@@ -57,6 +58,15 @@ def questions(stored: str | os.PathLike, sweeps: str | os.PathLike) -> list[Ques
     """One for each sweeps/verdict-*.yml, in the order of their names, with what is stored of it so far."""
     paths = sorted(Path(sweeps).glob("verdict-*.yml"))
     return [question(Path(stored) / path.stem, open_plan(path)) for path in paths]
+
+
+def stored(name: str, root: str | os.PathLike = "..") -> Question:
+    """The question "multi-scale-cardiac", …, with its stored runs; `root` is the repository, as seen by a notebook."""
+    path = Path(root, "sweeps", f"verdict-{name}.yml")
+    known = [each.stem.removeprefix("verdict-") for each in sorted(Path(root, "sweeps").glob("verdict-*.yml"))]
+    if name not in known:
+        raise RefusedError(f"there is no sweep {path}; {suggest(name, known)}")
+    return question(Path(root, "benchmarks", "verdict", path.stem), open_plan(path))
 
 
 def question(folder: Path, plan: Plan) -> Question:
