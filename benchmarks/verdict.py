@@ -24,7 +24,7 @@ import torch
 
 import dsnotes
 from dsnotes.data.preprocess import Preprocess, foreground_statistics
-from dsnotes.data.splits import k_fold
+from dsnotes.data.splits import k_fold, printed_folds
 from dsnotes.data.splits import split as shares
 from dsnotes.runs import verdict
 from dsnotes.runs.differences import labelled
@@ -51,10 +51,13 @@ def located(data: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def patients(data, fold, folds, validation, size, normalise, channels, phantom_cases, phantom_size):
+def patients(data, fold, folds, validation, size, normalise, channels, phantom_cases, phantom_size, split):
     cases, names = cases_of(located(data), phantom_cases=phantom_cases, size=phantom_size)
-    others, test = k_fold(cases, folds, seed=0)[fold]
-    train, val = shares(others, (1 - validation, validation), seed=0)
+    if split:
+        train, _, test = printed_folds(cases, split, seed=0)[fold]
+    else:
+        others, test = k_fold(cases, folds, seed=0)[fold]
+        train, _ = shares(others, (1 - validation, validation), seed=0)
     fixed = Preprocess(size=size, channels=channels)
     train, test = ([fixed(case) for case in part] for part in (train, test))
     if normalise == "foreground":
@@ -68,7 +71,8 @@ def patients(data, fold, folds, validation, size, normalise, channels, phantom_c
 def compute(values: dict) -> dict:
     frozen = {key: tuple(values[key] or ()) or None for key in ("size", "channels")}
     named = {key: values[key] for key in ("data", "fold", "folds", "validation", "normalise", "phantom_cases")}
-    train, test, names = patients(**named, **frozen, phantom_size=tuple(values["phantom_size"] or ()))
+    split = tuple(map(tuple, values["split"] or ()))
+    train, test, names = patients(**named, **frozen, split=split, phantom_size=tuple(values["phantom_size"] or ()))
     torch.manual_seed(values["seed"])
     sizes = {"in_channels": train[0].channels, "classes": 1 + max(names), "spacing": train[0].spacing}
     system = system_of(values, **sizes)
