@@ -138,7 +138,6 @@ def add_run(commands: argparse._SubParsersAction) -> None:
 
 
 def do_run(asked: argparse.Namespace) -> int:
-    from dsnotes.runs.experiment_names import check_names
     from dsnotes.runs.notebook import run
     from dsnotes.runs.source import open_source
 
@@ -147,7 +146,6 @@ def do_run(asked: argparse.Namespace) -> int:
         print("\n".join(map(str, source.parameters.values())))
         return 0
     values = source.read(_typed(asked.parameter))
-    check_names(source, source.check(values))
     started, terminal = time.monotonic(), Terminal()
     done = run(asked.notebook, values, out=asked.out, timeout=asked.timeout, tell=terminal.line)
     terminal.close()
@@ -259,7 +257,13 @@ def do_table(asked: argparse.Namespace) -> int:
         from dsnotes.runs.plan import open_plan
         from dsnotes.runs.sweep_table import sweep_table
 
-        print(sweep_table(open_plan(asked.table), asked.runs))
+        plan = open_plan(asked.table)
+        print(sweep_table(plan, asked.runs))
+        if asked.held_out:
+            from dsnotes.runs.ensemble import gains_of_sweep
+
+            for row, gain in gains_of_sweep(plan, asked.runs, asked.held_out).items():
+                print(f"{row or 'the runs'} as one model: {gain}")
         return 0
     report = compare(asked.table, asked.runs, where=_typed(asked.filter))
     for file in asked.output:

@@ -174,6 +174,13 @@ def test_every_public_name_is_there_and_loads_nothing_heavy():
     assert not HEAVY & set(fresh(program).split()), "import heavy libraries in the functions that use them"
 
 
+def test_a_folder_is_adopted_and_drawn_without_torch():
+    """Its import takes longer than checking and copying twenty scans."""
+    modules = "dsnotes.runs.adopt_command, dsnotes.data.adopt, dsnotes.viewers.contact_sheet"
+    loaded = fresh(f"import sys, {modules}\nprint(*{{name.split('.')[0] for name in sys.modules}})").split()
+    assert not {"torch", "scipy", "nibabel", "numba"} & set(loaded)
+
+
 def test_an_unknown_public_name_is_answered_with_the_known_ones():
     import dsnotes
 

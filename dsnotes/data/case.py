@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from dsnotes.data.conversion import Array, Spacing, as_array, checked_spacing
+from dsnotes.data.conversion import Array, Spacing, as_array, checked_spacing, is_tensor
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity: == on arrays is elementwise
@@ -46,9 +45,7 @@ class Case:
             set_field(self, "label", class_indices(label, f"case {self.name}"))
             self._require_same_grid("label", self.label.shape)
         tensors = {
-            name: as_array(extra, name, example="an array")
-            for name, extra in self.extras.items()
-            if isinstance(extra, Tensor)
+            name: as_array(extra, name, example="an array") for name, extra in self.extras.items() if is_tensor(extra)
         }
         if tensors:
             set_field(self, "extras", self.extras | tensors)

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+
+# A folder of scans is checked and copied without torch, whose import takes longer than that.
+if TYPE_CHECKING or "torch" in sys.modules:
+    from torch import Tensor
+
+    Array = np.ndarray | Tensor
+else:
+    Array = np.ndarray
 
 EXAMPLE = "(5.0, 0.8, 0.8), or ones where the voxel size is unknown"
-Array = np.ndarray | Tensor
 Spacing = Sequence[float] | Array  # millimetres, in the order of an array's axes
+
+
+def is_tensor(given: object) -> bool:
+    """Whether it is a tensor; before anything has imported torch, nothing is."""
+    return "torch" in sys.modules and isinstance(given, sys.modules["torch"].Tensor)
 
 
 def as_array(given: object, what: str, *, example: str) -> np.ndarray:
     """An array unchanged, a tensor as an array; anything else raises an error, since a guess would hide a mistake."""
     if isinstance(given, np.ndarray):
         return given
-    if isinstance(given, Tensor):
+    if is_tensor(given):
         tensor = given.detach().cpu()
-        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # NumPy has no bfloat16
+        return (tensor.float() if tensor.dtype == sys.modules["torch"].bfloat16 else tensor).numpy()  # NumPy has none
     raise TypeError(f"{what} is of type {type(given).__name__}; needed is an array or a tensor. Pass {example}.")
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 
 from dsnotes.data.case import Case
+
+if TYPE_CHECKING or "torch" in sys.modules:
+    import torch
 
 _COUNTS: WeakKeyDictionary[Case, np.ndarray] = WeakKeyDictionary()
 _LOWEST: WeakKeyDictionary[Case, np.ndarray] = WeakKeyDictionary()
@@ -57,6 +61,8 @@ def draw_voxel(case: Case, value: int, generator: torch.Generator) -> tuple[int,
 
 def draw_below(n: int, generator: torch.Generator) -> int:
     """A random whole number from 0 to n - 1."""
+    import torch
+
     return int(torch.randint(n, (1,), generator=generator, device=generator.device))
 
 

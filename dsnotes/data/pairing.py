@@ -157,7 +157,7 @@ def _settle(name: str, ones: list[_Read], found: Pairs) -> None:
         found.unpaired |= {one.path: f"no {lacking} of this name" for one in ones}
     elif len(labels) > 1:
         found.wrong[name] = f"{len(labels)} labels for one image: {_listed(labels)}. Keep one of them"
-    elif len(images) > 1 and len(set(marks)) < len(marks):
+    elif len(images) > 1 and (len(set(marks)) < len(marks) or ("" in marks and any(map(str.isdigit, marks)))):
         found.wrong[name] = (
             f"{len(images)} images for one label: {_listed(images)}. Keep one, or end the names of channels in _0000, "
             f"_0001"

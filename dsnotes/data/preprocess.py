@@ -15,7 +15,6 @@ import numpy as np
 from dsnotes.data.case import Case
 from dsnotes.data.conversion import Spacing, checked_spacing
 from dsnotes.data.foreground import require_label
-from dsnotes.data.lungs import within_lungs
 from dsnotes.data.planes import between, positive, resized
 from dsnotes.data.resample import resample, restore
 
@@ -75,6 +74,8 @@ class Preprocess:
         if self.size is not None:
             case = resized(case, self.size)
         if self.lungs is not None:
+            from dsnotes.data.lungs import within_lungs
+
             case = within_lungs(case, margin=self.lungs, crop=False)
         if self.clip is None and self.normalise is None:
             return case

@@ -11,8 +11,8 @@ import torch
 
 from dsnotes.inference.sliding_window import (
     Predictor,
+    Progress,
     _predict,
-    _progress,
     _windows_at_once,
     meet,
     window_starts,
@@ -34,7 +34,7 @@ def finished_rows(
     """Yield (rows, probabilities (K, rows, *rest)) from the first row to the last; joined, they equal `sliding_window`.
 
     `images` is (1, channels, depth, *rest) for a volume, or (slices, channels, *space) for slices predicted separately:
-    then the slices are the rows.
+    then the slices are the rows. The array of one row is overwritten by the next.
     """
     patch, device = tuple(map(int, patch)), torch.device(device)
     batch = _windows_at_once(batch, patch, device)
@@ -45,7 +45,7 @@ def finished_rows(
     first = list(range(space[0])) if flat else first
     weight = window_weights(patch, "gaussian").reshape(window)
     total, summed = None, torch.zeros(window[0], *space[1:])
-    with _progress(len(first) * math.prod(map(len, others)), shown=progress) as bar:
+    with Progress(len(first) * math.prod(map(len, others)), shown=progress) as bar:
         for start, following in pairwise([*first, space[0]]):
             corners = product(*others)
             while chunk := list(islice(corners, batch)):
@@ -59,7 +59,7 @@ def finished_rows(
                     summed[:, *at] += weight[:, *of]
                 bar.update(len(chunk))
             done = following - start
-            yield slice(start, following), (total[:, :done] / summed[:done]).numpy()
+            yield slice(start, following), total[:, :done].div_(summed[:done]).numpy()
             for sums in (total.transpose(0, 1), summed):  # shift the rows that later windows still add to
                 sums[: window[0] - done] = sums[done:].clone()
                 sums[window[0] - done :] = 0

@@ -6,6 +6,7 @@ Steps of half a patch and Gaussian weights are as in nnU-Net (https://arxiv.org/
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from itertools import islice, pairwise, product
 
@@ -59,7 +60,7 @@ def sliding_window(
     windows = product(range(len(images)), *corners)
 
     total = None
-    with _progress(len(images) * math.prod(map(len, corners)), shown=progress) as bar:
+    with Progress(len(images) * math.prod(map(len, corners)), shown=progress) as bar:
         while chunk := list(islice(windows, batch)):
             predicted = _predict(predictor, images, chunk, patch, device).to(home, torch.float32)
             if total is None:
@@ -147,11 +148,12 @@ def _predict(
 def _cut(images: Tensor | np.ndarray, chunk: list[tuple[int, ...]], patch: tuple[int, ...]) -> Tensor:
     """Copy windows from the images: networks may work in place, and memory-mapped images are read window by window."""
     where = images.device if isinstance(images, Tensor) else None
-    windows = torch.zeros(len(chunk), images.shape[1], *patch, device=where)
+    inside = all(n >= p for n, p in zip(images.shape[2:], patch, strict=True))
+    windows = (torch.empty if inside else torch.zeros)(len(chunk), images.shape[1], *patch, device=where)
     for window, (item, *corner) in zip(windows, chunk, strict=True):
         of_image, of_window = meet(corner, patch, images.shape[2:])
-        piece = images[item][:, *of_image]
-        window[:, *of_window] = piece if isinstance(piece, Tensor) else torch.from_numpy(np.array(piece, np.float32))
+        into = window if isinstance(images, Tensor) else window.numpy()
+        into[:, *of_window] = images[item][:, *of_image]
     return windows
 
 
@@ -196,8 +198,25 @@ def _windows_at_once(batch: int | str, patch: tuple[int, ...], device: torch.dev
     return batch
 
 
-def _progress(windows: int, *, shown: bool):
-    from tqdm.auto import tqdm
+class Progress:
+    """A bar that appears after five seconds; only then is tqdm imported, in a notebook with the library of widgets."""
 
-    # The bar appears only after five seconds.
-    return tqdm(total=windows, desc="predict", unit="window", delay=5, leave=False, disable=not shown)
+    def __init__(self, windows: int, *, shown: bool) -> None:
+        self.windows, self.done, self.bar = windows, 0, None
+        self.due = time.monotonic() + 5 if shown else math.inf
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def update(self, windows: int) -> None:
+        self.done += windows
+        if self.bar is not None:
+            self.bar.update(windows)
+        elif time.monotonic() > self.due:
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(total=self.windows, initial=self.done, desc="predict", unit="window", leave=False)
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()

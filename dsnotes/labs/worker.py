@@ -15,8 +15,11 @@ from collections import OrderedDict
 from types import FrameType
 from typing import Any
 
-import numpy as np
-import torch
+from dsnotes.safety.quick_imports import quick_imports
+
+with quick_imports():
+    import numpy as np
+    import torch
 
 from dsnotes.labs.wire import LENGTH, PROTOCOL, decode, encode, mapped, tensors, write_frame
 

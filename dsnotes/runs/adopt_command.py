@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dsnotes.safety.quick_imports import quick_imports
+
 
 def add_adopt(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
@@ -44,8 +46,10 @@ def add_adopt(commands: argparse._SubParsersAction) -> None:
 
 
 def do_adopt(asked: argparse.Namespace) -> int:
-    from dsnotes.data import adopt
     from dsnotes.runs.source import RefusedError
+
+    with quick_imports():
+        from dsnotes.data import adopt
 
     if asked.output is None and not asked.dry_run:
         raise RefusedError("say where the dataset goes, --output data/mine, or look first with --dry-run")
@@ -82,10 +86,11 @@ def do_adopt(asked: argparse.Namespace) -> int:
 
 def contact_sheets(folder: Path) -> list[Path]:
     """Pictures of twelve cases each with their labels, in contact_sheets/."""
-    import matplotlib.pyplot as plt
+    with quick_imports():
+        import matplotlib.figure  # noqa: F401
 
-    from dsnotes.data import open_dataset
-    from dsnotes.viewers.contact_sheet import contact_sheet
+        from dsnotes.data import open_dataset
+        from dsnotes.viewers.contact_sheet import contact_sheet
 
     sheet = contact_sheet(open_dataset(folder), folder / "decisions.csv", page=1, buttons=False)
     pages = []
@@ -94,7 +99,6 @@ def contact_sheets(folder: Path) -> list[Path]:
         if page > 1:
             sheet.turn(page)
         pages.append(sheet.save(folder / "contact_sheets" / f"page-{page}.png"))
-        plt.close(sheet.figure)
     return pages
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from dsnotes.data.case import Case
 from dsnotes.inference.scan import predict_scan, to_label_map
 from dsnotes.metrics import paired_t_test, score
 from dsnotes.runs.experiment import cleaned
+from dsnotes.runs.plan import Plan
 from dsnotes.runs.source import RefusedError
 
 
@@ -76,24 +78,61 @@ def gains(table: str, runs: str | os.PathLike, data: str, *, where: Mapping[str,
     its cases.
     """
     from dsnotes.runs.collect import results
-    from dsnotes.runs.experiment import cases_of
     from dsnotes.runs.paper_tables import published
-    from dsnotes.runs.predict_command import load_models
 
     found = [one for one in results(runs, where) if not one.lacking and one.cases]
-    if own := sorted({one.dataset for one in found if one.dataset == data}):
+    _require_unseen(data, {one.dataset for one in found})
+    fillers = published(table).fillers
+    rows = {
+        row: {
+            f"fold {one.across('fold')}, seed {one.across('seed')}": one.folder
+            for one in found
+            if (one.system, one.options) == (filler.system, filler.options)
+        }
+        for row, filler in fillers.items()
+    }
+    return _gains(rows, data)
+
+
+def gains_of_sweep(plan: Plan, runs: str | os.PathLike, data: str) -> dict[str, Gain]:
+    """The same for each row of a sweep's file, such as the folds of one system on your own data."""
+    from dsnotes.runs.differences import labelled
+    from dsnotes.runs.notebook import finished, folder_of
+
+    _require_unseen(data, {str(values.get("data")) for values in plan.runs})
+    rows = {
+        name: {
+            f"fold {values.get('fold')}, seed {values.get('seed')}": folder
+            for values in row.runs
+            if finished(folder := folder_of(plan.source, values, runs)) is not None
+        }
+        for name, row in labelled(plan).items()
+    }
+    if few := [name for name, folders in rows.items() if len(folders) < 2]:
         raise RefusedError(
-            f"these runs were trained on {own[0]}, so some of them have seen its cases. Give cases that none of them "
+            f"{few[0] or plan.path} has fewer than two finished runs; compute them with: dsnotes sweep {plan.path}"
+        )
+    return _gains(rows, data)
+
+
+def _require_unseen(data: str, trained: set[str]) -> None:
+    if data in trained or any(Path(one).absolute() == Path(data).absolute() for one in trained):
+        raise RefusedError(
+            f"these runs were trained on {data}, so some of them have seen its cases. Give cases that none of them "
             f"has seen, such as a folder of held-out scans"
         )
+
+
+def _gains(rows: Mapping[str, Mapping[str, Path]], data: str) -> dict[str, Gain]:
+    from dsnotes.runs.experiment import cases_of
+    from dsnotes.runs.predict_command import load_models
+
     cases, _ = cases_of(data)
     gained = {}
-    for row, filler in published(table).fillers.items():
-        of_row = [one for one in found if (one.system, one.options) == (filler.system, filler.options)]
-        if len(of_row) > 1:
-            models, _ = load_models([str(one.folder) for one in of_row])
-            names = [f"fold {one.across('fold')}, seed {one.across('seed')}" for one in of_row]
-            gained[row] = gain(models, names, cases)
+    for row, folders in rows.items():
+        if len(folders) > 1:
+            models, _ = load_models([str(folder) for folder in folders.values()])
+            gained[row] = gain(models, list(folders), cases)
     return gained
 
 

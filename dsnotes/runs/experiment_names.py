@@ -1,7 +1,11 @@
-"""Checks names that a notebook passes to the library before its kernel starts: systems, options, settings, data."""
+"""Checks names that a notebook passes to the library before its first cell: systems, options, settings, data.
+
+The notebook's own kernel does it (`refusal`), because the names are in modules that import torch, which takes seconds.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -10,19 +14,48 @@ from typing import Any
 from dsnotes.runs.results_io import RefusedError, path
 from dsnotes.runs.source import Source
 from dsnotes.safety.nearest import suggest
+from dsnotes.safety.quick_imports import quick_imports
 
 
 def check_names(source: Source, values: Mapping[str, Any]) -> None:
     """Reject unknown names early, which the notebook would only find after minutes; checks only what its code uses."""
+    _check(names_in(source, values))
+
+
+def names_in(source: Source, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that the notebook's code passes to the library as names."""
     code = "\n".join(cell["source"] for cell in source.notebook["cells"] if cell["cell_type"] == "code")
+    found: dict[str, Any] = {}
     if re.search(r"\bbuild\(system\b", code) and isinstance(values.get("system"), str):
-        _check_system(values["system"], values.get("options") or {})
+        found |= {"system": values["system"], "options": values.get("options") or {}}
     if re.search(r"\bsystem_of\(", code):
-        _check_recipe(str(values.get("recipe") or ""), str(values.get("loss") or ""))
+        found |= {"recipe": str(values.get("recipe") or ""), "loss": str(values.get("loss") or "")}
     if re.search(r"\bsettings_of\(\w+, settings\b|\bsystem_of\(", code) and isinstance(values.get("settings"), dict):
-        _check_settings(values["settings"])
+        found["settings"] = values["settings"]
     if re.search(r"\bcases_of\(data\b", code) and isinstance(values.get("data"), str):
-        _check_data(values["data"])
+        found["data"] = values["data"]
+    return found
+
+
+def refusal(names: str) -> str:
+    """Why the names (JSON) are refused, or an empty text."""
+    try:
+        with quick_imports():
+            _check(json.loads(names))
+    except RefusedError as error:
+        return str(error)
+    return ""
+
+
+def _check(names: Mapping[str, Any]) -> None:
+    if "system" in names:
+        _check_system(names["system"], names["options"])
+    if "recipe" in names:
+        _check_recipe(names["recipe"], names["loss"])
+    if "settings" in names:
+        _check_settings(names["settings"])
+    if "data" in names:
+        _check_data(names["data"])
 
 
 def _check_system(name: str, options: Mapping[str, Any]) -> None:

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dsnotes.runs.source import RefusedError
+from dsnotes.runs.source import RefusedError, import_nbformat
+from dsnotes.safety.quick_imports import quick_imports
 
 Tell = Callable[[str], object]
 
@@ -28,12 +29,18 @@ def execute(
     environment: dict[str, str],
     timeout: float | None = None,
     tell: Tell | None = None,
+    refusal: str = "",
 ) -> tuple[Any, dict]:
-    """The executed notebook, saved after every cell, and the kernel's usage; a failed cell stops it without raising."""
-    import nbformat
-    from jupyter_client.kernelspec import NoSuchKernel
-    from papermill.clientwrap import PapermillNotebookClient
-    from papermill.engines import NotebookExecutionManager
+    """The executed notebook, saved after every cell, and the kernel's usage; a failed cell stops it without raising.
+
+    The kernel evaluates `refusal` before the first cell; a text that is not empty is a `RefusedError`.
+    """
+    with quick_imports():
+        import_nbformat()
+        import nbformat
+        from jupyter_client.kernelspec import NoSuchKernel
+        from papermill.clientwrap import PapermillNotebookClient
+        from papermill.engines import NotebookExecutionManager
 
     node = nbformat.from_dict(notebook)
     for cell in node.cells:
@@ -48,11 +55,14 @@ def execute(
         through = False
 
         def papermill_execute_cells(self) -> None:
+            if refusal and (why := self.ask(refusal)):
+                self.through = True
+                raise RefusedError(why)
             super().papermill_execute_cells()
             self.through = True
             account.update(self.ask("__import__('dsnotes.runs.usage', fromlist=['usage']).usage()"))
 
-        def ask(self, expression: str) -> dict:
+        def ask(self, expression: str) -> Any:
             sent = self.kc.execute("", silent=True, store_history=False, user_expressions={"said": expression})
             said = self.wait_for_reply(sent)["content"].get("user_expressions", {}).get("said", {})
             return ast.literal_eval(said["data"]["text/plain"]) if said.get("status") == "ok" else {}
@@ -70,7 +80,7 @@ def execute(
             await asyncio.gather(*left, return_exceptions=True)
             if self.km is None:  # the kernel did not start, and nbclient has cleaned up
                 return
-            if not self.at:  # Ctrl-C during start-up: closing unfinished channels may hang
+            if not self.at and not self.through:  # Ctrl-C during start-up: closing unfinished channels may hang
                 if self.km.has_kernel:
                     await self.km.shutdown_kernel(now=True)
                 return

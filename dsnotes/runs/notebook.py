@@ -10,9 +10,11 @@ runs/80_experiment-3f2a9c1d8e4b/
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -21,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dsnotes.runs.experiment_names import names_in
 from dsnotes.runs.kernel import Tell, execute
 from dsnotes.runs.locks import locked
 from dsnotes.runs.pictures import keep_figures
@@ -80,6 +83,7 @@ def run(
     folder = folder_of(source, values, out)
     if (done := finished(folder)) is not None:
         return Run(folder, done, fresh=False)
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if rank() > 0:
@@ -87,7 +91,12 @@ def run(
         with locked(folder) as lock:
             if (done := finished(folder)) is not None:  # while this one was reaching for the lock
                 return Run(folder, done, fresh=False)
-            result = _execute(source, values, folder, timeout=timeout, tell=tell, started_from=started_from)
+            try:
+                result = _execute(source, values, folder, timeout=timeout, tell=tell, started_from=started_from)
+            except RefusedError:
+                if new:
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
             if not lock.held():
                 raise FailedError("another process has taken this run over while this one was asleep", folder)
             write_result(folder / RESULT, result)
@@ -134,6 +143,7 @@ def _execute(source: Source, values: dict, folder: Path, *, timeout, tell, start
             environment=_environment(folder, started_from),
             timeout=timeout,
             tell=tell,
+            refusal=_refusal(source, values),
         )
         failure, traceback = _error(node)
     except Exception as error:
@@ -158,6 +168,13 @@ def _execute(source: Source, values: dict, folder: Path, *, timeout, tell, start
     figures = keep_figures(node, folder / "figures")
     os.replace(folder / RUNNING, folder / EXECUTED)
     return {**about, "figures": figures, **read_metrics(folder)}
+
+
+def _refusal(source: Source, values: Mapping[str, Any]) -> str:
+    """An expression for the kernel: why a name that the notebook passes to the library is unknown."""
+    names = names_in(source, values)
+    call = f"__import__('dsnotes.runs.experiment_names', fromlist=['refusal']).refusal({json.dumps(names)!r})"
+    return call if names else ""
 
 
 def _assist(source: Source, values: dict, folder: Path, *, timeout, started_from) -> Run:

@@ -17,6 +17,7 @@ from typing import Any
 from dsnotes.runs.new_scans import Scan, all_flat, require_channels, scans_of
 from dsnotes.runs.results_io import read_json, write_json
 from dsnotes.runs.source import RefusedError
+from dsnotes.safety.quick_imports import quick_imports
 
 PREDICTIONS = "predictions.json"
 MARKS = ("result.json", "failure.json", "begun.json", "checkpoint.pt", "task.json", "system.json", "run.json")
@@ -41,7 +42,9 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
 
 
 def do_predict(asked: argparse.Namespace) -> int:
-    from dsnotes.inference.scan import predict_scan
+    with quick_imports():
+        import dsnotes.papers.load  # noqa: F401 - with torch, which most of the time goes to
+        from dsnotes.inference.scan import predict_scan
 
     try:
         runs, files = split_paths(asked.paths)

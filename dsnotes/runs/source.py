@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -141,6 +142,7 @@ def open_source(path: str | os.PathLike) -> Source:
                 f"{path} is not a notebook ({error}); open it in JupyterLab, or give the .py beside it"
             ) from None
     elif path.suffix == ".py":
+        import_nbformat()
         import jupytext
 
         notebook = json.loads(jupytext.writes(jupytext.reads(_text(path), fmt="py"), fmt="ipynb"))
@@ -159,6 +161,17 @@ def open_source(path: str | os.PathLike) -> Source:
     place = tagged[0] if tagged else None
     found = {} if place is None else _parameters(cells[place]["source"], path)
     return Source(path, notebook, found, place)
+
+
+def import_nbformat() -> None:
+    """Import nbformat without jsonschema's check of IRIs, whose 38 grammars take a second; notebooks contain none."""
+    if "jsonschema" in sys.modules or "rfc3987_syntax" in sys.modules:
+        return
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # jsonschema does without it
+    try:
+        import nbformat  # noqa: F401
+    finally:
+        del sys.modules["rfc3987_syntax"]
 
 
 def _text(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -182,23 +183,31 @@ def _clicked(sheet: ContactSheet, note: Any, name: str, change: Any) -> None:
 
 
 def _sheet(scenes: dict[str, Scene], *, zoom: float | None, legend: bool = False) -> Figure:
-    """Each case twice, bare and with its layers: two axes per case, in order."""
+    """Each case twice, bare and with its layers: two axes per case, in order. Of several labels a tile has the value
+    alone, since names would cover it; the legend has both.
+    """
     columns = min(COLUMNS, len(scenes))
     lines = -(-len(scenes) // columns)
     with style.look():
-        figure = style.sheet(2.6 * columns, 1.55 * lines + (0.5 if legend else 0))
-        grid = figure.add_gridspec(lines, 2 * columns)
+        above, below = 0.5 if legend else 0.22, 0.45 if legend else 0.03  # inches
+        height = 1.55 * lines + above + below
+        figure = style.sheet(2.6 * columns, height)
+        figure.set_layout_engine(None)  # every tile has its place: searching for one takes as long as drawing
+        rim = {"left": 0.005, "right": 0.995, "top": 1 - above / height, "bottom": below / height}
+        grid = figure.add_gridspec(lines, 2 * columns, **rim, wspace=0.06, hspace=0.22)
         for number, scene in enumerate(scenes.values()):
             line, column = divmod(number, columns)
+            numbered = replace(scene, names={value: str(value) for value in scene.values})
             for beside, layers in enumerate(((), scene.layers)):
-                _tile(figure.add_subplot(grid[line, 2 * column + beside]), scene, layers, zoom)
+                _tile(figure.add_subplot(grid[line, 2 * column + beside]), numbered, layers, zoom)
         if legend:
-            listed = {
-                handle.get_label(): handle for scene in scenes.values() for handle in handles(scene, scene.layers)
-            }
+            listed = {}
+            for scene in scenes.values():
+                both = {value: f"{value} {scene.name(value)}" for value in scene.values}
+                listed |= {one.get_label(): one for one in handles(replace(scene, names=both), scene.layers)}
             if "truth" in listed:
                 listed["truth"].set_label("label")  # it is not yet accepted as truth
-            figure.legend(handles=list(listed.values()), loc="outside lower center", ncols=4)
+            figure.legend(handles=list(listed.values()), loc="lower center", ncols=4)
     return figure
 
 

@@ -73,6 +73,7 @@ class LivePlot:
         self._drawn, self._pending = -float("inf"), False
 
     def __call__(self, history: Records) -> None:
+        """Draw if `seconds` have passed; where nobody looks, only the numbers, for the log: the cell's end draws."""
         self.history = history
         if notebook_display.shell() is None:
             return
@@ -80,11 +81,12 @@ class LivePlot:
             notebook_display.shell().events.register("post_execute", self._finish)
             self._pending = True
         if time.monotonic() - self._drawn >= self.seconds:
-            self.redraw()
+            self.redraw(picture=notebook_display.here() == "browser")
 
-    def redraw(self) -> None:
+    def redraw(self, *, picture: bool = True) -> None:
         records = list(self.history)
-        self._picture.put_figure(draw(records, title=self.title), _in_words(records))
+        if picture:
+            self._picture.put_figure(draw(records, title=self.title), _in_words(records))
         self._table.put(_latest(records))
         self._drawn = time.monotonic()
 

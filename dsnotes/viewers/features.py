@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from dsnotes.viewers.maps import maps
 from dsnotes.viewers.notebook_display import Picture
 from dsnotes.viewers.side_outputs import cut
+
+if TYPE_CHECKING or "torch" in sys.modules:  # `dsnotes adopt` draws without it
+    from torch import Tensor
 
 
 def features(

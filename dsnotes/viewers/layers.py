@@ -43,7 +43,7 @@ def draw_truth(axes: Axes, scene: Scene, cut: Cut) -> None:
     for index, value in enumerate(scene.values):
         _contour(axes, plane == value, cut, colors=_colour(index), linewidths=2.0, linestyles="-")
         if len(scene.values) > 1 and index < NAMED:
-            _write_name(axes, plane == value, scene.name(value), cut)
+            _write_name(axes, plane == value, scene.name(value), cut, index)
 
 
 def draw_prediction(axes: Axes, scene: Scene, cut: Cut) -> None:
@@ -154,23 +154,26 @@ def _contour(axes: Axes, plane: np.ndarray, cut: Cut, level: float = 0.5, **line
     drawn.set(path_effects=[withStroke(linewidth=1.4 * line["linewidths"] + 0.4, foreground="black", alpha=0.6)])
 
 
-def _write_name(axes: Axes, mask: np.ndarray, name: str, cut: Cut) -> None:
+def _write_name(axes: Axes, mask: np.ndarray, name: str, cut: Cut, index: int) -> None:
+    """Right of the label's last column, for every other label left of its first: a tumour lies on its organ."""
     if not mask.any():
         return
     from matplotlib.patheffects import withStroke
 
+    leftwards = bool(index % 2)
     inside = np.argwhere(mask)
-    row, column = inside[inside[:, 1].argmax()]
-    beyond = column > 0.8 * mask.shape[1]  # a name there would leave the picture: write it inwards
+    row, column = inside[inside[:, 1].argmin() if leftwards else inside[:, 1].argmax()]
+    beyond = column < 0.2 * mask.shape[1] if leftwards else column > 0.8 * mask.shape[1]
+    towards = leftwards != beyond  # a name beyond the rim would leave the picture: write it inwards
     axes.annotate(
         name,
-        ((column + (not beyond)) * cut.spacing[1], (row + 0.5) * cut.spacing[0]),
-        xytext=(-4 if beyond else 4, 0),
+        ((column + (not towards)) * cut.spacing[1], (row + 0.5) * cut.spacing[0]),
+        xytext=(-4 if towards else 4, 0),
         textcoords="offset points",
-        ha="right" if beyond else "left",
+        ha="right" if towards else "left",
         va="center",
         fontsize=8,
-        color="white",
+        color=_colour(index),
         path_effects=[withStroke(linewidth=2, foreground="black")],
         annotation_clip=True,
     )

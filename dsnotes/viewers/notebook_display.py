@@ -94,6 +94,9 @@ class Picture:
     def save(self, path: str | Path) -> Path:
         """Write it in the format that the ending names: png, pdf, svg."""
         path = Path(path)
+        if path.suffix.lower() == ".png":
+            path.write_bytes(style.png(self.figure))
+            return path
         with style.look():
             self.figure.savefig(path)
         return path

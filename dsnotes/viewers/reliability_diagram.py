@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dsnotes.metrics.calibration import Reliability
 from dsnotes.viewers import notebook_display, style
+
+if TYPE_CHECKING or "torch" in sys.modules:  # `dsnotes adopt` draws without it
+    from dsnotes.metrics.calibration import Reliability
 
 SIDE = 3.4
 
@@ -23,7 +27,7 @@ def reliability_diagram(
 
     A point below the diagonal is a bin whose probabilities are too high.
     """
-    curves = {"": found} if isinstance(found, Reliability) else dict(found)
+    curves = dict(found) if isinstance(found, Mapping) else {"": found}
     if not curves:
         raise ValueError("nothing to draw. Pass reliability(p, t), or {name: reliability(p, t), …}.")
     top = 10.0 ** np.ceil(np.log10(max(curve.count.max() for curve in curves.values()) + 1))

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from torch import Tensor
 
 from dsnotes.data.case import Case
-from dsnotes.data.conversion import as_array
+from dsnotes.data.conversion import Array, as_array, is_tensor
 
 WINDOWS = {"lung": (-1350.0, 150.0), "soft": (-160.0, 240.0), "bone": (-500.0, 1300.0)}  # HU, lowest and highest
-Overlay = np.ndarray | Tensor | Sequence
+Overlay = Array | Sequence
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def _same_grid(array: np.ndarray, case: Case, what: str, remedy: str) -> np.ndar
 
 def _array(layer: Overlay, what: str) -> np.ndarray:
     """A tensor, even on a GPU or with gradients, as an array."""
-    return as_array(layer, what, example="a label map") if isinstance(layer, Tensor) else np.asarray(layer)
+    return as_array(layer, what, example="a label map") if is_tensor(layer) else np.asarray(layer)
 
 
 def _label_map(label: Overlay, case: Case, what: str) -> np.ndarray:

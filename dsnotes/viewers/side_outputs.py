@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor
+import sys
+from typing import TYPE_CHECKING
 
-from dsnotes.shapes import Outputs
+import numpy as np
+
+from dsnotes.data.conversion import is_tensor
 from dsnotes.viewers.maps import maps
 from dsnotes.viewers.notebook_display import Picture
+
+if TYPE_CHECKING or "torch" in sys.modules:  # `dsnotes adopt` draws without it
+    from torch import Tensor
+
+    from dsnotes.shapes import Outputs
 
 
 def side_outputs(
@@ -52,7 +58,7 @@ def cut(volume: np.ndarray, at: int, depth: int) -> np.ndarray:
 
 def _map(logits: Tensor, at: int, outputs: Outputs) -> np.ndarray:
     logits = logits.detach().float().cpu()
-    p = torch.sigmoid(logits[0]) if len(logits) == 1 else 1 - logits.softmax(0)[0]
+    p = logits[0].sigmoid() if len(logits) == 1 else 1 - logits.softmax(0)[0]
     return cut(p.numpy(), at, outputs.logits.shape[2])
 
 
@@ -66,7 +72,7 @@ def _slice(outputs: Outputs, truth: np.ndarray | None) -> int:
 
 def _whole(label: np.ndarray | Tensor, outputs: Outputs, image: int) -> np.ndarray:
     """The label of that image, of a batch of labels or alone."""
-    array = np.asarray(label.detach().cpu() if isinstance(label, Tensor) else label)
+    array = np.asarray(label.detach().cpu() if is_tensor(label) else label)
     space = tuple(outputs.logits.shape[2:])
     if array.shape[1:] == space and array.ndim == len(space) + 1:
         array = array[image]

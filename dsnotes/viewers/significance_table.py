@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dsnotes.metrics.compare import holm, paired_t_test
 from dsnotes.viewers.table import Marked, Table
 
 
@@ -44,6 +43,8 @@ def significance_table(
 
 def _verdicts(scores: Mapping, others: list[str], star: str, column: str, level: float) -> dict[str, str]:
     """The verdict for each system; with a single case no test is possible and all are "even"."""
+    from dsnotes.metrics.compare import holm, paired_t_test  # with SciPy and torch, which `dsnotes adopt` needs not
+
     if len(scores[star][column]) < 2:
         return dict.fromkeys(others, "even")
     tests = [paired_t_test(scores[system][column], scores[star][column]) for system in others]

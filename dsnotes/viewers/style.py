@@ -93,7 +93,15 @@ def sheet(width: float, height: float) -> Figure:
 
 
 def png(figure: Figure) -> bytes:
+    """As `savefig` writes it, but drawn once: `savefig` draws everything a first time only to place the axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    buffer = io.BytesIO()
+    before = figure.dpi
     with look():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI)
+        try:
+            figure.dpi = DPI
+            FigureCanvasAgg(figure).print_png(buffer)
+        finally:
+            figure.dpi = before
     return buffer.getvalue()

@@ -8,18 +8,20 @@ film.show()
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from dsnotes.data.case import Case
-from dsnotes.training.system import System
 from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.maps import draw
 from dsnotes.viewers.side_outputs import cut, probability_maps
+
+if TYPE_CHECKING or "torch" in sys.modules:  # `dsnotes adopt` draws without it
+    from dsnotes.training.system import System
 
 STILLS = 5  # epochs in the picture that stays
 
@@ -64,6 +66,8 @@ class TrainingMovie:
         return self.then(history) if self.then is not None else None
 
     def _answers(self) -> dict[str, np.ndarray]:
+        import torch
+
         network, image = self.system.network, np.asarray(self.case.image, np.float32)
         dims = network.backbone.dims
         if dims < len(self.case.spacing):  # a 2-D network sees the slice alone

@@ -2,10 +2,12 @@
 
 import gzip
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from dsnotes.data import nifti
 from dsnotes.data.files import open_case
 
 
@@ -39,3 +41,15 @@ def test_a_nifti_compressed_in_several_members_is_whole(tmp_path):
     content = written(tmp_path / "a.nii", ct).read_bytes()
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(content[:300]) + gzip.compress(content[300:]))
     np.testing.assert_array_equal(open_case(tmp_path / "a.nii.gz").image, ct)
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("voxel", nifti.TYPES.values())
+def test_shape_type_and_place_of_the_voxels_are_those_that_nibabel_reads(tmp_path, kind, order, voxel):
+    header = kind.header_class(endianness=order)
+    header.set_data_dtype(np.dtype(voxel))
+    kind(np.ones((3, 4, 5, 2), voxel), np.eye(4), header=header).to_filename(tmp_path / "a.nii")
+    proxy = nibabel.load(tmp_path / "a.nii").dataobj
+    read = nifti._single_file((tmp_path / "a.nii").read_bytes()[:540])
+    assert read == (proxy.shape, proxy.dtype, proxy.offset)

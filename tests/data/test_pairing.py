@@ -85,6 +85,8 @@ def test_two_images_for_one_label_and_two_labels_for_one_image(paired):
     _, _, wrong = paired("c.nii.gz", "c_img.nii.gz", "c_mask.nii.gz", "e.nii.gz", "e_seg.nii.gz", "e_label.nii.gz")
     assert "2 images for one label: c.nii.gz, c_img.nii.gz" in wrong["c"]
     assert "2 labels for one image" in wrong["e"]
+    _, _, wrong = paired("p.nii.gz", "p_0000.nii.gz", "p_mask.nii.gz")
+    assert "2 images for one label: p.nii.gz, p_0000.nii.gz. Keep one" in wrong["p"]
 
 
 def test_a_channel_that_some_cases_lack(paired):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -155,24 +157,30 @@ def test_auto_takes_more_of_small_windows_than_of_large():
 
 
 def test_progress_is_quiet_unless_it_takes_long(monkeypatch, capsys):
+    """A bar after five seconds, with what was done until then."""
     import tqdm.auto
 
-    seconds, seen = [], []
+    seen = []
 
     class Bar(tqdm.auto.tqdm):
         def __init__(self, **arguments):
-            seconds.append(arguments["delay"])
+            seen.append((arguments["initial"], arguments["total"]))
             super().__init__(**arguments)
 
         def update(self, n=1):
-            seen.append((n, self.total))
+            seen.append(n)
             return super().update(n)
 
     monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
-    sliding_window(torch.sigmoid, torch.zeros(2, 1, 16, 8), patch=(8, 8), batch=4, progress=True)
-    assert seconds[0] >= 2
-    assert seen == [(4, 6), (2, 6)]
+    how = {"patch": (8, 8), "batch": 2, "progress": True}
+    sliding_window(torch.sigmoid, torch.zeros(3, 1, 16, 8), **how)
+    assert seen == []
     assert capsys.readouterr().err == ""
+    clock = iter(range(0, 1000, 4))  # four seconds a batch
+    slow = SimpleNamespace(monotonic=lambda: next(clock))
+    monkeypatch.setattr(sys.modules[sliding_window.__module__], "time", slow)
+    sliding_window(torch.sigmoid, torch.zeros(3, 1, 16, 8), **how)
+    assert seen == [(4, 9), 2, 2, 1]
 
 
 def test_mirrored_windows_equal_monai_with_the_same_mirrored_network():

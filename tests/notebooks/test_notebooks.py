@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import jupytext
+import jupytext.cli
 import papermill
 import pytest
 
@@ -44,12 +45,13 @@ def test_every_notebook_has_its_twin():
 
 
 @every_notebook
-def test_the_pair_is_one_notebook(name):
+def test_the_pair_is_one_notebook(name, monkeypatch, capsys):
     """The .ipynb as py:percent is the .py, whatever the files' times say."""
-    command = [sys.executable, "-m", "jupytext", "--quiet", "--to", "py:percent", "-o", "-", f"{name}.ipynb"]
-    converted = subprocess.run(command, cwd=NOTEBOOKS, capture_output=True, text=True, encoding="utf-8", check=True)
+    monkeypatch.chdir(NOTEBOOKS)
+    assert not jupytext.cli.jupytext(["--quiet", "--to", "py:percent", "-o", "-", f"{name}.ipynb"])
     source = (NOTEBOOKS / f"{name}.py").read_text(encoding="utf-8")
-    assert converted.stdout == source, f"{name}.py and {name}.ipynb differ: `make pairs` takes over the newer"
+    converted = capsys.readouterr().out
+    assert converted == source, f"{name}.py and {name}.ipynb differ: `make pairs` takes over the newer"
 
 
 @every_notebook

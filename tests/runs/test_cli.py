@@ -74,6 +74,17 @@ def test_what_cannot_be_is_one_line_and_exit_code_2(tiny, capsys, words, said, m
     assert len(told.err.strip().splitlines()) == 1
 
 
+def test_an_unknown_name_is_refused_before_the_first_cell_and_leaves_nothing(tiny, capsys):
+    """The kernel looks it up, so that this process need not import torch; `build` here is never reached."""
+    code = tiny.read_text(encoding="utf-8").replace('print("waiting")', 'print("waiting")\nif fail:\n    build(system)')
+    tiny.with_name("names.py").write_text(code, encoding="utf-8")
+    assert main(["run", "names.py", "-p", "system=mss-unett"]) == 2
+    assert "system=mss-unett: no system is called 'mss-unett'. The nearest are mss-unet" in capsys.readouterr().err
+    assert main(["run", "names.py", "-p", "options={'norms': 1}"]) == 2
+    assert "mss-unet has no option 'norms'" in capsys.readouterr().err
+    assert not list(tiny.parent.glob("runs/names-*"))
+
+
 def test_the_parameters_can_be_asked_for(tiny, capsys):
     assert main(["run", str(tiny), "--help-parameters"]) == 0
     assert "seed: int = 0  # moves every figure a little" in capsys.readouterr().out

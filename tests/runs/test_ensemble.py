@@ -1,5 +1,6 @@
 """What several runs bring over one: the average of probabilities against each, case by case."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from dsnotes.data.case import Case
 from dsnotes.data.task import Task
 from dsnotes.runs import ensemble
+from dsnotes.runs.plan import Plan, Row
+from dsnotes.runs.source import Source
 
 TASK = Task({0: "background", 1: "lesion"})
 
@@ -65,3 +68,30 @@ def test_runs_are_not_judged_on_what_they_were_trained_on(monkeypatch):
     monkeypatch.setattr("dsnotes.runs.collect.results", lambda *_: [done, done])
     with pytest.raises(ValueError, match="trained on lung"):
         ensemble.gains("mss-2", "runs", "lung")
+
+
+def test_the_folds_of_a_sweep_are_one_model(tmp_path, monkeypatch, answers):
+    """Two folds that err in opposite directions, filed as the sweep's runs; the trained data are refused."""
+    seen = {}
+
+    def load_models(folders):
+        seen["folders"] = folders
+        return [(0.2, TASK), (-0.2, TASK)], []
+
+    runs = tuple({"data": str(tmp_path / "mine"), "fold": k, "seed": 0} for k in range(2))
+    plan = Plan(Path("folds.yml"), Source(Path("80.py"), {}, {}, None), None, runs, None)
+    row = Row("", {}, runs)
+    monkeypatch.setattr("dsnotes.runs.differences.labelled", lambda _: {"": row})
+    monkeypatch.setattr("dsnotes.runs.notebook.folder_of", lambda _, values, out: Path(out) / str(values["fold"]))
+    monkeypatch.setattr("dsnotes.runs.notebook.finished", lambda folder: {} if folder != Path("missing/1") else None)
+    monkeypatch.setattr("dsnotes.runs.predict_command.load_models", load_models)
+    one = case("a", [[0.9, 0.6, 0.4, 0.1, 0.1]], [[1, 1, 0, 0, 0]])
+    monkeypatch.setattr("dsnotes.runs.experiment.cases_of", lambda data: ([one], {}))
+    found = ensemble.gains_of_sweep(plan, "runs", "held")[""]
+    assert seen["folders"] == ["runs/0", "runs/1"]
+    assert list(found.alone) == ["fold 0, seed 0", "fold 1, seed 0"]
+    assert found.together == (1.0,)
+    with pytest.raises(ValueError, match="trained on .*mine"):
+        ensemble.gains_of_sweep(plan, "runs", str(tmp_path / "mine"))
+    with pytest.raises(ValueError, match="fewer than two finished runs; compute them with: dsnotes sweep folds.yml"):
+        ensemble.gains_of_sweep(plan, "missing", "held")
