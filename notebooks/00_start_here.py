@@ -91,7 +91,7 @@ print(f"{system.name}: {sum(weight.numel() for weight in system.network.paramete
 # %% [markdown]
 # A *system* is a network together with its training objective: here cross-entropy plus a Dice term (1 − Dice), at the
 # output only. `fit` repeatedly draws slices, compares the prediction with the truth and updates the weights.
-# `augment=True` rotates, stretches and mirrors every slice, so that the network cannot memorise *where* tumours were.
+# `augment="mss"` rotates, stretches and mirrors slices, so that the network cannot memorise *where* tumours were.
 #
 # **Before running:** which of the two terms falls first: the cross-entropy, which weights every voxel alike, or the
 # Dice term, which measures the overlap with the tumour?
@@ -106,7 +106,7 @@ history = dsnotes.fit(
     iterations=4 if smoke else 40,
     batch=8,
     lr=2e-3,
-    augment=True,
+    augment="mss",  # as MSS U-Net does; True is meant for images of other scanners
     on_epoch=curves.live(),
     progress=False,  # the live curves show the progress
 )

@@ -21,7 +21,7 @@ def repository(tiny, tmp_path):
     sweeps = tmp_path / "sweeps"
     sweeps.mkdir()
     text = "# Does it help?\nnotebook: {}\nparameters: {{data: lung}}\nrows:\n"
-    text = text.format(tiny) + "  none: {}\n  better: {scale: 2}\n  same: {scale: 3}\n  late: {scale: 4}\n"
+    text = text.format(tiny) + "  none: {}\n  better: {scale: 2.0}\n  same: {scale: 3.0}\n  late: {scale: 4.0}\n"
     text += "grid: {fold: [0, 1], seed: [0, 1, 2]}\ncolumns: {Dice: dice, surface Dice: surface_dice}\n"
     for name in ("one", "other"):
         (sweeps / f"verdict-{name}.yml").write_text(text, encoding="utf-8")
@@ -38,14 +38,6 @@ def repository(tiny, tmp_path):
                 kept = {"row": row, "parameters": {"seed": seed, "fold": fold}, "about": {"run": run}, "cases": cases}
                 write_result(folder / f"{row}-fold{fold}-seed{seed}.json", kept)
     return tmp_path
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    notebook = tmp_path / "tiny.py"
-    cell = "data: str = ''  # data\nscale: int = 1  # scale\nfold: int = 0  # fold\nseed: int = 0  # seed\n"
-    notebook.write_text(f'# %% tags=["parameters"]\n{cell}', encoding="utf-8")
-    return notebook
 
 
 def test_effects_pool_the_folds_and_pair_seeds_and_cases(repository):
