@@ -2,6 +2,9 @@
 
 FIRST    := notebooks/00_start_here.ipynb
 LAB_ARGS ?=
+# PyPI's torch for Linux holds the CUDA libraries. Without an NVIDIA driver its CPU build is taken, a tenth of the size.
+TORCH    ?= auto
+CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 ifeq ($(OS),Windows_NT)
 PY := .venv/Scripts/python
 else
@@ -24,7 +27,7 @@ help:  ## this list
 	@echo
 	@echo "  Another Python:         make lab PYTHON=/path/to/python3.12"
 	@echo "  Options for Jupyter:    make lab LAB_ARGS='--port=9000'    (in a container: --ip=0.0.0.0)"
-	@echo "  Linux without a GPU:    PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make lab"
+	@echo "  torch for a GPU:        make lab TORCH=cuda    (on Linux without an NVIDIA driver the CPU build is the default)"
 
 lab: .venv/.lab  ## set up what the notebooks need, then open JupyterLab on the first one
 	@echo "==> JupyterLab on $(FIRST). No browser here? Open one of the addresses below. Ctrl-C stops it."
@@ -91,6 +94,24 @@ clean:  ## remove .venv, build/ and caches; runs/ and data/ stay
 	  echo "==> making .venv with $$("$$python" --version)"; "$$python" -m venv --clear .venv; \
 	fi
 	@echo "==> installing dsnotes[$(EXTRAS)] into .venv with the versions of constraints.txt (minutes, the first time)"
-	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt torch
-	@$(PY) -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[$(EXTRAS)]"
+	@$(TORCH_INDEX); \
+	$(PY) -m pip install --disable-pip-version-check $$also -c constraints.txt torch && \
+	$(PY) -m pip install --disable-pip-version-check --quiet $$also -c constraints.txt -e ".[$(EXTRAS)]"
 	@touch .venv/.lab $@
+
+# Adds the index of torch's CPU wheels where they are right and can be reached, and says so.
+define TORCH_INDEX
+also=; \
+if [ "$(TORCH)" != auto ] && [ "$(TORCH)" != cpu ] && [ "$(TORCH)" != cuda ]; then \
+  echo "TORCH=$(TORCH) is unknown; write TORCH=cpu, TORCH=cuda or leave it out" >&2; exit 1; \
+fi; \
+if [ "$(TORCH)" = cpu ] || { [ "$(TORCH)" = auto ] && [ "$$(uname -s)" = Linux ] && \
+   [ ! -e /proc/driver/nvidia/version ] && ! command -v nvidia-smi >/dev/null; }; then \
+  if $(PY) -c "from urllib.request import urlopen; urlopen('$(CPU_INDEX)/torch/', timeout=10)" 2>/dev/null; then \
+    echo "==> torch for the CPU, from $(CPU_INDEX) (another build: make TORCH=cuda)"; \
+    also="--extra-index-url $(CPU_INDEX)"; \
+  else \
+    echo "==> $(CPU_INDEX) cannot be reached: taking the torch of your package index, which may hold CUDA"; \
+  fi; \
+fi
+endef

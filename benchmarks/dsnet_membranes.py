@@ -1,6 +1,7 @@
 """DSNet's ablation chain on real membranes, with several kinds of batch statistics at test time.
 
-    python benchmarks/dsnet_membranes.py FOLDER --work WORK [--seeds 0 1 2] [--steps 240] [--only dsnet …] [--write]
+    python benchmarks/dsnet_membranes.py FOLDER --work WORK [--seeds 0 1 2] [--steps 240] [--crop 48] \\
+        [--only dsnet …] [--write]
 
 FOLDER is `em_membrane` in the Decathlon's layout: 20 slices of one stack, of which the last 6 are held out. All rows
 have DSNet's own optimiser and the same budget; the U-Net is trained with Dice, as in the paper, and has twice the width
@@ -36,8 +37,8 @@ from dsnotes.softmask import softened
 from dsnotes.training.forward_pass import reestimate_statistics
 from dsnotes.training.system import System
 
-PATCH, SIDE, WIDTH, SCALE = (48, 48), 256, 8, 2
-SETTINGS = replace(dsnet.SETTINGS, patch=PATCH, batch=2, lr=3e-3, stop="never")
+SIDE, WIDTH, SCALE = 256, 8, 2
+SETTINGS = replace(dsnet.SETTINGS, batch=2, lr=3e-3, stop="never")
 BY_DICE = {"cross_entropy": 0.0, "squared": False, "over_batch": False}
 ROWS = {  # row -> system and options
     "unet-2d": ("unet-2d", {"width": 2 * WIDTH}),
@@ -99,11 +100,11 @@ def scored(system: System, cases, own: Callable[[str], bool]) -> float:
     return statistics.mean(found)
 
 
-def run(row: str, seed: int, steps: int, train, test, teacher: System) -> dict:
+def run(row: str, seed: int, steps: int, patch: tuple[int, int], train, test, teacher: System) -> dict:
     system = build(row, seed, teacher)
     spent = time.process_time()
     schedule = "constant" if "constant rate" in row else SETTINGS.schedule
-    settings = replace(SETTINGS, epochs=10, iterations=steps // 10, schedule=schedule)
+    settings = replace(SETTINGS, patch=patch, epochs=10, iterations=steps // 10, schedule=schedule)
     dsnotes.fit(system, train, settings=settings, seed=seed, amp=False, progress=False)
     spent = time.process_time() - spent
     ways = {"running": scored(system, test, lambda name: False), "the image's own": scored(system, test, bool)}
@@ -112,18 +113,19 @@ def run(row: str, seed: int, steps: int, train, test, teacher: System) -> dict:
             ways[part] = scored(system, test, lambda name, part=part: part_of(name) == part)
     generator = torch.Generator().manual_seed(seed)
     draws = (
-        draw_batch(train, patch=PATCH, batch=SETTINGS.batch, foreground=SETTINGS.foreground, generator=generator)
+        draw_batch(train, patch=patch, batch=SETTINGS.batch, foreground=SETTINGS.foreground, generator=generator)
         for _ in range(40)
     )
     reestimate_statistics(system.network, (batch["image"] for batch in draws))
     ways["re-estimated"] = scored(system, test, lambda name: False)
-    return {"row": row, "seed": seed, "steps": steps, "ways": ways, "cpu": spent}
+    return {"row": row, "seed": seed, "steps": steps, "crop": patch[0], "ways": ways, "cpu": spent}
 
 
-def written(runs: list[dict], seeds, steps: int) -> list[list[str]]:
+def written(runs: list[dict], seeds, steps: int, crop: int) -> list[list[str]]:
     rows = []
     for row in ROWS:
-        found = {r["seed"]: r for r in runs if r["row"] == row and r["steps"] == steps and r["seed"] in seeds}
+        same = [r for r in runs if (r["row"], r["steps"], r["crop"]) == (row, steps, crop)]
+        found = {r["seed"]: r for r in same if r["seed"] in seeds}
         own = [found[seed] for seed in sorted(found)]
         if len(own) == len(seeds):
             each = [[r["ways"].get(way) for r in own] for way in WAYS]
@@ -141,6 +143,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="a folder for the teacher and the finished runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--crop", type=int, default=48, help="pixels of a training crop's side")
     parser.add_argument("--only", nargs="+", default=list(ROWS), help="names of rows, all by default")
     parser.add_argument("--write", action="store_true", help="keep the table as results/dsnet_membranes.md")
     options = parser.parse_args()
@@ -148,17 +151,17 @@ def main() -> None:
     cases = list(dsnotes.open_dataset(options.folder, normalise="image"))
     train, test = softened(cases[:-6], radius=1, eps=1e-3), cases[-6:]
     torch.manual_seed(0)
-    how = {"width": 8, "blocks": 2, "scale": SCALE, "patch": PATCH, "batch": 8, "iterations": 20, "lr": 1e-3}
+    how = {"width": 8, "blocks": 2, "scale": SCALE, "patch": (48, 48), "batch": 8, "iterations": 20, "lr": 1e-3}
     teacher, _ = dsnet.train_teacher(
         train, epochs=(6, 0), out=options.work / "teacher", amp=False, progress=False, **how
     )
     log = options.work / "runs.jsonl"
-    runs = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    done = {(r["row"], r["seed"], r["steps"]) for r in runs}
+    runs = [{"crop": 48} | json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {(r["row"], r["seed"], r["steps"], r["crop"]) for r in runs}
     for row in options.only:
         for seed in options.seeds:
-            if (row, seed, options.steps) not in done:
-                runs.append(run(row, seed, options.steps, train, test, teacher))
+            if (row, seed, options.steps, options.crop) not in done:
+                runs.append(run(row, seed, options.steps, (options.crop,) * 2, train, test, teacher))
                 print(json.dumps(runs[-1]), flush=True)
                 with log.open("a") as file:
                     file.write(json.dumps(runs[-1]) + "\n")
@@ -167,17 +170,17 @@ def main() -> None:
             "## dsnet_membranes",
             "",
             f"`python benchmarks/dsnet_membranes.py FOLDER --work WORK` on `{options.folder.name}`: {len(train)} "
-            f"slices train, {len(test)} test; crops {PATCH}, width {WIDTH} on a grid {SCALE} times finer, the U-Net "
-            f"{2 * WIDTH}; {options.steps} steps of {SETTINGS.batch}, Adam {SETTINGS.lr}, poly; a teacher of {how} and "
-            f"6 epochs; on a {machine()}. Dice with each kind of statistics: the mean over the seeds, then each seed "
-            f"({' '.join(map(str, options.seeds))}).",
+            f"slices train, {len(test)} test; crops {options.crop}², width {WIDTH} on a grid {SCALE} times finer, the "
+            f"U-Net {2 * WIDTH}; {options.steps} steps of {SETTINGS.batch}, Adam {SETTINGS.lr}, poly; a teacher of "
+            f"{how} and 6 epochs; on a {machine()}. Dice with each kind of statistics: the mean over the seeds, then "
+            f"each seed ({' '.join(map(str, options.seeds))}).",
             "",
-            table(["row", *WAYS, "training, CPU s"], written(runs, options.seeds, options.steps)),
+            table(["row", *WAYS, "training, CPU s"], written(runs, options.seeds, options.steps, options.crop)),
         ]
     )
     print(text)
     if options.write:
-        keep("dsnet_membranes", text)
+        keep("dsnet_membranes" + (f"_{options.crop}" if options.crop != 48 else ""), text)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def one_way(
 
 def one_system(system: System, device: torch.device, scale: Scale, *, channels_last: bool, **how) -> dict:
     system.network.to(device)
-    to_channels_last(system.network, system.dims, channels_last, amp=how.get("amp"))
+    to_channels_last(system.network, channels_last, amp=how.get("amp"))
     batch = {name: value.to(device) for name, value in batch_for(system.settings).items()}
     step = system.make_step(system, system.settings, **how)
     losses = [step(batch)["loss"] for _ in range(3)]  # to warm up; the third is compared between the ways
@@ -220,7 +220,7 @@ def waiting(key: str, device: str, scale: Scale) -> Iterator[list]:
     subject, place = SUBJECTS[key], torch.device(device)
     system = at_scale(subject, scale)
     system.network.to(place)
-    to_channels_last(system.network, system.dims, "auto", amp=torch.bfloat16)
+    to_channels_last(system.network, "auto", amp=torch.bfloat16)
     settings = replace(system.settings, accumulate=1, stop="never", epochs=2)
     batch = {name: value.to(place) for name, value in batch_for(settings).items()}
     step = system.make_step(system, settings, amp=torch.bfloat16)

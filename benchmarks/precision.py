@@ -39,7 +39,7 @@ def ways(name: str, shape: tuple[int, ...]) -> dict[str, partial]:
     ):
         torch.manual_seed(0)
         system = build(name, width=16)
-        forward_pass.to_channels_last(system.network, system.dims, last, amp=dtype)
+        forward_pass.to_channels_last(system.network, last, amp=dtype)
         found[way] = partial(system.make_step(system, system.settings, amp=dtype), batch)
     return found
 

@@ -3,11 +3,12 @@
     python benchmarks/real_images.py FOLDER --patch 40 56 40 --epochs 30 --iterations 50 --width 16 \\
         --system "mss-unet" --system "mss-unet strategies=()" [--write NAME]
 
-The folder is in the Decathlon's layout. Every volume is normalised separately; the patients are split by a hash of seed
-and name. A system may be followed by options of dsnotes.build. With --validate some of the training patients are scored
-after every epoch, and the table says when each system was best. `centre-prior` is a row that uses no image: the mean
-label of the training patients, thresholded at the level that is best for them. Times are this process's processor
-seconds. With --last the last cases by name are held out instead: for slices of one stack, whose neighbours are alike.
+The folder is in the Decathlon's layout. Every volume is normalised separately; the patients are split by a hash of
+their names, the same for all seeds. A system may be followed by options of dsnotes.build. With --validate some of the
+training patients are scored after every epoch, and the table says when each system was best. `centre-prior` is a row
+that uses no image: the mean label of the training patients, thresholded at the level that is best for them. Times are
+this process's processor seconds. With --last the last cases by name are held out instead: for slices of one stack,
+whose neighbours are alike.
 
 A system that learns from soft masks needs --soft, which computes them by matting from the training labels; a system
 with a teacher gets the one of --teacher, trained once on the training images for all of them; its seconds are printed:
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--last", type=int, help="hold out so many cases, the last by name, instead of a share")
     parser.add_argument("--soft", type=given, help="options of softened for the training labels: 'radius=2 eps=1e-3'")
     parser.add_argument("--teacher", type=given, help="options of train_teacher: 'width=16 blocks=4 scale=2'")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of networks and batches")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", metavar="NAME", help="keep the table as results/NAME.md")
     options = parser.parse_args()
@@ -86,12 +87,12 @@ def main() -> None:
         train, test = (
             (data[: -options.last], data[-options.last :])
             if options.last
-            else split(data, (1 - options.test, options.test), seed=options.seed)
+            else split(data, (1 - options.test, options.test), seed=0)
         )
         parts = (
             (train, None)
             if options.validate is None
-            else split(train, (1 - options.validate, options.validate), seed=options.seed)
+            else split(train, (1 - options.validate, options.validate), seed=0)
         )
         taught = None if options.teacher is None else teacher(options, train)
         if options.soft is not None:
@@ -101,17 +102,23 @@ def main() -> None:
             for text in options.system
         ]
     labels = [name for value, name in data.labels.items() if value]
-    columns = ["system", "parameters", *(f"Dice {name}" for name in labels), "mean ± SD of cases", "training, CPU s"]
+    columns = [
+        "system",
+        "parameters",
+        *(f"Dice {name}" for name in labels),
+        "mean ± SD of cases (± of seeds)",
+        "training, CPU s",
+    ]
     if options.validate is not None:
         columns += ["best epoch", "CPU s until then"]
-    held_out = f"the last {options.last}" if options.last else f"seed {options.seed}"
+    held_out = f"the last {options.last}" if options.last else "by a hash of their names"
     text = "\n".join(
         [
             f"## {options.write or options.folder.name}",
             "",
             f"{len(train)} patients train, {len(test)} test ({held_out}); patch {tuple(options.patch)}, "
             f"width {options.width}, {options.epochs} × {options.iterations} steps of {options.batch}, "
-            f"Adam {options.lr}, poly"
+            f"Adam {options.lr}, poly, seeds {' '.join(map(str, options.seeds))}"
             + ", augmented" * options.augment
             + ", mirrored predictions" * options.mirror
             + (f", soft masks by {options.soft}" if options.soft else "")
@@ -135,7 +142,7 @@ def prior(data, train, test) -> list[str]:
         return zoom(label.astype(np.float32), [n / m for n, m in zip(shape, label.shape, strict=True)], order=1)
 
     grid = (48,) * len(train[0].space)
-    scores = np.zeros((len(test), data.classes - 1))
+    scores = np.zeros((1, len(test), data.classes - 1))
     for value in range(1, data.classes):
         mean = np.mean([onto(case.label == value, grid) for case in train], axis=0)
         levels = np.linspace(0.05, 0.95, 19) * mean.max()
@@ -144,32 +151,43 @@ def prior(data, train, test) -> list[str]:
             return [dice(onto(mean, case.space) > level, case.label == value) for case in cases]
 
         best = max(levels, key=lambda level: np.mean(at(level, train)))
-        scores[:, value - 1] = at(best, test)
-    print("centre-prior", scores.mean(0).round(4), flush=True)
+        scores[0, :, value - 1] = at(best, test)
+    print("centre-prior", scores.mean((0, 1)).round(4), flush=True)
     return ["`centre-prior`", "0", *written(scores), "0"]
 
 
 def written(scores: np.ndarray) -> list[str]:
-    """Of (cases, classes): the mean of every class, then of all with the cases' spread."""
-    return [*(f"{value:.3f}" for value in scores.mean(0)), f"{scores.mean():.3f} ± {scores.mean(1).std(ddof=1):.3f}"]
+    """Of (seeds, cases, classes): the mean of every class, then of all with the cases' and the seeds' spread."""
+    cases, seeds = scores.mean((0, 2)), scores.mean((1, 2))
+    spread = f" (± {seeds.std(ddof=1):.3f})" if len(seeds) > 1 else ""
+    return [*(f"{value:.3f}" for value in scores.mean((0, 1))), f"{cases.mean():.3f} ± {cases.std(ddof=1):.3f}{spread}"]
 
 
 def teacher(options, train) -> System:
     """The super-resolution network for every system that takes one."""
-    torch.manual_seed(options.seed)
+    torch.manual_seed(0)
     own = {"patch": tuple(options.patch), "batch": options.batch, "iterations": options.iterations} | options.teacher
     started = time.process_time()
-    system, histories = train_teacher(train, seed=options.seed, progress=False, **own)
+    system, histories = train_teacher(train, seed=0, progress=False, **own)
     squares = [f"{history[0]['squares']:.4f} → {history[-1]['squares']:.4f}" for history in histories]
     print(f"teacher {time.process_time() - started:.0f} s, squared error {', '.join(squares)}", flush=True)
     return system
 
 
 def run(text: str, options, data, train, validation, test, taught) -> list[str]:
+    """A system once per seed: the row of the table."""
+    found = [trained(text, options, data, train, validation, test, taught, seed) for seed in options.seeds]
+    parameters, scores, seconds, best = zip(*found, strict=True)
+    more = [] if validation is None else [f"{np.mean([x[i] for x in best]):.0f}" for i in (0, 1)]
+    return [f"`{text}`", f"{parameters[0]:,}", *written(np.stack(scores)), f"{np.mean(seconds):.0f}", *more]
+
+
+def trained(text: str, options, data, train, validation, test, taught, seed: int):
+    """Parameters, Dice of (cases, classes), seconds, and the best epoch with the seconds until then."""
     name, own = parse(text)
     if taught is not None and "teacher" in dsnotes.systems()[name]["options"]:
         own = {"teacher": taught} | own
-    torch.manual_seed(options.seed)
+    torch.manual_seed(seed)
     system = dsnotes.build(name, in_channels=train[0].channels, classes=data.classes, **{"width": options.width} | own)
     settings = replace(
         system.settings,
@@ -190,7 +208,7 @@ def run(text: str, options, data, train, validation, test, taught) -> list[str]:
         train,
         validation,
         settings=settings,
-        seed=options.seed,
+        seed=seed,
         progress=False,
         on_epoch=lambda _: clock.append(time.process_time()),
     )
@@ -207,15 +225,9 @@ def run(text: str, options, data, train, validation, test, taught) -> list[str]:
         label = dsnotes.to_label(dsnotes.predict(system, case, patch=tuple(options.patch), mirror=options.mirror))
         scores.append([dice(label == value, case.label == value) for value in range(1, data.classes)])
     scores = np.array(scores)
-    print(text, scores.mean(0).round(4), flush=True)
-    parameters = sum(p.numel() for p in system.network.parameters())
-    return [
-        f"`{text}`",
-        f"{parameters:,}",
-        *written(scores),
-        f"{seconds:.0f}",
-        *([] if validation is None else [f"{history.best_epoch}", f"{clock[history.best_epoch] - clock[0]:.0f}"]),
-    ]
+    print(text, f"seed {seed}", scores.mean(0).round(4), flush=True)
+    best = () if validation is None else (history.best_epoch, clock[history.best_epoch] - clock[0])
+    return sum(p.numel() for p in system.network.parameters()), scores, seconds, best
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
     dsnotes table mss-2 --runs runs
     dsnotes systems
     dsnotes data
+    dsnotes count data/lung1 --recipe msds
     dsnotes labs grade submissions/
     dsnotes new-paper my_net
 
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING
 from dsnotes.labs.command import add_labs
 from dsnotes.runs.adopt_command import add_adopt
 from dsnotes.runs.card import add_card
+from dsnotes.runs.count_command import add_count
 from dsnotes.runs.new_paper.command import add_new_paper
 from dsnotes.runs.predict_command import add_predict
 from dsnotes.runs.terminal import Terminal
@@ -169,6 +171,9 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
         "--workers", type=int, metavar="N", help="processes on this machine; by default one per GPU, or one"
     )
     command.add_argument("--scheduler", metavar="ADDRESS", help="address of a dask scheduler, such as tcp://node7:8786")
+    command.add_argument(
+        "--sbatch", type=Path, metavar="FILE", help="write the runs as a Slurm job array into FILE and stop"
+    )
     command.add_argument("--dry-run", action="store_true", help="list the runs and stop")
     command.set_defaults(do=do_sweep)
 
@@ -185,7 +190,7 @@ def _listed(plan: Plan, out: str | os.PathLike) -> int:
     for name, row in rows.items():
         folders = [folder_of(plan.source, values, out) for values in row.runs]
         done = sum(finished(folder) is not None for folder in folders)
-        changed = [f"{key} {own}, not {theirs}" for key, (theirs, own) in found[name].items()]
+        changed = [f"{key} {own or 'none'}, not {theirs or 'none'}" for key, (theirs, own) in found[name].items()]
         print(
             f"{done} of {len(folders)} done  {name}",
             *([] if name == first else changed or ["as the first"]),
@@ -209,6 +214,11 @@ def do_sweep(asked: argparse.Namespace) -> int:
         raise RefusedError(missing[0])
     for values in plan.runs:
         check_names(plan.source, values)
+    if asked.sbatch is not None:
+        from dsnotes.runs.slurm import write_job_array
+
+        print(f"{len(plan.runs)} runs; submit them with: sbatch {write_job_array(plan, asked.sbatch, out=asked.out)}")
+        return 0
     terminal = Terminal()
     state = sweep(plan, out=asked.out, workers=asked.workers, scheduler=asked.scheduler, look=terminal.sweep)
     terminal.close()
@@ -253,26 +263,30 @@ def do_table(asked: argparse.Namespace) -> int:
     from dsnotes.runs.export import save, text
     from dsnotes.runs.tables import compare
 
-    if asked.table.endswith((".yml", ".yaml")):
+    name, only = asked.table, None
+    if name.endswith((".yml", ".yaml")):
+        from dsnotes.runs.notebook import folder_of
         from dsnotes.runs.plan import open_plan
         from dsnotes.runs.sweep_table import sweep_table
 
-        plan = open_plan(asked.table)
-        print(sweep_table(plan, asked.runs))
-        if asked.held_out:
-            from dsnotes.runs.ensemble import gains_of_sweep
+        plan = open_plan(name)
+        if plan.columns or plan.table is None:
+            print(sweep_table(plan, asked.runs))
+            if asked.held_out:
+                from dsnotes.runs.ensemble import gains_of_sweep
 
-            for row, gain in gains_of_sweep(plan, asked.runs, asked.held_out).items():
-                print(f"{row or 'the runs'} as one model: {gain}")
-        return 0
-    report = compare(asked.table, asked.runs, where=_typed(asked.filter))
+                for row, gain in gains_of_sweep(plan, asked.runs, asked.held_out).items():
+                    print(f"{row or 'the runs'} as one model: {gain}")
+            return 0
+        name, only = plan.table, {folder_of(plan.source, values, asked.runs) for values in plan.runs}
+    report = compare(name, asked.runs, where=_typed(asked.filter), only=only)
     for file in asked.output:
         save(report, file)
     print(text(report))
     if asked.held_out:
         from dsnotes.runs.ensemble import gains
 
-        for row, gain in gains(asked.table, asked.runs, asked.held_out, where=_typed(asked.filter)).items():
+        for row, gain in gains(name, asked.runs, asked.held_out, where=_typed(asked.filter)).items():
             print(f"{row} as one model: {gain}")
     return 0
 
@@ -335,6 +349,7 @@ COMMANDS = (
     add_table,
     add_systems,
     add_data,
+    add_count,
     add_labs,
     add_new_paper,
 )

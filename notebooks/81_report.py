@@ -34,8 +34,9 @@ import numpy as np
 
 from dsnotes import runs
 from dsnotes.metrics import effect
+from dsnotes.runs.differences import differences
 from dsnotes.runs.export import as_csv, figure, latex, rows, text
-from dsnotes.runs.paper_tables import published
+from dsnotes.runs.plan import open_plan
 from dsnotes.runs.tables import compare
 from dsnotes.runs.verdict import figure as verdict_figure
 from dsnotes.runs.verdict import stored, verdict_rows
@@ -47,27 +48,22 @@ if smoke:
 # %% [markdown]
 # ## 1. The runs
 #
-# There is one run for each row of the table and each seed, all on the same fold. Each run has a folder named after its
-# parameters, so finished runs are not repeated.
+# The small sweep is the table's own on phantoms, from `sweeps/`, with fewer steps and seeds: one run for each row and
+# each seed, all on the same fold. Its file says what the rows share, so that they differ only in what the paper
+# compares. Each run has a folder named after its parameters, and finished runs are not repeated.
 
 # %%
 out = runs.path(results) if results else (runs.folder() or Path("runs")) / "report"
-small = {"data": "kidneys", "phantom_size": [16, 64, 64], "phantom_cases": 15, "normalise": "foreground", "width": 8}
-small |= {
-    "patch": [16, 64, 64],
-    "batch": 2,
-    "epochs": 4,
-    "iterations": 25,
-    "lr": 3e-3,
-    "settings": {"schedule": "poly"},
-}
-if smoke:
-    small |= {"patch": [16, 32, 32], "smoke": True}
+plan = open_plan(f"../sweeps/{table}-phantom.yml")
+small = {"iterations": 25, "smoke": smoke}
 if not results:
-    for filler in published(table).fillers.values():
-        for seed in range(seeds):
-            values_of_run = small | {"system": filler.system, "options": dict(filler.options), "seed": seed}
-            runs.run("80_experiment.py", values_of_run, out=out)
+    for values in plan.runs:
+        if values["seed"] < seeds:
+            runs.run("80_experiment.py", values | small, out=out)
+
+# %%
+Table([{"row": row} | {what: own for what, (_, own) in changed.items()} for row, changed in differences(plan).items()],
+      caption="What each row changes, compared with the first")  # fmt: skip
 
 # %% [markdown]
 # ## 2. The table
@@ -125,16 +121,9 @@ figure(report)
 # These are the patients behind the means, all seeds together:
 
 # %%
-from dsnotes.runs.collect import results as all_results
-
 column = report.columns[0]
-key = published(table).columns[column].key
-patients = {
-    row: [x[key] for r in all_results(out, where) if r.system == row for x in r.cases.values() if key in x]
-    for row in report.ours
-}
-patients = {row: [x for x in values if np.isfinite(x)] for row, values in patients.items()}
-boxes({column: {row: values for row, values in patients.items() if values}}, y=f"{column} of one patient")
+patients = {row: list(cells[column].values.values()) for row, cells in report.ours.items() if column in cells}
+boxes({column: patients}, y=f"{column} of one patient")
 
 # %% [markdown]
 # ## 5. Folds as one model

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
+import os
 import re
+import shutil
+import subprocess
+import sys
+import threading
 import tomllib
 from pathlib import Path
 
@@ -37,7 +43,7 @@ def test_conda_supplies_python_and_pip_and_pip_the_rest():
     assert CONDA["name"] == "dsnotes"
     assert CONDA["channels"] == ["conda-forge"]
     assert [rattler.MatchSpec(spec, strict=True).name.normalized for spec in conda] == ["python", "pip"]
-    assert last == {"pip": ["-e .[all]"]}
+    assert last == {"pip": ["-c constraints.txt", "-e .[all]"]}
 
 
 def test_conda_chooses_a_python_that_the_project_supports():
@@ -79,3 +85,81 @@ def test_the_oldest_and_newest_python_are_run_by_the_workflow():
     supported = [name.rpartition(" ")[2] for name in PROJECT["classifiers"] if ":: Python :: 3." in name]
     assert {supported[0], supported[-1]} <= run
     assert PROJECT["requires-python"] == f">={supported[0]}"
+
+
+@pytest.fixture
+def cpu_index():
+    """A package index that answers for torch, as the one of torch's CPU wheels does."""
+
+    class Index(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path == "/cpu/torch/" else 404)
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Nothing on the terminal."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Index)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/cpu"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def installed(tmp_path: Path):
+    """installed("TORCH=cpu") -> what `make lab` tells and the pip commands it would run, in a folder of its own."""
+    if shutil.which("make") is None or sys.platform == "win32":
+        pytest.skip("needs make and a POSIX shell")
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv").mkdir()
+    stub, record = tmp_path / "python", tmp_path / "pip.txt"
+    stub.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec "{sys.executable}" "$@"\necho "$*" >> "{record}"\n')
+    stub.chmod(0o755)
+
+    def made(*words: str, path: str = "") -> tuple[str, str]:
+        record.write_text("")
+        environment = os.environ | {"PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
+        command = ["make", "-B", ".venv/.lab", f"PY={stub}", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return done.stdout + done.stderr, record.read_text()
+
+    return made
+
+
+def without_nvidia_driver() -> bool:
+    return (
+        sys.platform == "linux" and not Path("/proc/driver/nvidia/version").exists() and not shutil.which("nvidia-smi")
+    )
+
+
+@pytest.mark.skipif(not without_nvidia_driver(), reason="a machine with a GPU, or not Linux")
+def test_linux_without_a_gpu_takes_the_cpu_wheels_and_says_so(installed, cpu_index):
+    told, pip = installed(f"CPU_INDEX={cpu_index}")
+    assert f"torch for the CPU, from {cpu_index}" in told
+    assert "TORCH=cuda" in told
+    assert pip.count(f"--extra-index-url {cpu_index}") == 2
+
+
+def test_cuda_can_be_chosen_and_a_driver_chooses_it(installed, cpu_index, tmp_path):
+    assert "extra-index" not in installed("TORCH=cuda", f"CPU_INDEX={cpu_index}")[1]
+    driver = tmp_path / "driver"
+    driver.mkdir()
+    (driver / "nvidia-smi").write_text("#!/bin/sh\n")
+    (driver / "nvidia-smi").chmod(0o755)
+    assert "extra-index" not in installed(f"CPU_INDEX={cpu_index}", path=str(driver))[1]
+    assert cpu_index in installed("TORCH=cpu", f"CPU_INDEX={cpu_index}", path=str(driver))[1]
+
+
+def test_an_index_that_cannot_be_reached_is_left_out(installed):
+    told, pip = installed("TORCH=cpu", "CPU_INDEX=http://127.0.0.1:9/cpu")
+    assert "http://127.0.0.1:9/cpu cannot be reached" in told
+    assert "install" in pip
+    assert "extra-index" not in pip
+
+
+def test_an_unknown_build_of_torch_is_refused(installed):
+    told, pip = installed("TORCH=gpu")
+    assert "TORCH=gpu is unknown; write TORCH=cpu, TORCH=cuda" in told
+    assert "install" not in pip.replace("pip --version", "")

@@ -25,7 +25,14 @@ from dsnotes.metrics.score import score
 from dsnotes.metrics.similarity import linear_cka
 from dsnotes.metrics.slices import SliceErrors, SliceScores, slice_dice, slice_errors, slice_scores
 from dsnotes.metrics.soft_overlap import area_error, share_error, soft_dice_score, soft_iou_score
-from dsnotes.metrics.surface import hausdorff, hausdorff95, mean_surface_distance, surface_dice, surface_distances
+from dsnotes.metrics.surface import (
+    hausdorff,
+    hausdorff95,
+    mean_surface_distance,
+    surface_dice,
+    surface_distances,
+    wrong_near_contour,
+)
 from dsnotes.metrics.tumours import TumourScore, tumour_scale, tumour_scores
 from dsnotes.metrics.volumes import (
     VolumeBias,
@@ -90,4 +97,5 @@ __all__ = [
     "volume_interval",
     "volume_samples",
     "wilcoxon",
+    "wrong_near_contour",
 ]

@@ -6,7 +6,7 @@ as well as the patches of a grid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,8 +33,50 @@ class Cohort:
     median_spacing: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Of one case."""
+
+    name: str
+    size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    slices: tuple[int, int]
+    patches: tuple[int, int] | None
+    tumours: dict[str, int] = field(hash=False)
+
+
+def counts(
+    case: Case,
+    *,
+    target: int | None = None,
+    patch: tuple[int, ...] | None = None,
+    bounds: Sequence[float] = BOUNDS,
+) -> Counts:
+    """Count a labelled case; `target` and `patch` as in `cohort`."""
+    label = require_label(case)
+    mask = label > 0 if target is None else label == target
+    planes = mask.any(axis=(1, 2)) if mask.ndim == 3 else np.array([mask.any()])
+    scales = [tumour_scale(mm, bounds=bounds) for mm in diameters(mask, spacing=case.spacing)]
+    return Counts(
+        name=case.name,
+        size=tuple(case.space),
+        spacing=tuple(case.spacing),
+        slices=(int(planes.sum()), int((~planes).sum())),
+        patches=None if patch is None else _patches(case, mask, patch),
+        tumours={scale: scales.count(scale) for scale in SCALES},
+    )
+
+
+def _patches(case: Case, mask: np.ndarray, patch: tuple[int, ...]) -> tuple[int, int]:
+    size, found = patch_on(case, patch), [0, 0]
+    for place in tiles(case, patch):
+        inside = tuple(slice(max(at, 0), at + n) for at, n in zip(place.start, size, strict=True))
+        found[0 if mask[inside].any() else 1] += 1
+    return found[0], found[1]
+
+
 def cohort(
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     *,
     target: int | None = None,
     patch: tuple[int, ...] | None = None,
@@ -46,35 +88,30 @@ def cohort(
     `target` is the label value to count, by default any foreground; `patch` also counts the patches of a grid. Slices
     are counted across axis 0; a 2-D image is one slice. Min, median and max size are per axis.
     """
-    if not len(cases):
+    return joined([counts(case, target=target, patch=patch, bounds=bounds) for case in cases], patient=patient)
+
+
+def joined(each: Sequence[Counts], *, patient: Patient | None = None) -> Cohort:
+    """The counts of several cases together, so that parts of a dataset need no second reading."""
+    if not each:
         raise ValueError("no cases came. Pass at least one labelled case, for instance dsnotes.open_dataset(folder).")
-    names, sizes, spacings = [], [], []
-    slices, patches, tumours = np.zeros(2, int), np.zeros(2, int), dict.fromkeys(SCALES, 0)
-    for case in cases:
-        label = require_label(case)
-        mask = label > 0 if target is None else label == target
-        names.append(case.name)
-        sizes.append(case.space)
-        spacings.append(case.spacing)
-        planes = mask.any(axis=(1, 2)) if mask.ndim == 3 else np.array([mask.any()])
-        slices += (planes.sum(), (~planes).sum())
-        for mm in diameters(mask, spacing=case.spacing):
-            tumours[tumour_scale(mm, bounds=bounds)] += 1
-        if patch is not None:
-            size = patch_on(case, patch)
-            for place in tiles(case, patch):
-                inside = tuple(slice(max(at, 0), at + n) for at, n in zip(place.start, size, strict=True))
-                patches[0 if mask[inside].any() else 1] += 1
+    sizes = [one.size for one in each]
     if len({len(size) for size in sizes}) > 1:
         raise ValueError("some cases are 2-D images and others volumes. Count them in separate calls.")
+    patches = [one.patches for one in each if one.patches is not None]
     return Cohort(
-        cases=len(names),
-        patients=len(set(patients(names, patient))),
-        slices=(int(slices[0]), int(slices[1])),
-        patches=None if patch is None else (int(patches[0]), int(patches[1])),
-        tumours=tumours,
+        cases=len(each),
+        patients=len(set(patients([one.name for one in each], patient))),
+        slices=_sum(one.slices for one in each),
+        patches=_sum(patches) if patches else None,
+        tumours={scale: sum(one.tumours[scale] for one in each) for scale in SCALES},
         min_size=tuple(int(n) for n in np.min(sizes, axis=0)),
         max_size=tuple(int(n) for n in np.max(sizes, axis=0)),
         median_size=tuple(float(n) for n in np.median(sizes, axis=0)),
-        median_spacing=tuple(float(mm) for mm in np.median(spacings, axis=0)),
+        median_spacing=tuple(float(mm) for mm in np.median([one.spacing for one in each], axis=0)),
     )
+
+
+def _sum(pairs: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    with_target, without = zip(*pairs, strict=True)
+    return sum(with_target), sum(without)

@@ -68,6 +68,20 @@ def surface_distances(prediction: Array, truth: Array, *, spacing: Spacing) -> t
     return there, back
 
 
+def wrong_near_contour(prediction: Array, truth: Array, *, spacing: Spacing, within: float = 2.0) -> float:
+    """Share of the wrong voxels that lie at most `within` mm from the truth's surface; nan without truth or errors.
+
+    MSDS-UNet concludes from inaccurately segmented cases, its Fig. 14, that the network misses the contour.
+    """
+    prediction, truth = as_masks(prediction, truth)
+    spacing = checked_spacing(spacing, "the masks", axes=truth.ndim, example="spacing=case.spacing")
+    wrong = np.argwhere(prediction != truth)
+    if not truth.any() or not len(wrong):
+        return math.nan
+    far = _tree(np.argwhere(_rim(truth)), spacing).query(wrong * np.asarray(spacing))[0]
+    return float((far <= within).mean())
+
+
 def percentile_of(distances: tuple[np.ndarray, np.ndarray], q: float) -> float:
     """The larger of the two directions' q-th percentiles; q = 100 is the Hausdorff distance."""
     return max(float(d[0]) if np.isinf(d[0]) else float(np.percentile(d, q)) for d in distances)

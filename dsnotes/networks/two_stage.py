@@ -6,7 +6,9 @@ fixed spacings in mm; here the coarse grid is the fine one shrunk by a whole fac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -32,7 +34,7 @@ class TwoStage(Backbone):
             raise ValueError(f"shrink={shrink} gives both networks the same grid. Pass shrink=2 or more (default 4).")
         self.in_channels, self.classes = fine.in_channels, fine.classes
         self.coarse, self.fine, self.shrink, self.margin = coarse, fine, shrink, margin
-        self.stride = tuple(shrink * s for s in coarse.stride)
+        self.stride = tuple(math.lcm(shrink, s) for s in fine.stride)
         dims = len(self.stride)
         deepest = coarse.levels["bottleneck"]
         self.levels = {
@@ -43,7 +45,7 @@ class TwoStage(Backbone):
         self.small = AVG_POOL[dims](shrink)
 
     def forward(self, image: Image) -> Features:
-        seen = self.coarse(self.small(image))
+        seen = self.find(image)
         masks = seen.logits[:, 0] > 0 if seen.logits.shape[1] == 1 else seen.logits.argmax(1) > 0
         boxes = [self.box(mask) for mask in masks]
         logits = torch.cat([
@@ -51,6 +53,14 @@ class TwoStage(Backbone):
             for one, box in zip(image, boxes, strict=True)
         ])  # fmt: skip
         return Features({}, seen.bottleneck, {"stride1": logits, f"stride{self.shrink}": seen.logits}, logits)
+
+    def find(self, image: Image) -> Features:
+        """The coarse network's maps: its image is padded to its stride at the far ends, its logits are cut back."""
+        small = self.small(image)
+        space = small.shape[2:]
+        pad = [n for size, step in zip(space, self.coarse.stride, strict=True) for n in (-size % step, 0)][::-1]
+        found = self.coarse(functional.pad(small, pad, mode="replicate"))
+        return replace(found, logits=found.logits[(..., *(slice(0, n) for n in space))])
 
     def box(self, mask: Tensor) -> Where:
         """The region of a mask on the coarse grid (*space), as slices of the fine grid.

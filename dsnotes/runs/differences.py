@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from itertools import combinations
 from typing import Any
@@ -42,8 +42,18 @@ def supervision(system: System) -> str:
     """The loss's name if it is on the output alone, else the row's own supervision."""
     names = [name for name, loss in LOSSES.items() if loss == system.objective]
     if names or on_output_alone(system):
-        return f"{ALONE}{names[0] if names else system.objective}"
-    return str(system.objective)
+        return f"{ALONE}{names[0] if names else brief(system.objective)}"
+    return brief(system.objective)
+
+
+def brief(value: Any) -> str:
+    """A supervision by the fields that differ from their defaults; a function by its name."""
+    if not is_dataclass(value):
+        return getattr(value, "__name__", repr(value))
+    default = {each.name: each.default for each in fields(value)}
+    own = {name: getattr(value, name) for name in default}
+    changed = ", ".join(f"{name}={brief(own[name])}" for name in own if own[name] != default[name])
+    return f"{type(value).__name__}({changed})"
 
 
 def differences(plan: Plan) -> dict[str, dict[str, tuple[str, str]]]:

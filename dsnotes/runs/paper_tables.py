@@ -29,7 +29,7 @@ NAMES = {
     **{"jaccard": "iou", "precision": "ppv", "recall": "sensitivity", "sen": "sensitivity", "dsc": "dice"},
     **{"f1": "pooled f1", "hausdorff_mm": "hausdorff", "mean dice": "dice", "median dice": "median dice"},
     **{"false positives": "sum false_positives", "false negatives": "sum false_negatives"},
-    **{"parameters (M)": "run parameters (M)", "seconds": "run seconds a case"},
+    **{"layers": "run layers", "parameters (M)": "run parameters (M)", "seconds": "run seconds a case"},
     **{name: f"run {name}" for name in ("hours an epoch", "epochs", "hours")},
 }
 RATIOS = ("dice", "iou", "ppv", "sensitivity", "accuracy", "f1")

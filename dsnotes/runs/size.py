@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
 from dsnotes.papers import build, recipes, systems
 from dsnotes.runs.paper_tables import tables
 from dsnotes.runs.source import RefusedError
@@ -28,6 +31,11 @@ def size(name: str) -> tuple[int, int, tuple[int, ...]]:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(image)
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2, space
+
+
+def layers(network: nn.Module) -> int:
+    """Convolutions, transposed ones and linear layers, as FRRN's paper and MSDS-UNet's Table 13 may count them."""
+    return sum(isinstance(module, _ConvNd | nn.Linear) for module in network.modules())
 
 
 def listing(table: str | None = None, *, count: bool = True) -> Iterator[str]:

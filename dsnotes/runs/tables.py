@@ -9,12 +9,14 @@ rows in the column.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from dsnotes.metrics import holm, paired_t_test, wilcoxon
+from dsnotes.metrics import Effect, effect, holm, paired_t_test, wilcoxon
 from dsnotes.runs.collect import ACROSS, Result, differing, is_of, results
 from dsnotes.runs.paper_tables import Column, Published, published
 from dsnotes.runs.source import RefusedError
@@ -22,7 +24,10 @@ from dsnotes.runs.source import RefusedError
 
 @dataclass
 class Cell:
-    """`p_t` and `p_w` are the Holm-corrected p-values of the difference to the starred row."""
+    """`p_t` and `p_w` are the Holm-corrected p-values of the difference to the starred row.
+
+    `values`: case -> its mean over the seeds; none where the column is not made of cases.
+    """
 
     mean: float
     over_cases: float | None = None
@@ -32,6 +37,8 @@ class Cell:
     p_t: float | None = None
     p_w: float | None = None
     difference: float | None = None
+    values: dict[str, float] = field(default_factory=dict)
+    effect: Effect | None = None  # the difference to the starred row, its interval over cases and seeds
 
 
 @dataclass(frozen=True)
@@ -51,38 +58,69 @@ class Report:
     slips: tuple[str, ...]
 
 
-def compare(table: str, runs: str | os.PathLike, *, where: Mapping[str, str] | None = None) -> Report:
-    """The table's rows as published, and as the runs in a folder fill them; `where` selects runs."""
+def compare(
+    table: str,
+    runs: str | os.PathLike,
+    *,
+    where: Mapping[str, str] | None = None,
+    only: Collection[Path] | None = None,
+) -> Report:
+    """The table's rows as published, and as the runs in a folder fill them.
+
+    `where` selects runs by their parameters, `only` by their folders. A row that was run under two recipes, the table's
+    and its own paper's, becomes two: "vb-net", and below it "vb-net recipe=own".
+    """
     paper = published(table)
-    found = results(runs, where)
+    found = [one for one in results(runs, where) if only is None or one.folder.absolute() in only]
     rows = {
         row: [r for r in found if (r.system, r.options) == (filler.system, filler.options)]
         for row, filler in paper.fillers.items()
     }
+    rows, base = _by_recipe(rows)
     mine = [r for of_row in rows.values() for r in of_row]
     dataset = _one_dataset(mine)
     for row, of_row in rows.items():
         _refuse_mixture(row, [r for r in of_row if not r.lacking])
     columns = _columns(paper, dataset)
     done = {row: [r for r in of_row if not r.lacking and r.cases] for row, of_row in rows.items()}
-    ours = {row: _cells(row, of_row, columns) for row, of_row in done.items() if of_row}
+    ours = {row: _cells(base[row], of_row, columns) for row, of_row in done.items() if of_row}
     starred = paper.table.starred
     if starred in ours:
-        _test(done, starred, columns, ours)
+        _test(done, starred, columns, ours, base)
     names = tuple(columns) or paper.table.columns
+    order = [label for row in paper.table.rows for label in (row, *(x for x in base if x != row == base[x]))]
     return Report(
         name=table,
         caption=paper.table.caption,
         columns=names,
-        printed={row: _as_printed(paper, row, names) for row in paper.table.rows},
+        printed={row: _as_printed(paper, base.get(row, row), names) for row in order},
         ours=ours,
         starred=starred,
         dataset=dataset,
         runs=sum(map(len, done.values())),
-        missing=tuple(_missing(paper, rows, done, columns)),
+        missing=tuple(_missing(paper, rows, done, columns, base)),
         notes=tuple(_notes(paper, mine, columns, dataset, ours)),
         slips=paper.table.slips,
     )
+
+
+def _by_recipe(rows: dict[str, list[Result]]) -> tuple[dict[str, list[Result]], dict[str, str]]:
+    """The rows with one entry per recipe, and the table's row that each belongs to.
+
+    The recipe that most rows share keeps the row's name.
+    """
+    recipes = {row: sorted({_recipe(one) for one in of_row}) for row, of_row in rows.items()}
+    count = Counter(recipe for of_row in recipes.values() for recipe in of_row)
+    found, base = {}, {}
+    for row, of_row in rows.items():
+        first, *others = sorted(recipes[row], key=lambda recipe: (-count[recipe], recipe)) or [""]
+        for label, recipe in {row: first, **{f"{row} recipe={recipe}": recipe for recipe in others}}.items():
+            found[label], base[label] = [one for one in of_row if _recipe(one) == recipe], row
+    return found, base
+
+
+def _recipe(one: Result) -> str:
+    return str(one.parameters.get("recipe", ""))
 
 
 def _one_dataset(runs: list[Result]) -> str:
@@ -101,7 +139,7 @@ def _refuse_mixture(row: str, runs: list[Result]) -> None:
         name, values = next(iter(unequal.items()))
         raise RefusedError(
             f"the runs of row {row!r} differ in more than fold and seed: {_listed(unequal)}; "
-            f"choose with --filter {name}={values[0]}"
+            f"choose with --filter {name}={values[0]}, or name the sweep's file for its runs alone"
         )
 
 
@@ -167,7 +205,8 @@ def _cells(row: str, runs: list[Result], columns: dict[str, Column]) -> dict[str
         if len(seeds) > 1:
             of_seeds = [_figure([r for r in runs if r.across("seed") == s], column, key) for s in seeds]
             cell.over_seeds = scale * float(np.std(of_seeds, ddof=1))
-        finite = [v for v in _values(runs, key).values() if np.isfinite(v)]
+        cell.values = {case: scale * v for case, v in _values(runs, key).items() if np.isfinite(v)}
+        finite = [v / scale for v in cell.values.values()]
         cell.cases = len(finite)
         if column.how == "mean" and len(finite) > 1:
             cell.over_cases = scale * float(np.std(finite, ddof=1))
@@ -175,15 +214,17 @@ def _cells(row: str, runs: list[Result], columns: dict[str, Column]) -> dict[str
     return cells
 
 
-def _test(done: dict[str, list[Result]], starred: str, columns: dict[str, Column], ours: dict) -> None:
+def _test(
+    done: dict[str, list[Result]], starred: str, columns: dict[str, Column], ours: dict, base: Mapping[str, str]
+) -> None:
     """Fill `p_t` and `p_w` of every row but the starred one, in the columns that are means or medians over cases."""
     for name, column in columns.items():
         if column.how not in ("mean", "median"):
             continue
         tested: dict[str, tuple] = {}
-        best = _values(done[starred], column.key.format(row=starred))
+        best = _values(done[starred], column.key.format(row=base[starred]))
         for row in ours:
-            other = _values(done[row], column.key.format(row=row))
+            other = _values(done[row], column.key.format(row=base[row]))
             both = [c for c in best if c in other and np.isfinite(best[c]) and np.isfinite(other[c])]
             if row == starred or name not in ours[row] or len(both) < 2:
                 continue
@@ -193,7 +234,27 @@ def _test(done: dict[str, list[Result]], starred: str, columns: dict[str, Column
             tested, holm([t.p for t, _ in tested.values()]), holm([w.p for _, w in tested.values()]), strict=True
         ):
             cell = ours[row][name]
+            cell.effect = _effect(done, starred, row, column, base)
             cell.p_t, cell.p_w, cell.difference = p_t, p_w, -tested[row][0].difference * (100 if column.percent else 1)
+
+
+def _effect(done: dict, starred: str, row: str, column: Column, base: Mapping[str, str]) -> Effect | None:
+    """None without two cases and a seed that both have."""
+    key = {each: column.key.format(row=base[each]) for each in (starred, row)}
+    before, after = (by_seed(done[each], key[each], 100 if column.percent else 1) for each in (starred, row))
+    try:
+        return effect(before, after)
+    except ValueError:  # no seed in common
+        return None
+
+
+def by_seed(runs: list[Result], key: str, scale: float = 1) -> dict[object, dict[str, float]]:
+    """seed -> case -> score, the cases of all folds together."""
+    found: dict[object, dict[str, float]] = {}
+    for one in runs:
+        own = found.setdefault(one.across("seed"), {})
+        own |= {case: scale * row[key] for case, row in one.cases.items() if key in row}
+    return found
 
 
 def _as_printed(paper: Published, row: str, names: tuple[str, ...]) -> dict[str, object]:
@@ -201,7 +262,9 @@ def _as_printed(paper: Published, row: str, names: tuple[str, ...]) -> dict[str,
     return {name: whole[name] for name in names if whole.get(name) is not None}
 
 
-def _missing(paper: Published, rows: dict, done: dict, columns: dict[str, Column]) -> list[str]:
+def _missing(
+    paper: Published, rows: dict, done: dict, columns: dict[str, Column], base: Mapping[str, str]
+) -> list[str]:
     """The rows, folds, seeds and cases that are missing from the comparison."""
     why = {row: f" ({reason})" for row, reason in paper.table.unfilled.items()}
     lines = [
@@ -222,12 +285,12 @@ def _missing(paper: Published, rows: dict, done: dict, columns: dict[str, Column
         own = {case for r in done[row] for case in r.cases}
         lines += [f"{row}: {len(everybody - own)} of {len(everybody)} cases"] if everybody - own else []
         for name, column in columns.items():
-            values = _values(done[row], column.key.format(row=row))
+            values = _values(done[row], column.key.format(row=base[row]))
             left_out = [case for case, x in values.items() if not np.isfinite(x)]
             if left_out and column.how != "run":
                 lines.append(f"{row}, {name}: {len(left_out)} of {len(values)} cases have no finite value")
             if not values and column.how in ("mean", "median", "sum", "std"):
-                lines.append(f"{row}, {name}: the runs recorded no {column.key.format(row=row)!r}")
+                lines.append(f"{row}, {name}: the runs recorded no {column.key.format(row=base[row])!r}")
     return lines
 
 

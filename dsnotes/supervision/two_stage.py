@@ -51,7 +51,7 @@ class TwoStageLoss(Supervision):
         backbone, image = network.backbone, batch["image"]
         require_divisible(image, backbone.stride)
         mask = self.coarse_mask(batch, backbone.shrink)
-        coarse = backbone.coarse(backbone.small(image)).logits
+        coarse = backbone.find(image).logits
         regions = tuple(backbone.box(each) for each in mask[:, 0] > 0)
         crops = tuple(backbone.fine(one[None][(..., *box)]).logits for one, box in zip(image, regions, strict=True))
         logits = coarse if network.training else network(image).logits

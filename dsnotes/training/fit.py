@@ -203,7 +203,7 @@ def resume_or_start(
         amp = found["run"]["amp"] == "bfloat16"  # as at the start of the run, perhaps on another machine
     shape = (settings.batch, system.network.backbone.in_channels, *settings.patch)
     dtype, sentence = choose_dtype(amp, system.network, device=device, shape=shape)
-    to_channels_last(system.network, system.dims, channels_last, amp=dtype)
+    to_channels_last(system.network, channels_last, amp=dtype)
     run["amp"] = "float32" if dtype is None else "bfloat16"
     if found is not None:
         checkpoints.refuse_other_network(found["network"], system.network, folder / checkpoints.CHECKPOINT)

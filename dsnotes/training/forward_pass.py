@@ -77,7 +77,7 @@ class ForwardPass(nn.Module):
 
 
 LARGE = 5e9  # floating-point operations per forward pass; below this, a step is mostly overhead
-MEMORY_FORMAT = {2: torch.channels_last, 3: torch.channels_last_3d}
+MEMORY_FORMAT = {4: torch.channels_last, 5: torch.channels_last_3d}  # by axes, batch and channel among them
 
 
 def choose_dtype(
@@ -135,15 +135,17 @@ def flops(network: nn.Module, shape: tuple[int, ...]) -> int:
     return counter.get_total_flops()
 
 
-def to_channels_last(network: nn.Module, dims: int, channels_last: bool | str, *, amp: torch.dtype | None) -> None:
+def to_channels_last(network: nn.Module, channels_last: bool | str, *, amp: torch.dtype | None) -> None:
     """Convert the network to channels-last memory format if `channels_last` is True, or "auto" and it uses bfloat16.
 
-    2-D networks gain from it in float32 too, but it would change float32 results in the last bits.
+    2-D networks gain from it in float32 too, but it would change float32 results in the last bits. A network of volumes
+    may have 2-D convolutions, so each weight gets the format of its own axes.
     """
     if channels_last not in (True, False, "auto"):
         raise ValueError(f"channels_last={channels_last!r} is unknown. Pass 'auto', True or False.")
     if channels_last is True or (channels_last == "auto" and amp is not None):
-        network.to(memory_format=MEMORY_FORMAT[dims])
+        for each in (*network.parameters(), *network.buffers()):
+            each.data = each.data.contiguous(memory_format=MEMORY_FORMAT.get(each.ndim, torch.contiguous_format))
 
 
 @torch.no_grad()

@@ -24,6 +24,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
+IMJOY = "https://cdn.jsdelivr.net/npm/vue@2.6.10/dist/vue.min.js"  # itkwidgets' extension asks for it as Lab starts
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--use-angle=swiftshader",  # WebGL without a graphics card
@@ -136,10 +137,11 @@ def _browser():
 
 @dataclass
 class Notebook:
-    """An open notebook; `went_out` lists every request to another machine, none of which is let through."""
+    """An open notebook; `went_out` lists requests to other machines that the test did not answer, except `IMJOY`."""
 
     page: object
     went_out: list[str] = field(default_factory=list)
+    console: list[str] = field(default_factory=list)
 
     @property
     def cells(self):
@@ -172,12 +174,21 @@ class Notebook:
         shown = self.page.locator("[data-mime-type='application/vnd.jupyter.error']")
         return [shown.nth(at).inner_text() for at in range(shown.count())]
 
+    def heard(self, words: str, *, timeout: float = 90) -> None:
+        """Wait until the browser's console has these words."""
+        end = time.monotonic() + timeout
+        while not any(words in line for line in self.console):
+            assert time.monotonic() < end, f"after {timeout} s the console has no {words!r}: see {self.keep('stuck')}"
+            self.page.wait_for_timeout(500)
+
     @staticmethod
     def pixels(canvas) -> np.ndarray:
         """What is seen of a canvas, as (rows, columns, 3)."""
-        from PIL import Image
+        return _array(canvas.screenshot())
 
-        return np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).astype(int)
+    def pixels_at(self, box: dict) -> np.ndarray:
+        """What is seen in a part of the window, for what never comes to rest."""
+        return _array(self.page.screenshot(clip=box, timeout=90_000))
 
     def keep(self, name: str) -> Path:
         """A screenshot among the run's artefacts."""
@@ -187,21 +198,35 @@ class Notebook:
         return path
 
 
+def _array(png: bytes) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
 @pytest.fixture
-def open_notebook(lab: Lab, _browser) -> Iterator[Callable[[str], Notebook]]:
-    """open_notebook("name.ipynb") -> the notebook in a fresh profile of the browser, its kernel ready."""
+def open_notebook(lab: Lab, _browser) -> Iterator[Callable[..., Notebook]]:
+    """open_notebook("name.ipynb") -> the notebook in a fresh profile of the browser, its kernel ready.
+
+    `serve` answers requests to other machines; without it none is answered.
+    """
     context = _browser.new_context(viewport={"width": 1400, "height": 1000}, device_scale_factor=1)
 
-    def opened(name: str) -> Notebook:
+    def opened(name: str, serve: Callable[[str], tuple[bytes, str] | None] = lambda url: None) -> Notebook:
         notebook = Notebook(context.new_page())
+        notebook.page.on("console", lambda message: notebook.console.append(message.text))
         home = urlsplit(lab.address).netloc
 
         def guard(route) -> None:
             where = urlsplit(route.request.url)
             if where.netloc == home or where.scheme in ("data", "blob"):
                 route.continue_()
+            elif (served := serve(route.request.url)) is not None:
+                body, kind = served
+                route.fulfill(body=body, content_type=kind, headers={"Access-Control-Allow-Origin": "*"})
             else:
-                notebook.went_out.append(route.request.url)
+                if route.request.url != IMJOY:
+                    notebook.went_out.append(route.request.url)
                 route.abort()
 
         context.route("**/*", guard)

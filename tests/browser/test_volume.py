@@ -79,10 +79,14 @@ def test_two_predictions_turn_together(lab, open_notebook):
     assert notebook.went_out == []
 
 
-def test_itkwidgets_without_a_network_holds_nobody_up(lab, open_notebook):
-    choose = "import os\nos.environ['DSNOTES_VIEWER'] = 'itk'"
+def test_itkwidgets_without_a_network_gives_niivue_and_one_line(lab, open_notebook):
+    choose = (
+        "import os\nos.environ['DSNOTES_VIEWER'] = 'itk'\nimport dsnotes.viewers.itk as itk\nitk.online = lambda: False"
+    )
     notebook = open_notebook(lab.put("itk.ipynb", choose, MADE, SHOWN, "after = 1 + 1", "print(after)"))
     notebook.run_all(timeout=90)
     assert notebook.errors() == []
     assert len(set(notebook.prompts())) == 5
-    assert notebook.page.locator(".jp-RenderedImage img").count() >= 1  # the still is there whatever itkwidgets does
+    assert notebook.page.get_by_text("NiiVue needs no network").count() == 1
+    settled(notebook, notebook.page.locator(".jp-OutputArea canvas").first)
+    assert notebook.page.locator(".jp-RenderedImage img").count() >= 1  # the still, which stays in the saved file

@@ -12,10 +12,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from medpy.metric import binary
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter
 from scipy.spatial.distance import directed_hausdorff
 
-from dsnotes.metrics import hausdorff, hausdorff95, mean_surface_distance, surface_dice, surface_distances
+from dsnotes.metrics import (
+    hausdorff,
+    hausdorff95,
+    mean_surface_distance,
+    surface_dice,
+    surface_distances,
+    wrong_near_contour,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MONAI warns on import of what it does not find
@@ -184,3 +191,25 @@ def test_wrong_input_is_answered_with_the_remedy():
         hausdorff95(mask[:, :2], mask, spacing=(1, 1))
     with pytest.raises(TypeError, match=r"truth is float64"):
         mean_surface_distance(mask, mask.astype(float), spacing=(1, 1))
+
+
+def test_a_shifted_mask_is_wrong_at_its_contour_and_an_invented_one_is_not():
+    truth = np.zeros((20, 40), bool)
+    truth[4:12, 4:12] = True
+    assert wrong_near_contour(np.roll(truth, 1, axis=1), truth, spacing=(1, 1), within=1) == 1
+    invented = truth.copy()
+    invented[4:12, 30:38] = True
+    assert wrong_near_contour(invented, truth, spacing=(1, 1)) == 0
+    assert wrong_near_contour(invented, truth, spacing=(1, 0.1), within=2.05) == 2 / 8, "19 and 20 voxels away"
+    assert math.isnan(wrong_near_contour(truth, truth, spacing=(1, 1)))
+    assert math.isnan(wrong_near_contour(truth, ~(truth | ~truth), spacing=(1, 1)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_wrong_voxels_near_the_contour_are_those_of_scipys_distance_transform(seed):
+    prediction, truth = blobs(seed, (12, 20, 16), share=0.1)
+    spacing = (2.5, 0.7, 1.0)
+    far = distance_transform_edt(~(truth & ~binary_erosion(truth)), sampling=spacing)
+    expected = (far[prediction != truth] <= 2).mean()
+    assert 0 < expected < 1
+    assert wrong_near_contour(prediction, truth, spacing=spacing) == pytest.approx(expected)

@@ -202,6 +202,21 @@ def test_a_region_that_the_coarse_network_sees_is_all_the_fine_one_gets():
         TwoStage(VBNet(width=2), VBNet(width=2), shrink=1)
 
 
+def test_a_coarse_grid_that_the_coarse_network_cannot_halve_is_padded():
+    """The papers' patch is 48 deep: a quarter of it is 12, which stride 16 does not divide."""
+    net = TwoStage(VBNet(classes=2, width=2), VBNet(classes=3, width=2), shrink=4).eval()
+    assert net.stride == (16, 16, 16)
+    features = net(torch.randn(2, 1, 48, 64, 16))
+    assert features.logits.shape == (2, 3, 48, 64, 16)
+    assert features.decoder["stride4"].shape == (2, 1, 12, 16, 4)
+    whole = torch.randn(1, 1, 64, 64, 128)
+    assert torch.equal(net.find(whole).logits, net.coarse(net.small(whole)).logits)
+    cut, padded = torch.randn(1, 1, 48, 64, 64), torch.zeros(1, 1, 16, 16, 16)
+    padded[:, :, :12] = net.small(cut)
+    padded[:, :, 12:] = padded[:, :, 11:12]
+    assert torch.allclose(net.find(cut).logits, net.coarse(padded).logits[:, :, :12], atol=1e-6)
+
+
 def test_borders_are_drawn_for_every_class_and_told_to_the_masks():
     net = BoundaryAware(width=4, classes=3)
     features = net(torch.randn(1, 1, 16, 16, 16))

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from dsnotes.cli import COMMANDS, Parser, main, means
 from dsnotes.runs import sweep as sweeping
@@ -149,7 +150,23 @@ def test_multiply_adds_are_counted_by_hand_for_one_convolution():
         total += 9 * pixels * (2 * width * width + width * width)
     total += n * 64
     assert madds == total
+
     assert parameters == 31_042_369
+
+
+def test_layers_are_counted_as_in_ronnebergers_figure():
+    """Its U-Net has 23; ours of Table 13 has 33, and 45 with the sides', which the table's slip says."""
+    import dsnotes
+    from dsnotes.runs.paper_tables import published
+    from dsnotes.runs.size import layers
+
+    with torch.device("meta"):
+        counted = [
+            layers(dsnotes.build(name, **options).network)
+            for name, options in (("unet-2d", {}), ("msds-unet", {"objective": "none"}), ("msds-unet", {}))
+        ]
+    assert counted == [23, 33, 45]
+    assert published("msds-13").columns["layers"].key == "layers"
 
 
 def commands() -> dict[tuple[str, ...], argparse.ArgumentParser]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from dsnotes.data.case import Case
 from dsnotes.papers import build, systems
 from dsnotes.papers.protocol import LOSSES, OWN, on_output_alone, protocol, protocols, under
 from dsnotes.runs.differences import differences, labelled, resolved, supervision, unfair
 from dsnotes.runs.experiment import system_of
 from dsnotes.runs.plan import open_plan
+from dsnotes.training.checks import fitting_patch
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 each_sweep = pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yml")), ids=lambda path: path.stem)
@@ -36,6 +39,16 @@ def test_every_row_of_a_table_is_run_under_its_papers_recipe(path):
         assert any(recipe.split("-")[0] in (paper.split("-")[0], OWN) and recipe != OWN for recipe in recipes), name
 
 
+@each_sweep
+def test_the_patch_of_every_row_fits_its_network(path):
+    """`benchmarks/full_size.py` makes two steps of each; this finds a wrong patch without a step."""
+    case = Case("any", np.zeros((1, 1), np.float32), None, (1.0, 1.0))  # its size does not matter beside a patch
+    for name, row in labelled(open_plan(path)).items():
+        with torch.device("meta"):
+            system = system_of(row.runs[0])
+        assert fitting_patch(system, system.settings, [case]) == system.settings.patch, name
+
+
 def test_dry_run_tells_rows_apart_by_what_they_change():
     found = differences(open_plan(SWEEPS / "mss-2.yml"))
     assert list(found) == ["mss-unet", "classic-unet-3d"]
@@ -46,6 +59,14 @@ def test_dry_run_tells_rows_apart_by_what_they_change():
     assert [set(row) for row in ladder.values()] == [
         set(), {"supervision"}, {"supervision"}, {"supervision"}, {"supervision", "postprocess"}, {"postprocess"},
     ]  # fmt: skip
+
+
+def test_a_supervision_is_told_by_what_it_changes():
+    found = differences(open_plan(SWEEPS / "msds-empty-phantom.yml"))
+    (row,) = (row for row in found.values() if row)
+    assert row == {"supervision": ("TwoPathway(sides='(1234)')", "TwoPathway(sides='(1234)', empty='printed')")}
+    coarse = differences(open_plan(SWEEPS / "mss-5.yml"))["vb-net"]["supervision"]
+    assert coarse == ("loss ce+dice", "TwoStageLoss()"), "no address of a function, which differs from run to run"
 
 
 UNFAIR = """

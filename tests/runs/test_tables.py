@@ -146,6 +146,31 @@ def test_runs_that_are_not_alike_are_not_averaged(result):
         compare("mss-2", runs)
 
 
+def test_a_row_under_two_recipes_becomes_two_rows_of_the_same_print(result):
+    """As in sweeps/mss-5.yml: another paper's network under this paper's recipe and under its own."""
+    result(dices(A, "dice_tumour"), recipe="mss")
+    result(dices(B, "dice_tumour"), system="vb-net", recipe="own", patch=[48, 128, 128])
+    runs = result(dices(B - 0.1, "dice_tumour"), system="vb-net", recipe="mss")
+    report = compare("mss-5", runs)
+    key = "tumour"
+    assert report.ours["vb-net"][key].mean < report.ours["vb-net recipe=own"][key].mean, "the table's keeps the name"
+    assert report.printed["vb-net recipe=own"] == report.printed["vb-net"]
+    names = list(report.printed)
+    assert names.index("vb-net recipe=own") == names.index("vb-net") + 1
+    assert "vb-net recipe=own" in text(report)
+    assert set(compare("mss-5", runs, where={"recipe": "mss"}).ours) == {"mss-unet", "vb-net"}
+    runs = result(dices(B, "dice_tumour"), system="vb-net", recipe="own", patch=[32, 128, 128])
+    with pytest.raises(RefusedError, match=r"'vb-net recipe=own' differ .*patch .*; choose with --filter patch="):
+        compare("mss-5", runs)
+
+
+def test_a_sweeps_own_runs_are_its_files(result):
+    result(dices(A), scale=1.0)
+    runs = result(dices(B), scale=2.0)
+    last = max(runs.iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
+    assert compare("mss-2", runs, only={last.absolute()}).ours["mss-unet"]["dice"].mean == pytest.approx(B.mean())
+
+
 def test_what_cannot_be_found_is_refused_in_one_line(result, tmp_path):
     with pytest.raises(RefusedError, match="there is no folder .*nowhere; .*`dsnotes sweep"):
         compare("mss-2", tmp_path / "nowhere")

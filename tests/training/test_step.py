@@ -245,18 +245,28 @@ def test_operations_are_counted_not_guessed(tiny):
 )
 def test_channels_lie_last_in_bfloat16(dims, amp, expected):
     network = UNet(dims=dims, width=4, depth=2)
-    to_channels_last(network, dims, "auto", amp=amp)
+    to_channels_last(network, "auto", amp=amp)
     kernel, form = network.encoder[0][1][0].weight, {2: torch.channels_last, 3: torch.channels_last_3d}[dims]
     assert kernel.is_contiguous(memory_format=form) == expected
     with pytest.raises(ValueError, match=r"channels_last='yes' is unknown. Pass 'auto', True or False"):
-        to_channels_last(network, dims, "yes", amp=amp)
+        to_channels_last(network, "yes", amp=amp)
+
+
+def test_a_network_of_volumes_may_hold_convolutions_of_slices():
+    """CF-CNN and others read patches of slices in a volume; on a GPU they train in bfloat16."""
+    network = torch.nn.ModuleDict({"slices": torch.nn.Conv2d(4, 8, 3), "volumes": torch.nn.Conv3d(4, 8, 3)})
+    before = copy.deepcopy(network.state_dict())
+    to_channels_last(network, "auto", amp=torch.bfloat16)
+    assert network["slices"].weight.is_contiguous(memory_format=torch.channels_last)
+    assert network["volumes"].weight.is_contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
 
 
 def test_the_layout_in_memory_changes_a_step_by_rounding_alone(tiny, batch):
     found = []
     for channels_last in (False, True):
         system = tiny()
-        to_channels_last(system.network, 2, channels_last, amp=None)
+        to_channels_last(system.network, channels_last, amp=None)
         found.append(PlainStep(system, system.settings)(batch(4)))
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 

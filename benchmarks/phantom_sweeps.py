@@ -1,0 +1,83 @@
+"""The papers' tables on phantoms, as their sweeps fill them; beside them what they held before rows shared a recipe.
+
+    dsnotes sweep sweeps/mss-2-phantom.yml --out RUNS        # for each of them; resumable
+    python benchmarks/phantom_sweeps.py RUNS sweeps/mss-2-phantom.yml sweeps/msds-1-phantom.yml … [--write]
+
+A row's Dice is the mean over the held-out phantoms, once per seed. `before` are means over seeds 0 and 1 on the same
+phantoms with fewer steps, when each row still had its own loss and optimiser, and MSS U-Net's clean-up was every row's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from pathlib import Path
+
+from timing import keep, table
+
+from dsnotes.runs.differences import labelled
+from dsnotes.runs.notebook import finished, folder_of
+from dsnotes.runs.plan import Plan, open_plan
+
+BEFORE = {
+    "mss-2": {"mss-unet": 0.683, "classic-unet-3d": 0.744},
+    "msds-1": {"unet-2d": 0.005, "unet-3d": 0.007, "res-unet-3d": 0.079, "msds-unet": 0.178, "msds-unet-gm": 0.074},
+    "dsms-1": {"unet-2d": 0.637, "drs-unet": 0.494, "fcn": 0.19, "kcmdrs-unet": 0.007, "dsmsc-unet": 0.004},
+}
+FIGURES = {"mss-2": "dice_kidney", "mss-5": "dice_kidney_and_tumour"}  # "dice" in the others
+
+
+def rows(plan: Plan, runs: Path) -> list[list[str]]:
+    figure = FIGURES.get(plan.table or "", "dice")
+    found = []
+    for name, row in labelled(plan).items():
+        done = [run for values in row.runs if (run := finished(folder_of(plan.source, values, runs))) is not None]
+        each = [statistics.mean(case[figure] for case in run["cases"].values()) for run in done]
+        spread = f" ± {statistics.stdev(each):.3f}" if len(each) > 1 else ""
+        before = BEFORE.get(plan.table or "", {}).get(row.name)
+        found.append([
+            f"`{name}`",
+            f"{statistics.mean(each):.3f}{spread}" if each else "–",
+            " ".join(f"{x:.3f}"[1:] if x < 1 else "1" for x in each) or "–",
+            "–" if before is None else f"{before:.3f}",
+            f"{statistics.mean(run['seconds'] for run in done):.0f}" if done else "–",
+        ])  # fmt: skip
+    return found
+
+
+def section(plan: Plan, runs: Path) -> list[str]:
+    values = plan.runs[0]
+    size = " x ".join(map(str, values["phantom_size"])) or "its own size"
+    return [
+        f"### {plan.path.stem}",
+        "",
+        f"{values['phantom_cases']} phantoms of {size}, a fifth of them held out; width {values['width']}, "
+        f"{values['epochs']} x {values['iterations']} steps of {values['batch'] or 'the recipe'}, recipe "
+        f"{', '.join(f'`{name}`' for name in dict.fromkeys(run['recipe'] for run in plan.runs))}.",
+        "",
+        table(["row", "Dice ± over seeds", "each seed", "before", "seconds a run"], rows(plan, runs)),
+        "",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("sweeps", type=Path, nargs="+")
+    parser.add_argument("--write", action="store_true", help="keep the tables as results/phantom_sweeps.md")
+    asked = parser.parse_args()
+    text = [
+        "## phantom_sweeps",
+        "",
+        "`python benchmarks/phantom_sweeps.py RUNS " + " ".join(map(str, asked.sweeps)) + "`",
+        "",
+    ]
+    for path in asked.sweeps:
+        text += section(open_plan(path), asked.runs)
+    print("\n".join(text))
+    if asked.write:
+        keep("phantom_sweeps", "\n".join(text).rstrip())
+
+
+if __name__ == "__main__":
+    main()
