@@ -40,7 +40,7 @@ def test_blur_is_scipys_gaussian_with_the_border_left_out(space):
     image = image_of(*space)
     found, *_ = augment.apply(drawn_with(space, blur=0.9), image)
     how = {"sigma": 0.9, "mode": "constant", "truncate": 4.0, "axes": tuple(range(2, image.ndim))}
-    expected = gaussian_filter(image.numpy(), **how) / gaussian_filter(np.ones_like(image), **how)
+    expected = gaussian_filter(image.numpy(), **how) / gaussian_filter(np.ones(image.shape), **how)
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
@@ -90,7 +90,7 @@ def test_a_probability_changes_its_own_samples_and_no_label(name):
     found, kept, _ = augment.apply(drawn, image, label)
     changed = (found != image).flatten(1).any(1)
     assert torch.equal(kept, label)
-    assert torch.equal(changed, drawn.grey.changed())
+    assert not (changed & ~drawn.grey.changed()).any()
     assert 15 < changed.sum() < 49
     others = augment.draw(replace(only, p_gamma=1), batch=64, space=(6, 7), generator=generator(1))
     assert all(torch.equal(a, b) for a, b in zip(drawn.grey, others.grey, strict=True))
