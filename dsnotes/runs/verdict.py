@@ -130,36 +130,28 @@ def _mean(by_seed: Mapping[Any, Mapping[str, float]]) -> str:
 
 
 def markdown(one: Question) -> str:
-    """The question, how it was run, and its table."""
+    """The question, how it was run, and its table; without runs the rows that are planned."""
+    data, command = one.plan.runs[0]["data"], f"python benchmarks/verdict.py sweeps/{one.plan.path.name}"
+    if not one.runs:
+        named = "; ".join(labelled(one.plan))
+        return f"### {one.text}\n\n{NOT_RUN.capitalize()}: {one.planned} runs on `{data}` ({named}). `{command}`"
     rows = verdict_rows(one)
-    values = one.plan.runs[0]
     head = list(rows[0])
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     lines += ["| " + " | ".join(row[key] for key in head) + " |" for row in rows]
-    about = (
-        f"{values['data']}: {one.runs} of {one.planned} runs"
-        if one.runs
-        else f"{values['data']}: {NOT_RUN} ({one.planned} runs)"
-    )
-    command = f"python benchmarks/verdict.py {one.plan.path.parent.name}/{one.plan.path.name}"
-    return "\n".join([f"### {one.text}", "", f"{about}; `{command}`", "", *lines])
+    return "\n".join([f"### {one.text}", "", f"`{data}`: {one.runs} of {one.planned} runs; `{command}`", "", *lines])
 
 
 def summary(found: list[Question]) -> str:
-    """One line a row over all questions, for the README."""
-    lines = ["| idea | images | Dice without → with it | verdict |", "| --- | --- | --- | --- |"]
+    """One line for each row that was run, for the README, and what was not."""
+    lines = ["| idea | question | Dice without → with it | verdict |", "| --- | --- | --- | --- |"]
     for one in found:
-        effects = one.effects()
-        images = Path(one.plan.runs[0]["data"]).name
-        for row in labelled(one.plan):
-            if row == one.first:
-                continue
-            if row not in effects:
-                lines.append(f"| {row} | {images} | | {NOT_RUN} |")
-                continue
+        for row, effect in one.effects().items():
             before, after = (_mean(one.scores["dice"][each]).partition(" ")[0] for each in (one.first, row))
-            lines.append(f"| {row} | {images} | {before} → {after} | {effects[row].verdict()} |")
-    return "\n".join(lines)
+            lines.append(f"| {row} | {one.name} | {before} → {after} | {effect.verdict()} |")
+    waiting = [one.name for one in found if not one.runs]
+    said = f"{NOT_RUN.capitalize()}: {', '.join(waiting)}." if waiting else ""
+    return "\n\n".join(part for part in ("\n".join(lines) if len(lines) > 2 else "", said) if part)
 
 
 def figure(one: Question) -> Any:

@@ -66,11 +66,12 @@ def test_rows_name_cost_effect_and_what_is_missing(repository):
 def test_page_and_summary_say_what_was_not_run(repository):
     one, other = questions(repository / "benchmarks" / "verdict", repository / "sweeps")
     assert "18 of 24 runs" in markdown(one)
-    assert f"{NOT_RUN} (24 runs)" in markdown(other)
+    assert "Not run yet: 24 runs on `lung` (none; better; same; late)" in markdown(other)
     lines = summary([one, other]).splitlines()
-    assert len(lines) == 2 + 3 + 3
-    assert lines[2].startswith("| better | lung | 0.670 → 0.77")
-    assert lines[4] == f"| late | lung | | {NOT_RUN} |"
+    assert lines[2].startswith("| better | one | 0.670 → 0.77")
+    assert lines[3].startswith("| same | one | 0.670 → 0.67")
+    assert lines[-1] == "Not run yet: other."
+    assert summary([other]) == "Not run yet: other."
 
 
 def test_the_figure_shows_every_seed(repository):
