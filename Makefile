@@ -2,6 +2,9 @@
 
 FIRST    := notebooks/00_start_here.ipynb
 LAB_ARGS ?=
+# JupyterLab's list of files shows each notebook once, as .ipynb, with its whole name.
+HIDDEN   := [0-9][0-9]_*.py __pycache__ *.pyc *.pyo .DS_Store *~
+LAB_SETTINGS := {"@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": false}}
 # PyPI's torch for Linux holds the CUDA libraries. Without an NVIDIA driver its CPU build is taken, a tenth of the size.
 TORCH    ?= auto
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -10,15 +13,18 @@ PY := .venv/Scripts/python
 else
 PY := .venv/bin/python
 endif
+WHEEL := build/wheel/bin/python
 # One thread a process, as many processes as there are cores (four at most: each holds a torch of its own).
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal --durations=15
+# Without them pytest would import every test a second time to find the few that run a notebook.
+NOTEBOOK_TESTS = $(shell grep -rl --include='*.py' 'mark\.notebook' tests)
 
 # Large maps in large pages of memory, where Linux has them: a training step on a CPU takes .67 to .96 times as long
 # (benchmarks/results/pages.md). torch asks for this once, at its first tensor.
 export THP_MEM_ALLOC_ENABLE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check lint notebooks labs site sitecheck verdict pairs links clean
+.PHONY: help lab test check lint notebooks labs site sitecheck verdict pairs links dist clean
 
 help:  ## this list
 	@echo "dsnotes: five papers on deeply supervised segmentation, to run, see, question and change"
@@ -31,14 +37,15 @@ help:  ## this list
 
 lab: .venv/.lab  ## set up what the notebooks need, then open JupyterLab on the first one
 	@echo "==> JupyterLab on $(FIRST). No browser here? Open one of the addresses below. Ctrl-C stops it."
+	@mkdir -p .venv/share/jupyter/lab/settings && echo '$(LAB_SETTINGS)' > .venv/share/jupyter/lab/settings/overrides.json
 	@as_root=$$([ "$$(id -u)" != 0 ] || echo --allow-root); \
-	exec $(PY) -m jupyterlab $$as_root --LabApp.default_url=/lab/tree/$(FIRST) $(LAB_ARGS)
+	exec $(PY) -m jupyterlab $$as_root --LabApp.default_url=/lab/tree/$(FIRST) $(HIDDEN:%=--ContentsManager.hide_globs='%') $(LAB_ARGS)
 
 test: lint  ## set up everything, then style, tests, notebook pairs and every notebook head-less
 	@echo "==> tests and notebook pairs"
 	@$(PYTEST) -m "not slow and not notebook"
 	@echo "==> every notebook head-less, in its smoke mode; executed copies go to build/notebooks/"
-	@$(PYTEST) -m notebook
+	@$(PYTEST) -m notebook $(NOTEBOOK_TESTS)
 
 check: lint  ## the fast part: style, tests and notebook pairs, nothing that runs a notebook or a browser
 	@echo "==> tests and notebook pairs"
@@ -50,7 +57,7 @@ lint: .venv/.all  ## style alone
 	@$(PY) -m ruff format --check .
 
 notebooks: .venv/.all  ## every notebook head-less, in its smoke mode; executed copies go to build/notebooks/
-	@$(PYTEST) -m notebook
+	@$(PYTEST) -m notebook $(NOTEBOOK_TESTS)
 
 labs: .venv/.all  ## every lab's reference, empty and wrong submissions, and thirty graded in one command
 	@OMP_NUM_THREADS=1 $(PY) -m pytest tests/labs -m "slow or not slow" --durations=15
@@ -71,6 +78,16 @@ pairs: .venv/.all  ## bring the .py and the .ipynb of every notebook together (t
 
 links: .venv/.lab  ## links to Colab and Binder, from the address in pyproject.toml (or REPOSITORY=github.com/OWNER/NAME)
 	@$(PY) assets/links.py $(REPOSITORY)
+
+dist:  ## the package's wheel in dist/, checked, then installed in an empty environment and tried there
+	@rm -rf dist build/wheel
+	@$(or $(PYTHON),python3) -m venv build/wheel
+	@$(WHEEL) -m pip install --disable-pip-version-check --quiet build twine
+	@$(WHEEL) -m build --outdir dist .
+	@$(WHEEL) -m twine check --strict dist/*
+	@$(or $(PYTHON),python3) -m venv --clear build/wheel
+	@$(TORCH_INDEX); $(WHEEL) -m pip install --disable-pip-version-check --quiet $$also -c constraints.txt dist/*.whl
+	@cp tests/installed_wheel.py build/wheel/ && cd build/wheel && bin/python installed_wheel.py
 
 clean:  ## remove .venv, build/ and caches; runs/ and data/ stay
 	@echo "==> removing .venv, build/ and caches"
@@ -107,7 +124,7 @@ if [ "$(TORCH)" != auto ] && [ "$(TORCH)" != cpu ] && [ "$(TORCH)" != cuda ]; th
 fi; \
 if [ "$(TORCH)" = cpu ] || { [ "$(TORCH)" = auto ] && [ "$$(uname -s)" = Linux ] && \
    [ ! -e /proc/driver/nvidia/version ] && ! command -v nvidia-smi >/dev/null; }; then \
-  if $(PY) -c "from urllib.request import urlopen; urlopen('$(CPU_INDEX)/torch/', timeout=10)" 2>/dev/null; then \
+  if $(firstword $(wildcard $(PY)) $(PYTHON) python3) -c "from urllib.request import urlopen; urlopen('$(CPU_INDEX)/torch/', timeout=10)" 2>/dev/null; then \
     echo "==> torch for the CPU, from $(CPU_INDEX) (another build: make TORCH=cuda)"; \
     also="--extra-index-url $(CPU_INDEX)"; \
   else \

@@ -98,7 +98,7 @@ def sarcoma(data: Path, folder: Path) -> list[str]:
     if not (folder / "sarcoma").is_dir():
         dsnotes(f"adopt {source} --leave-out {new} --output sarcoma", folder)
     given = TRAINING | {"data": str(folder / "sarcoma"), "patch": [16, 64, 64], "spacing": [4.0, 1.5, 1.5]}
-    given |= {"clip": [-150.0, 250.0], "normalise": "window", "folds": 4}
+    given |= {"clip": [-150.0, 250.0], "normalise": "window", "folds": 4, "epochs": 4}
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
     typed = " ".join(f"-p {shlex.quote(f'{name}={text}')}" for name, text in texts.items())
     said = dsnotes(f"run {NOTEBOOK} {typed} --out sarcoma_runs", folder)
@@ -154,9 +154,8 @@ def main() -> None:
         data = options.data.absolute()
         parts = [part(data, folder) for part in (hippocampus, sarcoma, spleen)]
     head = ["## Real images, from a folder to a prediction", ""]
-    head += [
-        f"`python benchmarks/own_real_data.py DATA` on a {machine()}: unet-3d of width 8, 320 steps a fold (spleen 75)."
-    ]
+    steps = "320 steps per fold (sarcoma 160, spleen 75)"
+    head += [f"`python benchmarks/own_real_data.py DATA` on a {machine()}: unet-3d of width 8, {steps}."]
     text = "\n".join([*head, *(line for part in parts for line in ["", *part])])
     print(text)
     if options.write:

@@ -17,6 +17,7 @@ To add a command, write a function that adds it to the subparsers, and list it i
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -86,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from dsnotes.runs.notebook import FailedError
     from dsnotes.runs.source import RefusedError
 
+    if arguments is None:  # a process of its own, whose modules make a million objects that stay
+        gc.set_threshold(20_000)
     parser = Parser(
         prog="dsnotes",
         description="Notebooks as experiments, coursework, and templates for your own paper.",
@@ -261,33 +264,28 @@ def add_table(commands: argparse._SubParsersAction) -> None:
 
 def do_table(asked: argparse.Namespace) -> int:
     from dsnotes.runs.export import save, text
+    from dsnotes.runs.notebook import folder_of
+    from dsnotes.runs.plan import open_plan
+    from dsnotes.runs.sweep_table import sweep_table
     from dsnotes.runs.tables import compare
 
-    name, only = asked.table, None
-    if name.endswith((".yml", ".yaml")):
-        from dsnotes.runs.notebook import folder_of
-        from dsnotes.runs.plan import open_plan
-        from dsnotes.runs.sweep_table import sweep_table
-
-        plan = open_plan(name)
-        if plan.columns or plan.table is None:
-            print(sweep_table(plan, asked.runs))
-            if asked.held_out:
-                from dsnotes.runs.ensemble import gains_of_sweep
-
-                for row, gain in gains_of_sweep(plan, asked.runs, asked.held_out).items():
-                    print(f"{row or 'the runs'} as one model: {gain}")
-            return 0
-        name, only = plan.table, {folder_of(plan.source, values, asked.runs) for values in plan.runs}
-    report = compare(name, asked.runs, where=_typed(asked.filter), only=only)
-    for file in asked.output:
-        save(report, file)
-    print(text(report))
+    where = _typed(asked.filter)
+    plan = open_plan(asked.table) if asked.table.endswith((".yml", ".yaml")) else None
+    if plan is not None and (plan.columns or plan.table is None):
+        print(sweep_table(plan, asked.runs))
+    else:
+        only = plan and {folder_of(plan.source, values, asked.runs) for values in plan.runs}
+        report = compare(plan.table if plan else asked.table, asked.runs, where=where, only=only)
+        for file in asked.output:
+            save(report, file)
+        print(text(report))
     if asked.held_out:
-        from dsnotes.runs.ensemble import gains
+        from dsnotes.runs.ensemble import gains, gains_of_sweep
 
-        for row, gain in gains(name, asked.runs, asked.held_out, where=_typed(asked.filter)).items():
-            print(f"{row} as one model: {gain}")
+        data = asked.held_out
+        gained = gains_of_sweep(plan, asked.runs, data) if plan else gains(asked.table, asked.runs, data, where=where)
+        for row, gain in gained.items():
+            print(f"{row or 'the runs'} as one model: {gain}")
     return 0
 
 

@@ -17,12 +17,14 @@
 #
 # - how much smaller the gradient is in layers far from the output, and why;
 # - what a *side output* is: a 1×1 convolution and one more term in the loss;
-# - what to compare a coarse side output with, and how a careless choice makes small tumours vanish;
+# - what to compare a coarse side output with, and how a careless choice makes small tumours vanish: with a slider for
+#   stride and way of downsampling;
 # - when larger gradients help a network to learn, when they do not, and how much of the effect remains in a U-Net.
 #
 # Paper: Lee, Xie, Gallagher, Zhang, Tu 2015, *Deeply-Supervised Nets*, <https://arxiv.org/abs/1409.5185>. Needs a CPU
-# and about two minutes; with `smoke=True` about twenty seconds. Read [00_start_here](00_start_here.ipynb) first if
-# words such as *Dice* or *phantom* are new to you.
+# and about four minutes; with `smoke=True` about twenty seconds. The time of every section is for reading and running
+# together. Read [00_start_here](00_start_here.ipynb) first if words such as *Dice* or *phantom* are new to you; they
+# are in the [glossary](../site/pages/glossary.md) too.
 
 # %% tags=["parameters"]
 steps: int = 400  # training steps of the small network
@@ -40,17 +42,23 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+import dsnotes
 from dsnotes.data import phantoms
+from dsnotes.data.case import Case
 from dsnotes.data.patches import draw_batch
 from dsnotes.data.preprocess import hu_window
 from dsnotes.losses import dice_coefficient
 from dsnotes.networks.unet import UNet
 from dsnotes.supervision import MultiScale, downsample_target, loss_terms, supervise
 from dsnotes.supervision.multi_scale import entropy_and_dice
-from dsnotes.viewers import curves, maps
+from dsnotes.training.system import System
+from dsnotes.viewers import Comparison, Guess, TrainingMovie, architecture, curves, explore, maps, progress
+from dsnotes.viewers.maps import draw
 
 # %% [markdown]
 # ## A dozen images
+#
+# *Two minutes.*
 #
 # These are slices of phantom chests, each with at least one tumour. The same slices serve for training and for scoring:
 # this notebook is about how well a network *fits* its training images, not how well it generalises.
@@ -69,6 +77,8 @@ maps(
 
 # %% [markdown]
 # ## A network from scratch
+#
+# *Ten minutes.*
 #
 # Five layers halve the image, five double it again. There are no shortcuts and no normalisation, so information passes
 # through all ten layers. A last 1×1 convolution turns eight channels into one logit per pixel, and we already give such
@@ -105,11 +115,16 @@ for side in side_logits(first_weights, image):
 # %% [markdown]
 # ## One loss, ten layers away
 #
+# *Five minutes.*
+#
 # The usual way is one loss, at the output. `loss.backward()` computes the gradient of every layer's weights; we look at
 # its norm. (The target of a coarse head is the *share* of tumour under each of its pixels; the reason follows below.)
 #
 # **Before running:** the last layer's gradient has some norm. How many times smaller is the norm at the first layer: 2,
 # 100, or 1000 times?
+
+# %%
+smaller = Guess("How many times smaller is the first layer's gradient?", ["2", "100", "1000 or more"])
 
 
 # %%
@@ -141,9 +156,12 @@ print(f"first layer: {alone['↓2']:.1e}, last layer: {alone['↑1']:.1e}, {alon
 
 # %%
 assert alone["↑1"] > 1000 * alone["↓2"]
+smaller.compare("1000 or more", f"{alone['↑1'] / alone['↓2']:.0f} times in this network.")
 
 # %% [markdown]
 # ## A loss at every depth
+#
+# *Ten minutes.*
 #
 # The heads are already there. Each now gets its own loss, with weights 1, ½, ¼, … so that the output, which is what we
 # want in the end, keeps the largest weight. This is *deep supervision*.
@@ -176,6 +194,8 @@ assert max(gain, key=gain.get) in ("↓8", "↓16", "↓32")
 # %% [markdown]
 # ## The target of a coarse pixel
 #
+# *Ten minutes.*
+#
 # At stride 8 one pixel covers 64. The mask has to be downsampled to that size, and there are several ways:
 #
 # - **nearest**: the pixel in the middle represents all 64; the target stays binary. Many programs take the first pixel
@@ -205,6 +225,31 @@ pixels = small.sum()
 assert coarse["nearest"]["stride 8"].sum() == 0
 assert torch.isclose(64 * coarse["area"]["stride 8"].sum(), pixels.float())
 assert 64 * coarse["max"]["stride 8"].sum() > pixels
+
+# %% [markdown]
+# With the slider you can watch any of the tumours at any stride. **Before sliding:** at which stride does the largest
+# tumour lose its shape, and at which the smallest its last pixel?
+
+
+# %%
+def at_stride(stride, how, tumour):
+    """Image, mask, and the target of this stride, for the smallest or the largest tumour."""
+    order = sorted(range(len(label)), key=lambda i: (at_8[i], label[i].sum()))
+    which = order[0] if tumour == "smallest" else order[-1]
+    target = downsample_target(label[[which]], (64 // stride,) * 2, channels=1, how=how)[0, 0]
+    panels = {"image": image[which, 0], "mask": label[which], "target": target}
+    pixels = float(target.sum()) * stride**2
+    return draw(
+        panels, window=(0, 1), title=f"stride {stride}, {how}: {pixels:.0f} of {label[which].sum()} pixels left"
+    )
+
+
+explore(
+    at_stride,
+    {"stride": (1, 2, 4, 8, 16), "how": ("area", "nearest", "max", "corner"), "tumour": ("smallest", "largest")},
+    stills=[{"stride": 8, "how": how} for how in ("nearest", "area")],
+    alt="A tumour and its target at",
+)
 
 # %% [markdown]
 # One tumour proves little. In the volumes every tumour is numbered, so we can count how many of all tumours, large and
@@ -240,12 +285,20 @@ assert max(share["area"].values()) == 0
 #
 # ## Does it help?
 #
+# *Fifteen minutes, of which three run.*
+#
 # A larger gradient does not mean that the network learns better. Gradient descent multiplies every gradient by the same
 # learning rate, so a layer with a tiny gradient takes tiny steps. Adam first divides each gradient by its recent
 # magnitude.
 #
 # **Before running:** we train with two optimisers, each with a loss at the output alone and with a loss at every depth,
 # all from the same initial weights. In which of the four trainings will the network learn to find the tumours?
+
+# %%
+fails = Guess(
+    "Which training will find no tumour?",
+    ["gradient descent, output alone", "gradient descent, every depth", "Adam, output alone", "Adam, every depth"],
+)
 
 
 # %%
@@ -277,11 +330,13 @@ optimisers = {
     "Adam": lambda weights: torch.optim.Adam(weights, lr=3e-3),
 }
 runs, trained = {}, {}
-for optimiser, make in optimisers.items():
-    for way, weights in {"output alone": output_alone, "every depth": every_depth}.items():
-        nets = trained[f"{optimiser}, {way}"] = [fresh(seed) for seed in range(seeds)]
-        scores = [dice_while_learning(net, weights, make(net.parameters())) for net in nets]
-        runs[f"{optimiser}, {way}"] = torch.tensor(scores)
+ways = {"output alone": output_alone, "every depth": every_depth}
+for optimiser, way, seed in progress([(o, w, seed) for o in optimisers for w in ways for seed in range(seeds)]):
+    net = fresh(seed)
+    scores = dice_while_learning(net, ways[way], optimisers[optimiser](net.parameters()))
+    trained.setdefault(f"{optimiser}, {way}", []).append(net)
+    runs.setdefault(f"{optimiser}, {way}", []).append(scores)
+runs = {name: torch.tensor(scores) for name, scores in runs.items()}
 
 # %%
 curves.lines(
@@ -292,6 +347,7 @@ curves.lines(
 for name, scores in runs.items():
     each = ", ".join(f"{score:.2f}" for score in scores[:, -1].tolist())
     print(f"{name:30} mean over all steps {scores.mean():.3f}; at the end, per seed: {each}")
+fails.compare(min(runs, key=lambda name: runs[name][:, -1].mean()), "The lowest Dice at the end.")
 
 # %% [markdown]
 # With gradient descent, the network supervised at its output alone learns nothing. Supervised at every depth it learns,
@@ -313,6 +369,8 @@ if not smoke:
 # %% [markdown]
 # ## What each depth predicts
 #
+# *Two minutes.*
+#
 # The top row shows the target of each depth, the bottom row its prediction.
 
 # %%
@@ -330,6 +388,8 @@ maps(
 # %% [markdown]
 # ## The same in two lines
 #
+# *Ten minutes.*
+#
 # What we wrote by hand is `MultiScale` in the library: it adds heads to any backbone and returns one named loss term
 # per depth. Here it is on a U-Net, whose shortcuts carry fine detail past the deep layers.
 
@@ -337,6 +397,17 @@ maps(
 torch.manual_seed(0)
 objective = MultiScale(weights=(1, 1 / 2, 1 / 4, 1 / 8), reduction="area")
 network = supervise(UNet(width=8), objective)
+sizes = {1: "full size", 2: "1/2", 4: "1/4", 8: "1/8"}
+compared = [
+    Comparison(
+        f"stride{s}",
+        "1×1 conv" if s > 1 else "the output",
+        f"share of tumour, {sizes[s]}",
+        f"{1 / s:g} (CE + 1 − Dice)",
+    )
+    for s in (1, 2, 4, 8)
+]
+architecture(network, compared, title="A U-Net with deep supervision at every decoder level")
 terms = loss_terms(objective, network, batch)
 print({name: round(term.item(), 4) for name, term in terms.items()})
 
@@ -389,6 +460,32 @@ assert unet_deep["bottom"] > 2 * unet_alone["bottom"]
 assert unet_deep["↓1"] < unet_deep["bottom"] / unet_alone["bottom"] * unet_alone["↓1"]
 
 # %% [markdown]
+# ## Watch it learn
+#
+# *Two minutes.*
+#
+# Thirty epochs of this U-Net, and after each of them the prediction at every depth for one slice.
+# **Before running:** which depth finds the tumour first, a coarse one or the finest?
+
+# %%
+torch.manual_seed(0)
+system = System("a U-Net, supervised at every depth", supervise(UNet(width=8), objective), objective)
+slices = [Case(f"slice {i}", image[i, 0].numpy(), label[i].numpy().astype("uint8"), (4.0, 4.0)) for i in range(12)]
+film = TrainingMovie(system, slices[int(largest)], then=curves.live(title="U-Net, four terms"))
+how = {"patch": (64, 64), "batch": 4, "lr": 3e-3, "foreground": 1.0, "schedule": "constant", "stop": "never"}
+epochs = 30 if not smoke else 3
+history = dsnotes.fit(system, slices, epochs=epochs, iterations=3, on_epoch=film, progress=False, **how)
+
+# %%
+film.show()
+
+# %%
+film.animate()
+
+# %% [markdown]
+# The coarse depths become sharp first: after eight epochs strides 4 and 8 are dark where there is no tumour, while the
+# output still shows the whole body.
+#
 # ## Takeaways
 #
 # - The further a layer is from the loss, the smaller its gradient. A side output brings a loss close to it.
@@ -397,10 +494,66 @@ assert unet_deep["↓1"] < unet_deep["bottom"] / unet_alone["bottom"] * unet_alo
 # - It costs one 1×1 convolution per depth during training, and nothing afterwards: the side heads can be dropped.
 # - A coarse output needs a coarse target. With `nearest`, small tumours vanish from it; with `area`, none does.
 #
+# > **Use it / do not / unknown.** *Use* side losses where a network is deep, has no shortcuts or is trained by plain
+# > gradient descent; there they decide whether it learns. *Unknown* from here: whether they raise the Dice of a modern
+# > U-Net on other patients. Networks as small as these, scored on their training slices, cannot show that; the
+# > notebooks of the five papers say what theirs can.
+#
+# ## Read next
+#
+# - Lee et al. 2015 (above), sections 2 and 3: the argument for side losses, before normalisation was common.
+# - Wang, Lee, Tu, Lazebnik 2015, *Training Deeper Convolutional Networks with Deep Supervision*,
+#   <https://arxiv.org/abs/1505.02496>: where to put a side loss, by the size of the gradients.
+# - He, Zhang, Ren, Sun 2015, *Deep Residual Learning for Image Recognition*, <https://arxiv.org/abs/1512.03385>: the
+#   shortcuts that made it unnecessary for depth alone.
+#
 # ## Exercises
 #
-# 1. Give the network better initial weights: in `fresh`, replace `layer.reset_parameters()` by
-#    `nn.init.kaiming_normal_(layer.weight)`. What happens to the gradients and to the four trainings? (He et al. 2015,
+# 1. Give the network better initial weights: `nn.init.kaiming_normal_(layer.weight)` in place of
+#    `layer.reset_parameters()`. How much larger is the first layer's gradient? (He et al. 2015,
 #    <https://arxiv.org/abs/1502.01852>, appeared five months after deep supervision and addresses the same problem.)
-# 2. Train once more with `how="nearest"` in `targets`. On the slice with the smallest tumour, compare the *predictions*
-#    at stride 8 with those of the network trained with `area`. Which of the two would you rather build a detector on?
+#
+# <details><summary>A hint</summary>
+#
+# Copy `fresh(0)`, change its convolutions, and call `gradient_norms` with `output_alone`.
+#
+# </details>
+#
+# <details><summary>A solution</summary>
+#
+# ```python better = fresh(0) for layer in better.modules(): if isinstance(layer, nn.Conv2d):
+# nn.init.kaiming_normal_(layer.weight) usual, kaiming = gradient_norms(fresh(0), output_alone), gradient_norms(better,
+# output_alone) print(f"last / first layer: {usual['↑1'] / usual['↓2']:.0f} with the usual weights, {kaiming['↑1'] /
+# kaiming['↓2']:.1f}") assert kaiming["↑1"] / kaiming["↓2"] < 0.1 * usual["↑1"] / usual["↓2"] ```
+#
+# He's weights keep the gradients of all layers of one size: the same problem, solved before the first step.
+#
+# </details>
+#
+# 2. Train once more with `how="nearest"` targets. On the slice with the smallest tumour, compare the predictions at
+#    stride 8 with those of the network trained with `area`. On which of the two would you rather build a detector?
+#
+# <details><summary>A hint</summary>
+#
+# `loss_of` reads the list `targets`: replace it, train with `dice_while_learning`, and put it back.
+#
+# </details>
+#
+# <details><summary>A solution</summary>
+#
+# ```python
+# by_area, nearest_net = targets, fresh(0)
+# targets = [downsample_target(label, (64 // s, 64 // s), channels=1, how="nearest") for s in (1, 2, 4, 8, 16)]
+# for _ in progress(["with nearest targets"]):
+#     dice_while_learning(nearest_net, every_depth, optimisers["Adam"](nearest_net.parameters()))
+# targets = by_area
+# which = min(range(len(label)), key=lambda i: (at_8[i], label[i].sum()))
+# with torch.no_grad():
+#     both = {"area": trained["Adam, every depth"][0], "nearest": nearest_net}
+#     seen = {how: side_logits(net, image)[3][which, 0].sigmoid() for how, net in both.items()}
+# maps(seen | {"mask": label[which]}, window=(0, 1), title="Stride 8, the slice with the smallest tumour")
+# ```
+#
+# On `area`: with `nearest` the small tumour has no target at stride 8, and the network learns to answer nothing there.
+#
+# </details>

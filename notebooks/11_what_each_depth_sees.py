@@ -14,14 +14,17 @@
 #
 # - compute the *receptive field* of every depth by a simple rule, and check it with gradients;
 # - see how much of that field a network really uses, before and after training;
-# - find the best that a side output of stride 8 could do for a small tumour, whatever the training;
+# - find the best that a side output of stride 8 could do for a small tumour, whatever the training, and slide through
+#   strides and ways of downsampling;
 # - train the side outputs with three ways of downsampling the mask, and compare them with that best.
 #
 # Papers: Luo, Li, Urtasun, Zemel 2016, *Understanding the Effective Receptive Field*,
 # <https://arxiv.org/abs/1701.04128>; the question comes from Yang et al. 2021, *MSDS-UNet*,
 # <https://doi.org/10.1016/j.compmedimag.2021.101957>, who supervise at strides 8, 4, 2 and 1 because "small tumors may
-# have lost their response when the feature map has reached a certain depth". Needs a CPU and about two minutes; with
-# `smoke=True` about half a minute. Read [10_one_idea](10_one_idea.ipynb) first.
+# have lost their response when the feature map has reached a certain depth". Needs a CPU and about three minutes; with
+# `smoke=True` about half a minute. The time of every section is for reading and running together. Read
+# [10_one_idea](10_one_idea.ipynb) first; words such as *receptive field* are in the
+# [glossary](../site/pages/glossary.md).
 
 # %% tags=["parameters"]
 steps: int = 300  # training steps of each of the three networks
@@ -40,7 +43,8 @@ from dsnotes.data.patches import draw_batch
 from dsnotes.data.preprocess import hu_window
 from dsnotes.networks.unet import UNet
 from dsnotes.supervision import MultiScale, downsample_target, loss_terms, supervise
-from dsnotes.viewers import Table, curves, maps
+from dsnotes.viewers import Guess, Table, curves, explore, maps, progress
+from dsnotes.viewers.maps import draw
 
 if smoke:
     steps, nodules = 8, 40
@@ -50,10 +54,15 @@ ways = ("nearest", "area", "max")
 # %% [markdown]
 # ## 1. How far a pixel of each depth can see
 #
+# *Ten minutes.*
+#
 # A 3×3 convolution lets a pixel see one neighbour on each side, on its own grid. So each convolution widens the
 # receptive field by 2 × (the stride so far), and each pooling by two widens it by one such stride and then doubles the
 # stride. **Before running:** how wide is the field of a pixel at the bottom of a U-Net of five levels, with two
 # convolutions each: 32, 80 or 140 pixels?
+
+# %%
+how_wide = Guess("How wide is the field at the bottom?", ["32", "80", "140"])
 
 # %%
 levels = ["encoder.stride1", "encoder.stride2", "encoder.stride4", "encoder.stride8", "bottleneck"]
@@ -64,6 +73,7 @@ for level in levels:
     field += 2 * (2 * stride)  # two convolutions
     by_rule[level], stride = field, 2 * stride
 print(by_rule)
+how_wide.compare(str(by_rule["bottleneck"]), "Each of the deeper convolutions adds twice its stride on either side.")
 
 # %% [markdown]
 # On the way up the rule has exceptions: a transposed convolution with stride 2 sees a single coarse pixel, and a
@@ -112,6 +122,8 @@ assert possible["decoder.stride1"] > possible["decoder.stride8"] > possible["bot
 #
 # ## 2. How much of the field is used
 #
+# *Fifteen minutes, of which two run.*
+#
 # From a pixel at the edge of the field, one path leads to the middle; from a pixel close by, thousands do. **Before
 # running:** how wide is the square that holds nine tenths of the gradient: the whole field, half of it, a fifth?
 
@@ -146,7 +158,8 @@ def trained(how):
     goal = MultiScale(weights=(1, 1 / 2, 1 / 4, 1 / 8), reduction=how)
     net, g = supervise(UNet(width=8), goal), torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for batch in (draw_batch(train, patch=(64, 64), batch=16, foreground=1.0, generator=g) for _ in range(steps)):
+    for _ in progress(range(steps), of=f"steps with {how!r} targets"):
+        batch = draw_batch(train, patch=(64, 64), batch=16, foreground=1.0, generator=g)
         optimiser.zero_grad()
         sum(loss_terms(goal, net, batch).values()).backward()
         optimiser.step()
@@ -195,11 +208,16 @@ assert smoke or rows[0]["trained"] > 5 * rows[0]["untrained"]
 # %% [markdown]
 # ## 3. The best a side output of stride 8 could do
 #
+# *Fifteen minutes.*
+#
 # Leave training aside. Downsample the true mask to stride $s$, upsample it again, and choose the best threshold for
 # every nodule: a side output that equals its target can do no better. Because a side output need not equal its target,
 # we also let an optimiser find the coarse map that, upsampled linearly, fits the truth best, and keep the best of all
 # four. Stride $s$ can express at least that much. **Before running:** what Dice can a nodule of 5 mm reach at stride 8:
 # zero, one half, or nine tenths?
+
+# %%
+reach_at_8 = Guess("The best Dice of a nodule of 5 to 7 mm at stride 8?")
 
 # %%
 truth = torch.stack([torch.from_numpy(case.label).long() for case in test])
@@ -238,7 +256,7 @@ def best_coarse_map(stride):
 # %%
 thresholds = torch.linspace(0.02, 0.98, 49)
 reachable = {}
-for stride in strides:
+for stride in progress(strides, of="strides"):
     size = tuple(n // stride for n in truth.shape[1:])
     for how in ways:
         back = to_full_size(downsample_target(truth, size, channels=1, how=how))
@@ -252,6 +270,34 @@ Table(
         if stride > 1
     ],
     caption="Best possible Dice, mean over nodules of each size.",
+)
+
+# %%
+smallest = next(iter(bins))
+reach_at_8.compare(by_size(reachable["the best found", 8])[smallest], "With the best map that the optimiser found.")
+
+# %% [markdown]
+# One nodule in detail: its target at a stride of your choice, by each way of downsampling, and what comes back when it
+# is upsampled and cut at its best threshold.
+
+
+# %%
+def there_and_back(stride, how, nodule):
+    """Mask, target, the target upsampled, and its best binary map."""
+    which = truth[[int(mm.argsort()[{"small": 0, "medium": len(mm) // 2, "large": -1}[nodule]])]]
+    target = downsample_target(which, (64 // stride,) * 2, channels=1, how=how)
+    back = to_full_size(target)
+    dices = torch.stack([dice_each(back, t, of=which) for t in thresholds])[:, 0]
+    cut = thresholds[dices.argmax()].item()
+    panels = {"mask": which[0], "target": target[0, 0], "upsampled": back[0, 0], f"cut at {cut:.2f}": back[0, 0] > cut}
+    return draw(panels, window=(0, 1), title=f"stride {stride}, {how}: best Dice {dices.max():.2f}")
+
+
+explore(
+    there_and_back,
+    {"stride": (2, 4, 8, 16), "how": ("nearest", "area", "max", "corner"), "nodule": ("small", "medium", "large")},
+    stills=[{"stride": 8, "how": how} for how in ("nearest", "area", "max", "corner")],
+    alt="A nodule, its target, and the target upsampled:",
 )
 
 # %%
@@ -292,6 +338,8 @@ assert shifted[2]["lost by the shift"] > shifted[2]["lost by the size"]
 
 # %% [markdown]
 # ## 4. What the trained side outputs predict
+#
+# *Ten minutes.*
 #
 # Now we take the trained side outputs, upsampled linearly, on held-out nodules, first with the usual threshold of one
 # half. **Before running:** a side output was trained on the *share* of nodule in a cell of 8 × 8 mm and predicts it
@@ -380,10 +428,67 @@ maps(
 # - **Open:** whether another downsampling of the mask improves the *output*. Its three rows differ by a few hundredths,
 #   with one seed per row; [20_msds_unet](20_msds_unet.ipynb) shows how to test that.
 #
+# > **Use it / do not / unknown.** *Use* `reduction="area"` for coarse side outputs, with a threshold of their own if
+# > they are read at all. *Do not* use the first pixel of a cell (`corner`). *Unknown:* whether the output gains.
+#
+# ## Read next
+#
+# - Araujo, Norris, Sim 2019, *Computing Receptive Fields of Convolutional Neural Networks*,
+#   <https://distill.pub/2019/computing-receptive-fields/>: the rule of section 1 for any network, with pictures.
+# - Luo et al. 2016 (above): why the effective field is a small bell before training.
+# - Lin et al. 2017, *Feature Pyramid Networks for Object Detection*, <https://arxiv.org/abs/1612.03144>: assigns
+#   objects to depths by their size, which is the question of this notebook for detectors.
+#
 # ## Exercises
 #
-# 1. Add a side output of stride 16 (the bottleneck) to section 3: `best_coarse_map(16)`. From which diameter on is it
-#    useful?
+# 1. Add a side output of stride 16 (the bottleneck) to section 3. From which diameter on is it useful?
+#
+# <details><summary>A hint</summary>
+#
+# `best_coarse_map` takes any stride that divides 64.
+#
+# </details>
+#
+# <details><summary>A solution</summary>
+#
+# ```python
+# at_16 = by_size(best_coarse_map(16))
+# print({name: round(dice, 2) for name, dice in at_16.items()})
+# assert at_16[large] > at_16[small]
+# ```
+#
+# What counts as useful is your choice; at a Dice of one half it is the first group above it.
+#
+# </details>
+#
 # 2. A learned upsampling (MSDS-UNet's global side outputs) can do better than linear interpolation. In
-#    `best_coarse_map`, replace `to_full_size` by a transposed convolution with a learned kernel. How much does
-#    a 5 mm nodule gain?
+#    `best_coarse_map`, replace `to_full_size` by a transposed convolution with a learned kernel. How much does a nodule
+#    of 5 to 7 mm gain?
+#
+# <details><summary>A hint</summary>
+#
+# One kernel of 16 × 16 with stride 8 and padding 4, shared by all nodules, is optimised together with the maps.
+#
+# </details>
+#
+# <details><summary>A solution</summary>
+#
+# ```python
+# from dsnotes.networks.blocks import linear_up_sampling
+#
+# up = linear_up_sampling(1, (8, 8))  # begins as linear interpolation
+# coarse = (8 * downsample_target(truth, (8, 8), channels=1, how="area") - 4).requires_grad_()
+# optimiser = torch.optim.Adam([coarse, *up.parameters()], lr=0.1)
+# for _ in progress(range(200 if not smoke else 20), of="steps"):
+#     p, t = up(coarse).sigmoid(), truth[:, None].float()
+#     optimiser.zero_grad()
+#     (1 - 2 * (p * t).sum((1, 2, 3)) / (p + t).sum((1, 2, 3))).sum().backward()
+#     optimiser.step()
+# learned = by_size(dice_each(up(coarse.detach()).detach().sigmoid()))
+# print(f"linear {by_size(best_coarse_map(8))[small]:.2f}, learned {learned[small]:.2f}")
+# ```
+#
+# From .74 to .95 in our run: a learned kernel can be a narrow peak with dark surroundings, and the coarse values place
+# it. That the kernel was learned on the nodules it is scored on makes this an upper bound.
+#
+# </details>

@@ -13,19 +13,23 @@
 # four side outputs ("sides") are set by hand: 0.2, 0.2, 0.2, 0.4. GradNorm adjusts them during training. You will
 #
 # - build it by hand, in ten lines, for two toy tasks, one with a loss about a hundred times larger;
+# - slide the weights and the asymmetry, and see which way GradNorm would move them;
 # - see where it helps, and where it does not;
 # - start it at zero, as in the published algorithm, and see why that cannot work;
 # - watch α, the gradient norm of each side (its *pull*) and its rate of learning while MSDS-UNet-GM trains;
 # - vary the parameter that the paper leaves open, the *asymmetry*.
 #
 # Papers: Chen, Badrinarayanan, Lee, Rabinovich 2018, *GradNorm*, <https://arxiv.org/abs/1711.02257>; Yang et al. 2021,
-# *MSDS-UNet*, <https://doi.org/10.1016/j.compmedimag.2021.101957>, Algorithm 1. Needs a CPU and about four minutes;
-# with `smoke=True` well under one.
+# *MSDS-UNet*, <https://doi.org/10.1016/j.compmedimag.2021.101957>, Algorithm 1. Needs a CPU and about five minutes;
+# with `smoke=True` well under one. The time of every section is for reading and running together. Sections 6 and 7 run
+# on phantoms, or on your own volumes: `data="…"` names a folder in the Decathlon's layout. Words such as *side output*
+# are in the [glossary](../site/pages/glossary.md).
 
 # %% tags=["parameters"]
 toy_steps: int = 800  # training steps of the toy tasks
 steps: int = 240  # training steps of MSDS-UNet-GM in section 6
 seeds: int = 2  # trainings per way of weighting, each from other initial weights
+data: str = ""  # a dataset folder of volumes to use in sections 6 and 7 instead of the phantoms; its labels become one
 smoke: bool = False  # a minute at most: everything short, one seed
 
 # %%
@@ -37,13 +41,14 @@ import torch
 
 import dsnotes
 from dsnotes.data import phantoms
+from dsnotes.data.crops import read_crops
 from dsnotes.data.lungs import uncropped_label, within_lungs
 from dsnotes.data.preprocess import hu_window
-from dsnotes.metrics import paired_t_test
+from dsnotes.metrics import paired_t_test, smallest_difference
 from dsnotes.papers import msds_unet
 from dsnotes.supervision.gradnorm import GradNorm
 from dsnotes.training.gradnorm_step import GradNormStep
-from dsnotes.viewers import Table, curves, progress
+from dsnotes.viewers import Guess, Table, curves, explore, progress, side_by_side, style
 
 if smoke:
     toy_steps, steps, seeds = 60, 6, 1
@@ -51,11 +56,16 @@ if smoke:
 # %% [markdown]
 # ## 1. Two tasks, one with a much larger loss
 #
+# *Five minutes.*
+#
 # The tasks are two functions of the same sixteen inputs. The second is ten times larger, so that the same relative
 # error costs a hundred times more; we call it *loud* and the first *quiet*. Each depends on four directions of the
 # input that the other does not need. The network has one shared layer of four units and one head per task, so its
 # capacity suffices for one of the two tasks, or for half of each. **Before running:** with equal weights, which task
 # gets the capacity?
+
+# %%
+takes = Guess("Which task gets the capacity?", ["the quiet one", "the loud one", "each a half"])
 
 # %%
 g = torch.Generator().manual_seed(7)
@@ -99,6 +109,8 @@ print(f"the loud task's loss is {losses[1] / losses[0]:.0f} times larger, its pu
 # %% [markdown]
 # ## 2. GradNorm by hand
 #
+# *Ten minutes.*
+#
 # GradNorm drives every task's pull towards the average $\bar G$, and above it if the task has learned less than the
 # others. A task's remaining work is measured by its loss divided by its first loss; $r_i$ is that ratio relative to the
 # mean over the tasks, and the exponent $a$ is the asymmetry:
@@ -137,7 +149,45 @@ print(f"by hand {alpha.tolist()}, the library {library.weights.tolist()}")
 assert torch.allclose(alpha, library.weights, atol=1e-5)
 
 # %% [markdown]
+# The slider sets the weight of the loud task, how much of its first loss the quiet task has left (the loud one has 0.5
+# left), and the asymmetry. Arrows show where the next step moves each weight. **Before sliding:** at equal progress and
+# asymmetry 0, which weights bring the two pulls together?
+
+
+# %%
+def balance(loud, left, asymmetry):
+    """Pull and target of both tasks, and the direction in which GradNorm moves their weights."""
+    weight = torch.tensor([1 - loud, loud])
+    G, r = (weight * pulls).detach(), torch.tensor([left, 0.5])
+    target = G.mean() * (r / r.mean()) ** asymmetry
+    with style.look():
+        figure = style.sheet(6.4, 2.4)
+        axes = figure.subplots()
+        for row in (0, 1):
+            axes.barh(row, G[row], color=style.ON_BACKGROUND[row], height=0.5)
+            axes.plot([target[row]] * 2, [row - 0.4, row + 0.4], color=style.FOREGROUND, linewidth=2)
+            moves = "→ weight rises" if G[row] < target[row] else "← weight falls"
+            axes.text(max(G[row], target[row]) * 1.02 + 0.02, row, moves, va="center", fontsize=8.5)
+        axes.set_yticks([0, 1], [f"quiet, α {1 - loud:.2f}", f"loud, α {loud:.2f}"])
+        axes.set(xlabel="pull G (bar) and its target (line)", xlim=(0, 1.35 * max(G.max(), target.max()).item()))
+    return figure
+
+
+explore(
+    balance,
+    {
+        "loud": (0.5, 0.01, 0.02, 0.05, 0.1, 0.2, 0.8),
+        "left": (0.5, 0.1, 0.25, 0.75, 1.0),
+        "asymmetry": (1.5, 0.0, 0.5, 3.0),
+    },
+    stills=[{}, {"loud": 0.05}, {"loud": 0.05, "left": 1.0}],
+    alt="GradNorm's pulls and targets at",
+)
+
+# %% [markdown]
 # ## 3. Where it helps
+#
+# *Ten minutes, of which one runs.*
 #
 # We weight the two tasks in three ways: equally; by GradNorm; and at 100 : 1, which is right if the scales are known,
 # as they rarely are in practice. **Before running:** will GradNorm come close to the weights from the known scales?
@@ -169,7 +219,8 @@ def one_step(how, losses, shared, optimiser, balance):
 FIXED = {"equal": (0.5, 0.5), "100 : 1": (100 / 101, 1 / 101)}
 
 # %%
-left = {how: weighed(how) for how in (*FIXED, "GradNorm")}
+left = {how: weighed(how) for how in progress((*FIXED, "GradNorm"))}
+takes.compare("the loud one" if left["equal"][0][-1].argmin() == 1 else "the quiet one", "See the curves.")
 every = max(toy_steps // 100, 1)
 curves.lines(
     {
@@ -183,7 +234,10 @@ curves.lines(
 )
 
 # %%
-ends = {how: torch.stack([weighed(how, seed=seed)[0][-1] for seed in range(3)]) for how in left}
+ends = {how: [] for how in left}
+for how, seed in progress(product(left, range(3))):
+    ends[how].append(weighed(how, seed=seed)[0][-1])
+ends = {how: torch.stack(each) for how, each in ends.items()}
 
 
 def span(values):
@@ -248,6 +302,8 @@ assert smoke or abs(remaining["GradNorm"][0] / remaining["GradNorm"][1] - 1) < 0
 # %% [markdown]
 # ## 4. Starting at zero
 #
+# *Two minutes.*
+#
 # Algorithm 1 of MSDS-UNet begins by setting every weight α to 0. **Before running:** what is the pull of a task whose
 # weight is zero, and what is the sum by which all weights are divided?
 
@@ -267,13 +323,16 @@ else:
 # %% [markdown]
 # ## 5. What the asymmetry does
 #
+# *Five minutes.*
+#
 # Now the two tasks have *equal* scale, but the second task's head learns thirty times more slowly. With asymmetry 0 all
 # tasks should have the same pull, however much they have learned. The larger the asymmetry, the larger the target pull
 # of the task that lags behind. The GradNorm paper uses 0.12 and 1.5 for other problems; MSDS-UNet gives no value.
 
 # %%
 asymmetries = (0.0, 0.5, 1.5, 3.0)
-lagging = {a: weighed("GradNorm", scales=(1.0, 1.0), asymmetry=a, lr=0.005, slow=30.0) for a in asymmetries}
+slow = {"scales": (1.0, 1.0), "lr": 0.005, "slow": 30.0}
+lagging = {a: weighed("GradNorm", asymmetry=a, **slow) for a in progress(asymmetries)}
 curves.lines(
     {
         f"asymmetry {a:g}": {i: past[i]["alpha"][1] for i in range(0, toy_steps, every)}
@@ -304,15 +363,23 @@ assert smoke or (errors.amax(0) - errors.amin(0)).max() < 0.01
 # %% [markdown]
 # ## 6. GradNorm in MSDS-UNet-GM
 #
+# *Five minutes, of which one runs.*
+#
 # In MSDS-UNet-GM each side is a task: its loss at full size plus its loss at its own size. The soft fusion does not
 # belong to a single side and is left out, as in the paper. The pulls are compared at the last convolution that all four
 # sides share. **Before running:** side 1 (stride 8) is attached right there, side 4 (stride 1) three blocks further on.
 # Which has the larger pull, and whose weight will fall?
 
 # %%
+falls = Guess("Whose weight falls first?", ["side 1 (stride 8)", "side 4 (stride 1)"])
+
+# %%
 chests = [hu_window(-1000, 400)(within_lungs(case)) for case in phantoms.lung(24 if not smoke else 5, seed=0)]
 assert all(uncropped_label(cut).sum() == cut.label.sum() for cut in chests)  # no tumour lies outside a crop
-test, train = (chests[:8], chests[8:]) if not smoke else (chests[:2], chests[2:])
+if data:
+    chests, _ = read_crops(data, size=(64, 64, 64), spacing=(3.0, 3.0, 3.0), most=24 if not smoke else 5)
+held_out = min(8, max(2, len(chests) // 3))
+test, train = chests[:held_out], chests[held_out:]
 budget = replace(
     msds_unet.SETTINGS,
     patch=(32, 32, 32) if not smoke else (16, 32, 32),
@@ -351,6 +418,8 @@ Table(
 )
 
 # %%
+first = alpha[:, 0]
+falls.compare("side 1 (stride 8)" if first[3] < first[0] else "side 4 (stride 1)", "In the first epoch.")
 assert np.allclose(alpha.sum(0), 1, atol=1e-4)
 assert alpha.min() > 0
 assert torch.allclose(system.network.heads["global"].alpha.sum(), torch.tensor(1.0))
@@ -358,9 +427,17 @@ assert torch.allclose(system.network.heads["global"].alpha.sum(), torch.tensor(1
 # %% [markdown]
 # ## 7. Is it better?
 #
+# *Five minutes, of which three run.*
+#
 # The paper reports a Dice of 0.675 with GradNorm against 0.664 with fixed weights (Table 1), and 0.691 against 0.683
 # (Table 10). Here we compare fixed weights, GradNorm, and GradNorm without asymmetry, with the same number of steps,
 # patients and initial weights.
+#
+# **What can this comparison show?** With eight patients whose differences spread by 0.1, a paired test finds a mean
+# difference of the following size in four of five studies; the paper's gain is a tenth of that.
+
+# %%
+print(f"{smallest_difference(0.1, 8):.3f} with 8 patients, {smallest_difference(0.1, 220):.3f} with the paper's 220")
 
 # %%
 ways = {
@@ -376,10 +453,11 @@ def trained_dice(name, options, seed):
     past = dsnotes.fit(net, train, settings=budget, iterations=max(steps // 36, 1), seed=seed, progress=False)
     labels = [dsnotes.to_label(dsnotes.predict(net, case, patch=(64, 64, 64))) for case in test]
     dices = [dsnotes.score(p, c.label, spacing=c.spacing)["dice"] for p, c in zip(labels, test, strict=True)]
+    label_maps[name, str(options), seed] = labels
     return dices, past.seconds_per_epoch
 
 
-results = {way: [] for way in ways}
+results, label_maps = {way: [] for way in ways}, {}
 for way, seed in progress(product(ways, range(seeds))):
     results[way].append(trained_dice(*ways[way], seed))
 dice = {way: np.array([dices for dices, _ in runs]) for way, runs in results.items()}
@@ -399,6 +477,21 @@ Table(
     caption=f"Mean Dice of {len(test)} held-out phantoms; the paper's are of 220 patients.",
 )
 
+# %%
+for way, d in dice.items():
+    if way != "fixed α" and len(test) > 1:
+        spread = (d.mean(0) - dice["fixed α"].mean(0)).std(ddof=1)
+        print(f"{way} minus fixed: differences spread by {spread:.3f}, so that {len(test)} patients show", end=" ")
+        print(f"{smallest_difference(spread, len(test)):.3f} or more")
+
+# %% [markdown]
+# The patient on whom fixed weights and GradNorm differ most:
+
+# %%
+pair = {way: label_maps[ways[way][0], str(ways[way][1]), 0] for way in ("fixed α", "GradNorm")}
+most = int(np.argmax([(a != b).sum() for a, b in zip(*pair.values(), strict=True)]))
+side_by_side(test[most], {way: labels[most] for way, labels in pair.items()}, names={1: "tumour"})
+
 # %% [markdown]
 # ## What we saw, and what we did not
 #
@@ -414,8 +507,77 @@ Table(
 #   by more than the three systems do; the paper's gain is 0.011. The training is also too short for the last column to
 #   show what GradNorm costs: `benchmarks/results/gradnorm.md` does.
 #
+# > **Use it / do not / unknown.** *Use* GradNorm where the scales of several losses are unknown and far apart, and
+# > compare it with a few fixed weights. *Do not* start it at zero, and do not take its weights for the best ones: it
+# > equalises progress. *Unknown:* whether it raises MSDS-UNet's Dice; eight patients cannot show a gain of 0.011. A
+# > step costs 1.3 to 1.4 times as much (`benchmarks/results/gradnorm.md`).
+#
+# ## Read next
+#
+# - Kendall, Gal, Cipolla 2018, *Multi-Task Learning Using Uncertainty to Weigh Losses*,
+# <https://arxiv.org/abs/1705.07115>: weights that the network learns as if they were noise levels. - Sener, Koltun
+# 2018, *Multi-Task Learning as Multi-Objective Optimization*, <https://arxiv.org/abs/1810.04650>: a step that harms no
+# task.
+# - Kurin et al. 2022, *In Defense of the Unitary Scalarization for Deep Multi-Task Learning*,
+#   <https://arxiv.org/abs/2201.04122>: equal weights, well tuned, are hard to beat.
+#
 # ## Exercises
 #
 # 1. Scale the quiet task down to 0.1. Does GradNorm still balance the two, and what limits the weights?
-# 2. Compare the pulls at another place: `dsnotes.build("msds-unet-gm", shared="backbone.bottleneck.body.0.0.weight")`.
-#    Does α end at the same values? `dict(system.network.named_parameters())` lists the names.
+#
+# <details><summary>A hint</summary>
+#
+# `weighed("GradNorm", scales=(0.1, 10.0))`, and look at the weights at the end.
+#
+# </details>
+#
+# <details><summary>A solution</summary>
+#
+# ```python
+# from dsnotes.supervision.gradnorm import SMALLEST
+#
+# unexplained, past = weighed("GradNorm", scales=(0.1, 10.0))
+# lowest = min(step["alpha"][1] for step in past)
+# print(f"unexplained: quiet {unexplained[-1, 0]:.3f}, loud {unexplained[-1, 1]:.3f}")
+# print(f"lowest weight of the loud task {lowest:.4f}; the library's bound is {SMALLEST}")
+# assert lowest >= 0.9 * SMALLEST
+# ```
+#
+# The losses now differ by 10⁴, so the right weight of the loud task lies near 10⁻⁴, below the bound that keeps every
+# task alive.
+#
+# </details>
+#
+# 2. Compare the pulls at another place: the first convolution of the bottleneck. Is the order of the four pulls the
+#    same?
+#
+# <details><summary>A hint</summary>
+#
+# `GradNormStep(system, budget, shared="…")` takes a parameter's name; `system.network.named_parameters()` lists them.
+#
+# </details>
+#
+# <details><summary>A solution</summary>
+#
+# ```python
+# from dsnotes.data.patches import draw_batch
+# from dsnotes.supervision import loss_terms
+#
+# g = torch.Generator().manual_seed(0)
+# some = draw_batch(train, patch=budget.patch, batch=2, foreground=1.0, generator=g)
+# parameters = dict(system.network.named_parameters())
+# deeper = next(name for name in parameters if name.startswith("backbone.bottleneck") and name.endswith("weight"))
+# places = (GradNormStep(system, budget).shared, parameters[deeper])
+# terms = loss_terms(system.objective, system.network, some)
+# for weight in places:
+#     norms = {}
+#     for side, names in system.objective.tasks(system.network).items():
+#         task = sum(terms[name] for name in names)
+#         norms[side] = round(torch.autograd.grad(task, weight, retain_graph=True)[0].norm().item(), 5)
+#     print(norms)
+# ```
+#
+# The deeper layer is further from all sides, so its pulls are closer to each other; GradNorm balances what it measures,
+# and where it measures is a choice.
+#
+# </details>

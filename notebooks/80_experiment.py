@@ -291,8 +291,8 @@ for which, case in {"worst": ranked[0], "best": ranked[-1]}.items():
 # What went wrong there, a place or a contour? MSDS-UNet's Fig. 14 shows such patients, and the paper concludes that its
 # network misses the contour. So we count how many of the wrong voxels lie within 2 mm of the true surface, or within a
 # voxel where voxels are larger. A share near 1 supports the paper; a low one means that something was overlooked or
-# invented. Judge it beside the share of the target's own voxels that lie so close:
-# a small or thin target is all contour.
+# invented. Judge it beside the share of the target's own voxels that lie so close: a small or thin target is all
+# contour.
 
 # %%
 rows = []

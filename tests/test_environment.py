@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import re
 import shutil
@@ -54,6 +55,39 @@ def test_conda_chooses_a_python_that_the_project_supports():
 def test_every_line_of_the_conda_environment_gives_its_reason():
     text = (ROOT / "environment.yml").read_text(encoding="utf-8")
     assert [line for line in text.splitlines() if re.match(r" +- (?!pip:)", line) and " # " not in line] == []
+
+
+def test_pixi_takes_what_conda_takes_and_pip_the_rest_with_the_pins():
+    pixi = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pixi"]
+    assert pixi["workspace"]["channels"] == CONDA["channels"]
+    conda = [spec.replace(" ", "") for spec in CONDA["dependencies"][:-1]]
+    assert [f"{name}{version}" for name, version in pixi["dependencies"].items()] == conda
+    installs = Requirement(f"dsnotes{re.search(r'-e [.](.+)$', pixi['tasks']['install'])[1]}")
+    assert installs.extras <= set(EXTRAS)
+    assert "-c constraints.txt" in pixi["tasks"]["install"]
+    assert pixi["tasks"]["lab"]["depends-on"] == ["install"]
+
+
+def test_the_devcontainer_makes_the_environment_that_make_makes():
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text(encoding="utf-8"))
+    assert re.search(rf"^{re.escape('.venv/.lab .venv/.all')}:", (ROOT / "Makefile").read_text("utf-8"), flags=re.M)
+    assert container["postCreateCommand"] == "make .venv/.all"
+    assert "/.venv/bin/python" in container["customizations"]["vscode"]["settings"]["python.defaultInterpreterPath"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.name)
+def test_every_workflow_is_yaml_and_calls_targets_that_the_makefile_has(path):
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    targets = set(re.findall(r"^([\w./ ]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
+    known = {word for target in targets for word in target.split()}
+    called = [
+        word
+        for job in workflow["jobs"].values()
+        for step in job.get("steps", [])
+        for word in re.findall(r"^make (\S+)", step.get("run", ""), flags=re.M)
+    ]
+    assert set(called) <= known
+    assert called
 
 
 def test_all_means_every_extra():

@@ -15,6 +15,7 @@ from dsnotes.metrics.compare import (
     consensus,
     holm,
     paired_t_test,
+    smallest_difference,
     wilcoxon,
 )
 from dsnotes.metrics.disagreement import crps, energy_distance
@@ -86,6 +87,7 @@ __all__ = [
     "slice_dice",
     "slice_errors",
     "slice_scores",
+    "smallest_difference",
     "soft_dice_score",
     "soft_iou_score",
     "surface_dice",

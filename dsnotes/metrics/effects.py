@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dsnotes.metrics.compare import holm
+from dsnotes.metrics.compare import detectable, holm
 
 Scores = Mapping[object, Mapping[str, float]]  # seed -> case -> score
 
@@ -121,23 +121,10 @@ def bootstrap_interval(
 
 
 def smallest_detectable(error: float, freedom: float, *, level: float = 0.05, power: float = 0.8) -> float:
-    """The δ for which a two-sided t-test with this standard error rejects with probability `power`.
-
-    T is non-central with centre δ / error: the mean of Φ(δ / error - t s) + Φ(-δ / error - t s) over s² ~ χ² / freedom,
-    here over 2000 equally probable values. About (t + t_power) · error.
-    """
-    from scipy.optimize import brentq
-    from scipy.special import gammaincinv, ndtr
-
+    """The effect that a two-sided t-test with this standard error finds with probability `power`."""
     if not (error > 0 and math.isfinite(error)):
         return 0.0 if error == 0 else math.inf
-    reach = _student(1 - level / 2, freedom)
-    scaled = reach * np.sqrt(2 * gammaincinv(freedom / 2, (np.arange(2000) + 0.5) / 2000) / freedom)
-
-    def short(centre: float) -> float:
-        return float((ndtr(centre - scaled) + ndtr(-centre - scaled)).mean()) - power
-
-    return float(error * brentq(short, 0, 10 * reach + 10))
+    return error * detectable(freedom, level=level, power=power)
 
 
 def _mean_and_error(d: np.ndarray) -> tuple[float, float, float]:

@@ -48,7 +48,7 @@ def lines(
     for name, size in (("smallest", whole.min_size), ("largest", whole.max_size), ("median", whole.median_size)):
         yield f"  {name} size  {' x '.join(f'{n:g}' for n in size)} voxels"
     yield f"  median spacing  {' x '.join(f'{mm:g}' for mm in whole.median_spacing)} mm"
-    yield f"  tumours  {', '.join(f'{n} {scale}' for scale, n in whole.tumours.items())}"
+    yield f"  components  {', '.join(f'{n} {scale}' for scale, n in whole.tumours.items())}"
     head = ["part", "patients", "slices with", "without", *(["patches with", "without"] if patch else [])]
     rows = [head, _row("all", whole)]
     for number, parts in enumerate(printed_folds(list(each), folds, seed=0, patient=patient or None), start=1):

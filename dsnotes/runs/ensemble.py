@@ -79,19 +79,19 @@ def gains(table: str, runs: str | os.PathLike, data: str, *, where: Mapping[str,
     """
     from dsnotes.runs.collect import results
     from dsnotes.runs.paper_tables import published
+    from dsnotes.runs.tables import by_recipe
 
     found = [one for one in results(runs, where) if not one.lacking and one.cases]
     _require_unseen(data, {one.dataset for one in found})
-    fillers = published(table).fillers
-    rows = {
-        row: {
-            f"fold {one.across('fold')}, seed {one.across('seed')}": one.folder
-            for one in found
-            if (one.system, one.options) == (filler.system, filler.options)
-        }
-        for row, filler in fillers.items()
+    rows, _ = by_recipe({
+        row: [one for one in found if (one.system, one.options) == (filler.system, filler.options)]
+        for row, filler in published(table).fillers.items()
+    })  # fmt: skip
+    folders = {
+        row: {f"fold {one.across('fold')}, seed {one.across('seed')}": one.folder for one in of_row}
+        for row, of_row in rows.items()
     }
-    return _gains(rows, data)
+    return _gains(folders, data)
 
 
 def gains_of_sweep(plan: Plan, runs: str | os.PathLike, data: str) -> dict[str, Gain]:

@@ -76,7 +76,7 @@ def compare(
         row: [r for r in found if (r.system, r.options) == (filler.system, filler.options)]
         for row, filler in paper.fillers.items()
     }
-    rows, base = _by_recipe(rows)
+    rows, base = by_recipe(rows)
     mine = [r for of_row in rows.values() for r in of_row]
     dataset = _one_dataset(mine)
     for row, of_row in rows.items():
@@ -104,7 +104,7 @@ def compare(
     )
 
 
-def _by_recipe(rows: dict[str, list[Result]]) -> tuple[dict[str, list[Result]], dict[str, str]]:
+def by_recipe(rows: dict[str, list[Result]]) -> tuple[dict[str, list[Result]], dict[str, str]]:
     """The rows with one entry per recipe, and the table's row that each belongs to.
 
     The recipe that most rows share keeps the row's name.

@@ -2,8 +2,10 @@
 
 import warnings
 
+from dsnotes.viewers.architecture import Comparison, SecondDecoder, architecture
 from dsnotes.viewers.boxes import boxes
 from dsnotes.viewers.contact_sheet import contact_sheet
+from dsnotes.viewers.explore import explore
 from dsnotes.viewers.features import features
 from dsnotes.viewers.guess import Guess
 from dsnotes.viewers.maps import maps
@@ -18,12 +20,16 @@ from dsnotes.viewers.table import Table
 from dsnotes.viewers.training_movie import TrainingMovie
 
 __all__ = [
+    "Comparison",
     "Guess",
+    "SecondDecoder",
     "Table",
     "TrainingMovie",
     "accepted",
+    "architecture",
     "boxes",
     "contact_sheet",
+    "explore",
     "features",
     "maps",
     "progress",

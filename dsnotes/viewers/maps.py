@@ -78,7 +78,8 @@ def draw(
                 _label(axes, name, values.shape, *(names or {}).get(name, ()))
                 axes.set_title(f"{name}  ({' × '.join(map(str, values.shape))})", fontsize=8.5)
                 if values.shape[1] <= WRITTEN:
-                    _write(axes, values, (low + high) / 2, zeros=name in (names or {}))
+                    letters = min(9.0, 0.38 * 72 * side / values.shape[1])  # a third of a pixel's width
+                    _write(axes, values, (low + high) / 2, size=letters, zeros=name in (names or {}))
             line[0].set_ylabel(row, fontsize=9.5)
         if said:
             figure.suptitle("\n".join(said), x=0.01, ha="left", fontsize=9.5)
@@ -114,9 +115,8 @@ def _label(axes, of: str, shape: tuple, lines: Sequence[str] = (), columns: Sequ
     axes.set_xticks(range(len(columns)), columns, fontsize=8, rotation=30, ha="right", rotation_mode="anchor")
 
 
-def _write(axes, values: np.ndarray, middle: float, *, zeros: bool) -> None:
+def _write(axes, values: np.ndarray, middle: float, *, size: float, zeros: bool) -> None:
     """`zeros`: a cell of 0 is told too, where cells have names and an empty one means that there is none."""
-    size = min(9.0, 70.0 / values.shape[1])
     for (row, column), value in np.ndenumerate(values):
         if np.isnan(value) or (abs(value) < 0.005 and not zeros):
             continue

@@ -21,7 +21,7 @@ def side_by_side(
     zoom: float | None = None,
     viewer: str | None = None,
     **shown: Any,
-) -> dict[str, View]:
+) -> Views:
     """`{name: prediction}` on the same case, through the same voxel: by default where the first is most wrong.
 
     In a browser the volumes turn together, and everywhere each leaves its still picture. `viewer` is chosen as in
@@ -52,7 +52,14 @@ def side_by_side(
         _tie([canvas.widget for canvas in canvases])
     for view in views.values():
         view.redraw()
-    return views
+    return Views(views)
+
+
+class Views(dict):
+    """The views by name, which are in the cell already."""
+
+    def _ipython_display_(self) -> None:
+        """Show nothing a second time."""
 
 
 def _tie(widgets: list[Any]) -> None:

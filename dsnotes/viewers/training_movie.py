@@ -1,12 +1,15 @@
 """A slider through training: the predictions at every depth for one case, epoch by epoch, in one small file.
 
-film = TrainingMovie(system, case, "runs/film.npz", then=curves.live())
+film = TrainingMovie(system, case, then=curves.live())
 dsnotes.fit(system, train, val, …, on_epoch=film)
-film.show()
+film.show()        # a slider in a browser, five epochs in the saved file
+film.animate()     # a small GIF, which needs no kernel
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dsnotes.data.case import Case
+from dsnotes.safety.markup import escape
 from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.maps import draw
 from dsnotes.viewers.side_outputs import cut, probability_maps
@@ -24,6 +28,7 @@ if TYPE_CHECKING or "torch" in sys.modules:  # `dsnotes adopt` draws without it
     from dsnotes.training.system import System
 
 STILLS = 5  # epochs in the picture that stays
+FRAMES, ACROSS = 20, 600  # of an animation: most frames, and pixels
 
 
 class TrainingMovie:
@@ -33,24 +38,25 @@ class TrainingMovie:
         self,
         system: System,
         case: Case,
-        path: str | os.PathLike,
+        path: str | os.PathLike | None = None,
         *,
         at: int | None = None,
         then: Callable[[Any], object] | None = None,
     ) -> None:
         """`at` is the slice of a volume that is filmed, by default the one with most of the label; `then` is what
-        `on_epoch` would have been, such as curves.live()."""
-        self.system, self.case, self.path, self.then = system, case, Path(path), then
+        `on_epoch` would have been, such as curves.live(). Without a `path` the film stays in memory."""
+        self.system, self.case, self.then = system, case, then
+        self.path = None if path is None else Path(path)
         stride = system.network.backbone.stride
         if uneven := [n for n, s in zip(case.space[-len(stride) :], stride, strict=True) if n % s]:
             raise ValueError(
                 f"the network halves its input and needs multiples of {stride}, but {case.name!r} has {case.space} "
-                f"({uneven[0]} is none). TrainingMovie a crop of it: dsnotes.data.Case of image[…], label[…]."
+                f"({uneven[0]} is none). Film a crop of it: dsnotes.data.Case of image[…], label[…]."
             )
         self.at = at if at is not None else _busiest(case) if len(case.spacing) == 3 else 0
         self.frames: dict[str, np.ndarray] = {}
         self.epochs: list[int] = []
-        if self.path.is_file():
+        if self.path is not None and self.path.is_file():
             self._load()
 
     def __call__(self, history: Any) -> object:
@@ -62,7 +68,8 @@ class TrainingMovie:
             for name, p in frame.items()
         }
         self.epochs = [*(self.epochs[i] for i in keep), epoch]
-        self._save()
+        if self.path is not None:
+            self._save(self.path)
         return self.then(history) if self.then is not None else None
 
     def _answers(self) -> dict[str, np.ndarray]:
@@ -79,14 +86,19 @@ class TrainingMovie:
         with torch.no_grad():
             outputs = network(whole[None].to(next(network.parameters()).device))
         network.train(was_training)
-        return probability_maps(outputs, at=self.at)
+        found = probability_maps(outputs, at=self.at)
+        if outputs.side_outputs.get("stride1") is outputs.logits:
+            del found["stride1"]  # it is the output
+        if outputs.restored is not None:
+            found["restored"] = cut(outputs.restored[0, 0].sigmoid().cpu().numpy(), self.at, self.case.space[0])
+        return found
 
-    def _save(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        half = self.path.with_name(f".{self.path.name}.half")
+    def _save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_name(f".{path.name}.half")
         with half.open("wb") as stream:
             np.savez_compressed(stream, epochs=np.array(self.epochs), **self.frames)
-        half.replace(self.path)
+        half.replace(path)
 
     def _load(self) -> None:
         with np.load(self.path) as kept:
@@ -102,9 +114,32 @@ class TrainingMovie:
             notebook_display.DisplayArea().put(self._slider())
         rows = {f"epoch {self.epochs[i]}": self._frame(i) for i in chosen}
         return notebook_display.Picture(
-            draw(rows, window=(0, 1), colours="heat", title=f"{self.case.name}: what every depth said"),
+            draw(rows, window=(0, 1), colours="heat", title=f"{self.case.name}: the prediction at every depth"),
             alt=f"Probability maps of {', '.join(self.frames)} at {', '.join(rows)}",
         )
+
+    def animate(self, *, seconds: float = 6.0, path: str | os.PathLike | None = None) -> Animation:
+        """A GIF through training, at most `FRAMES` epochs in `seconds`; `path` also writes it to a file."""
+        from PIL import Image
+
+        if not self.epochs:
+            raise ValueError("the film is empty: pass it to dsnotes.fit as on_epoch=film first.")
+        pictures = []
+        for i in sorted({round(i) for i in np.linspace(0, len(self.epochs) - 1, FRAMES)}):
+            drawn = draw(self._frame(i), window=(0, 1), colours="heat", title=f"epoch {self.epochs[i]}")
+            picture = Image.open(io.BytesIO(style.png(drawn))).convert("RGB")
+            height = round(picture.height * ACROSS / picture.width)
+            pictures.append(picture.resize((ACROSS, height)).quantize(32))
+        stream = io.BytesIO()
+        each = round(1000 * seconds / len(pictures))
+        durations = [each] * (len(pictures) - 1) + [each + 1500]  # the last stays for a moment
+        pictures[0].save(
+            stream, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True
+        )
+        if path is not None:
+            Path(path).write_bytes(stream.getvalue())
+        names = ", ".join(self.frames)
+        return Animation(stream.getvalue(), f"{self.case.name}: {names}, epochs {self.epochs[0]} to {self.epochs[-1]}")
 
     def _frame(self, index: int) -> dict[str, np.ndarray]:
         maps = {name: frames[index] / np.float32(255) for name, frames in self.frames.items()}
@@ -116,7 +151,7 @@ class TrainingMovie:
     def _slider(self) -> Any:
         import ipywidgets
 
-        picture = ipywidgets.Image(format="png", layout={"width": "100%", "max-width": "900px"})
+        picture = ipywidgets.Image(format="png", layout={"width": "100%", "max_width": "900px"})
         slider = ipywidgets.SelectionSlider(
             options=[(str(epoch), i) for i, epoch in enumerate(self.epochs)],
             value=len(self.epochs) - 1,
@@ -129,6 +164,20 @@ class TrainingMovie:
         slider.observe(turn, "value")
         turn({"new": slider.value})
         return ipywidgets.VBox([slider, picture])
+
+
+class Animation:
+    """A GIF for the notebook; it moves in the book and on paper shows its first frame."""
+
+    def __init__(self, gif: bytes, alt: str) -> None:
+        self.gif, self.alt = gif, alt
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self.gif).decode()
+        return f'<img alt="{escape(self.alt)}" style="max-width:100%" src="data:image/gif;base64,{data}">'
+
+    def __repr__(self) -> str:
+        return f"An animation of {len(self.gif) / 1000:.0f} kB: {self.alt}"
 
 
 def _busiest(case: Case) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dsnotes.metrics import agreement, consensus, dice, holm, paired_t_test, wilcoxon
+from dsnotes.metrics import agreement, consensus, dice, holm, paired_t_test, smallest_difference, wilcoxon
 
 RNG = np.random.default_rng(0)
 A = RNG.beta(8, 2, 15)
@@ -92,6 +92,22 @@ def test_four_radiologists_agree_as_published():
     assert np.mean(readers) == pytest.approx(0.774, abs=5e-4)
     assert np.std(readers) == pytest.approx(0.082, abs=1e-3)
     assert np.mean(with_consensus) == pytest.approx(0.870, abs=5e-4)
+
+
+def test_the_smallest_difference_is_found_in_eight_of_ten_simulated_studies():
+    for n, spread in ((5, 0.1), (12, 0.03)):
+        least = smallest_difference(spread, n)
+        d = np.random.default_rng(n).normal(least, spread, (20_000, n))
+        found = stats.ttest_1samp(d, 0, axis=1).pvalue < 0.05
+        assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_the_smallest_difference_of_many_cases_is_that_of_the_normal_distribution():
+    normal = stats.norm.isf(0.025) + stats.norm.isf(0.2)
+    assert smallest_difference(2.0, 10_000) == pytest.approx(2.0 * normal / 100, rel=1e-3)
+    assert smallest_difference(0.0, 5) == 0
+    with pytest.raises(ValueError, match=r"n=1.*two cases or more"):
+        smallest_difference(0.1, 1)
 
 
 def test_wrong_input_is_answered_with_the_remedy():

@@ -23,8 +23,8 @@ from dsnotes.data.splits import printed_folds, split
 from dsnotes.inference import keep_kidneys
 from dsnotes.papers.protocol import protocol, under
 from dsnotes.runs.experiment import figures
-from dsnotes.training import schedules
 from dsnotes.training.history import History
+from dsnotes.training.settings import learning_rate, must_stop
 
 UNIT = 1024.0  # voxels hold their number over this, exactly representable
 
@@ -158,7 +158,7 @@ def test_dsnet_shows_every_nodule_once_by_itself():
 def test_dsnet_rate_is_poly_from_2e_4_over_60_epochs():
     settings = protocol("dsnet").settings
     for epoch in (0, 1, 30, 59):
-        assert schedules.rate(settings, epoch) == pytest.approx(2e-4 * (1 - epoch / 60) ** 0.9)
+        assert learning_rate(settings, epoch) == pytest.approx(2e-4 * (1 - epoch / 60) ** 0.9)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -201,7 +201,7 @@ def ends(settings, records):
     history = History()
     for epoch, record in enumerate(records, start=1):
         history.append({"epoch": epoch, "seconds": 1.0, **record})
-        if schedules.finished(settings, history, settings.lr):
+        if must_stop(settings, history, settings.lr):
             return epoch
     return None
 

@@ -109,6 +109,21 @@ def test_a_table_is_printed_and_saved(result, capsys, tmp_path):
     assert (tmp_path / "a.tex").is_file()
 
 
+def test_a_sweeps_file_shows_the_published_table_with_its_own_runs_alone(tiny, capsys):
+    tiny.with_name("half.yml").write_text(
+        "notebook: tiny.py\ntable: mss-2\nparameters: {scale: 0.5}\n", encoding="utf-8"
+    )
+    for scale in ("0.5", "1.0"):
+        assert main(["run", str(tiny), "-p", f"scale={scale}"]) == 0
+    capsys.readouterr()
+    assert main(["table", "mss-2"]) == 2, "the same row twice"
+    assert "name the sweep's file for its runs alone" in capsys.readouterr().err
+    assert main(["table", "half.yml"]) == 0
+    said = capsys.readouterr().out
+    assert "0.465" in said, "half of .90, .93 and .96"
+    assert "ours: 1 runs on phantoms" in said
+
+
 def test_the_old_names_of_options_still_work_and_say_the_new_ones(result, capsys, tmp_path):
     result({f"case{i}": {"dice_kidney": 0.9 + 0.01 * i} for i in range(3)})
     assert main(["table", "mss-2", "--where", "data=phantoms", "--to", "a.csv", "--output", "b.csv"]) in (0, 2)

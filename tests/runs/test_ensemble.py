@@ -95,3 +95,15 @@ def test_the_folds_of_a_sweep_are_one_model(tmp_path, monkeypatch, answers):
         ensemble.gains_of_sweep(plan, "runs", str(tmp_path / "mine"))
     with pytest.raises(ValueError, match="fewer than two finished runs; compute them with: dsnotes sweep folds.yml"):
         ensemble.gains_of_sweep(plan, "missing", "held")
+
+
+def test_runs_under_two_recipes_are_two_models(result, monkeypatch):
+    for recipe in ("mss", "own"):
+        for fold in (0, 1):
+            runs = result({"a": {"dice_tumour": 0.5}}, system="vb-net", recipe=recipe, fold=fold)
+    rows = {}
+    monkeypatch.setattr(ensemble, "_gains", lambda found, data: rows.update(found) or {})
+    ensemble.gains("mss-5", runs, "held")
+    of_table, of_its_own = rows["vb-net"], rows["vb-net recipe=own"]
+    assert set(of_table) == set(of_its_own) == {"fold 0, seed 0", "fold 1, seed 0"}
+    assert not set(of_table.values()) & set(of_its_own.values())

@@ -70,7 +70,7 @@ def test_a_film_holds_every_epoch_in_a_small_file(tmp_path):
     film = trained(tmp_path / "films" / "one.npz", 3, then=lambda history: seen.append(len(history)))
     assert film.epochs == [1, 2, 3]
     assert seen == [1, 2, 3]
-    assert set(film.frames) == {"output", "stride1", "stride2"}
+    assert set(film.frames) == {"output", "stride2"}  # the finest side is the output
     assert film.frames["output"].shape == (3, 64, 64)
     assert film.path.stat().st_size < 100_000
     with torch.no_grad():
@@ -89,6 +89,18 @@ def test_a_film_goes_on_where_it_stopped_and_a_new_run_films_over_the_old(tmp_pa
     assert TrainingMovie(first.system, first.case, path).epochs == [1, 2, 3]
     again([{"epoch": 1}])
     assert again.epochs == [1]
+
+
+def test_an_animation_is_a_small_gif_with_one_frame_per_epoch(tmp_path):
+    from PIL import Image
+
+    moving = trained(None, 3).animate(path=tmp_path / "film.gif")
+    with Image.open(tmp_path / "film.gif") as gif:
+        assert (gif.n_frames, gif.width) == (3, 600)
+    assert len(moving.gif) < 200_000
+    html = moving._repr_html_()
+    assert 'src="data:image/gif;base64,' in html
+    assert "epochs 1 to 3" in html
 
 
 def test_filming_changes_nothing_in_the_training(tmp_path):

@@ -1,0 +1,77 @@
+"""A slider on an idea: a picture that is drawn again for every choice, with stills in the saved file.
+
+explore(lambda stride, how: maps.draw({…}), {"stride": (1, 2, 4, 8), "how": ("nearest", "area", "max")})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from dsnotes.viewers import notebook_display, style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def explore(
+    draw: Callable[..., Figure],
+    choices: Mapping[str, Sequence],
+    *,
+    stills: Sequence[Mapping[str, Any]] = (),
+    alt: str = "",
+) -> Stills:
+    """`draw(**chosen)` returns a figure. In a browser each entry of `choices` gets a slider, or a menu of words.
+
+    Everywhere, the pictures of `stills` stay in the saved notebook: chosen values by name, the rest as at the start. By
+    default that is the first value of every choice alone.
+    """
+    start = {name: values[0] for name, values in choices.items() if len(values)}
+    if len(start) < len(choices) or not choices:
+        raise ValueError(f"choices={dict(choices)}: pass {{name: values}} with at least one value for each name.")
+    wanted = [start | still for still in stills] or [start]
+    for still in wanted:
+        if wrong := {name: value for name, value in still.items() if value not in choices.get(name, ())}:
+            raise ValueError(f"the still {wrong} is none of the choices {dict(choices)}. Choose from those.")
+    if notebook_display.here() == "browser":
+        notebook_display.Spot().put(_sliders(draw, choices, wanted[0]))
+    return Stills(notebook_display.Picture(draw(**still), alt=f"{alt} {_said(still)}".strip()) for still in wanted)
+
+
+class Stills(list):
+    """Pictures that are in the cell already."""
+
+    def _ipython_display_(self) -> None:
+        """Show nothing a second time."""
+
+
+def _said(chosen: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in chosen.items())
+
+
+def _sliders(draw: Callable[..., Figure], choices: Mapping[str, Sequence], start: Mapping[str, Any]) -> Any:
+    import ipywidgets
+
+    picture = ipywidgets.Image(format="png", layout={"width": "100%", "max_width": "860px"})
+    drawn: dict[tuple, bytes] = {}  # a slider that goes back need not draw again
+    controls = {}
+    for name, values in choices.items():
+        slides = all(isinstance(value, Real) for value in values)
+        kind = ipywidgets.SelectionSlider if slides else ipywidgets.Dropdown
+        options = [(f"{value:g}" if isinstance(value, float) else str(value), value) for value in values]
+        controls[name] = kind(options=options, value=start[name], description=name)
+        if slides:
+            controls[name].continuous_update = False  # drawing takes a moment
+
+    def turn(_: Any = None) -> None:
+        chosen = {name: control.value for name, control in controls.items()}
+        key = tuple(chosen.values())
+        if key not in drawn:
+            drawn[key] = style.png(draw(**chosen))
+        picture.value = drawn[key]
+
+    for control in controls.values():
+        control.observe(turn, "value")
+    turn()
+    return ipywidgets.VBox([*controls.values(), picture])
