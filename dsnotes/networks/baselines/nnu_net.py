@@ -45,11 +45,10 @@ class Convs(Stage, nn.Sequential):
 class Residual(nn.Module):
     """Two convolutions and a shortcut, which averages where the block has a stride (ResNet-D)."""
 
-    def __init__(
-        self, n_in: int, n_out: int, *, kernel: tuple[int, ...], stride: tuple[int, ...] | None = None
-    ) -> None:
+    def __init__(self, n_in: int, n_out: int, *, kernel: tuple[int, ...], stride: tuple[int, ...] | int = 1) -> None:
         super().__init__()
         dims = len(kernel)
+        stride = (stride,) * dims if isinstance(stride, int) else stride
         self.body = nn.Sequential(*conv(n_in, n_out, kernel, stride), activation(), *conv(n_out, n_out, kernel))
         pooled = [AVG_POOL[dims](stride, stride)] if max(stride) > 1 else []
         projected = [CONV[dims](n_in, n_out, 1, bias=False), normalise("instance", dims, n_out)]
