@@ -107,7 +107,7 @@ def test_moving_both_changes_nothing_and_larger_voxels_scale_it(given, shift, fa
         assert measure(prediction, truth, spacing=larger) == pytest.approx(factor * value)
 
 
-@pytest.mark.parametrize("tolerance", [0.0, 0.78, 1.0, 3.0])
+@pytest.mark.parametrize("tolerance", [0.0, 0.8, 1.0, 3.1])  # no distance lies on these borders but 0
 @pytest.mark.parametrize("seed", range(3))
 def test_surface_dice_is_monais(seed, tolerance):
     prediction, truth = blobs(seed, (24, 30, 20))
