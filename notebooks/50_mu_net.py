@@ -14,19 +14,22 @@
 # the network as an input, and uses the features computed from the mask as labels for the features computed from the
 # image. You will
 #
-# - look at that *semantic difference*, and at the features of the mask level by level;
-# - build a second decoder from the encoder's own kernels, transposed;
+# - build by hand, and check against the library, the pass of the mask, a second decoder made of the encoder's own
+#   kernels, and the eight terms of the loss, one after the other;
+# - look at the *semantic difference*, and at the features of the mask level by level;
 # - measure how similar such labels are to the features that learn from them, which the paper's *Similarity Principle*
 #   wants "similar but not identical", with pure noise as a control;
 # - see how batch norm changes the effect of such a loss weight, and how long training can stay on a plateau;
 # - find that a network which marks nothing still gets a quarter of the full score;
-# - train Table 4's six systems with several seeds, and check with Table 5 whether fewer epochs make up for more
-#   expensive ones.
+# - train Table 4's six systems with several seeds, check with Table 5 whether fewer epochs make up for more expensive
+#   ones, and move through these trainings with a slider on the weights $\lambda$ and $\eta$.
 #
 # Paper: Yuan, Xu, Tian, Wang, Zhan, Lukasiewicz 2023, *µ-Net: Medical image segmentation using efficient and effective
 # deep supervision*, <https://doi.org/10.1016/j.compbiomed.2023.106963>. The authors trained networks of 64 to 1024
-# channels for hours; here we use 8 to 128 channels and phantoms. Needs a CPU and about eight minutes; with `smoke=True`
-# less than one.
+# channels for hours; here we use 8 to 128 channels and phantoms, or your own images: `data="…"` names a folder in the
+# Decathlon's layout. Needs a CPU and about eight minutes; with `smoke=True` less than one. Reading takes an hour; the
+# time of every section is for reading and running together. Words such as *side output* and *backbone* are in the
+# [glossary](../site/pages/glossary.md).
 
 # %% tags=["parameters"]
 epochs: int = 15  # maximum per training
@@ -34,6 +37,7 @@ seeds: int = 3  # trainings per system, each from other initial weights
 weights: str = "3 5 2 2 1 1"  # α β a b λ η of the losses, or the paper's for brats, cardiac, spleen or liver
 rows: str = "unet-deep unet-auto mu-net-seg mu-net-rec"  # of Table 4, trained in addition to U-Net and µ-Net-Hyb
 steps: int = 900  # of each long run of section 7, which is evaluated three times
+data: str = ""  # a dataset folder to use instead of the phantoms, such as data/ACDC; all its labels become one
 smoke: bool = False  # a minute at most: everything small, one seed
 
 # %%
@@ -44,39 +48,77 @@ from itertools import product
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
 import dsnotes
 from dsnotes import runs
 from dsnotes.data import Case, phantoms
-from dsnotes.metrics import holm, linear_cka, paired_t_test
+from dsnotes.data.crops import read_crops
+from dsnotes.metrics import holm, linear_cka, paired_t_test, smallest_difference
 from dsnotes.papers import mu_net
 from dsnotes.supervision import downsample_target, loss_terms
 from dsnotes.supervision.pseudo_labels import as_image, two_passes
 from dsnotes.training.settings import twice_best
-from dsnotes.viewers import Table, boxes, curves, features, maps, progress
+from dsnotes.viewers import (
+    Comparison,
+    Guess,
+    SecondDecoder,
+    Table,
+    TrainingMovie,
+    architecture,
+    boxes,
+    curves,
+    explore,
+    features,
+    maps,
+    progress,
+    side_by_side,
+    style,
+)
 
 patients, tested, validated, each = (24, 10, 4, 4) if not smoke else (5, 2, 1, 2)
 if smoke:
     epochs, seeds, steps = 2, 1, 6
 
+# %%
+with torch.device("meta"):  # the published size, without its memory
+    paper = dsnotes.build("mu-net-hyb").network
+places = [*paper.backbone.sides(), "stride16"]
+compared_with = [
+    Comparison("stride1", "S(X)", "the mask G", "α, BCE/2 + 1 − Dice"),
+    Comparison("stride1", "S(G)", "the mask G", "β, the same"),
+    Comparison("stride1", "S(X)", "S(G), R(G)", "1, the same"),
+    Comparison("second", "R(X)", "the image X", "b, BCE"),
+    Comparison("second", "R(G)", "the mask G", "a, BCE"),
+    *(Comparison(at, "features of X", "of G, in S and in R", "λ, η: squared") for at in places),
+]
+tied = SecondDecoder("R (tied)", tuple(level.channels for level in paper.backbone.sides().values()))
+architecture(paper, compared_with, second=tied, title="µ-Net as published: X is the image, G the mask as an input")
+
 # %% [markdown]
 # ## 1. Slices of an organ
+#
+# *Three minutes.*
 #
 # As in the paper, we use transverse slices with one grey channel, drop empty slices, scale grey values to z-scores, and
 # split by patients (here phantoms with kidneys) into training, validation and test. Kidney and tumour are one label.
 
 # %%
-raw = phantoms.kidneys(patients, seed=0, size=(24, 64, 64))
-dsnotes.show(raw[0], names={1: "kidney", 2: "tumour"}, window="soft")
+if data:
+    raw, names = read_crops(data, size=(16, 64, 64), most=patients)
+    tested, validated = max(1, 10 * len(raw) // 24), max(1, len(raw) // 6)
+else:
+    raw, names = phantoms.kidneys(patients, seed=0, size=(24, 64, 64)), {1: "kidney", 2: "tumour"}
+dsnotes.show(raw[0], names=names, window="soft" if not data else None)
 
 
 # %%
 def slices(case, n):
     """`n` evenly spaced slices with the organ, each a 2-D case."""
     with_organ = np.flatnonzero((case.label > 0).any((1, 2)))
-    chosen = with_organ[np.linspace(0, len(with_organ) - 1, n).round().astype(int)]
-    cut = np.clip(case.image[chosen], -200, 300)
+    chosen = with_organ[np.unique(np.linspace(0, len(with_organ) - 1, n).round().astype(int))]
+    cut = case.image[chosen] if data else np.clip(case.image[chosen], -200, 300)
     scaled = [(x - x.mean()) / x.std() for x in cut]
     masks = (case.label[chosen] > 0).astype(np.uint8)
     return [Case(f"{case.name}-{z}", x, y, case.spacing[1:]) for z, x, y in zip(chosen, scaled, masks, strict=True)]
@@ -91,16 +133,22 @@ print(f"{np.mean([one.label.mean() for one in train]):.1%} of their pixels are t
 # %% [markdown]
 # ## 2. A score that rewards empty predictions, and a stopping rule that relies on it
 #
+# *Three minutes.*
+#
 # The paper scores Dice, PPV, sensitivity and IoU, each with $\varepsilon = 1$ added to numerator and denominator.
 # Training stops at twice the number of the best epoch, measured by the mean of the four. **Before running:** a network
 # marks nothing at all. What are its four scores?
 
 # %%
+nothing = Guess("What is the mean of the four scores of a network that marks nothing?")
+
+# %%
 four = ("dice", "ppv", "sensitivity", "iou")
-one = test[0][2]
+one = test[0][len(test[0]) // 2]
 silent = dsnotes.score(np.zeros_like(one.label), one.label, spacing=one.spacing, eps=1)
 print(", ".join(f"{name} {silent[name]:.3f}" for name in four), f"-> mean {np.mean([silent[m] for m in four]):.3f}")
 assert silent["ppv"] == 1
+nothing.compare(float(np.mean([silent[m] for m in four])), "Its PPV is (0 + 1) / (0 + 1), the others are almost 0.")
 
 # %% [markdown]
 # Its PPV is $(0 + 1) / (0 + 1)$, perfect. So an empty prediction scores about a quarter, more than the first poor
@@ -115,11 +163,91 @@ assert not twice_best([0.29, 0.35])
 # With thousands of images per epoch this is unlikely; with few it happens. We apply the rule as published, but never
 # before half of the allowed epochs.
 #
-# ## 3. Eight terms
+# ## 3. Two passes, two decoders, eight terms
+#
+# *Fifteen minutes.*
 #
 # Let $S$ be the segmentation decoder and $R$ the restoring one, each on top of the encoder; $X$ is the image and $G$
-# the mask as an input image; $S_i$ and $R_i$ are the features at level $i$. With $L_{BD}$ = cross-entropy / 2 + 1 −
-# Dice, the hybrid's loss is
+# the mask as an input image. Everything the paper adds to a U-Net can be built on one screen each.
+#
+# **The pass of the mask.** $S(G)$ is the same network with the mask as its input. In training each pass is normalised
+# by its own batch; the *running* statistics used at test time must come from images alone, because no mask is available
+# then. By hand we lend the second pass a copy of them:
+
+# %%
+hyb, plain = "mu-net-hyb", "unet-2d"
+torch.manual_seed(0)
+start = dsnotes.build(hyb, width=8)
+x = torch.from_numpy(np.stack([one.image for one in train[:4]]))[:, None]
+y = torch.from_numpy(np.stack([one.label for one in train[:4]])).long()
+g = y[:, None].float()  # the mask as an image: 0 and 1 in one channel
+
+
+def mask_pass_by_hand(network, g):
+    """S(G) and R(G), with the running statistics left as they were."""
+    copies = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    return torch.func.functional_call(network, copies, (g,))
+
+
+# %%
+network, same = (copy.deepcopy(start.network).train() for _ in range(2))
+on_x, on_g = network(x), mask_pass_by_hand(network, g)
+for name, ours in on_x.features.items():
+    print(f"{name:9} features of the image {tuple(ours.shape)}, of the mask {tuple(on_g.features[name].shape)}")
+_, by_library = two_passes(same, x, as_image(y, 2, x))
+assert torch.allclose(on_g.logits, by_library.logits)
+assert all(torch.allclose(on_g.features[name], f) for name, f in by_library.features.items())
+assert all(torch.equal(a, b) for a, b in zip(network.buffers(), same.buffers(), strict=True) if a.is_floating_point())
+
+# %% [markdown]
+# **The second decoder.** Where the encoder convolves with a kernel $w$, $R$ convolves *transposed* with the same $w$:
+# from the bottleneck upwards, level by level, first with the second kernel of the level and then with the first. Only
+# biases and norms are its own. A transposed convolution is the adjoint of the convolution, its backward pass, not its
+# inverse.
+
+
+# %%
+class TiedByHand(nn.Module):
+    """R: the encoder's kernels, transposed, in the opposite order."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        blocks = [*backbone.encoder, backbone.bottleneck]
+        self.pairs = [[m for m in block.modules() if isinstance(m, nn.Conv2d)] for block in blocks]  # no parameters
+        self.bias_b = nn.ParameterList(torch.zeros(b.in_channels) for _, b in self.pairs)
+        self.bias_a = nn.ParameterList(torch.zeros(a.in_channels) for a, _ in self.pairs)
+        self.norm_b = nn.ModuleList(nn.BatchNorm2d(b.in_channels) for _, b in self.pairs)
+        self.norm_a = nn.ModuleList(nn.BatchNorm2d(a.in_channels) for a, _ in self.pairs[1:])
+
+    def forward(self, z):
+        maps = {f"stride{2 ** (len(self.pairs) - 1)}": z}  # the bottleneck, which S and R share
+        for level in reversed(range(len(self.pairs))):
+            a, b = self.pairs[level]
+            z = functional.conv_transpose2d(z, b.weight, self.bias_b[level], padding=1)
+            z = functional.relu(self.norm_b[level](z))  # (B, widths[level], H / 2^level, W / 2^level)
+            if level < len(self.pairs) - 1:
+                maps[f"stride{2**level}"] = z
+            z = functional.conv_transpose2d(z, a.weight, self.bias_a[level], padding=1)
+            if level:
+                z = functional.relu(self.norm_a[level - 1](z))
+                z = functional.interpolate(z, scale_factor=2, mode="nearest")  # to the level above
+        return z, maps  # z: logits of the restored image
+
+
+# %%
+r = TiedByHand(network.backbone)
+r.load_state_dict(network.heads["tied"].state_dict())  # our names are the library's
+restored, r_maps = r.train()(network.backbone.encode(x).bottleneck)
+print("R(X)", tuple(restored.shape), {name: tuple(m.shape[1:]) for name, m in r_maps.items()})
+assert torch.allclose(restored, on_x.restored, atol=1e-5)
+assert all(torch.allclose(r_maps[name], m, atol=1e-5) for name, m in on_x.restored_features.items())
+kernel = network.backbone.encoder[0][0][0].weight  # its gradient is a sum over both of its uses
+pull = [torch.autograd.grad(z.square().mean(), kernel, retain_graph=True)[0] for z in (restored, on_x.restored)]
+assert torch.allclose(*pull, rtol=1e-3, atol=1e-6)
+
+# %% [markdown]
+# **The eight terms.** With $S_i$ and $R_i$ the features at level $i$ and $L_{BD}$ = cross-entropy / 2 + 1 − Dice, the
+# hybrid's loss is
 #
 # $\alpha L_{BD}(S(X), G) + \beta L_{BD}(S(G), G) + a\,\mathrm{BCE}(R(G), G) + b\,\mathrm{BCE}(R(X), X)$
 # $+ L_{BD}(S(X), S(G)) + L_{BD}(S(X), R(G))$
@@ -144,6 +272,63 @@ Table(
     {"found for": name} | {greek[term]: f"{x:g}" for term, x in of.items()}
     for name, of in (presets | {"this run": chosen}).items()
 )
+
+# %% [markdown]
+# Now the terms are added one after the other: the plain segmentation first, then what the mask's pass brings, then what
+# the second decoder brings. **Before running:** which of them is the largest at the start?
+
+# %%
+largest = Guess("Which term is the largest before training?")
+
+
+# %%
+def bce(logits, t):
+    return -(t * functional.logsigmoid(logits) + (1 - t) * functional.logsigmoid(-logits)).mean()
+
+
+def l_bd_by_hand(logits, t):
+    """Cross-entropy / 2 + 1 − Dice, the Dice of every image with a plain denominator."""
+    p = logits.sigmoid()
+    overlap, size = 2 * (p * t).sum((2, 3)), p.sum((2, 3)) + t.sum((2, 3))  # (B, 1)
+    return bce(logits, t) / 2 + (1 - (overlap + 1e-5) / (size + 1e-5)).mean()
+
+
+def distance(ours, labels):
+    """Σ over the levels of the mean squared difference; labels get no gradient."""
+    return sum((ours[name] - labels[name].detach()).square().mean() for name in ours)
+
+
+# %%
+w, low, high = chosen, x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+eight = {
+    "output": w["output"] * l_bd_by_hand(on_x.logits, g),
+    "mask": w["mask"] * l_bd_by_hand(on_g.logits, g),
+    "agree": l_bd_by_hand(on_x.logits, on_g.logits.sigmoid().detach()),
+    "features": w["features"] * distance(on_x.features, on_g.features),
+    "restored mask": w["restored_mask"] * bce(on_g.restored, g),
+    "agree restored": l_bd_by_hand(on_x.logits, on_g.restored.sigmoid().detach()),
+    "restored features": w["restored_features"] * distance(on_x.features, on_g.restored_features),
+    "restored image": w["restored_image"] * bce(on_x.restored, (x - low) / (high - low)),
+}
+
+# %%
+goal = replace(start.objective, **chosen)
+library = loss_terms(goal, same, {"image": x, "label": y})
+kernels, added, total = [net.backbone.encoder[0][0][0].weight for net in (network, same)], [], 0.0
+for name, term in eight.items():
+    assert torch.allclose(term, library[name], rtol=1e-4), name
+    pulls = [
+        torch.autograd.grad(t, k, retain_graph=True)[0] for t, k in zip((term, library[name]), kernels, strict=True)
+    ]
+    assert torch.allclose(*pulls, rtol=1e-2, atol=1e-5), name
+    total = total + term
+    added += [{"+ term": name, "value": term.item(), "sum so far": total.item(), "gradient": pulls[0].norm().item()}]
+Table(added, caption="Untrained; the gradient is its norm at the encoder's first kernel")
+
+# %%
+assert list(eight) == list(library)
+most, pulling = max(eight, key=lambda name: eight[name].item()), max(added, key=lambda row: row["gradient"])
+largest.compare(most, f"But the largest gradient at the encoder's first kernel is that of '{pulling['+ term']}'.")
 
 # %% [markdown]
 # The effect of a weight of 8 depends on the magnitude of the features, and the paper does not say which norm its
@@ -183,7 +368,7 @@ assert times["batch"] > 10 * times["none"]
 # %%
 budget = replace(mu_net.SETTINGS, patch=(64, 64), epochs=epochs, lr=5e-3, stop="never")
 quiet = {"amp": False, "progress": False}
-hyb, plain = "mu-net-hyb", "unet-2d"
+films = {}  # of the runs with seed 0
 l_bd = {"cross_entropy": 0.5, "squared": False, "over_batch": False}  # the plain U-Net on the paper's own L_BD, alone
 
 
@@ -198,15 +383,18 @@ def trained(name, seed, **other):
     system = dsnotes.build(name, width=8)
     weights = l_bd if name == plain else chosen | other
     system = replace(system, objective=replace(system.objective, **weights))
+    film = TrainingMovie(system, val[len(val) // 2], then=over)
     began = time.process_time()
-    history = dsnotes.fit(system, train, val, settings=budget, seed=seed, on_epoch=over, **quiet)
+    history = dsnotes.fit(system, train, val, settings=budget, seed=seed, on_epoch=film if seed == 0 else over, **quiet)
+    if seed == 0:
+        films[name, *other.values()] = film
     return system, history, time.process_time() - began
 
 
 torch.manual_seed(0)
 dsnotes.fit(dsnotes.build(hyb, width=8), train[:4], val[:4], settings=budget, epochs=1, **quiet)  # warm-up, not timed
 untrained = dsnotes.build(hyb, width=8)
-found = {(name, 0): trained(name, 0) for name in (hyb, plain)}
+found = {(name, 0): trained(name, 0) for name in progress((hyb, plain))}
 system, history, _ = found[hyb, 0]
 curves.plot(history, title="µ-Net-Hyb")
 
@@ -214,8 +402,13 @@ curves.plot(history, title="µ-Net-Hyb")
 last = {name: history[-1][name] for name in ("output", "features", "restored features")}
 print(f"the last epoch's loss is {history[-1]['loss']:.1f}; of it", {k: round(v, 2) for k, v in last.items()})
 
+# %%
+films[hyb,].animate()
+
 # %% [markdown]
 # ## 4. The semantic difference, and the features of the mask
+#
+# *Five minutes.*
 #
 # On the left is a deep map of the decoder; in the middle the downsampled mask, with which usual deep supervision
 # compares that depth; on the right the same channel when the mask is the input. **Before running:** which of the other
@@ -270,35 +463,18 @@ maps(
 )
 
 # %% [markdown]
-# **Batch norm.** In training each pass is normalised by its own batch. The *running* statistics used at test time must
-# come from images alone, because no mask is available then.
-
-# %%
-one_pass, both = (copy.deepcopy(system.network).train() for _ in range(2))
-one_pass(image)
-two_passes(both, image, grey)
-kept = [
-    torch.equal(a, b)
-    for a, b in zip(one_pass.backbone.buffers(), both.backbone.buffers(), strict=True)
-    if a.is_floating_point()  # means and variances, not the batch counter
-]
-print(f"{sum(kept)} of {len(kept)} running statistics of the U-Net come from the image alone")
-assert all(kept)
-
-# %% [markdown]
 # ## 5. A decoder made of the encoder's kernels
 #
-# $R$ is built from the encoder's kernels: where the encoder convolves with $w$, $R$ convolves *transposed* with the
-# same $w$. A transposed convolution is the adjoint,
-# $\langle \mathrm{conv}(u), v \rangle = \langle u, \mathrm{conv}^T(v) \rangle$: it is the backward pass of the
-# convolution, not its inverse.
+# *Five minutes.*
+#
+# A transposed convolution is the adjoint,
+# $\langle \mathrm{conv}(u), v \rangle = \langle u, \mathrm{conv}^T(v) \rangle$, here in double precision:
 
 # %%
-tied, kernel = system.network.heads["tied"], system.network.backbone.encoder[2][0][0].weight
-w = kernel.detach().double()
-u, v = torch.randn(1, w.shape[1], 16, 16).double(), torch.randn(1, w.shape[0], 16, 16).double()
-there = (functional.conv2d(u, w, padding=1) * v).sum()
-back = (u * functional.conv_transpose2d(v, w, padding=1)).sum()
+tied, kernel = system.network.heads["tied"], system.network.backbone.encoder[2][0][0].weight.detach().double()
+u, v = torch.randn(1, kernel.shape[1], 16, 16).double(), torch.randn(1, kernel.shape[0], 16, 16).double()
+there = (functional.conv2d(u, kernel, padding=1) * v).sum()
+back = (u * functional.conv_transpose2d(v, kernel, padding=1)).sum()
 print(f"<conv(u), v> = {there:.9f}, <u, conv_T(v)> = {back:.9f}")
 assert torch.isclose(there, back)
 
@@ -346,6 +522,8 @@ Table(
 #
 # ## 6. Similar, but not identical?
 #
+# *Ten minutes.*
+#
 # How similar are the image's features and their labels? We use two measures. The *distance* is the mean squared
 # difference divided by the label's mean square (an all-zero map has 1). *CKA* (centred kernel alignment) is 1 where two
 # layers encode the same at the same places, up to a rotation and scaling of the channels.
@@ -357,7 +535,8 @@ Table(
 # running:** what should the noise's numbers be in a network that depends on its input?
 
 # %%
-found["λ = η = 0", 0] = trained(hyb, 0, features=0.0, restored_features=0.0)
+for _ in progress(["λ = η = 0"]):
+    found["λ = η = 0", 0] = trained(hyb, 0, features=0.0, restored_features=0.0)
 noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
 
 
@@ -421,6 +600,8 @@ if not smoke:
 # %% [markdown]
 # ## 7. Long runs, evaluated three times
 #
+# *Five minutes, of which three run.*
+#
 # What happens with the published weights? Three networks train for the same number of steps, at a constant learning
 # rate: U-Net-Deep with the spleen's weights, where $\lambda = 8$; the same with $\lambda$ divided by ten; and the U-Net
 # on $L_{BD}$. Each is *one* run, evaluated after a third, two thirds and all of its steps. **Before running:** which
@@ -468,17 +649,15 @@ curves.lines(marked, x="step", y="Dice in validation", title="Three runs")
 # %% [markdown]
 # ## 8. Tables 4 and 5
 #
+# *Fifteen minutes, of which six run.*
+#
 # All rows are trained with the same loss weights, slices and stopping rule. Two more rows test the feature terms: the
 # hybrid without them ($\lambda = \eta = 0$; the second decoder, the pass of the mask and the agreement of the outputs
-# stay), and the hybrid with all weights as published for the spleen. **Before running:** what do you expect of
-# $\lambda$ and $\eta$ at 0, at 1, and at 8 and 6?
-
-# %%
-others = {"hyb, λ = η = 0": {"features": 0.0, "restored_features": 0.0}, "hyb, as for the spleen": presets["spleen"]}
-found["hyb, λ = η = 0", 0] = found.pop(("λ = η = 0", 0))
-table = [plain, *(name for name in rows.split() if name not in (plain, hyb)), hyb, *others]
-for name, seed in progress(key for key in product(table, range(seeds)) if key not in found):
-    found[name, seed] = trained(hyb if name in others else name, seed, **others.get(name, {}))
+# stay), and the hybrid with all weights as published for the spleen.
+#
+# **What can this show?** A paired test finds a mean difference that is large enough beside the spread of the
+# differences over the patients. We do not know that spread yet. If it is as large as the spread of one system's scores,
+# the smallest mean difference that is found with a probability of 80 % is:
 
 
 # %%
@@ -489,6 +668,27 @@ def scored(system, patient):
     return {metric: float(np.mean([figures[metric] for figures in each])) for metric in four}
 
 
+before = [scored(system, patient)["dice"] for patient in test]
+if len(test) > 1:
+    spread = np.std(before, ddof=1)
+    print(f"Dice of one system: spread {spread:.3f} over {len(test)} patients, ", end="")
+    print(f"smallest difference {smallest_difference(spread, len(test)):.3f}; the paper's gain on the spleen is .083")
+
+# %% [markdown]
+# **Before running:** what do you expect of $\lambda$ and $\eta$ at 0, at 1, and at 8 and 6?
+
+# %%
+wins = Guess("Which weights give the hybrid the best Dice?", ["λ = η = 0", "those of this run", "as published"])
+
+# %%
+others = {"hyb, λ = η = 0": {"features": 0.0, "restored_features": 0.0}, "hyb, as for the spleen": presets["spleen"]}
+found["hyb, λ = η = 0", 0] = found.pop(("λ = η = 0", 0))
+table = [plain, *(name for name in rows.split() if name not in (plain, hyb)), hyb, *others]
+for name, seed in progress(key for key in product(table, range(seeds)) if key not in found):
+    found[name, seed] = trained(hyb if name in others else name, seed, **others.get(name, {}))
+
+
+# %%
 results = {key: [scored(s, patient) for patient in test] for key, (s, _, _) in found.items()}
 
 
@@ -500,7 +700,7 @@ def of(name, metric):
 boxes(
     {m: {name: of(name, m).mean(0) for name in table if name not in others} for m in ("dice", "sensitivity")},
     y="of one patient, mean over seeds",
-    title=f"{tested} patients, {seeds} seeds, at most {epochs} epochs",
+    title=f"{tested} patients, {seeds} seed{'s' * (seeds > 1)}, at most {epochs} epochs",
     limits=(0, 1),
 )
 
@@ -525,6 +725,75 @@ Table(
         for a, b in pairs
     ],
     caption=f"{tested} patients; paired t-test over patients on the means of {seeds} seeds, after Holm.",
+)
+
+# %% [markdown]
+# The patient on whom hybrid and U-Net differ most, side by side (seed 0, the middle slice):
+
+# %%
+patient = int(np.abs((dice[hyb] - dice[plain]).mean(0)).argmax())
+middle_slice = test[patient][len(test[patient]) // 2]
+side_by_side(middle_slice, {n: dsnotes.to_label(dsnotes.predict(found[n, 0][0], middle_slice)) for n in (plain, hyb)})
+
+# %%
+apart = {b: dice[hyb] - dice[b] for a, b in pairs if a == hyb}
+Table(
+    [
+        {"hybrid minus": name, "mean": d.mean(), "smallest found, patients": smallest_difference(o.std(ddof=1), len(o))}
+        | ({"smallest found, seeds": smallest_difference(d.mean(1).std(ddof=1), len(d))} if seeds > 1 else {})
+        for name, d in apart.items()
+        for o in [d.mean(0)]
+        if len(o) > 1
+    ],
+    caption="With the true spread of the differences: a mean below the smallest found is no evidence",
+)
+
+# %%
+means = {"λ = η = 0": dice["hyb, λ = η = 0"].mean(), "those of this run": dice[hyb].mean()}
+means["as published"] = dice["hyb, as for the spleen"].mean()
+wins.compare(max(means, key=means.get), "Dice " + ", ".join(f"{m:.2f} ({name})" for name, m in means.items()) + ".")
+
+# %% [markdown]
+# **Through the training.** One validation slice of seed 0, after every epoch, with each of the three weightings. In a
+# browser, move the sliders.
+
+# %%
+watched_runs = {
+    "0, 0": ("hyb, λ = η = 0", films[hyb, 0.0, 0.0]),
+    f"{chosen['features']:g}, {chosen['restored_features']:g}": (hyb, films[hyb,]),
+    "8, 6 as published": ("hyb, as for the spleen", films[hyb, *presets["spleen"].values()]),
+}
+
+
+def at_epoch(weights, epoch):
+    """Validation Dice of all weightings with the chosen one in front, and its prediction after the chosen epoch."""
+    with style.look():
+        figure = style.sheet(9.0, 2.9)
+        axes = figure.subplots(1, 3, width_ratios=(2.2, 1, 1))
+        for number, (name, (row, _)) in enumerate(watched_runs.items()):
+            y = found[row, 0][1]["val_dice"]
+            front = 2.4 if name == weights else 0.9
+            axes[0].plot(range(1, len(y) + 1), y, **style.stroke(number), linewidth=front, label=f"λ, η = {name}")
+        film = watched_runs[weights][1]
+        shown = film.frames["output"][min(epoch, len(film.epochs)) - 1] / 255
+        axes[0].axvline(min(epoch, len(film.epochs)), color=style.FAINT, linewidth=0.8)
+        axes[0].set(xlabel="epoch", ylim=(0, 1))
+        axes[0].set_title("Dice in validation", loc="left")
+        axes[0].legend(loc="lower right")
+        for one, values, title in zip(axes[1:], (shown, film.case.label), ("prediction", "truth"), strict=True):
+            one.imshow(values, cmap="viridis", vmin=0, vmax=1)
+            one.set(xticks=[], yticks=[], title=title)
+    return figure
+
+
+explore(
+    at_epoch,
+    {"weights": list(watched_runs), "epoch": range(1, epochs + 1)},
+    stills=[
+        {"weights": name, "epoch": at}
+        for name, at in zip(list(watched_runs)[1:], (epochs, epochs // 3 + 1), strict=False)
+    ],
+    alt="Validation Dice and prediction at λ, η and epoch:",
 )
 
 # %% [markdown]
@@ -572,6 +841,8 @@ print(f"fewer epochs than U-Net: {sum(fewer)} of {seeds} seeds; less processor t
 # %% [markdown]
 # ## 9. The paper's tables beside ours
 #
+# *Five minutes.*
+#
 # In the paper the hybrid needs fewer epochs than the plain U-Net. **Before running:** one of its epochs takes 2.9 to
 # 3.8 times as long. On how many of the paper's four datasets does it finish earlier?
 
@@ -605,6 +876,18 @@ for name in (n for n in table if n in theirs):
 Table(beside, caption="Same columns, other patients, other budget: compare the differences, not the numbers.")
 
 # %% [markdown]
+# **On real images.** A stored study with three seeds on hearts (Sunnybrook cine MR, CC0): 18 patients train, 6 are
+# reported, 600 steps (`benchmarks/mu_net_weights.py`):
+#
+# | system | Dice of each seed | mean |
+# |---|---|---|
+# | U-Net on $L_{BD}$ | .872 .761 .855 | .829 |
+# | hybrid, $\lambda$ and $\eta$ divided by ten | .804 .818 .812 | .811 |
+# | U-Net-Deep, $\lambda = 9$ as printed | .786 .595 .343 | .575 |
+#
+# Six patients and three seeds cannot tell the first two apart; they do tell the third from both.
+
+# %% [markdown]
 # **At test time.** All of this is for training only. The deployed network is the plain U-Net, bit for bit:
 
 # %%
@@ -617,6 +900,8 @@ print(f"{sum(p.numel() for p in bare.parameters()):,} deployed")
 
 # %% [markdown]
 # ## 10. Other weights
+#
+# *Two minutes.*
 #
 # Fig. 5 of the paper varies each weight from 2 to 9 and plots the mean of the four scores. Here each set of weights is
 # one run of this notebook, and a sweep runs many of them. Saved as `fig-5.yml` and started by `dsnotes sweep
@@ -675,9 +960,66 @@ print("avg.m:", ", ".join(f"{name} {x:.3f}" for name, x in average.items()))
 # - **Open:** all of this after hours of training with 64 to 1024 channels; `mu_net.SETTINGS` holds the paper's
 #   settings.
 #
+# > **Use it / do not / unknown.** *Do not* use it to save time: an epoch costs two to three times the U-Net's, and it
+# > needed no fewer of them. *Unknown:* whether it segments better after a long training. Here it was .04 behind the
+# > plain U-Net on phantoms and .02 on real hearts, three seeds each; the last table of section 8 says which difference
+# > ten patients could have shown. If you try it, divide the published $\lambda$ and $\eta$ by ten where your network
+# > has batch norm.
+#
+# ## Read next
+#
+# - Zhou, Siddiquee, Tajbakhsh, Liang 2018, *UNet++: A Nested U-Net Architecture for Medical Image Segmentation*,
+#   <https://arxiv.org/abs/1807.10165>: where $L_{BD}$ comes from, and the rival that supervises at every depth.
+# - Kornblith, Norouzi, Lee, Hinton 2019, *Similarity of Neural Network Representations Revisited*,
+#   <https://arxiv.org/abs/1905.00414>: CKA, and what it can and cannot tell.
+# - Romero et al. 2015, *FitNets: Hints for Thin Deep Nets*, <https://arxiv.org/abs/1412.6550>: features as labels for
+#   features, ten years earlier.
+#
 # ## Exercises
 #
-# 1. `detach_targets=False` lets gradients into the labels. Build with it and look at `features` and at the magnitude of
-#    the maps: do the image's features move towards the mask's, or the reverse?
-# 2. Run with `epochs=60`, at the default weights and at `weights="spleen"`. Which systems catch up, and what happens to
-#    the CKA of section 6?
+# 1. `detach_targets=False` lets gradients into the labels. Do the image's features move towards the mask's, or the
+#    reverse? Compare the gradient of the feature term with respect to both.
+#
+# <details><summary>A hint</summary>
+#
+# `distance` of section 3 without `.detach()`, and `torch.autograd.grad` with respect to a map of each pass.
+#
+# </details>
+#
+# <details><summary>A solution</summary>
+#
+# ```python
+# literal = replace(goal, detach_targets=False)
+# pulls = {}
+# for name, objective in {"labels": goal, "literal": literal}.items():
+#     term = loss_terms(objective, same, {"image": x, "label": y})["features"]
+#     pulls[name] = torch.autograd.grad(term, same.backbone.encoder[0][0][0].weight)[0]
+# print({name: round(pull.norm().item(), 2) for name, pull in pulls.items()})
+# assert not torch.allclose(pulls["labels"], pulls["literal"])
+# ```
+#
+# Both passes then move: the derivative with respect to $S_i(G)$ is minus that with respect to $S_i(X)$, level by level.
+# So both meet half-way, and the quickest way for both is to become small or constant.
+#
+# </details>
+#
+# 2. Which of the five levels carries the feature term before training, and which after?
+#
+# <details><summary>A hint</summary>
+#
+# The sum in `distance` runs over the levels; leave it out.
+#
+# </details>
+#
+# <details><summary>A solution</summary>
+#
+# ```python
+# for when, s in {"first weights": start, "trained": system}.items():
+#     net = copy.deepcopy(s.network).train()
+#     seen, label_maps = net(x).features, mask_pass_by_hand(net, g).features
+#     each_level = {name: (seen[name] - label_maps[name]).square().mean().item() for name in seen}
+#     print(when, {name: round(value, 3) for name, value in each_level.items()})
+#     assert np.isclose(sum(each_level.values()), distance(seen, label_maps).item(), rtol=1e-4)
+# ```
+#
+# </details>

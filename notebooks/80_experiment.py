@@ -173,7 +173,7 @@ if "teacher" in offered["options"] and "teacher" not in options:
         kept = None if runs.folder() is None else runs.folder() / "teacher"
         how = {"epochs": (1, 0), "width": 4, "blocks": 1, "patch": (32, 32), "iterations": 2} if smoke else {}
         how |= {key: tuple(value) if isinstance(value, list) else value for key, value in teacher.items()}
-        learned["teacher"], _ = dsnet.train_teacher(train, seed=seed, device=device, progress=False, out=kept, **how)
+        learned["teacher"], _ = dsnet.train_teacher(train, seed=seed, device=device, progress=True, out=kept, **how)
 torch.manual_seed(seed)
 sizes = {"in_channels": train[0].channels, "classes": classes, "spacing": train[0].spacing}
 built = system_of(request, **sizes, regions=joined["regions"], **learned)

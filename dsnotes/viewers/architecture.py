@@ -47,13 +47,16 @@ def architecture(
     *,
     skips: str = "",
     second: SecondDecoder | None = None,
+    front: Sequence[str] = (),
     title: str = "",
 ) -> notebook_display.Picture:
-    """Draw it. Channels and strides are read from the network; `skips` names what stands on every shortcut."""
-    figure = draw(network, comparisons, skips=skips, second=second, title=title)
+    """Draw it. Channels and strides are read from the network; `skips` names what stands on every shortcut, `front`
+    what an image passes through before the encoder."""
+    figure = draw(network, comparisons, skips=skips, second=second, front=front, title=title)
     said = "; ".join(f"{one.level}: {one.prediction} with {one.target} by {one.loss}" for one in comparisons)
     channels = ", ".join(str(channels) for _, channels, _ in _levels(network))
     beside = f" A second decoder {second.does}." if second else ""
+    beside += f" The image enters through {', then '.join(front)}." if front else ""
     return notebook_display.Picture(
         figure, alt=f"{title or 'The network'}: a U with {channels} channels.{beside} Compared are {said}."
     )
@@ -65,6 +68,7 @@ def draw(
     *,
     skips: str = "",
     second: SecondDecoder | None = None,
+    front: Sequence[str] = (),
     title: str = "",
 ) -> Figure:
     """The figure itself, without showing it."""
@@ -74,13 +78,16 @@ def draw(
         raise ValueError(f"comparisons at {unknown} came, but this network has {known}. Use those names.")
     at, rows = _rows(levels, comparisons, second)
     with style.look():
-        figure = style.sheet(9.6, INCHES * (rows + 1.5))
+        figure = style.sheet(9.6, INCHES * (rows + 1.5 + bool(front)))
         axes = figure.subplots()
         _draw_u(axes, levels, at, {one.level for one in comparisons}, skips=skips)
+        lower = at[levels[0][0]] + sum(one.level == levels[0][0] for one in comparisons)  # of the second's output
         if second:
-            _draw_second(axes, second, at, levels)
-        _draw_comparisons(axes, comparisons, levels, at)
-        axes.set(xlim=(-1.9, TARGET + 2.7), ylim=(rows - 0.4, -1.1))
+            _draw_second(axes, second, at, levels, lower)
+        if front:
+            _draw_front(axes, front)
+        _draw_comparisons(axes, comparisons, levels, at, lower)
+        axes.set(xlim=(-1.9, TARGET + 2.7), ylim=(rows - 0.4, -1.1 - bool(front)))
         axes.axis("off")
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
@@ -129,10 +136,26 @@ def _draw_u(axes: Axes, levels: list, at: dict[str, int], supervised: set[str], 
             _arrow(axes, (DECODER, below - BOX[1]), (DECODER, y + BOX[1]))
 
 
-def _draw_second(axes: Axes, second: SecondDecoder, at: dict[str, int], levels: list) -> None:
+def _draw_front(axes: Axes, front: Sequence[str]) -> None:
+    """A row above the encoder, from the image to the encoder's first level."""
+    x, y = ENCODER - BOX[0], -1.45
+    for place, text in enumerate(front):
+        box = {"facecolor": style.BACKGROUND, "edgecolor": style.GREEN, "boxstyle": "round,pad=0.3", "linewidth": 1.3}
+        axes.text(x, y, text, ha="left", va="center", fontsize=8.5, bbox=box)
+        wide = 0.095 * len(text) + 0.25
+        if place < len(front) - 1:
+            _arrow(axes, (x + wide - 0.05, y), (x + wide + 0.3, y), colour=style.GREEN)
+            x += wide + 0.45
+        else:
+            end = ENCODER - BOX[0] + 0.03  # beside the column's name
+            axes.plot([x + wide / 2, x + wide / 2, end], [y + 0.3, -0.85, -0.85], color=style.GREEN, lw=1.2)
+            _arrow(axes, (end, -0.85), (end, -BOX[1]), colour=style.GREEN)
+
+
+def _draw_second(axes: Axes, second: SecondDecoder, at: dict[str, int], levels: list, lower: int) -> None:
     names = [name for name, *_ in levels]
     axes.text(SECOND, -0.5, second.does, ha="center", va="bottom", fontsize=8.5)
-    rows = [at[names[0]] + 1, *(at[name] for name in names[1:])]  # its output is one row below the first decoder's
+    rows = [lower, *(at[name] for name in names[1:])]  # its output is below the first decoder's
     for place, channels in enumerate(second.channels):
         y, below = rows[place], rows[place + 1]
         _box(axes, SECOND, y, str(channels), True, colour=style.VERMILION)
@@ -143,7 +166,9 @@ def _draw_second(axes: Axes, second: SecondDecoder, at: dict[str, int], levels: 
             _arrow(axes, (SECOND, below - BOX[1]), (SECOND, y + BOX[1]), colour=style.VERMILION)
 
 
-def _draw_comparisons(axes: Axes, comparisons: Sequence[Comparison], levels: list, at: dict[str, int]) -> None:
+def _draw_comparisons(
+    axes: Axes, comparisons: Sequence[Comparison], levels: list, at: dict[str, int], lower: int
+) -> None:
     """One row for each: prediction, a double arrow with the loss above it, target."""
     first, bottom = levels[0][0], levels[-1][0]
     taken: dict[str, int] = {}
@@ -155,8 +180,8 @@ def _draw_comparisons(axes: Axes, comparisons: Sequence[Comparison], levels: lis
         taken[level] = taken.get(level, 0) + 1
         colour = style.VERMILION if one.level == "second" else style.BLUE
         x = {"second": SECOND, bottom: (ENCODER + DECODER) / 2}.get(one.level, DECODER)
-        under = 0.0 if row == at[level] or one.level == "second" else BOX[1] / 2
-        start = (x + BOX[0], row if one.level == "second" else at[level] + under)
+        first_row = lower if one.level == "second" else at[level]
+        start = (x + BOX[0], first_row + (0.0 if row == first_row else BOX[1] / 2))
         _line(axes, start, (PREDICTION - 0.12, row), colour)
         axes.text(PREDICTION, row, one.prediction, ha="left", va="center", fontsize=8.5)
         _arrow(axes, (TARGET - 2.35, row + 0.2), (TARGET - 0.12, row + 0.2), colour=colour, ends="<|-|>")

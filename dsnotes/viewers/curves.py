@@ -5,10 +5,11 @@ history = dsnotes.fit(system, train, val, …, on_epoch=curves.live())
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dsnotes.viewers import notebook_display, style
 from dsnotes.viewers.table import Table
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Records = Iterable[Mapping]  # one per epoch: epoch, loss, its terms, lr, val_dice, seconds
 NOT_TERMS = {"epoch", "loss", "lr", "seconds", "grad_norm", "samples_per_second"}
 FEW, BESIDE = 3, 1.4  # up to this many names fit inside the axes; inches added for a legend beside them
+MANY, ACROSS = 5, 4  # more curves than this get a small panel each, so many in a row
 BALANCE = {"alpha": "weights α", "pull": "pull G at the shared layer", "rate": "rate L / L(0)"}  # per GradNorm task
 
 
@@ -40,6 +42,8 @@ def lines(
     """Compare `{name: {x: y}}`, such as runs over epochs or layers by name; each line has its own dash and marker."""
     if not any(series.values()):
         raise ValueError("nothing to draw. Pass {name: {x: y, …}, …} with at least one point.")
+    if len(series) > MANY:
+        return notebook_display.Picture(_panels(series, x, y, log, title), alt=f"{title or y}: {', '.join(series)}")
     with style.look():
         figure = style.sheet(6.4 + BESIDE * (len(series) > FEW), 3.0)
         axes = figure.subplots()
@@ -63,6 +67,28 @@ def lines(
     return notebook_display.Picture(figure, alt=f"{title or y}: {', '.join(series)}")
 
 
+def _panels(series: Mapping[str, Mapping], x: str, y: str, log: bool, title: str) -> Figure:
+    """One small panel per curve, on the same axes, with the others in grey behind it."""
+    rows = -(-len(series) // ACROSS)
+    with style.look():
+        figure = style.sheet(2.4 * ACROSS, 1.8 * rows + 0.3)
+        grid = figure.subplots(rows, ACROSS, sharex=True, sharey=True, squeeze=False)
+        for spare in grid.ravel()[len(series) :]:
+            spare.set_visible(False)
+        for axes, (name, points) in zip(grid.ravel(), series.items(), strict=False):
+            for other in series.values():
+                axes.plot(list(other.keys()), list(other.values()), color=style.GRID, linewidth=0.9)
+            few = "o" if len(points) <= 12 else None
+            axes.plot(list(points.keys()), list(points.values()), color=style.BLUE, marker=few, markersize=3.5)
+            axes.set_title(name, loc="left", fontsize=8.5)
+            if log:
+                style.log_scale(axes)
+        figure.supxlabel(x, fontsize=9)
+        figure.supylabel(y, fontsize=9)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    return figure
+
+
 class LivePlot:
     """Called with the history so far; after the cell, the notebook holds only the last picture and table."""
 
@@ -73,7 +99,7 @@ class LivePlot:
         self._drawn, self._pending = -float("inf"), False
 
     def __call__(self, history: Records) -> None:
-        """Draw if `seconds` have passed; where nobody looks, only the numbers, for the log: the cell's end draws."""
+        """Draw if `seconds` have passed; where nobody looks, only at first and at the cell's end."""
         self.history = history
         if notebook_display.shell() is None:
             return
@@ -81,7 +107,7 @@ class LivePlot:
             notebook_display.shell().events.register("post_execute", self._finish)
             self._pending = True
         if time.monotonic() - self._drawn >= self.seconds:
-            self.redraw(picture=notebook_display.here() == "browser")
+            self.redraw(picture=notebook_display.here() == "browser" or math.isinf(self._drawn))
 
     def redraw(self, *, picture: bool = True) -> None:
         records = list(self.history)
@@ -106,11 +132,15 @@ def draw(records: list, *, title: str = "") -> Figure:
         terms = []  # a single term is the loss
     losses = ["loss", *terms, *(key for key in ("val_loss",) if key in _keys(records))]
     watched = {what: keys for what in BALANCE if (keys := [k for k in _keys(records) if k.startswith(f"{what} ")])}
+    small = [key for key in losses if key not in ("loss", "val_loss")] if len(losses) > MANY else []
+    losses = [key for key in losses if key not in small]
     with style.look():
         panels = 1 + bool(scores) + len(watched)
         across = panels if panels < 3 else 2 + panels % 2
         beside = BESIDE * (max(len(losses), len(scores), *map(len, watched.values()), 0) > FEW)
-        figure = style.sheet(4.6 * across + beside, 2.9 * -(-panels // across))
+        tall, rows = 2.9 * -(-panels // across), -(-len(small) // ACROSS)
+        whole = style.sheet(4.6 * across + beside, tall + 1.6 * rows)
+        figure, below = whole.subfigures(2, 1, height_ratios=(tall, 1.6 * rows)) if small else (whole, None)
         axes = figure.subplots(-(-panels // across), across, squeeze=False).ravel()
         for spare in axes[panels:]:
             spare.set_visible(False)
@@ -120,7 +150,7 @@ def draw(records: list, *, title: str = "") -> Figure:
         values = [y for line in axes[0].lines for y in line.get_ydata()]
         if min(values) > 0 and max(values) > 30 * min(values):
             style.log_scale(axes[0])
-        _finish_axes(axes[0], "loss and its terms" if terms else "loss", legend=len(losses) > 1)
+        _finish_axes(axes[0], "loss and its terms" if terms and not small else "loss", legend=len(losses) > 1)
         if scores:
             for index, key in enumerate(scores):
                 _line(axes[1], records, key, index, thick=index == 0, label=key.removeprefix("val_"))
@@ -131,9 +161,23 @@ def draw(records: list, *, title: str = "") -> Figure:
             for index, key in enumerate(keys):
                 _line(panel, records, key, index, thick=False, label=key.removeprefix(f"{what} "))
             _finish_axes(panel, BALANCE[what], legend=True)
+        if below is not None:
+            _draw_terms(below, records, small)
         if title:
-            figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
-    return figure
+            whole.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    return whole
+
+
+def _draw_terms(figure: Any, records: list, terms: list[str]) -> None:
+    """One small panel per term of the loss, each on its own scale."""
+    grid = figure.subplots(-(-len(terms) // ACROSS), ACROSS, squeeze=False).ravel()
+    for spare in grid[len(terms) :]:
+        spare.set_visible(False)
+    for axes, key in zip(grid, terms, strict=False):
+        _line(axes, records, key, 0, thick=False, label=key)
+        axes.set_title(key, loc="left", fontsize=8.5)
+        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+        _whole(axes)
 
 
 def _keys(records: list) -> list[str]:

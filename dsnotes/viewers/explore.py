@@ -35,7 +35,7 @@ def explore(
         if wrong := {name: value for name, value in still.items() if value not in choices.get(name, ())}:
             raise ValueError(f"the still {wrong} is none of the choices {dict(choices)}. Choose from those.")
     if notebook_display.here() == "browser":
-        notebook_display.Spot().put(_sliders(draw, choices, wanted[0]))
+        notebook_display.DisplayArea().put(_sliders(draw, choices, wanted[0]))
     return Stills(notebook_display.Picture(draw(**still), alt=f"{alt} {_said(still)}".strip()) for still in wanted)
 
 

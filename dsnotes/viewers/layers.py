@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SOFT_LEVELS = {0.25: ":", 0.5: "-", 0.75: "--"}
 READER_COLOURS = (style.PURPLE, style.GREEN, style.YELLOW, style.VERMILION)
 PREDICTION_DASH = (0, (3, 2))
+CROWDED = (0.09, 0.25)  # names closer than this share of the height and the width would overlap
 NAMED = 8  # maximum number of labels with a name and a legend entry
 
 
@@ -39,11 +40,11 @@ class Cut(NamedTuple):
 
 
 def draw_truth(axes: Axes, scene: Scene, cut: Cut) -> None:
-    plane = cut.of(scene.truth)
+    plane, written = cut.of(scene.truth), []
     for index, value in enumerate(scene.values):
         _contour(axes, plane == value, cut, colors=_colour(index), linewidths=2.0, linestyles="-")
         if len(scene.values) > 1 and index < NAMED:
-            _write_name(axes, plane == value, scene.name(value), cut, index)
+            _write_name(axes, plane == value, scene.name(value), cut, index, written)
 
 
 def draw_prediction(axes: Axes, scene: Scene, cut: Cut) -> None:
@@ -154,8 +155,11 @@ def _contour(axes: Axes, plane: np.ndarray, cut: Cut, level: float = 0.5, **line
     drawn.set(path_effects=[withStroke(linewidth=1.4 * line["linewidths"] + 0.4, foreground="black", alpha=0.6)])
 
 
-def _write_name(axes: Axes, mask: np.ndarray, name: str, cut: Cut, index: int) -> None:
-    """Right of the label's last column, for every other label left of its first: a tumour lies on its organ."""
+def _write_name(axes: Axes, mask: np.ndarray, name: str, cut: Cut, index: int, written: list[np.ndarray]) -> None:
+    """Right of the label's last column, for every other label left of its first: a tumour lies on its organ.
+
+    Where an earlier name is written already, none: the legend has all names.
+    """
     if not mask.any():
         return
     from matplotlib.patheffects import withStroke
@@ -163,6 +167,10 @@ def _write_name(axes: Axes, mask: np.ndarray, name: str, cut: Cut, index: int) -
     leftwards = bool(index % 2)
     inside = np.argwhere(mask)
     row, column = inside[inside[:, 1].argmin() if leftwards else inside[:, 1].argmax()]
+    place = np.array((row, column)) / mask.shape
+    if any((np.abs(place - other) < CROWDED).all() for other in written):
+        return
+    written.append(place)
     beyond = column < 0.2 * mask.shape[1] if leftwards else column > 0.8 * mask.shape[1]
     towards = leftwards != beyond  # a name beyond the rim would leave the picture: write it inwards
     axes.annotate(

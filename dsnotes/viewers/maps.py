@@ -29,9 +29,9 @@ def maps(
     """Draw `{name: map}` as one row, or `{row name: {name: map}}` as several.
 
     A map is a 2-D array or tensor. A coarse map is drawn as large as a fine one, and its values are written into it
-    (empty is 0), so that what a pixel of stride 8 holds can be read. All maps share one `window`, by default from their
-    lowest to their highest value; window="each" gives every map its own. NaN is left white. `names` of a map are those
-    of its lines and of its columns, where it is a matrix of things that have names.
+    (empty is 0), so that what a pixel of stride 8 holds can be read. Sizes are named where they differ. All maps share
+    one `window`, by default from their lowest to their highest value; window="each" gives every map its own. NaN is
+    left white. `names` of a map are those of its lines and of its columns, where it is a matrix of things with names.
     """
     figure = draw(rows, window=window, colours=colours, names=names, title=title)
     said = "; ".join(f"{row} {name}".strip() for row, of_row in _nested(rows).items() for name in of_row)
@@ -60,12 +60,13 @@ def draw(
     if isinstance(window, str) and window != "each":
         raise ValueError(f"window={window!r} is unknown here: pass (lowest, highest), 'each' or nothing.")
     shared = window if isinstance(window, tuple) else _range(everything)
-    columns = max(len(maps) for maps in drawn.values())
+    columns, sizes = max(len(maps) for maps in drawn.values()), len({values.shape for values in everything})
     side = min(4.0 if names else 2.4, 9.6 / columns)
     with style.look():
         across = side * columns + 0.3 * any(drawn)
         said = textwrap.wrap(title, int(LETTERS * across))
-        figure = style.sheet(across, (side + 0.25) * len(drawn) + 0.15 * bool(said) + 0.15 * len(said))
+        long = any(len(name) > LETTERS * 1.2 * side - 10 for maps in drawn.values() for name in maps)
+        figure = style.sheet(across, (side + 0.25 + 0.15 * long) * len(drawn) + 0.15 * bool(said) + 0.15 * len(said))
         grid = figure.subplots(len(drawn), columns, squeeze=False)
         for line, (row, maps_of_row) in zip(grid, drawn.items(), strict=True):
             for axes in line[len(maps_of_row) :]:
@@ -76,7 +77,8 @@ def draw(
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set(visible=True, color=style.FAINT)
                 _label(axes, name, values.shape, *(names or {}).get(name, ()))
-                axes.set_title(f"{name}  ({' × '.join(map(str, values.shape))})", fontsize=8.5)
+                size = f"({' × '.join(map(str, values.shape))})" if sizes > 1 else ""
+                axes.set_title(_title(name, size, max(12, int(LETTERS * 1.2 * side))), fontsize=8.5)
                 if values.shape[1] <= WRITTEN:
                     letters = min(9.0, 0.38 * 72 * side / values.shape[1])  # a third of a pixel's width
                     _write(axes, values, (low + high) / 2, size=letters, zeros=name in (names or {}))
@@ -84,6 +86,12 @@ def draw(
         if said:
             figure.suptitle("\n".join(said), x=0.01, ha="left", fontsize=9.5)
     return figure
+
+
+def _title(name: str, size: str, letters: int) -> str:
+    """Name and size of a map in one line, or in several that fit its width."""
+    whole = f"{name}  {size}".strip()
+    return whole if len(whole) <= letters else f"{textwrap.fill(name, letters)}\n{size}".strip()
 
 
 def _flat(name: str, values: object) -> np.ndarray:

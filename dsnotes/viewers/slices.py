@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+ENDS = ("RLA", "RLH", "APH")  # of each plane, left, right and on top: right, left, anterior, posterior, head
+
+
 class Box(NamedTuple):
     """What a plane shows, in mm of its columns and rows."""
 
@@ -100,6 +103,7 @@ def _draw_plane(
     axes.set_anchor("NW")
     if cut.axis is not None:
         axes.set_title(f"{PLANES[cut.axis]} {cut.at} / {scene.image.shape[cut.axis] - 1}", loc="left", pad=3)
+        _letters(axes, ENDS[cut.axis])
     _scale_bar(axes, box)
 
 
@@ -110,6 +114,17 @@ def _draw_solid(axes: Axes, solid: Rendered) -> None:
     axes.set_anchor("NW")
     axes.set_title("in 3-D, from the front", loc="left", pad=3)
     _scale_bar(axes, Box(0, solid.width, 0, solid.width))
+
+
+def _letters(axes: Axes, ends: str) -> None:
+    """The patient's directions at the edges of a plane."""
+    from matplotlib.patheffects import withStroke
+
+    places = ((0.015, 0.5, "left", "center"), (0.985, 0.5, "right", "center"), (0.5, 0.985, "center", "top"))
+    for letter, (x, y, ha, va) in zip(ends, places, strict=True):
+        outline = [withStroke(linewidth=2.5, foreground="black")]
+        how = {"transform": axes.transAxes, "path_effects": outline, "color": "white", "fontsize": 8}
+        axes.text(x, y, letter, ha=ha, va=va, **how)
 
 
 def _scale_bar(axes: Axes, box: Box) -> None:

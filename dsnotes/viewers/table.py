@@ -75,7 +75,7 @@ def _written(value: Any) -> str:
         return ""
     if isinstance(value, Marked):
         return f"{VERDICTS[value.verdict][0]} {_written(value.value)}"
-    if isinstance(value, Integral) or not hasattr(value, "__float__"):
+    if isinstance(value, Integral | str) or not hasattr(value, "__float__"):  # numpy's strings have __float__
         return str(value)
     number = float(value)
     return f"{number:.3f}" if number == 0 or 1e-3 <= abs(number) < 1e3 else f"{number:.3g}"

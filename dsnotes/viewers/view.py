@@ -97,15 +97,17 @@ def _controls(view: View) -> Any:
         max=high + reach,
         step=reach / 100,
         description="window",
-        readout_format=".0f" if reach > 20 else ".2f",
+        readout=False,  # its box is too narrow for two numbers
         style=wide,
     )
+    readout = ipywidgets.Label(_written(levels.value))
     presets = ipywidgets.Dropdown(
         options={"as given": scene.window, **WINDOWS}, value=scene.window, description="preset", style=wide
     )
     boxes = {name: ipywidgets.Checkbox(value=True, description=name, indent=False) for name in scene.layers}
 
     def redraw(_change: Any = None) -> None:
+        readout.value = _written(levels.value)
         at = tuple(move.value for move in moves) or view.shown["at"]
         view.redraw(at=at, window=levels.value, layers=tuple(name for name, box in boxes.items() if box.value))
 
@@ -117,12 +119,18 @@ def _controls(view: View) -> Any:
     for control in [*moves, levels, *boxes.values()]:
         control.observe(redraw, "value")
     presets.observe(take_preset, "value")
-    rows = [ipywidgets.HBox(moves), ipywidgets.HBox([levels, presets]), ipywidgets.HBox(list(boxes.values()))]
+    rows = [ipywidgets.HBox(moves), ipywidgets.HBox([levels, readout, presets]), ipywidgets.HBox(list(boxes.values()))]
     if scene.truth is not None and scene.prediction is not None and scene.image.ndim == 3:
         jump = ipywidgets.Button(description="largest error", icon="crosshairs")
         jump.on_click(lambda _: _jump(scene, moves))
         rows[1].children = (*rows[1].children, jump)
     return ipywidgets.VBox(rows)
+
+
+def _written(window: tuple[float, float]) -> str:
+    """Both ends of a window, in as many digits as tell them apart."""
+    digits = 0 if window[1] - window[0] > 20 else 2
+    return " … ".join(f"{edge:.{digits}f}" for edge in window)
 
 
 def _jump(scene: Scene, moves: list[Any]) -> None:

@@ -15,7 +15,7 @@ from dsnotes.viewers.scene import WINDOWS, Scene
 from dsnotes.viewers.view import View, replace_views_of_this_cell, sliders
 
 LARGE = 6_000_000  # voxels; what is larger is sent coarser first, for every voxel travels to the browser
-HEIGHT = 540  # of the canvas, pixels
+HEIGHT, WIDTH = 600, 640  # of the canvas, pixels: four square planes fill it
 MODES = {"planes and body": "MULTIPLANAR", "axial": "AXIAL", "coronal": "CORONAL", "sagittal": "SAGITTAL"}
 MODES["body"] = "RENDER"
 OPACITY = 0.55
@@ -59,6 +59,7 @@ class Canvas:
             multiplanar_show_render=1,
             multiplanar_layout=2,  # two by two
             is_radiological_convention=True,  # the patient's right is on the left, as in the still
+            sagittal_nose_left=True,  # and the front too
             back_color=(0.09, 0.10, 0.12, 1.0),
             is_nearest_interpolation=False,
             show_legend=False,
@@ -205,11 +206,12 @@ def controls(canvases: list[Canvas], titles: list[str] | None = None) -> Any:
         for title, canvas in zip(titles or [""], canvases, strict=True)
     ]
     row = ipywidgets.Layout(flex_flow="row wrap")
+    alone = {"width": f"{WIDTH}px", "max_width": "100%"}
     panel = ipywidgets.VBox(
         [
             ipywidgets.HBox([presets, opacity, mode, *buttons], layout=row),
             ipywidgets.HBox(boxes, layout=row),
-            ipywidgets.HBox(shown) if titles else first.widget,
+            ipywidgets.HBox(shown) if titles else ipywidgets.Box([first.widget], layout=alone),
             note,
         ]
     )

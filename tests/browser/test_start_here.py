@@ -12,12 +12,13 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
 def put_in_smoke_mode(lab) -> str:
-    """The notebook with `smoke` set, as papermill would; the others beside it, which it lists."""
+    """The notebook with `smoke` set, as papermill would, and one view more, with sliders."""
     for file in NOTEBOOKS.glob("[0-9]*.ipynb"):
         shutil.copy(file, lab.folder)
     notebook = nbformat.read(lab.folder / "00_start_here.ipynb", as_version=4)
     [parameters] = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     parameters.source += "\nsmoke = True"
+    notebook.cells.append(nbformat.v4.new_code_cell('dsnotes.show(patient, window="lung", viewer="slices")'))
     nbformat.write(notebook, lab.folder / "00_start_here.ipynb")
     return "00_start_here.ipynb"
 
@@ -44,9 +45,16 @@ def test_a_newcomer_runs_everything_and_looks_around(lab, open_notebook):
     tint = [int((image.max(-1) - image.min(-1) > 40).sum()) for image in (drawn, notebook.pixels(canvas))]
     assert tint[1] < 0.2 * tint[0]  # the truth has vanished
 
+    box = page.get_by_placeholder("your prediction").first
+    box.scroll_into_view_if_needed()
+    box.fill("1 %")
+    box.press("Enter")
+    page.wait_for_timeout(1500)
+    assert page.get_by_text("You predicted").first.is_visible()
+
     slider = page.locator(".widget-slider", has_text="axial").locator(".noUi-handle").first
     slider.scroll_into_view_if_needed()
-    picture = page.locator(".jp-RenderedImage img").nth(1)  # the one that the sliders redraw
+    picture = page.locator(".jp-RenderedImage img").last  # the one that the sliders redraw
     before = picture.get_attribute("src")
     slider.focus()
     for _ in range(3):

@@ -35,7 +35,9 @@ def test_one_seed_is_the_paired_t_test():
 def test_mean_squares_are_those_of_the_two_way_table():
     """Written out with loops, from the definition."""
     rng = np.random.default_rng(1)
-    d = simulated(rng, cases=7, seeds=3, effect=0.02, of_cases=0.03, of_seeds=0.02, rest=0.01) + [[0.03, 0, -0.03]]
+    d = simulated(rng, cases=7, seeds=3, effect=0.02, of_cases=0.03, of_seeds=0.02, rest=0.01) + np.array(
+        [0.03, 0, -0.03]
+    )
     n, m = d.shape
     grand = sum(d[c, s] for c in range(n) for s in range(m)) / (n * m)
     cases = [sum(d[c]) / m for c in range(n)]

@@ -17,11 +17,13 @@ import jupytext
 import jupytext.cli
 import papermill
 import pytest
+from solutions import solutions, unfolded
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 EXECUTED = ROOT / "build" / "notebooks"
 CELL_SECONDS, NOTEBOOK_SECONDS = 180, 420  # a smoke run is a minute; a loaded machine is given more
+SILENT_SECONDS = 10  # a reader who sees nothing for longer thinks that it hangs
 
 
 def written(suffix: str) -> list[str]:
@@ -87,6 +89,55 @@ def test_what_is_built_by_hand_fits_on_a_screen(name):
             assert node.end_lineno - node.lineno < 40, f"line {node.lineno}: move {node.name} to the library"
 
 
+def test_a_folded_solution_becomes_a_cell():
+    text = "1. Why?\n\n<details><summary>A hint</summary>\n\nThink.\n\n</details>\n\n"
+    text += "<details><summary>A solution</summary>\n\n```python\nx = 1\n```\n\nSo.\n\n</details>"
+    assert solutions(text) == ["x = 1\n"]
+    notebook = jupytext.reads(f"# %% [markdown]\n# {text}".replace("\n", "\n# "), "py:percent")
+    copied = unfolded(notebook).cells
+    assert [cell.cell_type for cell in copied] == ["markdown", "code"]
+
+
+TRAININGS = {"fit", "train_teacher"}
+
+
+def called(node: ast.AST) -> set[str]:
+    """The names of all functions called below a node."""
+    calls = (one.func for one in ast.walk(node) if isinstance(one, ast.Call))
+    return {f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "") for f in calls}
+
+
+def silent_trainings(node: ast.AST, trainings: set[str]) -> list[ast.Call]:
+    """Trainings below a node that show nothing: no curves, no bar, not in a loop over `progress`, several epochs."""
+    found: list[ast.Call] = []
+    if isinstance(node, ast.For) and "progress" in called(node.iter):
+        return found
+    if any("progress" in called(one.iter) for one in getattr(node, "generators", ())):
+        return found
+    if isinstance(node, ast.Call):
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        short = isinstance(given.get("epochs"), ast.Constant) and given["epochs"].value == 1
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        bar = isinstance(given.get("progress"), ast.Constant) and given["progress"].value
+        if name in trainings and not ("on_epoch" in given or short or bar):
+            found.append(node)
+    return found + [call for child in ast.iter_child_nodes(node) for call in silent_trainings(child, trainings)]
+
+
+@every_notebook
+def test_a_training_shows_that_it_is_alive(name):
+    """At full size too, where trainings take minutes: live curves, or a loop over `progress` with its line."""
+    tree = ast.parse((NOTEBOOKS / f"{name}.py").read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    trainings = set(TRAININGS)
+    while more := {f.name for f in functions if f.name not in trainings and silent_trainings(f, trainings)}:
+        trainings |= more
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef):
+            lines = [call.lineno for call in silent_trainings(node, trainings)]
+            assert not lines, f"lines {lines}: pass on_epoch=curves.live(), or loop over dsnotes.viewers.progress(…)"
+
+
 def cells(executed: Path) -> list[dict]:
     return json.loads(executed.read_text(encoding="utf-8"))["cells"] if executed.is_file() else []
 
@@ -126,9 +177,8 @@ def test_it_runs_from_top_to_bottom(name, tmp_path):
     }
     environment.pop("MPLBACKEND", None)  # a notebook draws with its kernel's own
     command = [
-        *(sys.executable, "-m", "papermill", str(NOTEBOOKS / f"{name}.ipynb"), str(executed)),
-        *("-y", "{smoke: true}", "--cwd", str((NOTEBOOKS / name).parent)),
-        *("--execution-timeout", str(CELL_SECONDS), "--no-progress-bar"),
+        *(sys.executable, str(Path(__file__).with_name("alive.py")), str(NOTEBOOKS / f"{name}.ipynb"), str(executed)),
+        *("-p", "smoke", "true", "--timeout", str(CELL_SECONDS), "--cwd", str((NOTEBOOKS / name).parent)),
     ]
     try:
         ran = subprocess.run(
@@ -138,6 +188,12 @@ def test_it_runs_from_top_to_bottom(name, tmp_path):
         pytest.fail(f"{name} was not done after {NOTEBOOK_SECONDS} s: a smoke run is a minute")
     if ran.returncode:
         pytest.fail(f"{name}: {failure(executed) or ran.stderr}\n(kept as {executed})", pytrace=False)
+    silent = json.loads(executed.with_suffix(".silence.json").read_text(encoding="utf-8"))
+    worst = max(silent, key=lambda one: one["silent"])
+    assert worst["silent"] < SILENT_SECONDS, (
+        f"{name}, cell {worst['cell']} ({worst['first']}) says nothing for {worst['silent']:.0f} s: loop over "
+        f"dsnotes.viewers.progress(…), or pass on_epoch=curves.live() to fit"
+    )
     assert not note.exists(), f"{name} imports itkwidgets where there is no browser"
     kinds = {kind for cell in cells(executed) for output in cell.get("outputs", []) for kind in output.get("data", {})}
     assert "image/png" in kinds, f"{name} leaves no picture in the saved file"

@@ -47,3 +47,22 @@ def test_a_second_decoder_is_drawn_with_its_channels():
 def test_an_unknown_level_is_an_error_that_lists_the_levels():
     with pytest.raises(ValueError, match="stride3.*stride1.*Use those"):
         architecture(network("unet-2d"), [Comparison("stride3", "a", "b", "c")])
+
+
+def test_what_an_image_passes_before_the_encoder_is_drawn_and_told():
+    picture = architecture(network("unet-2d"), [Comparison("stride1", "p", "t", "l")], front=["image: 1", "fusion: 64"])
+    place = {text.get_text(): text.get_position() for text in picture.figure.axes[0].texts}
+    assert place["image: 1"][0] < place["fusion: 64"][0]
+    assert place["image: 1"][1] < place["encoder"][1]  # rows count downwards
+    assert "through image: 1, then fusion: 64" in picture.alt
+
+
+def test_several_outputs_of_the_second_decoder_start_at_its_box():
+    second = SecondDecoder("restoration", (8, 16, 32, 64))
+    at = [Comparison("stride1", "S", "y", "BCE"), Comparison("second", "R1", "x", "BCE")]
+    picture = architecture(network("drs-unet", width=4), [*at, Comparison("second", "R2", "y", "BCE")], second=second)
+    axes = picture.figure.axes[0]
+    rows = {text.get_text(): text.get_position()[1] for text in axes.texts}
+    starts = [line.get_ydata()[0] for line in axes.lines if line.get_ydata()[-1] in (rows["R1"], rows["R2"])]
+    assert len(starts) == 2
+    assert max(starts) - min(starts) < 0.3  # both leave the same box

@@ -37,10 +37,14 @@ def test_every_curve_has_a_dash_of_its_own():
     assert len(dashes) == 3
 
 
-def test_no_two_of_many_curves_look_alike():
-    terms = {f"term {i}": 1.0 for i in range(9)}
-    (losses,) = curves.draw([{"epoch": 1, "loss": 9.0} | terms, {"epoch": 2, "loss": 9.0} | terms]).axes
-    assert len({(line.get_color(), str(line._unscaled_dash_pattern)) for line in losses.lines}) == 10
+def test_many_terms_get_a_small_panel_each():
+    terms = {f"term {i}": float(i) for i in range(9)}
+    figure = curves.draw([{"epoch": 1, "loss": 9.0} | terms, {"epoch": 2, "loss": 9.0} | terms])
+    losses, *panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert list(drawn_lines(losses)) == ["loss"]
+    assert {panel.get_title(loc="left"): drawn_lines(panel) for panel in panels} == {
+        name: {name: [value, value]} for name, value in terms.items()
+    }
 
 
 def test_a_single_term_is_the_loss_and_not_drawn_twice():
@@ -143,7 +147,7 @@ def test_gradnorms_columns_are_no_losses_and_have_their_own_panels():
     assert not any(column in curves._latest(records).columns for column in columns)
 
 
-@pytest.mark.parametrize("many", [3, 4, 6])
+@pytest.mark.parametrize("many", [3, 4, 5])
 def test_names_of_many_lines_stand_beside_the_curves(many):
     figure = curves.lines({f"run {i}": {1: i, 2: i + 1} for i in range(many)}).figure
     figure.draw_without_rendering()
@@ -151,3 +155,13 @@ def test_names_of_many_lines_stand_beside_the_curves(many):
     box = axes.get_legend().get_window_extent()
     assert (box.x0 >= axes.bbox.x1) == (many > curves.FEW)
     assert box.x1 <= figure.bbox.x1
+
+
+def test_more_than_five_lines_become_panels_on_the_same_axes():
+    runs = {f"run {i}": {1: i, 2: i + 1} for i in range(6)}
+    panels = [axes for axes in curves.lines(runs, title="Six").figure.axes if axes.get_visible()]
+    assert [panel.get_title(loc="left") for panel in panels] == list(runs)
+    assert len({panel.get_ylim() for panel in panels}) == 1
+    for panel, points in zip(panels, runs.values(), strict=True):
+        assert list(panel.lines[-1].get_ydata()) == list(points.values())
+        assert len(panel.lines) == len(runs) + 1  # the others in grey behind it

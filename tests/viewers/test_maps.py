@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -49,7 +51,20 @@ def test_rows_of_unequal_length_leave_their_places_empty():
 
 def test_leading_axes_of_one_are_dropped_and_gradients_are_no_obstacle():
     tensor = torch.ones(1, 1, 3, 4, requires_grad=True)
-    assert maps({"side": tensor}).figure.axes[0].get_title() == "side  (3 × 4)"
+    assert maps({"side": tensor}).figure.axes[0].get_title() == "side"
+
+
+def test_sizes_are_named_only_where_they_differ():
+    fine, coarse = np.ones((26, 26)), np.ones((13, 13))
+    assert [axes.get_title() for axes in maps({"a": fine, "b": fine}).figure.axes] == ["a", "b"]
+    assert [axes.get_title() for axes in maps({"a": fine, "b": coarse}).figure.axes] == ["a  (26 × 26)", "b  (13 × 13)"]
+
+
+def test_long_titles_do_not_run_into_their_neighbours():
+    figure = maps({f"a rather long name of the map number {i}": np.ones((8, 8)) for i in range(5)}).figure
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes]
+    assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(boxes))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 
 import pytest
 
@@ -38,3 +39,17 @@ def test_each_is_asked_for_when_the_one_before_is_done(said):
 def test_outside_of_a_notebook_nothing_is_said(capsys):
     assert list(progress([1, 2])) == [1, 2]
     assert capsys.readouterr().out == ""
+
+
+def test_in_a_notebook_the_line_is_renewed_while_one_thing_takes_long(monkeypatch):
+    module, lines = importlib.import_module("dsnotes.viewers.progress"), []
+    monkeypatch.setattr(module.DisplayArea, "put", lambda spot, line: lines.append(repr(line)))
+    monkeypatch.setattr(module.notebook_display, "shell", lambda: object())
+    monkeypatch.setattr(module, "BEAT", 0.02)
+    for _ in progress(["a"]):
+        time.sleep(0.2)
+    renewed = [line for line in lines if line.startswith("1 of 1 trainings: a [")]
+    assert len(renewed) >= 3
+    count = len(lines)
+    time.sleep(0.1)
+    assert len(lines) == count, "the thread goes on after the loop"

@@ -184,3 +184,27 @@ def test_at_must_be_a_voxel(volume):
         picture(compose(volume), at=(20, 0, 0))
     with pytest.raises(ValueError, match="Pass one index per axis"):
         picture(compose(volume), at=(1, 2))
+
+
+def test_the_letters_say_where_the_patients_right_front_and_head_are(volume):
+    """Width counts to the patient's left, height to the back, depth to the head; the head is on top."""
+    figure = picture(compose(volume))
+    wanted = {"axial": "RLA", "coronal": "RLH", "sagittal": "APH"}
+    for axes, (plane, ends) in zip(figure.axes, wanted.items(), strict=True):
+        at = {text.get_text(): text.get_position() for text in axes.texts if len(text.get_text()) == 1}
+        left, right, top = ends
+        assert set(at) == set(ends), plane
+        assert at[left][0] < at[top][0] < at[right][0]
+        assert at[top][1] > 0.9
+
+
+def test_names_that_would_lie_over_each_other_are_left_to_the_legend(volume):
+    label = volume.label.copy()
+    label[8:14, 14:20, 22:36] = 2  # ends at the same column as label 1, close below
+    figure = picture(compose(replace(volume, label=label), names={1: "organ", 2: "tumour"}))
+    for axes in figure.axes:
+        names = [text for text in axes.texts if text.get_text() in ("organ", "tumour")]
+        assert len(names) <= 2
+    sagittal = figure.axes[2]
+    assert [t.get_text() for t in sagittal.texts if t.get_text() in ("organ", "tumour")] == ["organ"]
+    assert {text.get_text() for text in figure.legends[0].get_texts()} >= {"organ", "tumour"}
