@@ -78,6 +78,8 @@ def forced_share(cases: Sequence[Case], patch: tuple[int, ...], *, enough: float
     """
     generator = torch.Generator().manual_seed(0)
     places = draw_places(cases, patch=patch, batch=64, foreground=0, generator=generator)
+    if all(n <= p for case, _ in places for n, p in zip(case.space, patch_on(case, patch), strict=True)):
+        return share  # whole images: there is no place to force
     held = [crop(require_label(case), start, patch_on(case, patch), pad=0).any() for case, start in places]
     return 0.0 if np.mean(held) >= enough else share
 
