@@ -57,8 +57,9 @@ if not results:
             runs.run("80_experiment.py", values | small, out=out)
 
 # %%
-Table([{"row": row} | {what: own for what, (_, own) in changed.items()} for row, changed in differences(plan).items()],
-      caption="What each row changes, compared with the first")  # fmt: skip
+changed = differences(plan).items()
+named = [{"row": row} | {what: own or "none" for what, (_, own) in those.items()} for row, those in changed]
+Table(named, caption="What each row changes, compared with the first")
 
 # %% [markdown]
 # ## 2. The table

@@ -6,6 +6,7 @@ from dsnotes.supervision.base import Batch, Supervision, loss_terms, supervise
 from dsnotes.supervision.multi_scale import MultiScale, halving
 from dsnotes.supervision.plain import Plain
 from dsnotes.supervision.restoration import Restoration
+from dsnotes.supervision.soft_targets import SoftTargets
 from dsnotes.supervision.targets import downsample_target, one_hot, probabilities
 from dsnotes.supervision.two_pathway import TwoPathway
 
@@ -27,6 +28,7 @@ __all__ = [
     "MultiScale",
     "Plain",
     "Restoration",
+    "SoftTargets",
     "Supervision",
     "TwoPathway",
     "downsample_target",
