@@ -46,7 +46,7 @@ from dsnotes.losses import cross_entropy
 from dsnotes.networks.unet import UNet
 from dsnotes.softmask import averaged_labels, blurred_labels, hard_labels, softened
 from dsnotes.supervision import Plain, SoftTargets
-from dsnotes.viewers import Table, curves, maps, reliability_diagram
+from dsnotes.viewers import Table, curves, maps, progress, reliability_diagram
 
 if smoke:
     steps, seeds = 10, 2
@@ -208,14 +208,14 @@ def trained(name, seed, objective=None, cases=None):
     torch.manual_seed(seed)
     objective = objective or SoftTargets(loss=cross_entropy)
     system = dsnotes.system(name, UNet(width=8, depth=4), objective, lr=3e-3, schedule="poly", epochs=10)
-    how = {"patch": (64, 64), "batch": 4, "iterations": max(1, steps // 10), "augment": True}
+    how = {"patch": (64, 64), "batch": 4, "iterations": max(1, steps // 10), "augment": "mss"}
     dsnotes.fit(system, cases or labels[name], seed=seed, progress=False, **how)
     return system
 
 
-nets = {name: [trained(name, seed) for seed in range(seeds)] for name in labels}
+nets = {name: [trained(name, seed) for seed in progress(range(seeds), of=f"trainings, {name}")] for name in labels}
 by_dice = Plain(cross_entropy=0.0, squared=False)
-nets["binary, Dice"] = [trained("dice", seed, by_dice, labels["binary"]) for seed in range(seeds)]
+nets["binary, Dice"] = [trained("dice", seed, by_dice, labels["binary"]) for seed in progress(range(seeds))]
 
 # %%
 predicted = {name: [[dsnotes.predict(net, c)[0] for c in test] for net in of] for name, of in nets.items()}
