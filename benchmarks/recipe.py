@@ -75,7 +75,7 @@ def page(kept: Kept) -> str:
         "## recipe",
         "",
         "nnU-Net's plain network with its output supervised, AdamW at 3e-3 falling to 0 "
-        "(`python benchmarks/recipe.py`). Dice and precision (the right share of the predicted foreground) are means over "
+        "(`python benchmarks/recipe.py`). Dice and precision (the right share of what is predicted) are means over "
         "the held-out patients, then over seeds, ± the standard deviation of the seeds; the difference is paired by "
         "patient and seed, with its interval over both (95 %; over patients alone where there is one seed); on a "
         f"{machine()}.",
