@@ -517,9 +517,11 @@ maps(first | {name: side(masks[0]) for name, masks in made.items()}, window="eac
 
 # %% [markdown]
 # In the shell, slices without core become empty when each is matted alone: coupling them mends that. The discs avoid
-# the question, since outside the reader's own slices they say "no nodule", and come close. [The
-# table](../benchmarks/results/matting_3d.md), over three seeds and with the best ε for each way, says what is left:
-# with slices of 0.7 and 1.25 mm the 3-D window is nearer by a twentieth, with slices of 2.5 mm it is not.
+# the question, since outside the reader's own slices they say "no nodule", and come just as close: over three seeds,
+# with the best ε for each way, the difference between them and the 3-D window is smaller than its standard error at all
+# three thicknesses of slice, and volumes are no better ([table](../benchmarks/results/matting_3d.md)). So one reader's
+# mask needs no third dimension. It is needed where slices have no core of their own, as with several readers who
+# disagree about the first and the last slice.
 #
 # > **Use it / do not / unknown.** *Use* matting where a pixel's share matters and the mask was drawn by a person. On 60
 # > phantom nodules (seed 0) its error in the band was .104, that of the blur .167 and that of the binary mask .276. The
