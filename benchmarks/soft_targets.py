@@ -88,7 +88,7 @@ def train(row: str, seed: int, steps: int, parts: dict, file: Path) -> dict[str,
     system = dsnotes.system(row, UNet(width=8, depth=4), objective, lr=3e-3, schedule="poly", epochs=10)
     started = time.process_time()
     cases = TARGETS[target](parts["train"])
-    how = {"patch": (64, 64), "batch": 4, "iterations": steps // 10, "augment": True, "amp": False}
+    how = {"patch": (64, 64), "batch": 4, "iterations": steps // 10, "augment": "mss", "amp": False}
     dsnotes.fit(system, cases, seed=seed, progress=False, **how)
     found = {"seconds": np.array(time.process_time() - started)}
     for part in ("validation", "test"):

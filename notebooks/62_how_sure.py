@@ -208,7 +208,7 @@ def trained(name, seed, objective=None, cases=None):
     torch.manual_seed(seed)
     objective = objective or SoftTargets(loss=cross_entropy)
     system = dsnotes.system(name, UNet(width=8, depth=4), objective, lr=3e-3, schedule="poly", epochs=10)
-    how = {"patch": (64, 64), "batch": 4, "iterations": max(1, steps // 10), "augment": True}
+    how = {"patch": (64, 64), "batch": 4, "iterations": max(1, steps // 10), "augment": "mss"}
     dsnotes.fit(system, cases or labels[name], seed=seed, progress=False, **how)
     return system
 
