@@ -155,8 +155,9 @@ def main() -> None:
             "",
             f"`python benchmarks/soft_targets.py --work WORK --steps {options.steps}`: a U-Net of width 8 and depth 4, "
             f"{' / '.join(str(n) for n, _ in PARTS.values())} nodules to train, set a temperature and test; "
-            f"{options.steps} steps of {BATCH}, Adam 0.003, poly, no augmentation; on a {machine()}. In the band within "
-            f"{BAND} mm of the true border; mean over seeds, then each seed ({' '.join(map(str, options.seeds))}).",
+            f"{options.steps} steps of {BATCH}, Adam 0.003, poly, no augmentation; on a {machine()}. Scores are of the "
+            f"band within {BAND} mm of the true border; mean over seeds, then each seed "
+            f"({' '.join(map(str, options.seeds))}).",
             "",
             table(["target, loss", *columns], rows),
         ]
