@@ -24,7 +24,7 @@ NOTEBOOK_TESTS = $(shell grep -rl --include='*.py' 'mark\.notebook' tests)
 export THP_MEM_ALLOC_ENABLE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check lint notebooks labs site sitecheck pairs links dist clean
+.PHONY: help lab test check lint notebooks labs site sitecheck verdict pairs links dist clean
 
 help:  ## this list
 	@echo "dsnotes: five papers on deeply supervised segmentation, to run, see, question and change"
@@ -67,6 +67,10 @@ site: .venv/.all  ## the book, in build/site/: notebooks executed (never twice),
 
 sitecheck: .venv/.all  ## the built book in a browser without a network: accessibility, dark, phone, keyboard (chromium, npm)
 	@$(PY) site/check.py
+
+verdict: .venv/.all  ## the missing runs of sweeps/verdict-*.yml, hours; then the book's page and the README's table
+	@OMP_NUM_THREADS=1 $(PY) benchmarks/verdict.py sweeps/verdict-*.yml
+	@$(PY) benchmarks/verdict.py --write
 
 pairs: .venv/.all  ## bring the .py and the .ipynb of every notebook together (the newer wins) and strip outputs
 	@find notebooks -name '*.py' -not -path '*/.*' -not -path '*/labs/*' -exec $(PY) -m jupytext --quiet --sync {} +

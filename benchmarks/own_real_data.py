@@ -152,14 +152,17 @@ def main() -> None:
         folder = (options.keep or Path(scratch)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         data = options.data.absolute()
-        parts = [part(data, folder) for part in (hippocampus, sarcoma, spleen)]
-    head = ["## Real images, from a folder to a prediction", ""]
-    steps = "320 steps per fold (sarcoma 160, spleen 75)"
-    head += [f"`python benchmarks/own_real_data.py DATA` on a {machine()}: unet-3d of width 8, {steps}."]
-    text = "\n".join([*head, *(line for part in parts for line in ["", *part])])
-    print(text)
-    if options.write:
-        keep("own_real_data", text)
+        lines = ["## Real images, from a folder to a prediction", ""]
+        lines += [f"`python benchmarks/own_real_data.py DATA` on a {machine()}: unet-3d of width 8,"]
+        lines += ["320 steps per fold (sarcoma 160, spleen 75)."]
+        for part in (hippocampus, sarcoma, spleen):
+            done = folder / f"{part.__name__}.json"
+            if not done.exists():
+                done.write_text(json.dumps(part(data, folder)))
+            lines += ["", *json.loads(done.read_text())]
+            if options.write:
+                keep("own_real_data", "\n".join(lines))
+        print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ print(f"{system.name}: {sum(weight.numel() for weight in system.network.paramete
 # %% [markdown]
 # A *system* is a network together with its training objective: here cross-entropy plus a Dice term (1 − Dice), at the
 # output only. `fit` repeatedly draws slices, half of them with tumour, compares the prediction with the truth and
-# updates the weights. `augment=True` rotates, stretches and mirrors every slice, so that the network cannot memorise
+# updates the weights. `augment="mss"` rotates, stretches and mirrors slices, so that the network cannot memorise
 # *where* tumours were.
 #
 # **Before running:** which of the two terms falls first: the cross-entropy, which weights every voxel alike, or the
@@ -111,7 +111,7 @@ history = dsnotes.fit(
     lr=4e-3,
     schedule="poly",
     foreground=0.5,
-    augment=True,
+    augment="mss",  # as MSS U-Net does; True is meant for images of other scanners
     seed=seed,
     on_epoch=curves.live(),
     progress=False,  # the live curves show it

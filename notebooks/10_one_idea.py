@@ -545,7 +545,7 @@ film.animate()
 # by_area, nearest_net = targets, fresh(0)
 # targets = [downsample_target(label, (64 // s, 64 // s), channels=1, how="nearest") for s in (1, 2, 4, 8, 16)]
 # for _ in progress(["with nearest targets"]):
-#     dice_while_learning(nearest_net, every_depth, optimisers["Adam"](nearest_net.parameters()))
+#     dice_while_learning(nearest_net, every_depth, torch.optim.Adam(nearest_net.parameters(), lr=3e-3))
 # targets = by_area
 # which = min(range(len(label)), key=lambda i: (at_8[i], label[i].sum()))
 # with torch.no_grad():

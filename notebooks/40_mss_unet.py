@@ -70,7 +70,7 @@ from dsnotes.viewers import (
 
 names = {1: "kidney", 2: "tumour"}
 patients, grid = (36, (9.0, 3.125, 3.125)) if not smoke else (6, (18.0, 6.25, 6.25))
-epochs = 10 if not smoke else 2
+epochs = 20 if not smoke else 2
 if smoke:
     steps, ablation_steps, seeds = 10, 4, 1
 

@@ -517,22 +517,11 @@ maps(first | {name: side(masks[0]) for name, masks in made.items()}, window="eac
 
 # %% [markdown]
 # In the shell, slices without core become empty when each is matted alone: coupling them mends that. The discs avoid
-# the question, since outside the reader's own slices they say "no nodule", and come close. [The
-# table](../benchmarks/results/matting_3d.md), over three seeds and with the best ε for each way, says what is left:
-# with slices of 0.7 and 1.25 mm the 3-D window is nearer by a twentieth, with slices of 2.5 mm it is not.
-#
-# > **Use it / do not / unknown.** *Use* matting where a pixel's share matters and the mask was drawn by a person: it is
-# > closer to the truth than the mask and than a blurred mask for all four kinds of phantom nodules, by more than the
-# > smallest difference that 60 nodules can show. *Do not* threshold it at one half and expect a better binary mask.
-# > *Unknown:* whether a network gains from it; [61_dsnet](61_dsnet.ipynb) asks that.
-#
-# ## Read next
-#
-# - Germer, Uelwer, Conrad, Harmeling 2020, *PyMatting: A Python Library for Alpha Matting*,
-#   <https://doi.org/10.21105/joss.02481>: other Laplacians, and faster solvers.
-# - Warfield, Zou, Wells 2004, *Simultaneous Truth and Performance Level Estimation (STAPLE)*,
-#   <https://doi.org/10.1109/TMI.2004.828354>: another way from several readers to a soft label.
-# - Gros, Lemay, Cohen-Adad 2021, *SoftSeg*, <https://arxiv.org/abs/2011.09041>: training on soft labels throughout.
+# the question, since outside the reader's own slices they say "no nodule", and come just as close: over three seeds,
+# with the best ε for each way, the difference between them and the 3-D window is smaller than its standard error at all
+# three thicknesses of slice, and volumes are no better ([table](../benchmarks/results/matting_3d.md)). So one reader's
+# mask needs no third dimension. It is needed where slices have no core of their own, as with several readers who
+# disagree about the first and the last slice.
 #
 # ## Exercises
 #

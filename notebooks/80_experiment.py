@@ -47,8 +47,9 @@ patch: list = []  # voxels per axis; a 2-D system takes the last two
 batch: int = 0  # patches per step
 epochs: int = 0  # each ends with a score on the validation patients
 iterations: int = 0  # steps per epoch
+budget: str = ""  # instead of iterations: the steps of one thread, or the GPU, in so long, such as "600 s"
 lr: float = 0.0  # learning rate
-augment: bool = False  # rotate, stretch, mirror, blur, even where the paper does not
+augment: bool = False  # rotate, stretch, blur, brighten: the default augmentation, even where the paper has none
 settings: dict = {}  # any other field of training.Settings, such as {"weight_decay": 0.0}
 channels: list = []  # image channels to keep, such as [1] for a brain's T1ce; empty: all
 slices: list = []  # first and last slice to keep along the first axis, such as [30, 125]
@@ -57,7 +58,9 @@ spacing: list = []  # mm per axis that images are resampled to; empty: as they a
 size: list = []  # slices are resized to these pixels, such as [480, 480]
 roi: list = []  # voxels per axis of the region around all foreground; the network gets only this region
 clip: list = []  # lowest and highest grey value
-normalise: str = "image"  # image, nonzero, minmax, window, or foreground: clip and scale by the training foreground
+normalise: str = (
+    "image"  # image, slice, nonzero, minmax, window, or foreground: clip and scale by the training foreground
+)
 lungs: float = 0.0  # mm kept around the lungs of a chest CT, the rest becomes air; 0: the whole image
 relabel: list = []  # the new value of each label, such as [0, 1, 1] to merge two classes
 overlap: float = 0.5  # of the sliding windows in prediction
@@ -209,6 +212,7 @@ history = dsnotes.fit(
     val,
     seed=seed,
     device=device,
+    budget=budget or None,
     out=runs.folder() and runs.folder() / "training",
     on_epoch=curves.live(title=f"{system} on {data}"),
     progress=False,
@@ -224,7 +228,7 @@ print(f"{len(history)} epochs, {history.total_seconds:.0f} s; ended: {history.st
 
 # %%
 known = {"labels": {0: "background", **names}, "preprocessing": (fixed, scale), "postprocess": postprocess}
-known["window"] = {"patch": tuple(patch) if patch and offered["dims"] == 3 else None}
+known["window"] = {"patch": tuple(patch) if patch and built.dims == 3 else None}
 known["window"] |= {"overlap": overlap, "mirror": mirror, "roi": tuple(roi)}
 known["channels"] = tuple(getattr(train, "modality", ())) or ("image",) * train[0].channels
 if runs.folder():
@@ -237,7 +241,7 @@ if runs.folder():
 # %%
 where = next(built.network.parameters()).device
 look = {"overlap": overlap, "mirror": mirror, "device": where}
-look |= {"patch": patch} if patch and offered["dims"] == 3 else {}
+look |= {"patch": patch} if patch and built.dims == 3 else {}
 scores, labels, seconds = {}, {}, []
 for case, uncut in zip(test, whole, strict=True):
     clock = time.perf_counter()
@@ -251,6 +255,8 @@ for case, uncut in zip(test, whole, strict=True):
 
 # %%
 run = {
+    "steps": history.steps,
+    "training seconds": history.total_seconds,
     "layers": layers(built.network),
     "parameters (M)": parameters / 1e6,
     "seconds a case": float(np.mean(seconds)),

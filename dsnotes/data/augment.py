@@ -1,6 +1,7 @@
-"""Random rotation, scaling, elastic deformation, gamma and mirroring; `draw` the parameters, then `apply` them.
+"""Random changes of geometry and of grey values; `draw` the parameters, then `apply` them.
 
-The defaults are those used to train MSS U-Net (Zhao et al. 2020, https://doi.org/10.1016/j.imu.2020.100357).
+The class's defaults are those used to train MSS U-Net (Zhao et al. 2020, https://doi.org/10.1016/j.imu.2020.100357);
+`augmentations` holds these, ours and nnU-Net's by name.
 Departs from it: images are interpolated linearly, because cubic interpolation costs several times as much as all other
 steps together; and outside the patch the border voxels are repeated, in image and label alike.
 """
@@ -9,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dsnotes.data import grey_values
+from dsnotes.data.grey_values import GreyValues
 from dsnotes.data.warp import grid_sample
 from dsnotes.shapes import Image, Label, SoftMask
 
@@ -44,18 +47,37 @@ class Augmentation:
     p_gamma: float = 0.3
     mirror: tuple[int, ...] | None = None  # spatial axes, counted without batch and channel; None: all
     p_mirror: float = 0.5  # per axis
+    noise: Range = (0, 0.3)  # standard deviation, in units of the image: 1 after a z-score
+    p_noise: float = 0.0
+    blur: Range = (0.5, 1)  # standard deviation in voxels of the finest axis
+    p_blur: float = 0.0
+    brightness: Range = (0.75, 1.25)  # factor of all values
+    p_brightness: float = 0.0
+    shift: Range = (-0.3, 0.3)  # added to all values, in units of the image
+    p_shift: float = 0.0
+    contrast: Range = (0.75, 1.25)  # factor of the distance from the mean; the range of values stays
+    p_contrast: float = 0.0
+    low_resolution: Range = (0.5, 1)  # share of the voxels an axis keeps
+    p_low_resolution: float = 0.0
+    p_inverted_gamma: float = 0.0  # gamma of the negative image
 
     def __post_init__(self) -> None:
-        for name in ("p_rotation", "p_scale", "p_elastic", "p_gamma", "p_mirror"):
+        for name in (each.name for each in fields(self) if each.name.startswith("p_")):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is not a probability. Pass a number from 0 to 1.")
-        for name in ("scale", "alpha", "sigma", "gamma"):
+        for name in ("scale", "alpha", "sigma", "gamma", "noise", "blur", "brightness", "contrast", "low_resolution"):
             low, high = getattr(self, name)
-            if not (0 <= low <= high < math.inf and (low > 0 or name == "alpha")):
+            from_zero = name in ("alpha", "noise")
+            if not (0 <= low <= high < math.inf and (low > 0 or from_zero)):
                 raise ValueError(
-                    f"{name}={(low, high)} is not a range: needed is 0 {'<=' if name == 'alpha' else '<'} low <= high. "
+                    f"{name}={(low, high)} is not a range: needed is 0 {'<=' if from_zero else '<'} low <= high. "
                     f"To switch it off, leave the range and set its probability to 0."
                 )
+        if not -math.inf < self.shift[0] <= self.shift[1] < math.inf or self.low_resolution[1] > 1:
+            raise ValueError(
+                f"shift={self.shift}, low_resolution={self.low_resolution}: pass shift=(low, high) with low <= high, "
+                f"such as (-0.3, 0.3), and shares of at most 1, such as low_resolution=(0.5, 1)."
+            )
 
 
 class Drawn(NamedTuple):
@@ -69,6 +91,8 @@ class Drawn(NamedTuple):
     step: tuple[float, ...]
     mirror: Tensor  # (B, n) bool
     gamma: Tensor  # (B,): 1 leaves the grey values unchanged
+    grey: GreyValues
+    finest: tuple[float, ...]  # length of the finest axis's voxel, in voxels of each axis
 
     @property
     def resampled(self) -> Tensor:
@@ -127,6 +151,8 @@ def draw(
         step=step,
         mirror=mirror,
         gamma=gamma,
+        grey=grey_values.draw(augmentation, batch=batch, generator=generator, about_one=about_one),
+        finest=tuple(finest.tolist()),
     )
 
 
@@ -138,7 +164,8 @@ def apply(
     Image, label and soft mask share one interpolation, which includes mirroring.
     """
     _check(drawn, image, label, soft)
-    changed = drawn.resampled | drawn.mirror.any(1) | (drawn.gamma != 1)
+    grey = drawn.grey.changed()
+    changed = drawn.resampled | drawn.mirror.any(1) | (drawn.gamma != 1) | grey
     if not changed.any():
         return image, label, soft
     samples = []
@@ -149,8 +176,10 @@ def apply(
             parts = grid_sample(_slabs(drawn, b, image), *parts)
         elif axes:
             parts = [None if x is None else x.flip(axes) for x in parts]
+        if grey[b]:
+            parts[0] = grey_values.apply(drawn.grey, b, parts[0], finest=drawn.finest)
         if drawn.gamma[b] != 1:
-            parts[0] = _gamma(parts[0], drawn.gamma[b].item())
+            parts[0] = grey_values.gamma(parts[0], drawn.gamma[b].item())
         samples.append(parts)
     image, label, soft = (_batched(part) for part in zip(*samples, strict=True))
     return image, label, soft
@@ -203,18 +232,6 @@ def _slabs(drawn: Drawn, b: int, image: Tensor) -> Iterator[Tensor]:
             depth = max(1, at_once // math.prod(drawn.space[1:]))
         for rows in first.split(depth):
             yield (rows @ field).reshape(len(rows), *drawn.space[1:], dims)
-
-
-def _gamma(image: Tensor, gamma: float) -> Tensor:
-    """((x - min) / (max - min))^gamma, rescaled to the mean and standard deviation of x."""
-    x = image if image.dtype == torch.float64 else image.float()
-    space, tiny = tuple(range(1, x.ndim)), torch.finfo(x.dtype).tiny
-    low, mean = x.amin(space, keepdim=True), x.mean(space, keepdim=True)
-    curved = (x - low).div_((x.amax(space, keepdim=True) - low).clamp_min(tiny)).pow_(gamma)
-    curved -= curved.mean(space, keepdim=True)
-    before = torch.linalg.vector_norm(x - mean, dim=space, keepdim=True)
-    after = torch.linalg.vector_norm(curved, dim=space, keepdim=True)
-    return curved.mul_(before / after.clamp_min(tiny)).add_(mean).to(image.dtype)
 
 
 def _rotation(angles: Tensor, dims: int) -> Tensor:

@@ -70,6 +70,20 @@ def draw_places(
     return places
 
 
+def forced_share(cases: Sequence[Case], patch: tuple[int, ...], *, enough: float = 0.25, share: float = 1 / 3) -> float:
+    """0 if at least `enough` of 64 random patches hold foreground, otherwise `share`; always the same answer.
+
+    Forced patches show foreground in places and amounts that no image has. Where random patches hold it anyway, they
+    cost false positives (`benchmarks/results/recipe.md`); where it is rare, a network would hardly see it without them.
+    """
+    generator = torch.Generator().manual_seed(0)
+    places = draw_places(cases, patch=patch, batch=64, foreground=0, generator=generator)
+    if all(n <= p for case, _ in places for n, p in zip(case.space, patch_on(case, patch), strict=True)):
+        return share  # whole images: there is no place to force
+    held = [crop(require_label(case), start, patch_on(case, patch), pad=0).any() for case, start in places]
+    return 0.0 if np.mean(held) >= enough else share
+
+
 def validation_batches(
     cases: Sequence[Case],
     *,

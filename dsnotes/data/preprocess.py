@@ -22,6 +22,7 @@ __all__ = ["Preprocess", "Statistics", "foreground_statistics", "hu_window", "re
 
 Pair = tuple[float, float]  # low and high, or mean and standard deviation
 Pairs = Pair | tuple[Pair, ...]  # one for all channels, or one per channel
+RULES = ("image", "slice", "nonzero", "minmax", "window")
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,16 @@ class Preprocess:
     size: tuple[int, int] | None = None  # pixels per slice
     lungs: float | None = None  # mm to keep around the lungs in a chest CT; the rest becomes air
     clip: Pairs | None = None  # (low, high)
-    normalise: str | Pairs | None = None  # "image", "nonzero", "minmax", "window", or (mean, standard deviation)
+    # "image", "slice" (each slice of axis 0 by itself), "nonzero", "minmax", "window", or (mean, standard deviation)
+    normalise: str | Pairs | None = None
 
     def __post_init__(self) -> None:
         if self.spacing is not None and not isinstance(self.spacing, tuple):  # a tuple is kept: its text names a cache
             object.__setattr__(self, "spacing", checked_spacing(self.spacing, "Preprocess"))
-        if isinstance(self.normalise, str) and self.normalise not in ("image", "nonzero", "minmax", "window"):
+        if isinstance(self.normalise, str) and self.normalise not in RULES:
             raise ValueError(
-                f"normalise={self.normalise!r}: pass 'image', 'nonzero', 'minmax', 'window' or (mean, standard "
-                f"deviation), such as foreground_statistics(train).z_score."
+                f"normalise={self.normalise!r}: pass {', '.join(map(repr, RULES))} or (mean, standard deviation), "
+                f"such as foreground_statistics(train).z_score."
             )
         if self.clip is not None:
             for pair in self.clip if isinstance(self.clip[0], tuple | list) else (self.clip,):
@@ -158,7 +160,9 @@ def _rescale(image: np.ndarray, bounds: Pair | None, rule: str | Pair | None) ->
         voxels = image[inside] if inside.any() else image
         mean, std = voxels.mean(dtype=np.float64), voxels.std(dtype=np.float64)
         return _over(np.where(inside, image - np.float32(mean), np.float32(0)), std)
-    mean, std = (image.mean(dtype=np.float64), image.std(dtype=np.float64)) if rule == "image" else rule
+    if rule == "slice" and image.ndim == 3:
+        return np.stack([_rescale(plane, None, "image") for plane in image])
+    mean, std = (image.mean(dtype=np.float64), image.std(dtype=np.float64)) if rule in ("image", "slice") else rule
     return _over(image - np.float32(mean), std)
 
 

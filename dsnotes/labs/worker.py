@@ -15,11 +15,8 @@ from collections import OrderedDict
 from types import FrameType
 from typing import Any
 
-from dsnotes.safety.quick_imports import quick_imports
-
-with quick_imports():
-    import numpy as np
-    import torch
+import numpy as np
+import torch
 
 from dsnotes.labs.wire import LENGTH, PROTOCOL, decode, encode, mapped, tensors, write_frame
 

@@ -19,6 +19,7 @@ from dsnotes.metrics.compare import (
     wilcoxon,
 )
 from dsnotes.metrics.disagreement import crps, energy_distance
+from dsnotes.metrics.effects import Effect, against, effect
 from dsnotes.metrics.overlap import Confusion, accuracy, confusion, dice, iou, ppv, sensitivity
 from dsnotes.metrics.proper_scores import brier, log_score
 from dsnotes.metrics.score import score
@@ -29,6 +30,7 @@ from dsnotes.metrics.surface import (
     hausdorff,
     hausdorff95,
     mean_surface_distance,
+    surface_dice,
     surface_distances,
     wrong_near_contour,
 )
@@ -46,6 +48,7 @@ __all__ = [
     "Agreement",
     "Cohort",
     "Confusion",
+    "Effect",
     "PairedTest",
     "Reliability",
     "SliceErrors",
@@ -53,6 +56,7 @@ __all__ = [
     "TumourScore",
     "VolumeBias",
     "accuracy",
+    "against",
     "agreement",
     "area_error",
     "boundary_band",
@@ -63,6 +67,7 @@ __all__ = [
     "consensus",
     "crps",
     "dice",
+    "effect",
     "energy_distance",
     "expected_calibration_error",
     "expected_volume",
@@ -85,6 +90,7 @@ __all__ = [
     "smallest_difference",
     "soft_dice_score",
     "soft_iou_score",
+    "surface_dice",
     "surface_distances",
     "threshold_masks",
     "tumour_scale",

@@ -42,21 +42,26 @@ def smallest_difference(spread: float, n: int, *, power: float = 0.8, level: flo
     $(z + d \sqrt n / s) / u$, where z is normal and $(n - 1) u^2$ is chi-squared; d is where it exceeds the two-sided
     critical value with probability `power`.
     """
-    from scipy.optimize import brentq
-    from scipy.special import chdtri, ndtr, stdtrit
-
     if n < 2 or spread < 0 or not level < power < 1:
         raise ValueError(
             f"spread={spread}, n={n}, power={power}, level={level}: pass a spread of 0 or more, two cases or more, and "
             f"a power between the level and 1, such as smallest_difference(0.1, 10)."
         )
-    free, middles = n - 1, (np.arange(4000) + 0.5) / 4000
-    bound = stdtrit(free, 1 - level / 2) * np.sqrt(chdtri(free, middles) / free)  # of z + d √n / s
+    return spread * detectable(n - 1, power=power, level=level) / math.sqrt(n)
+
+
+def detectable(freedom: float, *, power: float = 0.8, level: float = 0.05) -> float:
+    """How many standard errors from 0 a mean must be for its t-test to find it with probability `power`."""
+    from scipy.optimize import brentq
+    from scipy.special import chdtri, ndtr, stdtrit
+
+    middles = (np.arange(4000) + 0.5) / 4000
+    bound = stdtrit(freedom, 1 - level / 2) * np.sqrt(chdtri(freedom, middles) / freedom)  # of z + centre
 
     def missing(centre: float) -> float:
         return float((ndtr(centre - bound) + ndtr(-centre - bound)).mean()) - power
 
-    return spread * float(brentq(missing, 0, 10 + bound.max())) / math.sqrt(n)
+    return float(brentq(missing, 0, 10 + bound.max()))
 
 
 def wilcoxon(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> PairedTest:

@@ -19,7 +19,7 @@ from dsnotes.metrics.overlap import (
     require_whole,
     sensitivity_of,
 )
-from dsnotes.metrics.surface import mean_of, percentile_of, surface_distances, union_box
+from dsnotes.metrics.surface import mean_of, percentile_of, surface_distances, union_box, within
 
 OVERLAPS = {"dice": dice_of, "iou": iou_of, "ppv": ppv_of, "sensitivity": sensitivity_of, "accuracy": accuracy_of}
 
@@ -33,9 +33,10 @@ def score(
     regions: Mapping[str, Sequence[int]] | None = None,
     eps: float = 0,
     valid: Array | None = None,
+    tolerance: float = 1.0,
 ) -> dict[str, float]:
     """Overlap, and surface distances in mm: "dice", "iou", "ppv", "sensitivity", "accuracy", "hausdorff",
-    "hausdorff95", "mean_surface_distance".
+    "hausdorff95", "mean_surface_distance", and "surface_dice", the share of the surfaces within `tolerance` mm.
 
     With several classes these are means over the classes, and each class has its own entries: "dice_1", or
     "dice_kidney" where `labels` names it (value -> name as `dataset.labels`, or the names of 0, 1, 2, … in a list).
@@ -73,6 +74,7 @@ def score(
             "hausdorff": percentile_of(distances, 100),
             "hausdorff95": percentile_of(distances, 95),
             "mean_surface_distance": mean_of(distances),
+            "surface_dice": within(distances, tolerance),
         }
     if len(rows) == 1 and regions is None:
         return next(iter(rows.values()))

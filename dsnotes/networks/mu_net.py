@@ -40,15 +40,19 @@ class TiedDecoder(Head):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.dims = backbone.dims
-        if not (hasattr(backbone, "encoder") and hasattr(backbone, "bottleneck")):
+        if not (hasattr(backbone, "mirrored") or (hasattr(backbone, "encoder") and hasattr(backbone, "bottleneck"))):
             raise ValueError(
                 f"the tied decoder mirrors an encoder level by level, but {type(backbone).__name__} has no encoder and "
                 f"bottleneck. Use PseudoLabels('deep'), or a backbone such as unet-2d or unet++."
             )
-        blocks = [*backbone.encoder, backbone.bottleneck]
-        convs = [
-            [m for m in block.modules() if isinstance(m, CONV[self.dims]) and m.kernel_size[0] > 1] for block in blocks
-        ]
+        if hasattr(backbone, "mirrored"):
+            convs = [list(pair) for pair in backbone.mirrored()]
+        else:
+            blocks = [*backbone.encoder, backbone.bottleneck]
+            convs = [
+                [m for m in block.modules() if isinstance(m, CONV[self.dims]) and m.kernel_size[0] > 1]
+                for block in blocks
+            ]
         if any(len(pair) != 2 for pair in convs):
             raise ValueError(
                 f"the tied decoder mirrors two 3x3 convolutions per level, this encoder has {[len(c) for c in convs]}. "
@@ -75,14 +79,18 @@ class TiedDecoder(Head):
             x = self.back(x, a, self.bias_a[level])
             if level > 0:
                 x = functional.relu(self.norm_a[level - 1](x))
-                x = functional.interpolate(x, scale_factor=2, mode="nearest")  # up to the level above
+                if max(a.stride) == 1:  # the encoder pools; the adjoint of a strided convolution is up already
+                    x = functional.interpolate(x, scale_factor=2, mode="nearest")
         return {
             "restored": x,
             "restored_features": {**dict(reversed(maps.items())), self.deepest: features.bottleneck},  # shared by both
         }
 
     def back(self, x: Tensor, conv: nn.Module, bias: Tensor) -> Tensor:
-        return TRANSPOSED[self.dims](x, conv.weight, bias, padding=conv.padding)
+        more = tuple(stride - 1 for stride in conv.stride)
+        return TRANSPOSED[self.dims](
+            x, conv.weight, bias, stride=conv.stride, padding=conv.padding, output_padding=more
+        )
 
 
 class AutoEncoder(Head):

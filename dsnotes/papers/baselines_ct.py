@@ -102,7 +102,7 @@ def boundary_aware(name: str, *, in_channels: int, classes: int, width: int, dim
 
 # The winner's: 1000 epochs of 250 steps, batches of two patches, augmented; the learning rate is ours.
 KITS = Settings(
-    patch=(80, 160, 160), epochs=1000, iterations=250, optimiser="sgd", lr=1e-2, schedule="poly", augment=True
+    patch=(80, 160, 160), epochs=1000, iterations=250, optimiser="sgd", lr=1e-2, schedule="poly", augment="nnu-net"
 )
 LUNG = ("msds-10", "msds-11", "msds-13")
 SYSTEMS = {

@@ -80,7 +80,8 @@ def do_adopt(asked: argparse.Namespace) -> int:
     pages = contact_sheets(asked.output)
     print(f"\nwritten: {asked.output}, {len(found.cases)} cases; look at {pages[0]}" +
           (f" … {pages[-1].name}" if len(pages) > 1 else ""))  # fmt: skip
-    print(f"next:    dsnotes run notebooks/80_experiment.py -p data={asked.output} -p system=unet-2d")
+    system = f"unet-{len(found.cases[0].size)}d"
+    print(f"next:    dsnotes run notebooks/80_experiment.py -p data={asked.output} -p system={system}")
     return 0
 
 

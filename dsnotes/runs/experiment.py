@@ -68,7 +68,8 @@ def system_of(
     where a system allows it.
     """
     offered = systems()[values["system"]]
-    dims, chosen = offered["dims"], values.get("recipe") or OWN
+    dims = (values.get("options") or {}).get("dims") or offered["dims"]
+    chosen = values.get("recipe") or OWN
     patch = tuple(values.get("patch") or ())[-dims:]
     fitting = {"patch": patch, "spacing": tuple(spacing)[-dims:], "preset": values.get("preset")} | options
     fitting = {key: value for key, value in fitting.items() if value and key in offered["options"]}

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from dsnotes.metrics import Effect
 from dsnotes.runs.source import RefusedError
 from dsnotes.runs.tables import Cell, Report
 
@@ -14,7 +15,10 @@ LEVEL = 0.05  # corrected p-values below it get a star
 
 
 def text(report: Report) -> str:
-    """Two lines per row, paper and ours, and a third with p-values if the starred row was tested against it."""
+    """Two lines per row, paper and ours; three more where the starred row was tested against it: p-values, the interval
+    of the difference over cases and seeds, and the smallest difference that the runs could have shown, with wins,
+    draws and losses by case.
+    """
     head = ["row", "", *report.columns]
     lines = []
     for row, printed in report.printed.items():
@@ -25,6 +29,9 @@ def text(report: Report) -> str:
             lines.append(["", "ours", *map(_cell, cells)])
             if any(cell and cell.p_t is not None for cell in cells):
                 lines.append(["", "p t/W", *(_p(cell) for cell in cells)])
+            if any(cell and cell.effect for cell in cells):
+                lines.append(["", "95 %", *(_interval(cell) for cell in cells)])
+                lines.append(["", "shows", *(_smallest(cell) for cell in cells)])
     lines = [head, *lines]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     body = ["  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip() for line in lines]
@@ -48,11 +55,28 @@ def rows(report: Report) -> list[dict[str, Any]]:
             "difference": cell.difference if cell else None,
             "p_t_holm": cell.p_t if cell else None,
             "p_wilcoxon_holm": cell.p_w if cell else None,
+            **_effect_columns(cell.effect if cell else None),
         }
         for row in report.printed
         for column in report.columns
         for cell in [report.ours.get(row, {}).get(column)]
     ]
+
+
+def _effect_columns(found: Effect | None) -> dict[str, Any]:
+    names = ("low", "high", "smallest", "cases_low", "cases_high", "wins", "draws", "losses")
+    return {name: getattr(found, name) if found else None for name in names}
+
+
+def _interval(cell: Cell | None) -> str:
+    return f"{cell.effect.low:+.3g} to {cell.effect.high:+.3g}" if cell and cell.effect else ""
+
+
+def _smallest(cell: Cell | None) -> str:
+    if not (cell and cell.effect):
+        return ""
+    found = cell.effect
+    return f"{found.smallest:.2g} or more; {found.wins}/{found.draws}/{found.losses}"
 
 
 def as_csv(report: Report) -> str:

@@ -1,4 +1,8 @@
-"""The table of a sweep without a published table: `dsnotes table sweeps/mss-strategies.yml`."""
+"""The table of a sweep without a published table: `dsnotes table sweeps/mss-strategies.yml`.
+
+Below it, every row against the first: the difference paired by case and seed, its interval over cases and seeds, the
+smallest difference that so many could have shown, wins, draws and losses, and p with Holm's correction.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +10,91 @@ import os
 
 import numpy as np
 
+from dsnotes.metrics.effects import against
 from dsnotes.runs.differences import labelled
 from dsnotes.runs.notebook import finished, folder_of
 from dsnotes.runs.plan import Plan
 from dsnotes.runs.results_io import RefusedError
+
+COSTS = {"steps": "steps", "s": "training seconds", "peak MiB": "peak MiB"}
+Runs = dict[str, list[dict]]  # row -> its finished runs
 
 
 def sweep_table(plan: Plan, out: str | os.PathLike = "runs") -> str:
     """Mean ± standard deviation over the cases, each averaged over its seeds; empty cells for rows without runs."""
     if not plan.columns:
         raise RefusedError(f"{plan.path} names no columns; add for instance columns: {{dice: dice}}")
-    lines = [["row", "runs", *plan.columns]]
-    for name, row in labelled(plan).items():
-        done = [found for values in row.runs if (found := finished(folder_of(plan.source, values, out))) is not None]
-        cells = [_cell([run["cases"] for run in done], figure) for figure in plan.columns.values()]
-        lines.append([name, f"{len(done)} of {len(row.runs)}", *cells])
+    done: Runs = {}
+    rows = labelled(plan)
+    for name, row in rows.items():
+        found = (finished(folder_of(plan.source, values, out)) for values in row.runs)
+        done[name] = [run for run in found if run is not None]
+    costs = {
+        title: key for title, key in COSTS.items() if any(key in _cost(run) for runs in done.values() for run in runs)
+    }
+    lines = [["row", "runs", *plan.columns, *costs]]
+    for name, row in rows.items():
+        cells = [_cell([run["cases"] for run in done[name]], figure) for figure in plan.columns.values()]
+        spent = [_mean_cost(done[name], key) for key in costs.values()]
+        lines.append([name, f"{len(done[name])} of {len(row.runs)}", *cells, *spent])
+    parts = [_aligned(lines)]
+    for title, figure in plan.columns.items():
+        if compared := _compared(done, figure):
+            parts.append(f"{title}, against {next(iter(done))!r}:\n{_aligned(compared)}")
+    return "\n\n".join(parts)
+
+
+def _aligned(lines: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _compared(done: Runs, figure: str) -> list[list[str]]:
+    """Empty unless the first row and another have cases and seeds in common."""
+    rows = {name: by_seed(runs, figure) for name, runs in done.items()}
+    base = next(iter(rows.values()), {})
+    shared = {name: of for name, of in rows.items() if _cases(of, base) > 1}
+    if len(shared) < 2 or not base:
+        return []
+    head = ["row", "difference", "95 %", "could have shown", "win/draw/loss", "cases × seeds", "p (Holm)"]
+    return [head] + [
+        [
+            name,
+            f"{one.mean:+.4f}",
+            f"{one.low:+.4f} to {one.high:+.4f}",
+            f"{one.smallest:.4f}",
+            f"{one.wins}/{one.draws}/{one.losses}",
+            f"{one.cases} × {len(one.by_seed)}",
+            f"{one.p:.2g}",
+        ]
+        for name, one in against(next(iter(rows)), shared).items()
+    ]
+
+
+def _cases(of: dict, base: dict) -> int:
+    seeds = [seed for seed in of if seed in base]
+    return len(set.intersection(*(set(each[seed]) for each in (of, base) for seed in seeds))) if seeds else 0
+
+
+def by_seed(runs: list[dict], figure: str) -> dict[object, dict[str, float]]:
+    """seed -> case -> score, the cases of all folds together."""
+    found: dict[object, dict[str, float]] = {}
+    for run in runs:
+        own = found.setdefault(run.get("parameters", {}).get("seed", 0), {})
+        for case, row in run["cases"].items():
+            if row.get(figure) is not None and np.isfinite(float(row[figure])):
+                own[case] = float(row[figure])
+    return found
+
+
+def _cost(run: dict) -> dict:
+    memory = {"peak MiB": run["peak_memory_mb"]} if run.get("peak_memory_mb") else {}
+    return memory | ((run.get("about") or {}).get("run") or {})
+
+
+def _mean_cost(runs: list[dict], key: str) -> str:
+    values = [float(_cost(run)[key]) for run in runs if _cost(run).get(key) is not None]
+    return f"{np.mean(values):.0f}" if values else ""
 
 
 def _cell(runs: list[dict], figure: str) -> str:

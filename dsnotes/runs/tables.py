@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsnotes.metrics import holm, paired_t_test, wilcoxon
+from dsnotes.metrics import Effect, effect, holm, paired_t_test, wilcoxon
 from dsnotes.runs.collect import ACROSS, Result, differing, is_of, results
 from dsnotes.runs.paper_tables import Column, Published, published
 from dsnotes.runs.source import RefusedError
@@ -38,6 +38,7 @@ class Cell:
     p_w: float | None = None
     difference: float | None = None
     values: dict[str, float] = field(default_factory=dict)
+    effect: Effect | None = None  # the difference to the starred row, its interval over cases and seeds
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,27 @@ def _test(
             tested, holm([t.p for t, _ in tested.values()]), holm([w.p for _, w in tested.values()]), strict=True
         ):
             cell = ours[row][name]
+            cell.effect = _effect(done, starred, row, column, base)
             cell.p_t, cell.p_w, cell.difference = p_t, p_w, -tested[row][0].difference * (100 if column.percent else 1)
+
+
+def _effect(done: dict, starred: str, row: str, column: Column, base: Mapping[str, str]) -> Effect | None:
+    """None without two cases and a seed that both have."""
+    key = {each: column.key.format(row=base[each]) for each in (starred, row)}
+    before, after = (by_seed(done[each], key[each], 100 if column.percent else 1) for each in (starred, row))
+    try:
+        return effect(before, after)
+    except ValueError:  # no seed in common
+        return None
+
+
+def by_seed(runs: list[Result], key: str, scale: float = 1) -> dict[object, dict[str, float]]:
+    """seed -> case -> score, the cases of all folds together."""
+    found: dict[object, dict[str, float]] = {}
+    for one in runs:
+        own = found.setdefault(one.across("seed"), {})
+        own |= {case: scale * row[key] for case, row in one.cases.items() if key in row}
+    return found
 
 
 def _as_printed(paper: Published, row: str, names: tuple[str, ...]) -> dict[str, object]:

@@ -25,12 +25,30 @@ STRIDE = 1032  # longest column of a strip, and 8 against columns that displace 
 
 @kernel
 @no_type_check
-def _spread(seed, start, number, shape, reach, queue, last):
+def _nearest_first(reach):
+    """(dz, dy, dx) from a pixel to all that a window can hold with it, nearest first: so the strip is narrowest."""
+    steps = np.empty((25 * (4 * reach + 1) - 1, 3), np.int64)
+    count = 0
+    for square in range(1, 9 + 4 * reach):
+        for dz in range(-2 * reach, 2 * reach + 1):
+            for dy in range(-2, 3):
+                for dx in range(-2, 3):
+                    if dz * dz + dy * dy + dx * dx == square:
+                        steps[count, 0], steps[count, 1], steps[count, 2] = dz, dy, dx
+                        count += 1
+    return steps
+
+
+@kernel
+@no_type_check
+def _spread(seed, start, number, shape, steps, queue, last):
     """Number all pixels coupled to `seed` breadth first, from `start` on; return the end and the neighbours' kinds.
 
     All neighbours of pixel j and of the pixels before it have numbers up to `last[j]`, which bounds the strip.
     """
     depth, height, width = shape
+    offsets = (steps[:, 0] * height + steps[:, 1]) * width + steps[:, 2]
+    deep = steps[:, 0].max()
     number[seed] = start
     queue[start] = seed
     served, end = start, start + 1
@@ -38,22 +56,24 @@ def _spread(seed, start, number, shape, reach, queue, last):
     while served < end:
         pixel = queue[served]
         z, y, x = pixel // (height * width), pixel // width % height, pixel % width
-        left, right = max(0, x - 2), min(width, x + 3)
-        for zz in range(max(0, z - 2 * reach), min(depth, z + 2 * reach + 1)):
-            for yy in range(max(0, y - 2), min(height, y + 3)):
-                row = (zz * height + yy) * width
-                for near in range(row + left, row + right):
-                    kind = number[np.uint64(near)]  # unsigned indices spare numba's checks for negative ones
-                    if kind >= 0:
-                        continue
-                    if kind == UNSEEN:
-                        number[np.uint64(near)] = end
-                        queue[np.uint64(end)] = near
-                        end += 1
-                    elif kind == OUTSIDE:
-                        beside_outside = True
-                    else:
-                        beside_lesion = True
+        within = deep <= z < depth - deep and 2 <= y < height - 2 and 2 <= x < width - 2
+        for t in range(offsets.size):
+            if not within:
+                zz, yy, xx = z + steps[t, 0], y + steps[t, 1], x + steps[t, 2]
+                if not (0 <= zz < depth and 0 <= yy < height and 0 <= xx < width):
+                    continue
+            near = np.uint64(pixel + offsets[t])  # unsigned indices spare numba's checks for negative ones
+            kind = number[near]
+            if kind >= 0:
+                continue
+            if kind == UNSEEN:
+                number[near] = end
+                queue[np.uint64(end)] = near
+                end += 1
+            elif kind == OUTSIDE:
+                beside_outside = True
+            else:
+                beside_lesion = True
         last[served] = end - 1
         served += 1
     return end, beside_lesion, beside_outside
@@ -296,6 +316,7 @@ def solve_bands(image, trimap, eps, weights, front_limit, tolerance, limit):
     offsets = np.empty(weights.size, np.int64)
     for t in range(offsets.size):
         offsets[t] = ((t // 9 - reach) * shape[1] + t // 3 % 3 - 1) * shape[2] + t % 3 - 1
+    steps = _nearest_first(reach)
     queue, last = np.empty(unknown, np.int32), np.empty(unknown, np.int32)
     seen = np.zeros(values.size, np.bool_)
     end, unsettled = 0, 0
@@ -303,7 +324,7 @@ def solve_bands(image, trimap, eps, weights, front_limit, tolerance, limit):
         if number[pixel] != UNSEEN:
             continue
         start = end
-        end, beside_lesion, beside_outside = _spread(pixel, start, number, shape, reach, queue, last)
+        end, beside_lesion, beside_outside = _spread(pixel, start, number, shape, steps, queue, last)
         if not (beside_lesion and beside_outside):  # energy 0: the value of the kind it touches, or ½
             constant = 1.0 if beside_lesion else 0.0 if beside_outside else 0.5
             for j in range(start, end):
@@ -312,7 +333,7 @@ def solve_bands(image, trimap, eps, weights, front_limit, tolerance, limit):
         far = queue[end - 1]  # numbered from one end, an open band has a strip half as wide
         for j in range(start, end):
             number[queue[j]] = UNSEEN
-        _spread(far, start, number, shape, reach, queue, last)
+        _spread(far, start, number, shape, steps, queue, last)
         band = queue[start:end]
         n = band.size
         centres = _window_centres(band, shape, reach, seen)

@@ -54,7 +54,8 @@ def soft_mask(
     3×3×3, uses the neighbouring slices. A band that touches no known pixel is ½.
 
     `spacing`, mm along every axis, makes far neighbours count less (`window_weights`): pass it with
-    `window="volume"`, as slices are usually thicker than pixels. Without it all 27 voxels count alike.
+    `window="volume"`, as slices are usually thicker than pixels. Without it all 27 voxels count alike. The sum of the
+    weights takes the place of the 9 in what is said of ε.
     """
     image = as_array(image, "image", example="case.image")
     trimap = as_array(trimap, "trimap", example="trimap_from_mask(mask, radius)")

@@ -17,7 +17,7 @@ import torch
 from dsnotes.data import augment
 from dsnotes.data.augment import Augmentation, Drawn
 from dsnotes.data.case import Case
-from dsnotes.data.patches import Place, draw_batch, gather, tiles, validation_batches
+from dsnotes.data.patches import Place, draw_batch, forced_share, gather, tiles, validation_batches
 from dsnotes.data.sampling import Unit, place_of, shuffled, units
 from dsnotes.supervision.base import Batch
 from dsnotes.supervision.targets import unknown_classes
@@ -61,6 +61,13 @@ class Draw:
         samples = self.settings.batch * self.settings.accumulate * self.processes
         return self.settings.iterations or -(-(len(self.units) or len(self.cases)) // samples)
 
+    @cached_property
+    def foreground(self) -> float:
+        """The share of patches that are forced to hold foreground."""
+        if self.settings.foreground is not None:
+            return self.settings.foreground
+        return forced_share(self.cases, self.settings.patch)
+
     def places(self, epoch: int, iteration: int, generator: torch.Generator) -> list[Place]:
         """The patches of a batch: units in shuffled order without repetition, reshuffled after the last."""
         n, samples = len(self.units), self.settings.batch * self.settings.accumulate
@@ -72,7 +79,7 @@ class Draw:
                 order = torch.Generator().manual_seed(seed_of(self.seed, epoch))  # the same in all processes
                 orders[at] = shuffled(n, at, order)
             chosen.append(self.units[orders[at][turn % n]])
-        forced = math.ceil(self.settings.foreground * samples - 1e-9) if self.settings.epoch == "every_case" else 0
+        forced = math.ceil(self.foreground * samples - 1e-9) if self.settings.epoch == "every_case" else 0
         patch = self.settings.patch
         return [
             place_of(self.cases, unit, patch=patch, forced=at < forced, generator=generator)
@@ -88,7 +95,7 @@ class Draw:
                 self.cases,
                 patch=settings.patch,
                 batch=settings.batch,
-                foreground=settings.foreground,
+                foreground=self.foreground,
                 generator=generator,
             )
             for _ in range(settings.accumulate)  # each micro-batch has its own share of foreground patches

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from copy import deepcopy
+import copy
+import math
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from numbers import Integral
 
+import numpy as np
 import torch
 
 from dsnotes.data.case import Case
@@ -53,18 +56,16 @@ def check_arguments(*, seed: object, workers: object, prefetch: object, on_epoch
 
 
 def fitting_patch(system: System, settings: Settings, train: Sequence[Case]) -> tuple[int, ...]:
-    """The patch as a tuple, checked against the network's stride; without one, the size of the images."""
+    """The patch as a tuple, checked against the network's stride; without one, the size of the images, or a patch
+    planned from them and from the memory where they have several sizes.
+    """
     if not len(train):
         raise ValueError("train is empty. Pass at least one case with a label, for instance phantoms.lung(8, seed=0).")
     stride = system.network.backbone.stride
     if settings.patch is None:
         sizes = {case.space[-system.dims :] for case in train}
         if len(sizes) > 1:
-            smallest = tuple(map(min, zip(*sizes, strict=True)))
-            raise ValueError(
-                f"patch=None trains on whole images, but they have {len(sizes)} sizes from {min(sizes)} "
-                f"to {max(sizes)}. Pass a patch, for instance patch={_at_most(smallest, stride)}."
-            )
+            return planned_patch(system, sizes, batch=settings.batch)
         patch, came = sizes.pop(), "patch=None means whole images; their size"
     else:
         patch, came = tuple(int(n) for n in settings.patch), "patch"
@@ -79,6 +80,49 @@ def fitting_patch(system: System, settings: Settings, train: Sequence[Case]) -> 
             f"Pass for instance patch={_at_most(patch, stride)}."
         )
     return patch
+
+
+def planned_patch(
+    system: System, sizes: Iterable[tuple[int, ...]], *, batch: int, memory: float | None = None
+) -> tuple[int, ...]:
+    """The median size of the images, up to the next multiple of the network's stride, and as much smaller as it takes
+    for the maps that a step of `batch` patches keeps to fit into half of the free memory (or of `memory`, in bytes).
+    """
+    stride = system.network.backbone.stride
+    middle = np.median(np.array(sorted(sizes)), axis=0)
+    patch = [-(-int(n) // s) * s for n, s in zip(middle, stride, strict=True)]
+    room = (free_memory() if memory is None else memory) / 2 / (batch * bytes_per_voxel(system))
+    while math.prod(patch) > room and any(n > 2 * s for n, s in zip(patch, stride, strict=True)):
+        longest = max(range(len(patch)), key=lambda axis: (patch[axis] > 2 * stride[axis], patch[axis]))
+        patch[longest] -= stride[longest]
+    return tuple(patch)
+
+
+def bytes_per_voxel(system: System) -> float:
+    """Bytes that the backward pass needs for each voxel of a patch, counted on a small one in float32."""
+    network = copy.deepcopy(system.network).cpu().train()
+    size = tuple(-(-max(2 * s, 8) // s) * s for s in network.backbone.stride)
+    kept: dict[int, int] = {}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    with torch.random.fork_rng([]), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        outputs = network(torch.zeros(2, network.backbone.in_channels, *size))
+    del outputs
+    return sum(n for at, n in kept.items() if at not in weights) / (2 * math.prod(size))
+
+
+def free_memory() -> float:
+    """Bytes: of the GPU if there is one, else of the machine; 8 GiB where the system does not say."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 8 * 2**30
 
 
 def _at_most(size: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
@@ -132,7 +176,7 @@ def _check_deepest_map(system: System, settings: Settings) -> None:
     deepest = system.network.backbone.stride if bottleneck is None else bottleneck.stride
     if any(n > s for n, s in zip(settings.patch, deepest, strict=True)):
         return
-    network = deepcopy(system.network).train()
+    network = copy.deepcopy(system.network).train()
     weight = next(network.parameters())
     image = weight.new_zeros(settings.batch, network.backbone.in_channels, *settings.patch)
     try:

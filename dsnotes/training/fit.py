@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from dsnotes.data.any_dataset import as_cases
-from dsnotes.data.augment import Augmentation
+from dsnotes.data.augmentations import augmentation_of
 from dsnotes.data.dataset import Dataset
 from dsnotes.data.task import read_task, task_of
 from dsnotes.supervision.regions import label_values, regions_of
+from dsnotes.training import budget as budget_module
 from dsnotes.training import checkpoints, devices
 from dsnotes.training.batches import Draw, for_validation, prefetched, seed_of
 from dsnotes.training.checks import (
@@ -41,6 +42,7 @@ def fit(
     val: Any = None,
     *,
     settings: Settings | None = None,
+    budget: str | float | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     device: str | torch.device = "auto",
@@ -59,13 +61,15 @@ def fit(
 
     `train` and `val` are lists or map-style datasets of cases, of {"image", "label"} dicts or of (image, label) pairs.
     `settings` defaults to the system's, and every field of `Settings` can be passed by name instead: patch=, epochs=,
-    batch=, lr=, iterations=, … With `out`, a checkpoint is saved in that folder after every epoch, and the same command
-    resumes from it, on a CPU bit for bit as if it had never stopped. `on_epoch` is called with the history after every
-    epoch and ends the run by returning True. `seed` determines the batches, their augmentation and the dropout, but not
-    the network's initial weights. `workers` threads draw up to `prefetch` batches ahead; with `workers=0` they are
-    drawn between the steps. `amp="auto"` and `channels_last="auto"` follow fixed rules (`training.forward_pass`).
-    `checkpointing` recomputes the backbone's blocks in the backward pass to save memory. `compile` is True or a mode of
-    torch.compile; "reduce-overhead" uses CUDA graphs, for small networks.
+    batch=, lr=, iterations=, … `budget`, such as "600 s", replaces `iterations` by the number of steps that one thread
+    or the GPU makes in that time, measured once and kept in `history.steps_per_epoch`. With `out`, a checkpoint is
+    saved in that folder after every epoch, and the same command resumes from it, on a CPU bit for bit as if it had
+    never stopped. `on_epoch` is called with the history after every epoch and ends the run by returning True. `seed`
+    determines the batches, their augmentation and the dropout, but not the network's initial weights. `workers` threads
+    draw up to `prefetch` batches ahead; with `workers=0` they are drawn between the steps. `amp="auto"` and
+    `channels_last="auto"` follow fixed rules (`training.forward_pass`). `checkpointing` recomputes the backbone's
+    blocks in the backward pass to save memory. `compile` is True or a mode of torch.compile; "reduce-overhead" uses
+    CUDA graphs, for small networks.
     """
     check_system(system)
     shape = {"dims": system.dims, "channels": system.network.backbone.in_channels}
@@ -88,14 +92,20 @@ def fit(
         stack.enter_context(devices.reproducible(device, deterministic=deterministic))
         stack.enter_context(devices.explained_memory(settings, system.network.backbone.stride, device))
         system.network.to(device)
-        augment = Augmentation() if settings.augment is True else settings.augment or None
+        augment = augmentation_of(settings.augment, system.dims)
         values = label_values(system.objective, system.classes)
         draw = Draw(train, settings, values, augment, seed, world.rank, device, world.size)
+        if budget is not None:
+            settings = steps_within(budget, system, settings, draw, folder, world, amp=amp)
+            draw = replace(draw, settings=settings)
         run = describe_run(system, settings, train, val, seed=seed, processes=world.size)
+        if budget is not None:
+            run["budget"] = str(budget)
         if channels_last == "auto":
             stack.callback(system.network.to, memory_format=torch.contiguous_format)  # restored at the end
         how = {"channels_last": channels_last, "compile": compile, "checkpointing": checkpointing}
         step, history = resume_or_start(system, settings, run, folder, device, world=world, amp=amp, **how)
+        history.steps_per_epoch = draw.iterations
         iterations, samples = draw.iterations, settings.batch * settings.accumulate * world.size
         moments = ((e, i) for e in range(len(history) + 1, settings.epochs + 1) for i in range(iterations))
         batches = stack.enter_context(closing(prefetched(draw, moments, workers=workers, prefetch=prefetch)))
@@ -144,6 +154,32 @@ def fit(
             if isinstance(error, FloatingPointError):
                 raise
     return history
+
+
+def steps_within(
+    budget: str | float,
+    system: System,
+    settings: Settings,
+    draw: Draw,
+    folder: Path | None,
+    world: devices.World,
+    *,
+    amp: bool | str,
+) -> Settings:
+    """The settings with the budget's steps: those of the run in `folder`, if there is one, or measured now."""
+    budget_module.seconds_of(budget)
+    if (found := None if folder is None else checkpoints.load(folder)) is not None:
+        kept = found["run"]["settings"]
+        return replace(settings, epochs=kept["epochs"], iterations=kept["iterations"])
+    if world.size > 1:
+        raise ValueError(
+            f"budget={budget!r} is measured in one process, but {world.size} train together. Measure it in a run of "
+            f"one process, then pass its steps: epochs=…, iterations=history.steps_per_epoch."
+        )
+    shape = (settings.batch, system.network.backbone.in_channels, *settings.patch)
+    dtype, _ = choose_dtype(amp, system.network, device=draw.device, shape=shape)
+    per_step = budget_module.seconds_per_step(system, settings, draw, amp=dtype)
+    return budget_module.fixed(settings, budget, per_step)
 
 
 def resume_or_start(

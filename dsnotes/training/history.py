@@ -21,6 +21,7 @@ class History(Sequence):
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self.records: list[Record] = [dict(record) for record in records]
         self.stopped = ""
+        self.steps_per_epoch = 0
         self.notes: list[str] = []
 
     def __len__(self) -> int:
@@ -45,6 +46,11 @@ class History(Sequence):
         if self.records and name not in self.columns:
             raise KeyError(f"the history has no column {name!r}. Choose one of {', '.join(self.columns)}.")
         return [record.get(name) for record in self.records]
+
+    @property
+    def steps(self) -> int:
+        """Updates of the weights so far."""
+        return len(self) * self.steps_per_epoch
 
     @property
     def best(self) -> Record | None:

@@ -14,6 +14,7 @@ from itertools import accumulate
 from numbers import Integral, Real
 
 from dsnotes.data.augment import Augmentation
+from dsnotes.data.augmentations import check_name
 from dsnotes.training.history import History
 
 CHOICES = {
@@ -35,6 +36,7 @@ NUMBERS = (
     "foreground",
     "stop_dice",
 )
+MAY_BE_NONE = ("clip", "foreground")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Settings:
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     momentum: float = 0.9  # of sgd
+    nesterov: bool = False  # of sgd
     weight_decay: float = 0.0
     amsgrad: bool = False
     schedule: str = "constant"  # constant, step, exponential, poly, plateau
@@ -70,8 +73,10 @@ class Settings:
     stop_lr: float | None = None  # "moving_average" stops only below this rate; None: at any
     stop_dice: float = 0.0  # no rule stops a run before the validation Dice has reached this; 0: as in the papers
     clip: float | None = 12.0  # maximum norm of the gradient; None: no clipping
-    foreground: float = 1 / 3  # share of patches forced to hold foreground, rounded up: with batch=1, every patch
-    augment: bool | Augmentation = False  # True: the default augmentation
+    # Share of patches forced to hold foreground, rounded up: with batch=1, every patch. None: a third if fewer than a
+    # quarter of random patches hold any, otherwise none, since forced patches teach that foreground is common.
+    foreground: float | None = None
+    augment: bool | str | Augmentation = False  # True: "default"; by name: "mss", "nnu-net" as published
     reestimate: int = 0  # batches for re-estimating batch norm statistics after each epoch; 0: keep the running ones
 
     def __post_init__(self) -> None:
@@ -91,14 +96,17 @@ class Settings:
             )
         for name in NUMBERS:
             value = getattr(self, name)
-            if not (isinstance(value, Real) or (value is None and name == "clip")) or value != value:
-                raise ValueError(f"{name} must be a number, got {value!r}. For instance {name}={DEFAULTS[name]:.3g}.")
+            if not (isinstance(value, Real) or (value is None and name in MAY_BE_NONE)) or value != value:
+                example = 0.33 if DEFAULTS[name] is None else DEFAULTS[name]
+                raise ValueError(f"{name} must be a number, got {value!r}. For instance {name}={example:.3g}.")
         for name in AT_LEAST_ONE:
             if name != "step_every" and not isinstance(getattr(self, name), Integral | None):
                 raise ValueError(f"{name} must be a whole number, got {getattr(self, name)!r}. For instance {name}=2.")
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}. Pass {name}=1 or more.")
-        if not isinstance(self.augment, bool | Augmentation):
+        if isinstance(self.augment, str):
+            check_name(self.augment)
+        elif not isinstance(self.augment, bool | Augmentation):
             raise TypeError(
                 f"augment={self.augment!r} has type {type(self.augment).__name__}. Pass True for the default "
                 f"augmentation, False for none, or your own, such as dsnotes.data.augment.Augmentation(p_scale=0)."
@@ -112,7 +120,7 @@ class Settings:
                 f"reestimate must be a number of batches, got {self.reestimate!r}. Pass 0 to keep the running "
                 f"statistics of training, or for instance reestimate=20 to re-estimate them."
             )
-        if not 0 <= self.foreground <= 1:
+        if self.foreground is not None and not 0 <= self.foreground <= 1:
             raise ValueError(f"foreground must be from 0 to 1, got {self.foreground}. For instance foreground=0.33.")
 
 

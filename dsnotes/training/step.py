@@ -159,6 +159,6 @@ def make_optimiser(module: torch.nn.Module, settings: Settings) -> Optimizer:
     parameters = [p for p in module.parameters() if p.requires_grad]
     shared = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": parameters[0].device.type != "mps"}
     if settings.optimiser == "sgd":
-        return SGD(parameters, momentum=settings.momentum, **shared)
+        return SGD(parameters, momentum=settings.momentum, nesterov=settings.nesterov, **shared)
     kind = {"adam": Adam, "adamw": AdamW}[settings.optimiser]
     return kind(parameters, betas=settings.betas, amsgrad=settings.amsgrad, **shared)

@@ -5,6 +5,7 @@ history = dsnotes.fit(system, train, val, …, on_epoch=curves.live())
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from numbers import Integral
@@ -98,7 +99,7 @@ class LivePlot:
         self._drawn, self._pending = -float("inf"), False
 
     def __call__(self, history: Records) -> None:
-        """Draw if `seconds` have passed; where nobody looks, only the numbers, for the log: the cell's end draws."""
+        """Draw if `seconds` have passed; where nobody looks, only at first and at the cell's end."""
         self.history = history
         if notebook_display.shell() is None:
             return
@@ -106,7 +107,7 @@ class LivePlot:
             notebook_display.shell().events.register("post_execute", self._finish)
             self._pending = True
         if time.monotonic() - self._drawn >= self.seconds:
-            self.redraw(picture=notebook_display.here() == "browser")
+            self.redraw(picture=notebook_display.here() == "browser" or math.isinf(self._drawn))
 
     def redraw(self, *, picture: bool = True) -> None:
         records = list(self.history)

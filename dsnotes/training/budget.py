@@ -1,0 +1,65 @@
+"""A budget in seconds, fixed as steps before training starts: `fit(…, budget="600 s")`.
+
+Seconds depend on what else a machine does, so a fair comparison gives every row the steps that it makes in the same
+time, measured once on one thread (or the GPU), and then counts steps.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import statistics
+import time
+from dataclasses import replace
+
+import torch
+
+from dsnotes.training.batches import Draw
+from dsnotes.training.settings import Settings
+from dsnotes.training.system import System
+
+UNITS = {"s": 1, "min": 60, "h": 3600}
+MEASURED = 5  # steps, after one that is not counted
+
+
+def seconds_of(budget: str | float) -> float:
+    """Of "600 s", "10 min", "1.5 h" or a number of seconds."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)?\s*", str(budget))
+    if isinstance(budget, bool) or not found or float(found[1]) == 0:
+        raise ValueError(f'budget={budget!r} is not a time. Pass for instance budget="600 s", "10 min" or "1.5 h".')
+    return float(found[1]) * UNITS[found[2] or "s"]
+
+
+def seconds_per_step(system: System, settings: Settings, draw: Draw, *, amp: torch.dtype | None = None) -> float:
+    """The median of a few steps on a copy of the network, its batches included: processor time of one thread on a CPU,
+    which other processes do not lengthen, wall time on a GPU.
+    """
+    step = system.make_step(copied := replace(system, network=copy.deepcopy(system.network)), settings, amp=amp)
+    step.set_lr(settings.lr)
+    copied.network.train()
+    on_cpu, threads, taken = draw.device.type == "cpu", torch.get_num_threads(), []
+    clock = time.process_time if on_cpu else time.perf_counter
+    try:
+        if on_cpu:
+            torch.set_num_threads(1)
+        for iteration in range(MEASURED + 1):
+            started = clock()
+            step(draw.to_device(draw(0, iteration)))
+            if not on_cpu:
+                torch.accelerator.synchronize()
+            taken.append(clock() - started)
+    finally:
+        torch.set_num_threads(threads)
+    return statistics.median(taken[1:])
+
+
+def fixed(settings: Settings, budget: str | float, per_step: float) -> Settings:
+    """The settings with as many steps as fit into the budget, at most; the schedule's epochs share them equally."""
+    steps = int(seconds_of(budget) / per_step)
+    if steps < 1:
+        raise ValueError(
+            f"budget={budget!r} is shorter than one step, which takes {per_step:.2g} s here. Pass a longer budget, a "
+            f"smaller patch or a smaller batch."
+        )
+    epochs = min(settings.epochs, steps)
+    return replace(settings, epochs=epochs, iterations=steps // epochs)

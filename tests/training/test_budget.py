@@ -1,0 +1,85 @@
+"""A budget becomes steps, once; a resumed run keeps them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dsnotes.training import budget
+from dsnotes.training.fit import fit
+from dsnotes.training.settings import Settings
+
+HOW = {"patch": (8, 8), "batch": 2, "progress": False, "schedule": "poly"}
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Each step is said to take half a second."""
+    calls = []
+    monkeypatch.setattr(budget, "seconds_per_step", lambda *_, **__: calls.append(1) or 0.5)
+    return calls
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("600 s", 600), ("10min", 600), ("1.5 h", 5400), (90, 90), ("2", 2)])
+def test_a_budget_is_a_time(text, seconds):
+    assert budget.seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("wrong", ["soon", "-3 s", "0 s", "", True])
+def test_another_text_is_answered_with_examples(wrong):
+    with pytest.raises(ValueError, match='budget="600 s"'):
+        budget.seconds_of(wrong)
+
+
+def test_steps_fill_the_budget_and_the_epochs_share_them():
+    assert budget.fixed(Settings(epochs=10), "600 s", 0.5) == Settings(epochs=10, iterations=120)
+    assert budget.fixed(Settings(epochs=100), "10 s", 0.5) == Settings(epochs=20, iterations=1)
+    with pytest.raises(ValueError, match="shorter than one step"):
+        budget.fixed(Settings(), "1 s", 2.0)
+
+
+def test_the_schedule_ends_with_the_budget(tiny, discs, measured):
+    history = fit(tiny(), discs(4), budget="10 s", epochs=5, **HOW)
+    assert (history.steps, history.steps_per_epoch, len(history)) == (20, 4, 5)
+    rates = history.column("lr")
+    assert rates[-1] == pytest.approx(rates[0] * (1 / 5) ** 0.9), "the last of five epochs of poly"
+
+
+def test_a_killed_run_goes_on_with_the_same_steps_without_measuring_again(tiny, discs, measured, tmp_path):
+    a, b = tiny(), tiny()
+    b.network.load_state_dict(a.network.state_dict())
+    fit(a, discs(4), budget="6 s", epochs=4, **HOW)
+    fit(b, discs(4), budget="6 s", epochs=4, out=tmp_path, on_epoch=lambda h: len(h) == 2, **HOW)
+    again, count = tiny(), len(measured)
+    history = fit(again, discs(4), budget="6 s", epochs=4, out=tmp_path, **HOW)
+    assert len(measured) == count
+    assert history.steps == 12
+    assert json.loads((tmp_path / "settings.json").read_text())["budget"] == "6 s"
+    for x, y in zip(a.network.state_dict().values(), again.network.state_dict().values(), strict=True):
+        assert torch.equal(x, y)
+    with pytest.raises(ValueError, match="budget"):
+        fit(tiny(), discs(4), budget="7 s", epochs=4, out=tmp_path, **HOW)
+
+
+def test_measuring_changes_nothing_and_takes_the_time_of_a_step(tiny, discs, monkeypatch):
+    """With a clock that counts its own calls: every step takes one unit."""
+    system = tiny()
+    before = {name: value.clone() for name, value in system.network.state_dict().items()}
+    ticks = iter(range(100))
+    monkeypatch.setattr(budget.time, "process_time", lambda: next(ticks))
+    found = []
+    original = budget.fixed
+    monkeypatch.setattr(budget, "fixed", lambda settings, text, per: found.append(per) or original(settings, text, per))
+
+    def stop(history):
+        return True
+
+    history = fit(replace(system), discs(4), budget="3 s", epochs=1, lr=1e-30, on_epoch=stop, **HOW)
+    assert found == [1]
+    assert history.steps == 3
+    for name, value in system.network.state_dict().items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(value, before[name])
