@@ -168,7 +168,7 @@ def main() -> None:
 
 
 def written(values: list[float]) -> str:
-    return f"{np.mean(values):.3f} ({' '.join(f'{v:.3f}'.replace('0.', '.', 1) for v in values)})"
+    return f"{np.mean(values):.3f} ({' '.join(f'{v:.3f}' for v in values)})"
 
 
 if __name__ == "__main__":
