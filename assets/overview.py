@@ -30,8 +30,8 @@ SIZE = 128
 def trained(epochs: int, out: str | None) -> System:
     torch.manual_seed(0)
     cases = [WINDOW(case) for case in phantoms.kidneys(40, seed=0, size=(24, SIZE, SIZE))]
-    system = dsnotes.build("mss-unet", classes=3, dims=2, width=16, patch=(SIZE, SIZE), halvings=4)
-    dsnotes.fit(system, cases, patch=(SIZE, SIZE), batch=8, epochs=epochs, iterations=50, lr=2e-3, out=out)
+    system = dsnotes.build("mss-unet", classes=3, dims=2, width=8, patch=(SIZE, SIZE), halvings=4)
+    dsnotes.fit(system, cases, patch=(SIZE, SIZE), batch=4, epochs=epochs, iterations=50, lr=2e-3, out=out)
     return system
 
 
@@ -78,7 +78,7 @@ def draw(image: np.ndarray, label: np.ndarray, outputs: Outputs) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--out", help="folder to save the training in, and to resume it from")
     parser.add_argument("--case", type=int, default=4)
     options = parser.parse_args()

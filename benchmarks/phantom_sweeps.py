@@ -72,6 +72,7 @@ def main() -> None:
         "`python benchmarks/phantom_sweeps.py RUNS " + " ".join(map(str, asked.sweeps)) + "`",
         "",
     ]
+    text += ["A dash: no run yet.", ""]
     for path in asked.sweeps:
         text += section(open_plan(path), asked.runs)
     print("\n".join(text))

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 from held_out import Kept, patients, start, trial
-from timing import keep, table
+from timing import keep, machine, table
 
 import dsnotes
 from dsnotes.data.augmentations import DEFAULT
+from dsnotes.metrics import effect
 from dsnotes.training.settings import Settings
 
 NO_GEOMETRY = replace(DEFAULT, p_rotation=0, p_scale=0, p_elastic=0)
@@ -73,10 +74,11 @@ def page(kept: Kept) -> str:
     parts = [
         "## recipe",
         "",
-        "nnU-Net's plain network with its output supervised, AdamW at 3e-3 falling to 0; "
-        "`python benchmarks/recipe.py`. Dice and precision (what of the predicted "
-        "foreground is right) are means over the held-out patients, then over seeds, ± the standard deviation of the "
-        "seeds; the difference is paired by patient and seed, with its bootstrap interval over patients (95 %).",
+        "nnU-Net's plain network with its output supervised, AdamW at 3e-3 falling to 0 "
+        "(`python benchmarks/recipe.py`). Dice and precision (the right share of what is predicted) are means over "
+        "the held-out patients, then over seeds, ± the standard deviation of the seeds; the difference is paired by "
+        "patient and seed, with its interval over both (95 %; over patients alone where there is one seed); on a "
+        f"{machine()}.",
     ]
     for name in SETS:
         full = kept.scores(set=name, row="all")
@@ -85,14 +87,11 @@ def page(kept: Kept) -> str:
             dice, precision = kept.scores(set=name, row=row), kept.scores("precision", set=name, row=row)
             if not dice:
                 continue
-            seeds = sorted(set(dice) & set(full))
-            cases = sorted(full[seeds[0]]) if seeds else []
-            gaps = np.array([[dice[s][c] - full[s][c] for s in seeds] for c in cases]).mean(1)
-            low, high = bootstrap(gaps)
+            found = effect(full, dice) if set(dice) & set(full) else None
             means = [np.mean(list(one.values())) for one in dice.values()]
             spread = f" ± {np.std(means, ddof=1):.3f}" if len(means) > 1 else ""
             right = np.mean([np.mean(list(one.values())) for one in precision.values()])
-            gap = "" if row == "all" else f"{gaps.mean():+.3f} ({low:+.3f} to {high:+.3f})"
+            gap = f"{found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})" if found and row != "all" else ""
             rows.append([row, len(dice), f"{np.mean(means):.3f}{spread}", f"{right:.3f}", gap])
         if rows:
             size, own = SETS[name], [row for row in kept.rows if row["set"] == name]
@@ -108,11 +107,6 @@ def page(kept: Kept) -> str:
                 table(["recipe", "seeds", "Dice", "precision", "against all"], rows),
             ]
     return "\n".join(parts)
-
-
-def bootstrap(values: np.ndarray, *, resamples: int = 10_000, level: float = 0.95) -> tuple[float, float]:
-    drawn = np.random.default_rng(0).choice(values, (resamples, len(values))).mean(1)
-    return tuple(np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]))
 
 
 def main() -> None:

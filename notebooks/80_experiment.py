@@ -58,9 +58,7 @@ spacing: list = []  # mm per axis that images are resampled to; empty: as they a
 size: list = []  # slices are resized to these pixels, such as [480, 480]
 roi: list = []  # voxels per axis of the region around all foreground; the network gets only this region
 clip: list = []  # lowest and highest grey value
-normalise: str = (
-    "image"  # image, slice, nonzero, minmax, window, or foreground: clip and scale by the training foreground
-)
+normalise: str = "image"  # image, slice, nonzero, minmax, window, or foreground (percentiles and mean of training)
 lungs: float = 0.0  # mm kept around the lungs of a chest CT, the rest becomes air; 0: the whole image
 relabel: list = []  # the new value of each label, such as [0, 1, 1] to merge two classes
 overlap: float = 0.5  # of the sliding windows in prediction

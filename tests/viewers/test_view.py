@@ -16,7 +16,8 @@ from dsnotes.viewers.show import show
 
 
 def controls_of(opened: view.View) -> dict:
-    return {part.description: part for row in view._controls(opened).children for part in row.children}
+    parts = [part for row in view._controls(opened).children for part in row.children]
+    return {part.description: part for part in parts if part.description}
 
 
 def test_a_script_gets_a_figure_and_may_save_it(volume, tmp_path):
