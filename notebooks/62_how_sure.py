@@ -499,11 +499,11 @@ Table(verdict.values(), caption=f"{seeds} seeds of {steps} steps, pixels of the 
 # | ECE, readers | .116 → .079 | .089 → .092 | .163 → .163 | −.011 | .07 |
 # | Dice | .794 → .748 | .774 → .734 | .000 → .000 | −.029 | .08 |
 #
-# Where the network learned, matted targets lowered the error of the share to .80 and .89 of the binary one, and the ECE
-# to .64 and .77, at a cost of .04 Dice. We had hoped for .75 and .6. Two reasons why not: 300 steps leave every network
-# blurred at the border, so the binary one is softer than its labels; and the labels come from a consensus that is itself
-# off the true border. The differences point the way that the labels of section 2 suggest, and are smaller than what
-# three seeds can show. For readers who disagree, nothing points to matting.
+# Where the network learned, matted targets lowered the error of the share to .80 and .89 of the binary one, and the
+# ECE to .64 and .77, at a cost of .04 Dice. We had hoped for .75 and .6. Two likely reasons: after 300 steps every
+# network is blurred at the border, so the binary one is softer than its labels; and the labels come from a consensus
+# that is itself off the true border. The differences point the way that the labels of section 2 suggest, and are
+# smaller than what three seeds can show. For readers who disagree, nothing points to matting.
 #
 # The cells above train all five kinds anew; what they print for your seeds counts, not this table.
 #
