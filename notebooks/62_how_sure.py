@@ -46,7 +46,7 @@ from dsnotes.losses import cross_entropy
 from dsnotes.networks.unet import UNet
 from dsnotes.softmask import averaged_labels, blurred_labels, hard_labels, softened
 from dsnotes.supervision import Plain, SoftTargets
-from dsnotes.viewers import Table, curves, maps, reliability_diagram
+from dsnotes.viewers import Table, curves, maps, progress, reliability_diagram
 
 if smoke:
     steps, seeds = 10, 2
@@ -213,9 +213,9 @@ def trained(name, seed, objective=None, cases=None):
     return system
 
 
-nets = {name: [trained(name, seed) for seed in range(seeds)] for name in labels}
+nets = {name: [trained(name, seed) for seed in range(seeds)] for name in progress(labels)}
 by_dice = Plain(cross_entropy=0.0, squared=False)
-nets["binary, Dice"] = [trained("dice", seed, by_dice, labels["binary"]) for seed in range(seeds)]
+nets["binary, Dice"] = [trained("dice", seed, by_dice, labels["binary"]) for seed in progress(range(seeds))]
 
 # %%
 predicted = {name: [[dsnotes.predict(net, c)[0] for c in test] for net in of] for name, of in nets.items()}
