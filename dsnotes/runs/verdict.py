@@ -122,8 +122,9 @@ def _compared(found: Effect | None, margin: float) -> dict[str, str]:
 
 
 def _mean(by_seed: Mapping[Any, Mapping[str, float]]) -> str:
-    """Mean over cases of each seed, then over seeds, ± their standard deviation."""
-    means = [np.mean([x for x in of.values() if np.isfinite(x)] or [np.nan]) for of in by_seed.values()]
+    """Mean over the cases that every seed has, then over seeds, ± the seeds' standard deviation."""
+    shared = set.intersection(*(set(of) for of in by_seed.values())) if by_seed else set()
+    means = [np.mean([of[c] for c in shared if np.isfinite(of[c])] or [np.nan]) for of in by_seed.values()]
     if not means:
         return ""
     return f"{np.mean(means):.3f}" + (f" ± {np.std(means, ddof=1):.3f}" if len(means) > 1 else "")
