@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from dsnotes.data.augment import Augmentation
 
 MOST = 2**62  # a seed is below this
 
@@ -49,13 +46,13 @@ NEUTRAL = {
 
 
 def draw(
-    augmentation: Augmentation,
+    augmentation: Any,
     *,
     batch: int,
     generator: torch.Generator,
     about_one: Callable[[float, float], Tensor],
 ) -> GreyValues:
-    """Every number is drawn, whether used or not, so that one probability leaves the others' draws alone."""
+    """Draw with the rates and ranges of an `Augmentation`. Every number is drawn, whether used or not, so that one probability leaves the others' draws alone."""
 
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(batch, generator=generator, dtype=torch.float64)
