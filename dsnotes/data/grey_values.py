@@ -52,7 +52,10 @@ def draw(
     generator: torch.Generator,
     about_one: Callable[[float, float], Tensor],
 ) -> GreyValues:
-    """Draw with the rates and ranges of an `Augmentation`. Every number is drawn, whether used or not, so that one probability leaves the others' draws alone."""
+    """Draw with the rates and ranges of an `Augmentation`.
+
+    Every number is drawn, whether used or not, so that one probability leaves the others' draws alone.
+    """
 
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(batch, generator=generator, dtype=torch.float64)
