@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from timing import keep, table
+from timing import keep, machine, table
 from torch.utils.flop_counter import FlopCounterMode
 
 from dsnotes.data.case import Case
@@ -212,8 +212,9 @@ def introduction(asked: argparse.Namespace) -> list[str]:
     return [
         "## full_size",
         "",
-        f"`python benchmarks/full_size.py sweeps/*.yml --shrink {asked.shrink} --tflops {asked.tflops:g} --write`: two "
-        f"steps of `fit` by every row of every sweep on real data, on noise-filled volumes with the datasets' names "
+        f"`python benchmarks/full_size.py sweeps/*.yml --shrink {asked.shrink} --tflops {asked.tflops:g} --write` on a "
+        f"{machine()}: two steps of `fit` by every row of every sweep on real data, on noise-filled volumes with the "
+        f"datasets' names "
         f"({how}). Cases are train / validation / test. Steps, epochs and operations are of the full size; the hours "
         f"are an estimate at {asked.tflops:g} TFLOP/s, with every epoch of a run that no rule stops early; they hold "
         f"neither reading nor augmentation, and no teacher's or critic's training.",

@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from timing import keep, table
+from timing import keep, machine, table
 
 from dsnotes.data import Case
 from dsnotes.data.annotators import open_reader_archive
@@ -100,8 +100,8 @@ def main() -> None:
         [
             "## lidc_readers",
             "",
-            "`python benchmarks/lidc_readers.py FOLDER`: the nodules of LIDC-IDRI outlined by four radiologists; mean "
-            "over patients, 95 % bootstrap interval over patients. The energy distance takes all pairs, in 3-D.",
+            f"`python benchmarks/lidc_readers.py FOLDER` on a {machine()}: the nodules of LIDC-IDRI outlined by four "
+            "radiologists; mean over patients, 95 % bootstrap interval over patients. The energy distance takes all pairs, in 3-D.",
             "",
             table(["", *heads], rows),
         ]

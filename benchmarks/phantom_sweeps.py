@@ -13,7 +13,7 @@ import argparse
 import statistics
 from pathlib import Path
 
-from timing import keep, table
+from timing import keep, machine, table
 
 from dsnotes.runs.differences import labelled
 from dsnotes.runs.notebook import finished, folder_of
@@ -69,7 +69,7 @@ def main() -> None:
     text = [
         "## phantom_sweeps",
         "",
-        "`python benchmarks/phantom_sweeps.py RUNS " + " ".join(map(str, asked.sweeps)) + "`",
+        "`python benchmarks/phantom_sweeps.py RUNS " + " ".join(map(str, asked.sweeps)) + f"`, run on a {machine()}.",
         "",
     ]
     text += ["A dash: no run yet.", ""]
