@@ -101,7 +101,8 @@ def main() -> None:
             "## lidc_readers",
             "",
             f"`python benchmarks/lidc_readers.py FOLDER` on a {machine()}: the nodules of LIDC-IDRI outlined by four "
-            "radiologists; mean over patients, 95 % bootstrap interval over patients. The energy distance takes all pairs, in 3-D.",
+            "radiologists; mean over patients, 95 % bootstrap interval over patients. The energy distance takes all "
+            "pairs, in 3-D.",
             "",
             table(["", *heads], rows),
         ]
