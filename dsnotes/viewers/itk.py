@@ -30,6 +30,9 @@ def itk(scene: Scene, *, at: tuple[int, ...] | None = None, zoom: float | None =
     if reason := why_not(scene):
         print(f"itkwidgets is left out: {reason}.")
         return still(scene, at=at, zoom=zoom)
+    if notebook_display.in_vscode():
+        print("itkwidgets is left out: its viewer opens in JupyterLab, not in VS Code. NiiVue opens here:")
+        return volume(scene, at=at, zoom=zoom)
     if not online():
         print("itkwidgets is left out: its viewer's page cannot be fetched from here. NiiVue needs no network:")
         return volume(scene, at=at, zoom=zoom)

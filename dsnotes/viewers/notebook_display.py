@@ -34,7 +34,13 @@ def here() -> str:
     if kernel_shell is None:
         return "script"
     user = kernel_shell.get_parent().get("header", {}).get("username")
-    return "browser" if user == "" or "__vsc_ipynb_file__" in kernel_shell.user_ns else "kernel"
+    return "browser" if user == "" or in_vscode() else "kernel"
+
+
+def in_vscode() -> bool:
+    """VS Code's own notebook, which shows ipywidgets, but not JupyterLab's extensions."""
+    kernel_shell = shell()
+    return kernel_shell is not None and "__vsc_ipynb_file__" in kernel_shell.user_ns
 
 
 def choose(viewer: str | None, viewers: dict[str, Any], *, volume: bool = False) -> str:

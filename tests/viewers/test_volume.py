@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
@@ -168,6 +169,26 @@ def test_without_itkwidgets_the_picture_is_there_all_the_same(volume, monkeypatc
     monkeypatch.setattr(itk.importlib.util, "find_spec", lambda name: None)
     assert len(show(volume, viewer="itk").figure.axes) == 4
     assert "it is not installed; type pip install 'dsnotes[itk]'" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(importlib.util.find_spec("itkwidgets") is None, reason="itkwidgets is not installed")
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"__vsc_ipynb_file__": "/home/ada/00.ipynb"}, "opens in JupyterLab, not in VS Code. NiiVue opens here"),
+        ({}, "its viewer's page cannot be fetched from here. NiiVue needs no network"),
+    ],
+)
+def test_where_itkwidgets_cannot_open_a_reader_gets_niivue_and_one_line(volume, monkeypatch, capsys, variables, said):
+    parent = {"header": {"username": "", "msg_id": "1"}, "metadata": {}}
+    shell = SimpleNamespace(kernel=object(), get_parent=lambda: parent, user_ns=variables)
+    monkeypatch.setattr(notebook_display, "shell", lambda: shell)
+    monkeypatch.setattr(itk, "online", lambda: False)
+    drawn = []
+    monkeypatch.setattr(itk, "volume", lambda scene, **how: drawn.append(scene) or itk.still(scene, **how))
+    show(volume, viewer="itk")
+    assert said in capsys.readouterr().out
+    assert len(drawn) == 1
 
 
 def test_a_cell_that_runs_again_lets_go_of_the_volume_and_its_canvas(volume, monkeypatch):
