@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MADE_HERE = {"build", "dist", "runs", "data", "course", "_site"}  # beside the hidden ones, as in .gitignore
 EXAMPLE = PAGE.partition("## A sixth paper")[2].partition("\n## ")[0]
-STEM, NOTEBOOK = "own_teacher", "62_own_teacher"
+STEM, NOTEBOOK = "own_teacher", "63_own_teacher"
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def copy(tmp_path: Path) -> Path:
 
     def left_out(room: str, names: list[str]) -> set[str]:
         made = MADE_HERE if Path(room) == ROOT else {"runs"} if "notebooks" in Path(room).parts else set()
-        return {name for name in names if name in made | {"__pycache__"} or (name[0] == "." and name != ".ci")}
+        return {name for name in names if name in made | {"__pycache__"} or (name[0] == "." and name not in (".ci", ".devcontainer"))}
 
     shutil.copytree(ROOT, folder, ignore=left_out)
     (command,) = re.findall(r"^\.venv/bin/dsnotes (new-paper \w+)$", EXAMPLE, flags=re.M)

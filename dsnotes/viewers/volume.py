@@ -211,7 +211,7 @@ def controls(canvases: list[Canvas], titles: list[str] | None = None) -> Any:
         [
             ipywidgets.HBox([presets, opacity, mode, *buttons], layout=row),
             ipywidgets.HBox(boxes, layout=row),
-            ipywidgets.HBox(shown) if titles else ipywidgets.Box([first.widget], layout=alone),
+            ipywidgets.HBox(shown) if titles else ipywidgets.VBox([first.widget], layout=alone),
             note,
         ]
     )

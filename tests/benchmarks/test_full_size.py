@@ -50,5 +50,6 @@ def test_operations_are_three_forward_passes_of_the_real_batch():
 
 
 def test_every_dataset_of_a_sweep_is_known():
-    named = set(re.findall(r"data: (data/\w+)", "".join(path.read_text() for path in SWEEPS.glob("*.yml"))))
+    paths = [path for path in SWEEPS.glob("*.yml") if not path.stem.startswith("verdict-")]
+    named = set(re.findall(r"data: (data/\w+)", "".join(path.read_text() for path in paths)))
     assert named <= set(full_size.SETS)

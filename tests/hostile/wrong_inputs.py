@@ -69,7 +69,8 @@ def _settings() -> Iterator:
     numbers = ("lr", "weight_decay", "momentum", "factor", "power", "threshold", "min_lr", "foreground", "stop_dice")
     for name in numbers:
         for value in ("many", None, [], {}, float("nan"), 1j):
-            yield f"Settings({name}={value!r})", partial(Settings, **{name: value})
+            if (name, value) != ("foreground", None):  # None leaves the share to the images
+                yield f"Settings({name}={value!r})", partial(Settings, **{name: value})
     for name in ("batch", "accumulate", "epochs", "iterations", "validation_iterations"):
         for value in ("many", 0, -1, 1.5, [], float("nan")):
             yield f"Settings({name}={value!r})", partial(Settings, **{name: value})

@@ -116,9 +116,9 @@ def test_every_sweep_of_the_repository_can_be_run(path):
     known = systems()
     for values in found.runs:
         system = known[values["system"]]
-        assert set(values["options"]) <= set(system["options"]), values["system"]
-        axes = len(values["patch"][-system["dims"] :])
-        assert axes in (0, system["dims"]), f"{values['system']} looks at {system['dims']} axes"
+        assert set(values["options"]) <= {*system["options"], "dims"}, values["system"]
+        dims = values["options"].get("dims", system["dims"])
+        assert len(values["patch"][-dims:]) in (0, dims), f"{values['system']} looks at {dims} axes"
     real = not path.stem.endswith("-phantom")
     assert real == any(values["data"].startswith("data/") for values in found.runs)
 

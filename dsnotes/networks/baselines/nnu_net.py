@@ -2,6 +2,7 @@
 
 Papers: Isensee et al. 2021, https://doi.org/10.1038/s41592-020-01008-z; Isensee et al. 2024, "nnU-Net Revisited",
 https://arxiv.org/abs/2404.09556. `networks.plan` derives strides and kernels from patch and spacing.
+Departs from its release: the strides follow its first rule ("pool late").
 """
 
 from __future__ import annotations
