@@ -28,7 +28,8 @@ def copy(tmp_path: Path) -> Path:
 
     def left_out(room: str, names: list[str]) -> set[str]:
         made = MADE_HERE if Path(room) == ROOT else {"runs"} if "notebooks" in Path(room).parts else set()
-        return {name for name in names if name in made | {"__pycache__"} or (name[0] == "." and name not in (".ci", ".devcontainer"))}
+        made = made | {"__pycache__"}
+        return {name for name in names if name in made or (name[0] == "." and name not in (".ci", ".devcontainer"))}
 
     shutil.copytree(ROOT, folder, ignore=left_out)
     (command,) = re.findall(r"^\.venv/bin/dsnotes (new-paper \w+)$", EXAMPLE, flags=re.M)
