@@ -27,7 +27,7 @@
 # %% tags=["parameters"]
 steps: int = 300  # training steps of each network
 seeds: int = 3  # networks per kind of label
-data: str = ""  # a folder with the four-reader archive of LIDC nodules; empty: the numbers of a stored run
+readers_folder: str = ""  # a folder with the four-reader archive of LIDC nodules; empty: the numbers of a stored run
 smoke: bool = False  # a few nodules and steps only
 
 # %%
@@ -444,14 +444,14 @@ table |= {
 Table({"": name, "energy distance": d[0], "CRPS, mm²": d[1]} for name, d in table.items())
 
 # %% [markdown]
-# How near is a real reader? `data` points to the archive of 896 nodules of LIDC-IDRI with four outlines each; without
-# it, this cell prints a stored run of `benchmarks/lidc_readers.py`, which also splits the nodules by size.
+# How near is a real reader? `readers_folder` points to the archive of 896 nodules of LIDC-IDRI with four outlines each;
+# without it, this cell prints a stored run of `benchmarks/lidc_readers.py`, which also splits the nodules by size.
 
 # %%
-if data:
+if readers_folder:
     from dsnotes.data.annotators import open_reader_archive
 
-    real = open_reader_archive(data)
+    real = open_reader_archive(readers_folder)
     others = [(c, i, np.delete(c.extras["readers"], i, 0)) for c in real for i in range(4)]
     single = np.mean([metrics.energy_distance(c.extras["readers"][[i]], rest) for c, i, rest in others])
     print(f"{len(real)} nodules: one reader's energy distance to the other three is {single:.3f}")

@@ -60,6 +60,7 @@ else:
     cases = list(map(hu_window(-1000, 400), phantoms.nodules(60 if not smoke else 8, seed=0)))
 held_out = len(cases) // 3
 test, train = cases[:held_out], cases[held_out:]
+print(f"{len(train)} images to train on, {len(test)} held out: {test[0].name} … {test[-1].name}")
 
 # %% [markdown]
 # ## 1. Backbone, loss and supervision

@@ -15,7 +15,8 @@ def test_the_longest_stretch_without_output_is_measured(tmp_path):
     cells = [nbformat.v4.new_code_cell(source) for source in (*CELLS, TALKS)]
     cells[0].metadata["tags"] = ["parameters"]
     source = tmp_path / "short.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), source)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), source)
     stretches = {one["first"]: one for one in run(source, tmp_path / "out" / "short.ipynb", {}, cwd=tmp_path)}
     works, prints, talks = (stretches[source.split("\n")[0]] for source in (*CELLS[1:], TALKS))
     assert works["silent"] > 0.8 * works["seconds"] > 0.1
