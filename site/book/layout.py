@@ -15,7 +15,7 @@ from book import fidelity, house, measured, pages, papers, reference
 from book.executed import Copy, copy_of, library
 from book.links import Links, section
 
-README_PARTS = {"start.md": ("Start", ["Start"]), "experiments.md": ("Experiments", ["Experiments", "For a course"])}
+README_PARTS = {"start.md": ("Start", ["Start"]), "experiments.md": ("Experiments", ["Experiments"])}
 PROSE = {  # file in the repository -> page
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/README.md": "benchmarks/README.md",
