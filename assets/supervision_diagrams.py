@@ -96,7 +96,7 @@ def of_msds(system: System, batch: dict[str, Tensor], outputs: Outputs) -> list[
         )
         for name, z in outputs.side_outputs.items()
     ]
-    fused = Pair("fused", flat(average(system.network, outputs)), mask(batch), "1 − Dice", "at full size")
+    fused = Pair("fused", flat(average(outputs)), mask(batch), "1 − Dice", "at full size")
     return [*whole, fused, *own]
 
 
