@@ -554,7 +554,7 @@ dices = {name: figures(name, "dice") for name in runs}
 boxes(
     {name.replace(", ", "\n"): {"": d.mean(0)} for name, d in dices.items()},
     y="Dice, mean over seeds",
-    title=f"{len(test)} patients, {seeds} seeds, {ablation_steps} steps each",
+    title=f"{len(test)} patients, {seeds} seed{'s' * (seeds > 1)}, {ablation_steps} steps each",
     limits=(0, 1),
 )
 

@@ -698,7 +698,7 @@ def of(cell, metric):
 boxes(
     {metric: {cell: of(cell, metric).mean(0) for cell in rivals} for metric in metrics},
     y="of one patient, mean over seeds",
-    title=f"{len(test)} held-out patients, {seeds} seeds, {table_steps} steps each",
+    title=f"{len(test)} held-out patients, {seeds} seed{'s' * (seeds > 1)}, {table_steps} steps each",
     limits=(0, 1),
 )
 
@@ -724,7 +724,7 @@ Table(
         | {"per seed": " ".join(f"{d:+.3f}" for d in (of(full, m) - of(cell, m)).mean(1)), "p": corrected[cell, m]}
         for cell, m in tests
     ],
-    caption=f"{len(test)} patients, {seeds} seeds; p of a paired t-test on the seeds' means, after Holm.",
+    caption=f"{len(test)} patients, {seeds} seed{'s' * (seeds > 1)}; p of a paired t-test on seeds' means, after Holm.",
 )
 
 # %% [markdown]

@@ -512,7 +512,7 @@ def of(variant, key):
 boxes(
     {organ: {variant: of(variant, f"dice_{organ}").mean(0) for variant in variants} for organ in names.values()},
     y="Dice, mean over seeds",
-    title=f"{len(test)} patients, {seeds} seeds, {ablation_steps} steps each",
+    title=f"{len(test)} patients, {seeds} seed{'s' * (seeds > 1)}, {ablation_steps} steps each",
     limits=(0, 1),
 )
 
@@ -536,7 +536,7 @@ Table(
 
 # %%
 raised = (of("both", f"dice_{names[2]}") - of("neither", f"dice_{names[2]}")).mean()
-gain.compare(float(raised), f"Mean over {seeds} seeds and {len(test)} patients.")
+gain.compare(float(raised), f"Mean over {seeds} seed{'s' * (seeds > 1)} and {len(test)} patients.")
 
 # %% [markdown]
 # The patient on whom the two differ most, side by side:
