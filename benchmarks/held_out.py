@@ -69,8 +69,12 @@ class Kept:
         return any(all(row.get(key) == value for key, value in name.items()) for row in self.rows)
 
     def add(self, found: dict, **name) -> None:
+        """Store a trial and tell it."""
         self.rows = [*Kept(self.path.stem).rows, name | rounded(found)]  # another process may have added some
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        mean = np.mean([np.mean(case["dice"]) for case in found["cases"].values()])
+        told = ", ".join(map(str, name.values()))
+        print(f"{told}: Dice {mean:.3f} after {found['steps']} steps, {found['seconds']} s", flush=True)
 
     def scores(self, metric: str = "dice", **name) -> dict[int, dict[str, float]]:
         """seed -> case -> mean over label values."""

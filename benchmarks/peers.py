@@ -88,8 +88,6 @@ def run(name: str, seed: int, options: argparse.Namespace, kept: Kept) -> None:
         settings = budget.fixed(settings, options.seconds, budget.seconds_per_step(system, settings, draw, amp=amp))
     found = trial(system, train, test, values, settings=settings, seed=seed, window=size or patch)
     kept.add(found, **row, seed=seed)
-    mean = np.mean([np.mean(case["dice"]) for case in found["cases"].values()])
-    print(f"{row['set']}, {name}, seed {seed}: {mean:.3f} after {found['steps']} steps", flush=True)
 
 
 def page(kept: Kept) -> str:

@@ -66,8 +66,6 @@ def run(folder: Path, name: str, row: str, seed: int, kept: Kept) -> None:
     settings = settings_of(name, changes)
     found = trial(system, train, test, values, settings=settings, seed=seed, window=size["patch"])
     kept.add(found, set=name, row=row, seed=seed)
-    mean = np.mean([np.mean(case["dice"]) for case in found["cases"].values()])
-    print(f"{name}, {row}, seed {seed}: {mean:.3f} after {found['steps']} steps, {found['seconds']} s", flush=True)
 
 
 def page(kept: Kept) -> str:

@@ -19,7 +19,7 @@ import torch
 from timing import keep, machine, ratio, table, take_turns
 from torch.utils.flop_counter import FlopCounterMode
 
-from dsnotes.networks.teacher import Memory, Teacher
+from dsnotes.networks.teacher import OutputCache, Teacher
 from dsnotes.papers import build, dsnet
 from dsnotes.training.step import Step
 
@@ -99,10 +99,10 @@ def epoch(step: Step, batches: list[dict]) -> None:
 
 def refuse_difference(teacher: Teacher, image: torch.Tensor) -> None:
     computed = teacher(image)
-    teacher.memory = Memory()
+    teacher.cache = OutputCache()
     teacher(image)
     remembered = teacher(image)
-    teacher.memory = None
+    teacher.cache = None
     if not torch.equal(computed, remembered):
         raise SystemExit("the cached output differs from the computed one")
 

@@ -11,7 +11,7 @@ from dsnotes.networks.srgan import Generator
 from dsnotes.shapes import Image
 
 
-class Memory:
+class OutputCache:
     """A cache of outputs by the hash of their input, of at most `limit` bytes.
 
     If it is full and nothing was ever found in it (random patches, augmented images), it empties itself and stays off.
@@ -27,10 +27,10 @@ class Memory:
         self.hits, self.misses = self.hits + (found is not None), self.misses + (found is None)
         return found
 
-    def keep(self, key: bytes, answer: Tensor) -> None:
-        size = answer.numel() * answer.element_size()
+    def keep(self, key: bytes, output: Tensor) -> None:
+        size = output.numel() * output.element_size()
         if self.size + size <= self.limit:
-            self.outputs[key] = answer.clone()  # a view would keep its whole batch alive
+            self.outputs[key] = output.clone()  # a view would keep its whole batch alive
             self.size += size
         elif not self.hits:
             self.outputs.clear()
@@ -40,7 +40,7 @@ class Memory:
 class Teacher(nn.Module):
     """teacher(image) -> (B, channels [+ width], scale · size): the super-resolved image [and its feature maps].
 
-    It is frozen, and `train()` leaves its batch norm in evaluation mode. While `memory` is set, an image that was seen
+    It is frozen, and `train()` leaves its batch norm in evaluation mode. While `cache` is set, an image that was seen
     before is looked up instead of computed, bit for bit the same.
     """
 
@@ -49,7 +49,7 @@ class Teacher(nn.Module):
         self.generator = generator.requires_grad_(False).eval()
         self.with_features = with_features
         self.channels = generator.channels + (generator.width if with_features else 0)
-        self.memory: Memory | None = None
+        self.cache: OutputCache | None = None
 
     def train(self, mode: bool = True) -> Teacher:
         super().train(mode)
@@ -58,22 +58,22 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, image: Image) -> Tensor:
-        if self.memory is None or not self.memory.open or torch.compiler.is_compiling():  # a lookup cannot be traced
-            return self.answer(image)
-        return self.remembered(image)
+        if self.cache is None or not self.cache.open or torch.compiler.is_compiling():  # a lookup cannot be traced
+            return self.compute(image)
+        return self.looked_up(image)
 
-    def answer(self, image: Image) -> Tensor:
+    def compute(self, image: Image) -> Tensor:
         raised, features = self.generator(image)
         return torch.cat([raised, features.to(raised.dtype)], dim=1) if self.with_features else raised
 
-    def remembered(self, image: Image) -> Tensor:
+    def looked_up(self, image: Image) -> Tensor:
         """One image at a time, so that an output does not depend on the rest of the batch."""
-        memory, outputs = self.memory, []
+        cache, outputs = self.cache, []
         for one, raw in zip(image.split(1), image.detach().float().cpu().contiguous().numpy(), strict=True):
             key = blake2b(raw.tobytes(), digest_size=16).digest()
-            found = memory.find(key)
+            found = cache.find(key)
             if found is None:
-                found = self.answer(one)
-                memory.keep(key, found)
+                found = self.compute(one)
+                cache.keep(key, found)
             outputs.append(found)
         return torch.cat(outputs)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dsnotes.losses import critic_loss
-from dsnotes.networks.teacher import Memory
+from dsnotes.networks.teacher import OutputCache
 from dsnotes.shapes import Outputs
 from dsnotes.supervision.base import Batch
 from dsnotes.training import devices
@@ -160,7 +160,7 @@ class CachedTeacher:
 
     def __init__(self, system: Trainable, settings: Settings, *, memory: int = 2**30, **how) -> None:
         super().__init__(system, settings, **how)
-        self.name, self.teacher, self.memory = system.name, system.network.backbone.teacher, Memory(memory)
+        self.name, self.teacher, self.cache = system.name, system.network.backbone.teacher, OutputCache(memory)
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         with self.lent(not self.settings.augment):
@@ -173,11 +173,11 @@ class CachedTeacher:
     @contextmanager
     def lent(self, images_return: bool) -> Iterator[None]:
         """Inside, the teacher uses the cache if `images_return`."""
-        self.teacher.memory = self.memory if images_return else None
+        self.teacher.cache = self.cache if images_return else None
         try:
             yield
         finally:
-            self.teacher.memory = None
+            self.teacher.cache = None
 
     def diagnose(self, history: History) -> str | None:
         """Warn of an untrained teacher when training begins, but not when a system is built or loaded."""

@@ -9,7 +9,7 @@ from dsnotes.networks.critic import PixelCritic
 from dsnotes.networks.dsnet import CBAM, EDRFM, FUSIONS, SDRFM, DSNet, mean_logits
 from dsnotes.networks.heads import SideHeads
 from dsnotes.networks.srgan import Generator
-from dsnotes.networks.teacher import Memory, Teacher
+from dsnotes.networks.teacher import OutputCache, Teacher
 
 
 def parameters(module):
@@ -153,16 +153,16 @@ def test_the_teacher_stays_as_it_is_while_the_rest_trains():
 
 @pytest.mark.parametrize("with_features", [True, False])
 def test_what_is_remembered_is_what_was_answered(with_features):
-    teacher, memory = trained_teacher(with_features=with_features), Memory()
+    teacher, memory = trained_teacher(with_features=with_features), OutputCache()
     a, b, c = torch.randn(3, 1, 1, 8, 8)
     expected = torch.cat([teacher(a), teacher(c)])
     calls = []
     teacher.generator.register_forward_hook(lambda *given: calls.append(len(given[1][0])))
-    teacher.memory = memory
+    teacher.cache = memory
     first = teacher(torch.cat([a, b]))
     again = teacher(torch.cat([b, a]))
     mixed = teacher(torch.cat([a, c]))
-    teacher.memory = None
+    teacher.cache = None
     assert calls == [1, 1, 1], "three images, each once"
     assert torch.equal(first.flip(0), again)
     torch.testing.assert_close(mixed, expected)
@@ -175,14 +175,14 @@ def test_what_is_remembered_is_what_was_answered(with_features):
 def test_a_full_memory_keeps_what_comes_again_and_gives_up_on_what_does_not():
     teacher = trained_teacher(with_features=False)
     images = torch.randn(4, 1, 1, 8, 8)
-    room = Memory(limit=2 * 16 * 16 * 4)
-    teacher.memory = room
+    room = OutputCache(limit=2 * 16 * 16 * 4)
+    teacher.cache = room
     for index in (0, 0, 1, 2, 2, 1, 0):
         teacher(images[index])
     assert room.open
     assert (room.hits, room.misses, room.size) == (3, 4, room.limit)
-    useless = Memory(limit=room.limit)
-    teacher.memory = useless
+    useless = OutputCache(limit=room.limit)
+    teacher.cache = useless
     for image in images:
         teacher(image)
     assert not useless.open

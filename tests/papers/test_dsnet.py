@@ -135,7 +135,7 @@ def test_options_reach_what_they_name(teacher):
     assert step.optimisers["critic"].param_groups[0]["lr"] == 2e-4, "until the schedule sets both"
     step.set_lr(1e-4)
     assert step.optimisers["critic"].param_groups[0]["lr"] == pytest.approx(5e-6)
-    assert not step.memory.open
+    assert not step.cache.open
     assert step.critic[0].out_channels == 6
     assert system.objective.saturating
     assert system.network.backbone.encoder[0].body[0][0].in_channels == 3

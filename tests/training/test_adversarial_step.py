@@ -232,7 +232,7 @@ def test_the_teacher_is_asked_once_an_image_and_nothing_else_changes(step, soft_
         asked = listen(system)
         fit(system, soft_discs(5), soft_discs(3, seed=1), **QUIET)
         found[memory] = (sum(asked), copy.deepcopy(system.network.state_dict()))
-        assert system.network.backbone.teacher.memory is None, "it is lent while terms are computed"
+        assert system.network.backbone.teacher.cache is None, "it is lent while terms are computed"
     assert (found[0][0], found[2**20][0]) == (6 * (5 + 3), 5 + 3)
     torch.testing.assert_close(found[0][1], found[2**20][1], rtol=0, atol=0)
 
@@ -269,7 +269,7 @@ def test_an_error_does_not_leave_the_memory_lent(soft_discs):
     step = system.make_step(system, system.settings)
     with pytest.raises(ValueError, match="extras=.*'soft'"):
         step({"image": torch.zeros(2, 1, 16, 16), "label": torch.zeros(2, 16, 16, dtype=torch.long)})
-    assert system.network.backbone.teacher.memory is None
+    assert system.network.backbone.teacher.cache is None
 
 
 def test_the_networks_term_leaves_the_critic_alone_and_the_critics_own_loss_does_not(player, batch):
