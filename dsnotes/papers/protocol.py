@@ -9,10 +9,10 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
+from dsnotes.safety.nearest import nearest
 from dsnotes.supervision.pixelwise import Pixelwise
 from dsnotes.supervision.plain import Plain
 from dsnotes.supervision.regions import Regions
@@ -53,7 +53,7 @@ def protocols() -> dict[str, Protocol]:
 
 def protocol(name: str) -> Protocol:
     if name not in protocols():
-        near = get_close_matches(name, protocols(), n=3, cutoff=0.3) or list(protocols())
+        near = nearest(name, protocols(), cutoff=0.3) or list(protocols())
         raise ValueError(f"recipe={name!r} is unknown. Choose one of {', '.join(near)}, or {OWN!r}.")
     return protocols()[name]
 

@@ -7,13 +7,13 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from numbers import Integral
 
 import numpy as np
 import torch
 
 from dsnotes.data.case import Case
+from dsnotes.safety.nearest import nearest
 from dsnotes.training.settings import Settings
 from dsnotes.training.system import System
 
@@ -22,7 +22,7 @@ def settings_with(settings: Settings, overrides: dict) -> Settings:
     """The settings with some fields changed; None keeps a field."""
     known = [each.name for each in fields(Settings)]
     if unknown := [name for name in overrides if name not in known]:
-        near = get_close_matches(unknown[0], known, n=3, cutoff=0.5)
+        near = nearest(unknown[0], known, cutoff=0.5)
         meant = f"Did you mean {' or '.join(near)}?" if near else f"Settings are {', '.join(known)}."
         raise TypeError(f"fit has no option {unknown[0]!r}. {meant}")
     given = {name: value for name, value in overrides.items() if value is not None}
