@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 KEPT = Path(__file__).resolve().parents[1] / "build" / "screenshots"
-CUTS = {"volume": (300, 100, 1352, 905), "contact_sheet": (300, 100, 1100, 610)}  # left, upper, right, lower
+CUTS = {"volume": (300, 100, 1352, 968), "contact_sheet": (300, 100, 1100, 610)}  # left, upper, right, lower
 
 
 def main() -> None:
