@@ -10,7 +10,7 @@ from dsnotes.viewers import notebook_display
 from dsnotes.viewers.focus import largest_error
 from dsnotes.viewers.scene import Overlay, compose
 from dsnotes.viewers.view import View, replace_views_of_this_cell
-from dsnotes.viewers.volume import Canvas, controls, why_not
+from dsnotes.viewers.volume import BESIDE, Canvas, controls, why_not
 
 
 def side_by_side(
@@ -42,7 +42,8 @@ def side_by_side(
     views = {name: View(scene, at=at, zoom=zoom) for name, scene in scenes.items()}
     if choice == "volume" and notebook_display.shell() is not None and not why_not(first):
         canvases = [
-            Canvas(scene, at=view.shown["at"]) for scene, view in zip(scenes.values(), views.values(), strict=True)
+            Canvas(scene, at=view.shown["at"], height=BESIDE)
+            for scene, view in zip(scenes.values(), views.values(), strict=True)
         ]
         leader = next(iter(views.values()))
         for view in views.values():

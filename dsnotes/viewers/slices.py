@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-ENDS = ("RLA", "RLH", "APH")  # of each plane, left, right and on top: right, left, anterior, posterior, head
+ENDS = ("RLA", "RLS", "APS")  # of each plane, left, right and on top: right, left, anterior, posterior, superior
 
 
 class Box(NamedTuple):

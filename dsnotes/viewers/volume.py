@@ -15,7 +15,8 @@ from dsnotes.viewers.scene import WINDOWS, Scene
 from dsnotes.viewers.view import View, replace_views_of_this_cell, sliders
 
 LARGE = 6_000_000  # voxels; what is larger is sent coarser first, for every voxel travels to the browser
-HEIGHT, WIDTH = 600, 640  # of the canvas, pixels: four square planes fill it
+HEIGHT, WIDTH = 600, 640  # of a canvas alone, pixels: four square planes fill it
+BESIDE = 460  # the height of one of several
 MODES = {"planes and body": "MULTIPLANAR", "axial": "AXIAL", "coronal": "CORONAL", "sagittal": "SAGITTAL"}
 MODES["body"] = "RENDER"
 OPACITY = 0.55
@@ -48,13 +49,13 @@ def why_not(scene: Scene) -> str:
 class Canvas:
     """One scene in one NiiVue widget. Every layer is a volume of its own, so that it can be switched off."""
 
-    def __init__(self, scene: Scene, *, at: tuple[int, ...]) -> None:
+    def __init__(self, scene: Scene, *, at: tuple[int, ...], height: int = HEIGHT) -> None:
         from ipyniivue import NiiVue, SliceType
 
         self.scene = scene
         self.every = max(1, int(np.ceil((scene.image.size / LARGE) ** (1 / 3))))
         self.widget = NiiVue(
-            height=HEIGHT,
+            height=height,
             slice_type=SliceType.MULTIPLANAR,
             multiplanar_show_render=1,
             multiplanar_layout=2,  # two by two

@@ -189,7 +189,7 @@ def test_at_must_be_a_voxel(volume):
 def test_the_letters_say_where_the_patients_right_front_and_head_are(volume):
     """Width counts to the patient's left, height to the back, depth to the head; the head is on top."""
     figure = picture(compose(volume))
-    wanted = {"axial": "RLA", "coronal": "RLH", "sagittal": "APH"}
+    wanted = {"axial": "RLA", "coronal": "RLS", "sagittal": "APS"}
     for axes, (plane, ends) in zip(figure.axes, wanted.items(), strict=True):
         at = {text.get_text(): text.get_position() for text in axes.texts if len(text.get_text()) == 1}
         left, right, top = ends
