@@ -1,4 +1,4 @@
-"""Augmentations by name: "default", our own, and those that papers use, as printed.
+"""Augmentations by name: "default", our own, and those that papers use, as published.
 
 "default" is for images of other scanners than those of the training set. It rotates nine samples in ten, scales nine in
 ten and changes the grey values of nearly all. It does not mirror, because a mirrored heart or liver is not realistic;
