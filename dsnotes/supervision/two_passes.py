@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dsnotes.networks.base import Network
-from dsnotes.networks.stage import Stage
 from dsnotes.shapes import Image, Outputs, map_tensors
 
 SMALL = 2**14  # voxels; twice as many no longer fit in a CPU's caches, and one batch is slower (benchmarks/mu_net.py)
@@ -42,8 +41,8 @@ def two_passes(network: Network, image: Image, mask: Image) -> tuple[Outputs, Ou
 
 
 def plain(network: nn.Module) -> bool:
-    recomputed = (module.checkpointing for module in network.modules() if isinstance(module, Stage))
-    return isinstance(network, Network) and not any(recomputed)
+    recomputed = any(getattr(module, "checkpointing", False) for module in network.modules())
+    return isinstance(network, Network) and not recomputed
 
 
 def learning_norms(network: Network) -> list[nn.Module]:
