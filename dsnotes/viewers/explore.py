@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from dsnotes.viewers import notebook_display, style
+from dsnotes.viewers import notebook_display
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +22,8 @@ def explore(
     stills: Sequence[Mapping[str, Any]] = (),
     alt: str = "",
 ) -> Stills:
-    """`draw(**chosen)` returns a figure. In a browser each entry of `choices` gets a slider, or a menu of words.
+    """`draw(**chosen)` returns a figure. In a browser each entry of `choices` gets a slider from the lowest number to
+    the highest, or a menu of words.
 
     Everywhere, the pictures of `stills` stay in the saved notebook: chosen values by name, the rest as at the start. By
     default that is the first value of every choice alone.
@@ -53,13 +54,14 @@ def _said(chosen: Mapping[str, Any]) -> str:
 def _sliders(draw: Callable[..., Figure], choices: Mapping[str, Sequence], start: Mapping[str, Any]) -> Any:
     import ipywidgets
 
-    picture = ipywidgets.Image(format="png", layout={"width": "100%", "max_width": "860px"})
-    drawn: dict[tuple, bytes] = {}  # a slider that goes back need not draw again
+    picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+    drawn: dict[tuple, tuple[bytes, str]] = {}  # a slider that goes back need not draw again
     controls = {}
     for name, values in choices.items():
         slides = all(isinstance(value, Real) for value in values)
         kind = ipywidgets.SelectionSlider if slides else ipywidgets.Dropdown
-        options = [(f"{value:g}" if isinstance(value, float) else str(value), value) for value in values]
+        order = sorted(values) if slides else values
+        options = [(f"{value:g}" if isinstance(value, float) else str(value), value) for value in order]
         controls[name] = kind(options=options, value=start[name], description=name)
         if slides:
             controls[name].continuous_update = False  # drawing takes a moment
@@ -68,8 +70,8 @@ def _sliders(draw: Callable[..., Figure], choices: Mapping[str, Sequence], start
         chosen = {name: control.value for name, control in controls.items()}
         key = tuple(chosen.values())
         if key not in drawn:
-            drawn[key] = style.png(draw(**chosen))
-        picture.value = drawn[key]
+            drawn[key] = notebook_display.png_and_width(draw(**chosen))
+        picture.value, picture.layout.width = drawn[key]
 
     for control in controls.values():
         control.observe(turn, "value")
