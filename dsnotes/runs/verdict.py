@@ -1,7 +1,7 @@
 """What stored runs say about an idea: helps, hurts, no difference larger than x, or unknown and why.
 
-`benchmarks/verdict.py` computes the runs of sweeps/verdict-*.yml; `benchmarks/verdict/` holds one small file a run. The
-first row of a sweep is the one that the others are compared with.
+`benchmarks/verdict.py` computes the runs of sweeps/verdict-*.yml; `benchmarks/verdict/` holds one small file per run.
+The other rows of a sweep are compared with its first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NOT_RUN = "not run yet"
 
 @dataclass(frozen=True)
 class Question:
-    """`scores[figure][row]` is seed -> case -> score; `cost[row]` what a run took: means of steps, seconds, MiB."""
+    """`scores[figure][row]` is seed -> case -> score; `cost[row]` holds the means of steps, seconds and MiB."""
 
     plan: Plan
     scores: dict[str, dict[str, dict]]
@@ -39,7 +39,7 @@ class Question:
 
     @property
     def text(self) -> str:
-        """The first line of the sweep's file, which says the question."""
+        """The first line of the sweep's file, which states the question."""
         return self.plan.path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
 
     @property
@@ -55,7 +55,7 @@ class Question:
 
 
 def questions(stored: str | os.PathLike, sweeps: str | os.PathLike) -> list[Question]:
-    """One for each sweeps/verdict-*.yml, in the order of their names, with what is stored of it so far."""
+    """One for each sweeps/verdict-*.yml, sorted by name, with the runs stored so far."""
     paths = sorted(Path(sweeps).glob("verdict-*.yml"))
     return [question(Path(stored) / path.stem, open_plan(path)) for path in paths]
 
@@ -144,15 +144,19 @@ def markdown(one: Question) -> str:
 
 
 def summary(found: list[Question]) -> str:
-    """One line for each row that was run, for the README, and what was not."""
-    lines = ["| idea | question | Dice without → with it | verdict |", "| --- | --- | --- | --- |"]
+    """For the README: each question with a line for each row that was run, and the questions that were not run."""
+    parts = []
     for one in found:
+        lines = []
         for row, effect in one.effects().items():
             before, after = (_mean(one.scores["dice"][each]).partition(" ")[0] for each in (one.first, row))
-            lines.append(f"| {row} | {one.name} | {before} → {after} | {effect.verdict()} |")
-    waiting = [one.name for one in found if not one.runs]
-    said = f"{NOT_RUN.capitalize()}: {', '.join(waiting)}." if waiting else ""
-    return "\n\n".join(part for part in ("\n".join(lines) if len(lines) > 2 else "", said) if part)
+            lines.append(f"| {row} | {before} → {after} | {effect.verdict()} |")
+        if lines:
+            head = ["| idea | Dice without → with it | verdict |", "| --- | --- | --- |"]
+            parts += [f"**{one.text}**", "\n".join(head + lines)]
+    if waiting := [one.text.partition("?")[0] + "?" for one in found if not one.runs]:
+        parts.append(f"{NOT_RUN.capitalize()}: {' '.join(waiting)}")
+    return "\n\n".join(parts)
 
 
 def figure(one: Question) -> Any:
