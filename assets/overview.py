@@ -1,6 +1,7 @@
 """The picture of the README: one network's prediction and target at every depth, through its training and after it.
 
-    python assets/overview.py          trains for a few minutes on a CPU and writes assets/overview.gif and overview.png
+    python assets/overview.py          trains for a few minutes on a CPU, in build/overview, where it goes on after a
+                                       kill, and writes assets/overview.gif and assets/overview.png
 
 MSS U-Net's own supervision in 2-D, on kidney phantoms; the slice is from a held-out phantom.
 """
@@ -31,15 +32,18 @@ if TYPE_CHECKING:
 
 PICTURE = Path(__file__).with_name("overview.png")
 FILM = PICTURE.with_suffix(".gif")
-ACROSS, COLOURS = 900, 96  # pixels and colours of the film
-EACH, LAST = 450, 4000  # milliseconds of a frame
+WORK = PICTURE.parents[1] / "build" / "overview"
+STEPS = 25  # an epoch
+SHOWN = (0, 1, 2, 3, 4, 6, 8, 12, 20)  # epochs in the film: most happens early
+ACROSS, COLOURS = 900, 64  # pixels and colours of the film
+EACH, LAST = 700, 5000  # milliseconds of a frame
 WINDOW = hu_window(-79, 304)
 SIZE = 128
 
 
 def trained(system: System, epochs: int, filmed: Callable[[int], None]) -> None:
     cases = [WINDOW(case) for case in phantoms.kidneys(40, seed=0, size=(24, SIZE, SIZE))]
-    how = {"patch": (SIZE, SIZE), "batch": 4, "epochs": epochs, "iterations": 50, "lr": 2e-3}
+    how = {"patch": (SIZE, SIZE), "batch": 4, "epochs": epochs, "iterations": STEPS, "lr": 2e-3, "out": WORK}
     dsnotes.fit(system, cases, on_epoch=lambda history: filmed(int(history[-1]["epoch"])), **how)
 
 
@@ -98,24 +102,29 @@ def animation(frames: list[Image.Image]) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--epochs", type=int, default=SHOWN[-1])
     parser.add_argument("--case", type=int, default=4)
     options = parser.parse_args()
     case = WINDOW(phantoms.kidneys(options.case + 1, seed=1, size=(24, SIZE, SIZE))[options.case])
-    at, frames = largest_tumour(case), []
+    at = largest_tumour(case)
     torch.manual_seed(0)
     system = dsnotes.build("mss-unet", classes=3, dims=2, width=8, patch=(SIZE, SIZE), halvings=4)
 
     def filmed(epoch: int) -> None:
+        if epoch not in SHOWN:
+            return
         system.network.eval()
         with torch.no_grad():
             outputs = system.network(torch.from_numpy(case.image[at])[None, None])
         system.network.train()
-        drawn = draw(case.image[at], case.label[at], outputs, f"step {50 * epoch}")
-        frames.append(Image.open(io.BytesIO(style.png(drawn))).convert("RGB"))
+        drawn = draw(case.image[at], case.label[at], outputs, f"step {STEPS * epoch}")
+        (WORK / f"{epoch:03d}.png").write_bytes(style.png(drawn))
 
-    filmed(0)
+    WORK.mkdir(parents=True, exist_ok=True)
+    if not (WORK / "000.png").exists():
+        filmed(0)
     trained(system, options.epochs, filmed)
+    frames = [Image.open(path).convert("RGB") for path in sorted(WORK.glob("[0-9]*.png"))]
     FILM.write_bytes(animation(frames))
     frames[-1].save(PICTURE, optimize=True)
     print(f"{FILM}: {FILM.stat().st_size / 1000:.0f} kB")

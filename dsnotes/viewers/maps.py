@@ -77,7 +77,8 @@ def draw(
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set(visible=True, color=style.FAINT)
                 _label(axes, name, values.shape, *(names or {}).get(name, ()))
-                size = f"({' × '.join(map(str, values.shape))})" if sizes > 1 else ""
+                told = sizes > 1 and name not in (names or {})  # lines and columns with names tell their number
+                size = f"({' × '.join(map(str, values.shape))})" if told else ""
                 axes.set_title(_title(name, size, max(12, int(LETTERS * 1.2 * side))), fontsize=8.5)
                 if values.shape[1] <= WRITTEN:
                     letters = min(9.0, 0.38 * 72 * side / values.shape[1])  # a third of a pixel's width
