@@ -66,7 +66,8 @@ def draw(
         across = side * columns + 0.3 * any(drawn)
         said = textwrap.wrap(title, int(LETTERS * across))
         long = any(len(name) > LETTERS * 1.2 * side - 10 for maps in drawn.values() for name in maps)
-        figure = style.sheet(across, (side + 0.25 + 0.15 * long) * len(drawn) + 0.15 * bool(said) + 0.15 * len(said))
+        high = (side + 0.25 + 0.15 * long) * len(drawn) + 0.15 * len(said) + 0.09 * bool(said) - 0.08
+        figure = style.sheet(across, high)
         grid = figure.subplots(len(drawn), columns, squeeze=False)
         for line, (row, maps_of_row) in zip(grid, drawn.items(), strict=True):
             for axes in line[len(maps_of_row) :]:
