@@ -59,7 +59,7 @@ class Book:
         named |= {f"benchmarks/results/{m.path.name}": f"benchmarks/results/{m.path.name}" for m in self.results}
         named |= {f"papers/{p.stem}.md": f"papers/{p.stem}.md" for p in self.papers}
         named |= {"README.md": "index.md", "library/index.md": "library/index.rst"}
-        return named | PROSE | {page: page for page in README_PARTS}
+        return named | PROSE | {page: page for page in (*README_PARTS, *PROSE.values())}
 
     def lay_out(self) -> int:
         self.source.mkdir(parents=True, exist_ok=True)
