@@ -3,8 +3,8 @@
     python benchmarks/pages.py [--rounds 3] [--write]
 
 A step allocates and frees memory hundreds of times. Whether the system then has to provide and clear new pages depends
-on the C library and on torch, which read environment variables when a process starts. So each way has its own process.
-They alternate, and processor time is measured, since clearing pages takes processor time.
+on torch and on the C library, which read environment variables when a process starts; `fit` tells the C library too. So
+each way has its own process. They alternate, and processor time is measured, since clearing pages takes processor time.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ import torch
 from timing import keep, machine, ratio, table
 
 from dsnotes.papers import build
+from dsnotes.training import devices
 
-LARGE, TRIMMED = "THP_MEM_ALLOC_ENABLE", "MALLOC_TRIM_THRESHOLD_"
+LARGE, TRIMMED, KEPT = "THP_MEM_ALLOC_ENABLE", "MALLOC_TRIM_THRESHOLD_", "KEPT_AS_FIT_DOES"
 WAYS = {
     "small pages": {LARGE: "0"},
     "large pages, as `make` and `dsnotes run` ask for": {LARGE: "1"},
+    "kept, as `fit` does": {LARGE: "0", KEPT: "1"},
+    "large and kept": {LARGE: "1", KEPT: "1"},
     "given back at once, as a dask worker does": {LARGE: "0", TRIMMED: "65536"},
 }
 SUBJECTS = {  # their width, image and batch
@@ -65,7 +68,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     if options.step:
-        print(step_seconds(options.step))
+        with devices.memory_kept(torch.device("cpu" if KEPT in os.environ else "meta")):
+            print(step_seconds(options.step))
         return
     rows = []
     for name, (width, space, batch) in SUBJECTS.items():

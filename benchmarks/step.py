@@ -19,7 +19,7 @@ from collections import defaultdict
 from statistics import geometric_mean, median, quantiles
 
 import torch
-from step_against import ALSO, SYSTEMS, against, make_step
+from step_against import ALSO, SYSTEMS, against, make_step, memory_as_in_fit
 from timing import RESULTS, keep, machine, ratio, table
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -188,7 +188,8 @@ def main() -> None:
                 tell()
         else:
             best = peaks()
-            rows = profile(name, (SYSTEMS | ALSO)[name], *best, options.steps)
+            with memory_as_in_fit():
+                rows = profile(name, (SYSTEMS | ALSO)[name], *best, options.steps)
             kept["operators"][name] = {"peaks": best, "rows": rows}
             tell()
 

@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -42,6 +43,13 @@ def make_step(name: str, shape: tuple[int, ...]):
     return system.make_step(system, system.settings, amp=torch.bfloat16), batch
 
 
+def memory_as_in_fit():
+    """How `fit` of the imported dsnotes has the C library keep memory; an older one leaves it alone."""
+    from dsnotes.training import devices
+
+    return devices.memory_kept(torch.device("cpu")) if hasattr(devices, "memory_kept") else nullcontext()
+
+
 def against(commit: str, name: str, rounds: int) -> Iterator[tuple[float, float]]:
     """Processor seconds of a step at the commit and here, round by round."""
     if rounds < 1:
@@ -71,12 +79,13 @@ def against(commit: str, name: str, rounds: int) -> Iterator[tuple[float, float]
 def worker(name: str) -> None:
     """For every line read, take a step and print its processor seconds; one step warms up."""
     torch.set_num_threads(1)
-    step, batch = make_step(name, (SYSTEMS | ALSO)[name])
-    step(batch)
-    for _ in sys.stdin:
-        started = time.process_time()
+    with memory_as_in_fit():
+        step, batch = make_step(name, (SYSTEMS | ALSO)[name])
         step(batch)
-        print(time.process_time() - started, flush=True)
+        for _ in sys.stdin:
+            started = time.process_time()
+            step(batch)
+            print(time.process_time() - started, flush=True)
 
 
 if __name__ == "__main__":

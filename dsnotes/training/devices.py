@@ -9,7 +9,9 @@ batch see only their own process's share.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -61,6 +63,30 @@ def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.utils.deterministic.fill_uninitialized_memory, cudnn.benchmark = before[2:]
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # malloc.h
+
+
+@contextmanager
+def memory_kept(device: torch.device) -> Iterator[None]:
+    """Inside, freed memory stays with the process, instead of going back and coming again as pages to clear.
+
+    A step on a CPU frees and asks for the same memory hundreds of times (`benchmarks/pages.py`). Only glibc can be told
+    so. On exit the memory is given back, and glibc keeps as much as its own rule allows after one large array.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if device.type != "cpu" or not hasattr(library, "mallopt"):
+        yield
+        return
+    library.mallopt(M_MMAP_MAX, 0)
+    library.mallopt(M_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        for parameter, value in ((M_MMAP_MAX, 2**16), (M_MMAP_THRESHOLD, 2**25), (M_TRIM_THRESHOLD, 2**26)):
+            library.mallopt(parameter, value)
+        library.malloc_trim(0)
 
 
 def seed_everything(seed: int, device: torch.device) -> None:

@@ -1,5 +1,6 @@
 """Two real processes started by torchrun; what they check stands in two_processes.py."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -53,3 +54,30 @@ def test_torchrun_says_which_process_this_is(monkeypatch):
         monkeypatch.setenv(name, value)
     assert devices.world_from_env() == World(rank=3, size=4, local=1)
     assert not devices.world_from_env().first
+
+
+def pages_cleared_for(size: int, times: int = 5) -> int:
+    """Pages that the system provides while a tensor of so many bytes is made and freed again and again."""
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(times):
+        torch.ones(size // 4)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc can be told to keep memory"
+)
+def test_memory_once_cleared_is_kept_until_the_run_ends():
+    size = 2**26  # more than glibc keeps by itself
+    with devices.memory_kept(torch.device("cpu")):
+        pages_cleared_for(size, times=2)
+        inside = pages_cleared_for(size)
+        held = resident()
+    assert inside * 10 < pages_cleared_for(size)
+    assert resident() < held - size / 2, "given back"
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
