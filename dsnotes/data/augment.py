@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -222,7 +223,9 @@ def _slabs(drawn: Drawn, b: int, image: Tensor) -> Iterator[Tensor]:
     # float64 on CUDA, where TF32 would shift coordinates by up to 0.05 voxel; float32 elsewhere is exact to 1e-4 voxel.
     exact = torch.float64 if image.device.type == "cuda" or image.dtype == torch.float64 else torch.float32
     field = weights.to(image.device, exact)
-    with torch.autocast(image.device.type, enabled=False):
+    # Leaving any autocast empties its cache of cast weights, which a training step in another thread shares.
+    autocast = torch.is_autocast_enabled(image.device.type)
+    with torch.autocast(image.device.type, enabled=False) if autocast else nullcontext():
         for axis in range(dims - 1, 0, -1):
             field = basis(axis) @ field.reshape(math.prod(weights.shape[:axis]), weights.shape[axis], -1)
         first, field = basis(0), field.reshape(weights.shape[0], -1)
