@@ -84,6 +84,16 @@ def explained_memory(settings: Settings, stride: tuple[int, ...], device: torch.
         ) from error
 
 
+def free_memory(device: torch.device) -> float:
+    """In bytes, of a CUDA GPU or else of the machine; 8 GiB where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 8 * 2**30
+
+
 def out_of_memory(error: Exception) -> bool:
     """True for CUDA's out-of-memory class and for the CPU allocator's message."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -24,13 +24,12 @@ from dsnotes.training.checks import (
     check_arguments,
     check_run,
     check_system,
-    fitting_patch,
-    settings_with,
 )
 from dsnotes.training.forward_pass import choose_dtype, reestimate_statistics, to_channels_last
 from dsnotes.training.history import History, MetricAccumulator, Progress, Record
+from dsnotes.training.patch_size import fitting_patch
 from dsnotes.training.run_identity import describe_run
-from dsnotes.training.settings import Settings, learning_rate, must_stop
+from dsnotes.training.settings import Settings, learning_rate, must_stop, settings_with
 from dsnotes.training.step import Step
 from dsnotes.training.system import System
 from dsnotes.training.validate import validate
@@ -77,10 +76,10 @@ def fit(
     val = None if val is None else as_cases("val", val, **shape)
     check_arguments(seed=seed, workers=workers, prefetch=prefetch, on_epoch=on_epoch)
     settings = settings_with(settings or system.settings, overrides)
-    settings = replace(settings, patch=fitting_patch(system, settings, train))
-    check_run(system, settings, train, val, seed)
     world = devices.world_from_env()
     device = devices.pick(device, local=world.local)
+    settings = replace(settings, patch=fitting_patch(system, settings, train, device))
+    check_run(system, settings, train, val, seed)
     folder = None if out is None else checkpoints.prepare(out)
     task = system.task or (task_of(train) if isinstance(train, Dataset) else None)
     if task is not None and folder is not None and world.first and read_task(folder) is None:
