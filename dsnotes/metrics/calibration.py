@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsnotes.data.conversion import Array, Spacing, as_array, checked_spacing
+from dsnotes.data.conversion import Array, Maps, Spacing, as_array, as_list, checked_spacing
 from dsnotes.metrics.overlap import require_whole
-from dsnotes.metrics.proper_scores import Maps, as_list, one_class, pooled
+from dsnotes.metrics.proper_scores import one_class, pooled
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ from dsnotes.metrics.effects import against
 from dsnotes.runs.differences import labelled
 from dsnotes.runs.notebook import finished, folder_of
 from dsnotes.runs.plan import Plan
-from dsnotes.runs.results_io import RefusedError
+from dsnotes.runs.results_io import COSTS, RefusedError
 
-COSTS = {"steps": "steps", "s": "training seconds", "peak MiB": "peak MiB"}
 Runs = dict[str, list[dict]]  # row -> its finished runs
 
 

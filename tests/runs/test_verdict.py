@@ -9,7 +9,7 @@ import pytest
 
 from dsnotes.runs.plan import open_plan
 from dsnotes.runs.results_io import RefusedError, write_result
-from dsnotes.runs.verdict import COMPARED, NOT_RUN, figure, markdown, questions, stored, summary, verdict_rows
+from dsnotes.runs.verdict import COMPARED, NOT_RUN, markdown, questions, stored, summary, verdict_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,14 +72,6 @@ def test_page_and_summary_say_what_was_not_run(repository):
     assert lines[3].startswith("| same | one | 0.670 → 0.67")
     assert lines[-1] == "Not run yet: other."
     assert summary([other]) == "Not run yet: other."
-
-
-def test_the_figure_shows_every_seed(repository):
-    picture = figure(stored("one", repository))
-    (axes,) = picture.figure.axes
-    points = [line for line in axes.lines if line.get_marker() == "o"]
-    assert [len(line.get_xdata()) for line in points] == [3, 3]
-    assert "better helps" in picture.alt
 
 
 def test_an_unknown_question_is_answered_with_the_nearest(repository):
