@@ -96,19 +96,19 @@ def verdict_rows(one: Question, *, margin: float = 0.02) -> list[dict[str, Any]]
         run = one.cost.get(row, {})
         for title, key in COSTS.items():
             line[title] = f"{run[key]:.0f}" if run else ""
-        line |= _compared(effects.get(row), margin) if row != one.first else dict.fromkeys(COMPARED, "")
+        line |= _comparison(effects.get(row), margin) if row != one.first else dict.fromkeys(COMPARISON, "")
         if not run:
             line["verdict"] = NOT_RUN
         lines.append(line)
     return lines
 
 
-COMPARED = ("difference (95 %)", "of seeds", "win/draw/loss", "could have shown", "p (Holm)", "verdict")
+COMPARISON = ("difference (95 %)", "of seeds", "win/draw/loss", "could have shown", "p (Holm)", "verdict")
 
 
-def _compared(found: Effect | None, margin: float) -> dict[str, str]:
+def _comparison(found: Effect | None, margin: float) -> dict[str, str]:
     if found is None:
-        return dict.fromkeys(COMPARED, "")
+        return dict.fromkeys(COMPARISON, "")
     values = (
         f"{found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})",
         " ".join(f"{x:+.3f}" for x in found.by_seed),
@@ -117,7 +117,7 @@ def _compared(found: Effect | None, margin: float) -> dict[str, str]:
         f"{found.p:.2g}",
         found.verdict(margin=margin).partition(":")[0],
     )
-    return dict(zip(COMPARED, values, strict=True))
+    return dict(zip(COMPARISON, values, strict=True))
 
 
 def _mean(by_seed: Mapping[Any, Mapping[str, float]]) -> str:
@@ -150,5 +150,5 @@ def summary(found: list[Question]) -> str:
             before, after = (_mean(one.scores["dice"][each]).partition(" ")[0] for each in (one.first, row))
             lines.append(f"| {row} | {one.name} | {before} → {after} | {effect.verdict()} |")
     waiting = [one.name for one in found if not one.runs]
-    said = f"{NOT_RUN.capitalize()}: {', '.join(waiting)}." if waiting else ""
-    return "\n\n".join(part for part in ("\n".join(lines) if len(lines) > 2 else "", said) if part)
+    not_run = f"{NOT_RUN.capitalize()}: {', '.join(waiting)}." if waiting else ""
+    return "\n\n".join(part for part in ("\n".join(lines) if len(lines) > 2 else "", not_run) if part)

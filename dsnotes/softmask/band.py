@@ -41,7 +41,7 @@ def _nearest_first(reach):
 
 @kernel
 @no_type_check
-def _spread(seed, start, number, shape, steps, queue, last):
+def _number_breadth_first(seed, start, number, shape, steps, queue, last):
     """Number all pixels coupled to `seed` breadth first, from `start` on; return the end and the neighbours' kinds.
 
     All neighbours of pixel j and of the pixels before it have numbers up to `last[j]`, which bounds the strip.
@@ -51,10 +51,10 @@ def _spread(seed, start, number, shape, steps, queue, last):
     deep = steps[:, 0].max()
     number[seed] = start
     queue[start] = seed
-    served, end = start, start + 1
+    head, end = start, start + 1
     beside_lesion = beside_outside = False
-    while served < end:
-        pixel = queue[served]
+    while head < end:
+        pixel = queue[head]
         z, y, x = pixel // (height * width), pixel // width % height, pixel % width
         within = deep <= z < depth - deep and 2 <= y < height - 2 and 2 <= x < width - 2
         for t in range(offsets.size):
@@ -74,8 +74,8 @@ def _spread(seed, start, number, shape, steps, queue, last):
                 beside_outside = True
             else:
                 beside_lesion = True
-        last[served] = end - 1
-        served += 1
+        last[head] = end - 1
+        head += 1
     return end, beside_lesion, beside_outside
 
 
@@ -121,7 +121,7 @@ def _deviations(image, centre, offsets, weights, eps, d):
 
 @kernel
 @no_type_check
-def _laid_out(last):
+def _panel_layout(last):
     """The strip as panels of `PANEL` columns, each a dense block down to the last row that any of them reaches.
 
     Returns each panel's first entry and height, the number of entries, and `base`: entry (i, j) is at base[j] + i. Both
@@ -324,7 +324,7 @@ def solve_bands(image, trimap, eps, weights, front_limit, tolerance, limit):
         if number[pixel] != UNSEEN:
             continue
         start = end
-        end, beside_lesion, beside_outside = _spread(pixel, start, number, shape, steps, queue, last)
+        end, beside_lesion, beside_outside = _number_breadth_first(pixel, start, number, shape, steps, queue, last)
         if not (beside_lesion and beside_outside):  # energy 0: the value of the kind it touches, or ½
             constant = 1.0 if beside_lesion else 0.0 if beside_outside else 0.5
             for j in range(start, end):
@@ -333,12 +333,12 @@ def solve_bands(image, trimap, eps, weights, front_limit, tolerance, limit):
         far = queue[end - 1]  # numbered from one end, an open band has a strip half as wide
         for j in range(start, end):
             number[queue[j]] = UNSEEN
-        _spread(far, start, number, shape, steps, queue, last)
+        _number_breadth_first(far, start, number, shape, steps, queue, last)
         band = queue[start:end]
         n = band.size
         centres = _window_centres(band, shape, reach, seen)
         reached = last[start:end] - np.int32(start)
-        starts, heights, entries, base = _laid_out(reached)
+        starts, heights, entries, base = _panel_layout(reached)
         squares = 0.0
         for j in range(n):
             squares += float(reached[j] - j) ** 2

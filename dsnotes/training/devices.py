@@ -126,14 +126,14 @@ class World:
         return self.rank == 0
 
 
-ALONE = World()
+ONE_PROCESS = World()
 _single = False
 
 
 def world_from_env() -> World:
     """The rank that torchrun gave this process; a single process without torchrun."""
     if _single or "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
-        return ALONE
+        return ONE_PROCESS
     return World(
         *(int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
     )
@@ -183,7 +183,7 @@ def parallel(module: nn.Module, reaches_all: Callable[[], bool]) -> nn.Module:
     )
 
 
-def quiet(module: nn.Module) -> AbstractContextManager:
+def without_averaging(module: nn.Module) -> AbstractContextManager:
     """Inside, backward only accumulates gradients; the next backward outside averages them."""
     return module.no_sync() if isinstance(module, nn.parallel.DistributedDataParallel) else nullcontext()
 
@@ -203,7 +203,7 @@ def total(values: Tensor) -> Tensor:
     return values
 
 
-def named_anywhere(mine: list[str]) -> list[str]:
+def first_nonempty(mine: list[str]) -> list[str]:
     """The names from the first process that has any: a process without cases has none."""
     if not several():
         return mine

@@ -86,7 +86,7 @@ def fit(
         task.save(folder)
 
     with ExitStack() as stack:
-        stack.enter_context(checkpoints.alone(folder if world.first else None))
+        stack.enter_context(checkpoints.locked_folder(folder if world.first else None))
         stack.enter_context(devices.joined(world, device))
         stack.enter_context(devices.reproducible(device, deterministic=deterministic))
         stack.enter_context(devices.explained_memory(settings, system.network.backbone.stride, device))
@@ -166,7 +166,7 @@ def steps_within(
     amp: bool | str,
 ) -> Settings:
     """The settings with the budget's steps: those of the run in `folder`, if there is one, or measured now."""
-    budget_module.seconds_of(budget)
+    budget_module.parse_seconds(budget)
     if (found := None if folder is None else checkpoints.load(folder)) is not None:
         kept = found["run"]["settings"]
         return replace(settings, epochs=kept["epochs"], iterations=kept["iterations"])
@@ -178,7 +178,7 @@ def steps_within(
     shape = (settings.batch, system.network.backbone.in_channels, *settings.patch)
     dtype, _ = choose_dtype(amp, system.network, device=draw.device, shape=shape)
     per_step = budget_module.seconds_per_step(system, settings, draw, amp=dtype)
-    return budget_module.fixed(settings, budget, per_step)
+    return budget_module.settings_within(settings, budget, per_step)
 
 
 def resume_or_start(

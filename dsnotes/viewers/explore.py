@@ -36,7 +36,7 @@ def explore(
             raise ValueError(f"the still {wrong} is none of the choices {dict(choices)}. Choose from those.")
     if notebook_display.here() == "browser":
         notebook_display.DisplayArea().put(_sliders(draw, choices, wanted[0]))
-    return Stills(notebook_display.Picture(draw(**still), alt=f"{alt} {_said(still)}".strip()) for still in wanted)
+    return Stills(notebook_display.Picture(draw(**still), alt=f"{alt} {_in_words(still)}".strip()) for still in wanted)
 
 
 class Stills(list):
@@ -46,7 +46,7 @@ class Stills(list):
         """Do not show them a second time."""
 
 
-def _said(chosen: Mapping[str, Any]) -> str:
+def _in_words(chosen: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in chosen.items())
 
 
@@ -57,14 +57,14 @@ def _sliders(draw: Callable[..., Figure], choices: Mapping[str, Sequence], start
     drawn: dict[tuple, bytes] = {}  # a slider that goes back need not draw again
     controls = {}
     for name, values in choices.items():
-        slides = all(isinstance(value, Real) for value in values)
-        kind = ipywidgets.SelectionSlider if slides else ipywidgets.Dropdown
+        numeric = all(isinstance(value, Real) for value in values)
+        kind = ipywidgets.SelectionSlider if numeric else ipywidgets.Dropdown
         options = [(f"{value:g}" if isinstance(value, float) else str(value), value) for value in values]
         controls[name] = kind(options=options, value=start[name], description=name)
-        if slides:
+        if numeric:
             controls[name].continuous_update = False  # drawing takes a moment
 
-    def turn(_: Any = None) -> None:
+    def redraw(_: Any = None) -> None:
         chosen = {name: control.value for name, control in controls.items()}
         key = tuple(chosen.values())
         if key not in drawn:
@@ -72,6 +72,6 @@ def _sliders(draw: Callable[..., Figure], choices: Mapping[str, Sequence], start
         picture.value = drawn[key]
 
     for control in controls.values():
-        control.observe(turn, "value")
-    turn()
+        control.observe(redraw, "value")
+    redraw()
     return ipywidgets.VBox([*controls.values(), picture])

@@ -9,7 +9,7 @@ import pytest
 
 from dsnotes.runs.plan import open_plan
 from dsnotes.runs.results_io import RefusedError, write_result
-from dsnotes.runs.verdict import COMPARED, NOT_RUN, markdown, questions, stored, summary, verdict_rows
+from dsnotes.runs.verdict import COMPARISON, NOT_RUN, markdown, questions, stored, summary, verdict_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,7 +60,7 @@ def test_rows_name_cost_effect_and_what_is_missing(repository):
     assert rows["better"]["win/draw/loss"] == "8/0/0"
     assert rows["better"]["Dice"].startswith("0.77")
     assert rows["late"]["verdict"] == NOT_RUN
-    assert set(rows["late"]) == set(rows["none"]) >= set(COMPARED)
+    assert set(rows["late"]) == set(rows["none"]) >= set(COMPARISON)
 
 
 def test_page_and_summary_say_what_was_not_run(repository):
