@@ -2,8 +2,8 @@
 
 The class's defaults are those used to train MSS U-Net (Zhao et al. 2020, https://doi.org/10.1016/j.imu.2020.100357);
 `augmentations` holds these, ours and nnU-Net's by name.
-Departs from it: images are interpolated linearly, because cubic interpolation costs several times as much as all other
-steps together; and outside the patch the border voxels are repeated, in image and label alike.
+Departs from it: images are interpolated linearly, which costs less than cubically; and outside the patch the
+border voxels are repeated, in image and label alike.
 """
 
 from __future__ import annotations
@@ -196,8 +196,8 @@ def _slabs(drawn: Drawn, b: int, image: Tensor) -> Iterator[Tensor]:
     """Sampling coordinates of sample b for `grid_sample`, some slices at a time: (slices, …, n).
 
     The affine part and the displacement (Gaussians on a lattice) are both sums of products of one-axis functions. So
-    one matrix product per axis makes the whole grid, several times faster than smoothing or upsampling a field. Rows
-    of unit length give the displacement the same variance everywhere, also at the border.
+    one matrix product per axis makes the whole grid, without smoothing or upsampling a field. Rows of unit length
+    give the displacement the same variance everywhere, also at the border.
     """
     dims = len(drawn.space)
     elastic = bool((drawn.amplitude[b] > 0).any())

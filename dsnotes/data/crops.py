@@ -40,8 +40,8 @@ def read_crops(
     found = [value for value in data.labels if value]
     if len(found) < labels:
         raise ValueError(
-            f"{data.name} has {len(found)} foreground label(s), {list(data.labels.values())[1:]}, but {labels} are "
-            f"needed here. Pass a dataset with {labels} or more."
+            f"{data.name} has the foreground labels {list(data.labels.values())[1:]}, but {labels} are needed here. "
+            f"Pass a dataset with {labels} or more."
         )
     cases = []
     for place in range(len(data)):

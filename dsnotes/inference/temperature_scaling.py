@@ -127,7 +127,7 @@ def _voxels(p: Maps, label: Maps) -> tuple[np.ndarray, np.ndarray]:
         highest = max(len(one) - 1, 1)
         if truth.size and (truth.min() < 0 or truth.max() > highest or (len(one) > 1 and truth.dtype.kind == "f")):
             raise ValueError(
-                f"the label holds {truth.min():g} to {truth.max():g} ({truth.dtype}), but p has {len(one)} channel(s). "
+                f"the label holds {truth.min():g} to {truth.max():g} ({truth.dtype}), but p has shape {one.shape}. "
                 f"Pass class indices from 0 to {highest}, or, for a single channel, shares from 0 to 1."
             )
         zs.append(log_odds(torch.from_numpy(one)[None].double())[0].reshape(len(one), -1).numpy().T)

@@ -101,8 +101,8 @@ def differences(before: Scores, after: Scores) -> tuple[np.ndarray, int]:
     cases = [c for c in found if all(math.isfinite(of[s][c]) for of in (before, after) for s in seeds)]
     if len(cases) < 2:
         raise ValueError(
-            f"{len(cases)} case was scored by both rows under the same seeds, but a comparison needs two or more. "
-            f"Run both rows with the same seeds and folds."
+            f"a comparison needs two cases or more that both rows scored under the same seeds, got {len(cases)}. Run "
+            f"both rows with the same seeds and folds."
         )
     every = len(set().union(*shared)) + len({*before, *after})
     d = np.array([[after[seed][case] - before[seed][case] for seed in seeds] for case in cases], dtype=float)

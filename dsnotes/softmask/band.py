@@ -18,7 +18,7 @@ import numpy as np
 from dsnotes.data.compiled import kernel
 
 UNSEEN, OUTSIDE, LESION = -1, -2, -3  # values of `number` before numbering, and for known pixels
-FRONT_LIMIT = 200  # unknowns; for a wider strip, iterating is faster
+STRIP_LIMIT = 200  # unknowns; for a wider strip, iterating is faster
 PANEL = 8  # columns eliminated together: the vectors of AVX-512, and two panels fit its registers
 STRIDE = 1032  # longest column of a strip: 1024, plus 8 so that columns do not evict each other from the cache
 
@@ -296,7 +296,7 @@ def _iterate(image, centres, offsets, weights, eps, number, start, n, tolerance,
 
 @kernel
 @no_type_check
-def solve_bands(image, trimap, eps, weights, front_limit, tolerance, limit):
+def solve_bands(image, trimap, eps, weights, strip_limit, tolerance, limit):
     """α of every pixel of a stack, and the number of pixels in bands where the iteration did not converge.
 
     `weights` has one entry for every pixel of the window: 9 for 3×3 inside a slice, 27 for 3×3×3.
@@ -342,7 +342,7 @@ def solve_bands(image, trimap, eps, weights, front_limit, tolerance, limit):
         squares = 0.0
         for j in range(n):
             squares += float(reached[j] - j) ** 2
-        if squares <= n * float(front_limit) ** 2 and heights.max() <= STRIDE:
+        if squares <= n * float(strip_limit) ** 2 and heights.max() <= STRIDE:
             matrix, solution = np.zeros(entries), np.zeros(base.size)
             for j in range(n, base.size):
                 matrix[base[j] + j] = 1.0

@@ -66,7 +66,7 @@ def soft_mask(
     from dsnotes.softmask import band  # numba
 
     alpha, unsettled = band.solve_bands(
-        grey, kinds, float(eps), weights.ravel(), band.FRONT_LIMIT, TOLERANCE, ITERATIONS
+        grey, kinds, float(eps), weights.ravel(), band.STRIP_LIMIT, TOLERANCE, ITERATIONS
     )
     if unsettled:
         raise RuntimeError(

@@ -64,8 +64,8 @@ def check_run(system: System, settings: Settings, train: Sequence[Case], val: Se
             needed = system.network.backbone.in_channels
             if case.channels != needed:
                 raise ValueError(
-                    f"case {case.name!r} of {name} has {case.channels} channel(s), but {system.name!r} was built for "
-                    f"{needed}. Build it with in_channels={case.channels}."
+                    f"case {case.name!r} of {name} has {case.channels} channel{'s' * (case.channels != 1)}, but "
+                    f"{system.name!r} was built for {needed}. Build it with in_channels={case.channels}."
                 )
             if len(case.space) < system.dims:
                 raise ValueError(
