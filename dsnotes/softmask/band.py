@@ -1,9 +1,9 @@
 """Assemble and solve the matting equations on the unknown pixels, one connected band at a time, in numba.
 
 Two pixels are coupled if a window contains both, so a band is a connected set of unknown pixels at most two steps
-apart. With breadth-first numbering from one of its ends, the matrix of a ring is banded: Gaussian elimination inside
-the band of the matrix is exact and, for rings up to about twenty pixels wide, faster than iterating. Wide bands and
-3-D shells use conjugate gradients, computed window by window.
+apart. With breadth-first numbering from one of its ends, the matrix of a ring is a narrow strip: Gaussian elimination
+inside it is exact and, for rings, faster than iterating (benchmarks/matting_strip.py), but its memory grows with the
+strip's width. Wide bands and 3-D shells use conjugate gradients, computed window by window.
 
 Everything that these functions call is in this file, because numba checks only the file of the called function to
 see whether its cache is stale.
@@ -18,7 +18,7 @@ import numpy as np
 from dsnotes.data.compiled import kernel
 
 UNSEEN, OUTSIDE, LESION = -1, -2, -3  # values of `number` before numbering, and for known pixels
-STRIP_LIMIT = 200  # unknowns; for a wider strip, iterating is faster
+STRIP_LIMIT = 200  # unknowns; elimination of a wider strip saves little time for its memory
 PANEL = 8  # columns eliminated together: the vectors of AVX-512, and two panels fit its registers
 STRIDE = 1032  # longest column of a strip: 1024, plus 8 so that columns do not evict each other from the cache
 
