@@ -23,7 +23,7 @@ def forest_plot(effects: Mapping[str, Effect], *, reference: str, title: str = "
             axes.plot(found.by_seed, [row] * len(found.by_seed), "o", color=points, markersize=4)
         axes.axvline(0, color="gray", linewidth=1, linestyle=":")
         axes.set_yticks(range(len(effects)), list(effects))
-        axes.set_ylim(len(effects) - 0.5, -0.5)
+        axes.set_ylim(max(len(effects), 1) - 0.5, -0.5)
         axes.set_xlabel(f"Dice, difference from {reference!r}")
         axes.grid(axis="x")
     in_words = "; ".join(f"{row} {found.verdict()}" for row, found in effects.items()) or "no effects"
