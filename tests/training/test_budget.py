@@ -72,7 +72,12 @@ def test_measuring_changes_nothing_and_takes_the_time_of_a_step(tiny, discs, mon
     monkeypatch.setattr(budget.time, "process_time", lambda: next(ticks))
     found = []
     original = budget.settings_within
-    monkeypatch.setattr(budget, "settings_within", lambda settings, text, per: found.append(per) or original(settings, text, per))
+
+    def counted(settings, text, per_step):
+        found.append(per_step)
+        return original(settings, text, per_step)
+
+    monkeypatch.setattr(budget, "settings_within", counted)
 
     def stop(history):
         return True
