@@ -77,12 +77,16 @@ def look() -> AbstractContextManager:
 
 
 def log_scale(axes: Axes) -> None:
-    """A logarithmic ordinate; its numbers are plain, since formulas are not parsed."""
+    """A logarithmic ordinate with plain numbers: 0.01 for 1e−02."""
     from matplotlib.ticker import LogFormatter
 
+    class Plain(LogFormatter):
+        def __call__(self, value: float, place: int | None = None) -> str:
+            return f"{value:g}" if super().__call__(value, place) else ""  # not every tick has room for a number
+
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(LogFormatter())
-    axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
+    axes.yaxis.set_major_formatter(Plain())
+    axes.yaxis.set_minor_formatter(Plain(labelOnlyBase=False))
 
 
 def sheet(width: float, height: float) -> Figure:
