@@ -157,10 +157,10 @@ def test_a_docstring_is_read_as_it_was_meant(docstring, written):
 
 
 def test_a_signature_with_nameless_defaults_is_code_again():
-    raw = "(loss: ~abc.Callable = <function entropy_and_dice>, step=<class 'dsnotes.step.PlainStep'>, a: dict = <factory>)"
+    raw = "(loss: ~abc.Callable = <function entropy>, step=<class 'dsnotes.step.PlainStep'>, a: dict = <factory>)"
     said = parsable(raw)
     ast.parse(f"def f{said}: ...")
-    assert said == "(loss: ~abc.Callable = entropy_and_dice, step=PlainStep, a: dict = ...)"
+    assert said == "(loss: ~abc.Callable = entropy, step=PlainStep, a: dict = ...)"
 
 
 def test_a_class_without_words_is_not_taken_for_documented():
