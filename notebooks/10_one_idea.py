@@ -521,10 +521,16 @@ film.animate()
 #
 # <details><summary>A solution</summary>
 #
-# ```python better = fresh(0) for layer in better.modules(): if isinstance(layer, nn.Conv2d):
-# nn.init.kaiming_normal_(layer.weight) usual, kaiming = gradient_norms(fresh(0), output_alone), gradient_norms(better,
-# output_alone) print(f"last / first layer: {usual['↑1'] / usual['↓2']:.0f} with the usual weights, {kaiming['↑1'] /
-# kaiming['↓2']:.1f}") assert kaiming["↑1"] / kaiming["↓2"] < 0.1 * usual["↑1"] / usual["↓2"] ```
+# ```python
+# better = fresh(0)
+# for layer in better.modules():
+#     if isinstance(layer, nn.Conv2d):
+#         nn.init.kaiming_normal_(layer.weight)
+# usual, kaiming = gradient_norms(fresh(0), output_alone), gradient_norms(better, output_alone)
+# ratios = {"usual": usual["↑1"] / usual["↓2"], "He": kaiming["↑1"] / kaiming["↓2"]}
+# print("last / first layer:", {name: f"{ratio:.1f}" for name, ratio in ratios.items()})
+# assert ratios["He"] < 0.1 * ratios["usual"]
+# ```
 #
 # He's weights keep the gradients of all layers of one size: the same problem, solved before the first step.
 #
