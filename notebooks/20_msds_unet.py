@@ -61,7 +61,7 @@ from dsnotes.metrics import (
     tumour_scores,
 )
 from dsnotes.papers import msds_unet
-from dsnotes.papers.real_images import real_images
+from dsnotes.runs.verdict import brief_rows, stored
 from dsnotes.supervision import loss_terms
 from dsnotes.supervision.gradnorm import GradNorm
 from dsnotes.supervision.targets import probabilities
@@ -632,15 +632,12 @@ most = int(np.argmax([(a != b).sum() for a, b in zip(*pair.values(), strict=True
 side_by_side(test[most], {name: labels_of[most] for name, labels_of in pair.items()}, names={1: "tumour"})
 
 # %% [markdown]
-# **On real images.** Sarcomas in CT, trained once each (`benchmarks/real_images.py`); `centre-prior` ignores the image
-# and marks the same ellipsoid in every patient, which is what these crops around the tumour give away.
+# **On real images.** The study is prepared: sarcomas in CT, three folds, three seeds
+# (`sweeps/verdict-two-pathway-sarcoma.yml`); `make verdict` runs it, and then its results appear here.
 
 # %%
-stored = real_images("msds_unet")
-Table(
-    [{"objective, sides": name, "mean Dice": m, "spread over patients": sd} for name, (m, sd) in stored.rows.items()],
-    caption=stored.title,
-)
+study = stored("two-pathway-sarcoma")
+Table(brief_rows(study), caption=f"{study.runs} of {study.planned} runs are stored")
 
 # %% [markdown]
 # ## 6. Small, medium and large, by sides

@@ -515,9 +515,9 @@ side_by_side(test[most], {way: labels[most] for way, labels in pair.items()}, na
 # ## Read next
 #
 # - Kendall, Gal, Cipolla 2018, *Multi-Task Learning Using Uncertainty to Weigh Losses*,
-# <https://arxiv.org/abs/1705.07115>: weights that the network learns as if they were noise levels. - Sener, Koltun
-# 2018, *Multi-Task Learning as Multi-Objective Optimization*, <https://arxiv.org/abs/1810.04650>: a step that harms no
-# task.
+#   <https://arxiv.org/abs/1705.07115>: weights that the network learns as if they were noise levels.
+# - Sener, Koltun 2018, *Multi-Task Learning as Multi-Objective Optimization*, <https://arxiv.org/abs/1810.04650>: a
+#   step that harms no task.
 # - Kurin et al. 2022, *In Defense of the Unitary Scalarization for Deep Multi-Task Learning*,
 #   <https://arxiv.org/abs/2201.04122>: equal weights, well tuned, are hard to beat.
 #

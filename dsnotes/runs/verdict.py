@@ -104,7 +104,13 @@ def verdict_rows(one: Question, *, margin: float = 0.02) -> list[dict[str, Any]]
 
 
 COST = {"steps": "steps", "seconds": "training seconds", "peak MiB": "peak MiB"}
+BRIEF = ("Dice", "difference (95 %)", "of seeds", "could have shown", "verdict")
 COMPARED = ("difference (95 %)", "of seeds", "win/draw/loss", "could have shown", "p (Holm)", "verdict")
+
+
+def brief_rows(one: Question) -> list[dict[str, Any]]:
+    """The rows of `verdict_rows` with the columns that answer the question, for a notebook."""
+    return [{key: line[key] for key in ("row", *BRIEF)} for line in verdict_rows(one)]
 
 
 def _compared(found: Effect | None, margin: float) -> dict[str, str]:

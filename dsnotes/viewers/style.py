@@ -80,9 +80,15 @@ def log_scale(axes: Axes) -> None:
     """A logarithmic ordinate; its numbers are plain, since formulas are not parsed."""
     from matplotlib.ticker import LogFormatter
 
+    class Plain(LogFormatter):
+        """Chooses which ticks are named as its parent does, and names them 0.1, not 1e-01."""
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(LogFormatter())
-    axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
+    axes.yaxis.set_major_formatter(Plain())
+    axes.yaxis.set_minor_formatter(Plain(labelOnlyBase=False))
 
 
 def sheet(width: float, height: float) -> Figure:

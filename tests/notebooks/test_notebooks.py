@@ -98,6 +98,14 @@ def test_a_folded_solution_becomes_a_cell():
     assert [cell.cell_type for cell in copied] == ["markdown", "code"]
 
 
+@every_notebook
+def test_a_code_fence_stands_on_a_line_of_its_own(name):
+    """A paragraph that was reflowed by mistake is no code any more, and its solution would not be executed."""
+    texts = [cell.source for cell in jupytext.read(NOTEBOOKS / f"{name}.py").cells if cell.cell_type == "markdown"]
+    fences = [line for text in texts for line in text.splitlines() if "```" in line]
+    assert [line for line in fences if not re.fullmatch(r" *```\w*", line)] == []
+
+
 TRAININGS = {"fit", "train_teacher"}
 
 
