@@ -5,7 +5,7 @@ LAB_ARGS ?=
 # JupyterLab's list of files shows each notebook once, as .ipynb, with its whole name.
 HIDDEN   := [0-9][0-9]_*.py __pycache__ *.pyc *.pyo .DS_Store *~
 LAB_SETTINGS := {"@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": false}}
-# PyPI's torch for Linux holds the CUDA libraries. Without an NVIDIA driver its CPU build is taken, a tenth of the size.
+# PyPI's torch for Linux holds the CUDA libraries. Without an NVIDIA driver, take the CPU build, a tenth of the size.
 TORCH    ?= auto
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 ifeq ($(OS),Windows_NT)
@@ -14,9 +14,9 @@ else
 PY := .venv/bin/python
 endif
 WHEEL := build/wheel/bin/python
-# One thread a process, as many processes as there are cores (four at most: each holds a torch of its own).
+# One thread per process, one process per core (four at most: each loads its own torch).
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal --durations=15
-# Without them pytest would import every test a second time to find the few that run a notebook.
+# Pass only these files, or pytest would import all tests a second time to find the few that run a notebook.
 NOTEBOOK_TESTS = $(shell grep -rl --include='*.py' 'mark\.notebook' tests)
 
 # Large maps in large pages of memory, where Linux has them: a training step on a CPU takes .67 to .96 times as long
@@ -116,7 +116,7 @@ clean:  ## remove .venv, build/ and caches; runs/ and data/ stay
 	$(PY) -m pip install --disable-pip-version-check --quiet $$also -c constraints.txt -e ".[$(EXTRAS)]"
 	@touch .venv/.lab $@
 
-# Adds the index of torch's CPU wheels where they are right and can be reached, and says so.
+# Add the index of torch's CPU wheels where they are needed and the index can be reached, and say so.
 define TORCH_INDEX
 also=; \
 if [ "$(TORCH)" != auto ] && [ "$(TORCH)" != cpu ] && [ "$(TORCH)" != cuda ]; then \

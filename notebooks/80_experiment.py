@@ -84,7 +84,7 @@ import dsnotes
 from dsnotes import runs
 from dsnotes.data import region
 from dsnotes.data.preprocess import Preprocess, foreground_statistics
-from dsnotes.data.splits import k_fold, printed_folds
+from dsnotes.data.splits import k_fold, names_of, printed_folds
 from dsnotes.data.splits import split as shares
 from dsnotes.data.task import task_of
 from dsnotes.metrics import wrong_near_contour
@@ -303,8 +303,8 @@ for case in ranked[: min(3, len(ranked))]:
 Table(rows, caption="The worst patients: shares of voxels near the true surface")
 
 # %%
-assert set(scores) == {case.name for case in test}
-assert not set(scores) & {case.name for case in [*train, *val]}
+assert set(scores) == set(names_of(test))
+assert not set(scores) & {*names_of(train), *names_of(val)}
 assert all(0 <= row["dice"] <= 1 for row in scores.values())
 
 # %% [markdown]

@@ -1,8 +1,8 @@
-"""Augmentations by name: "default", our own, and those that papers use, as printed.
+"""Augmentations by name: "default", our own, and those that papers use, as published.
 
-"default" is for images of other scanners than those of the training set. Nine samples in ten turn, change size and
-change their grey values. It mirrors nothing, because a mirrored heart or liver is in no patient; where left and right
-are alike, ask for it: `replace(DEFAULT, mirror=(2,))`. `benchmarks/recipe.py` measures what each part is worth.
+"default" is for images of other scanners than those of the training set. It rotates nine samples in ten, scales nine in
+ten and changes the grey values of nearly all. It does not mirror, because a mirrored heart or liver is not realistic;
+where left and right are alike, pass `replace(DEFAULT, mirror=(2,))`. `benchmarks/recipe.py` measures each part.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DEFAULT = Augmentation(
 )
 MSS = Augmentation()  # MSS U-Net's release
 
-# nnU-Net's trainer: no elastic deformation; a turn by any angle in 2-D; noise has a variance of up to .1.
+# nnU-Net's trainer: no elastic deformation; rotation by any angle in 2-D; noise with a variance of up to .1.
 NNUNET = Augmentation(
     rotation=(30, 30, 30),
     scale=(0.7, 1.4),

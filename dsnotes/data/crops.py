@@ -1,4 +1,4 @@
-"""A dataset folder as equal crops around the foreground, so that the notebooks run on it as on phantoms.
+"""Read a dataset folder as crops of one size around the foreground, so that notebooks run on it as on phantoms.
 
 cases, names = read_crops("data/Task04_Hippocampus", size=(32, 48, 32), labels=2)
 """
@@ -33,8 +33,8 @@ def read_crops(
     """The first `most` cases that have foreground, as boxes of `size` voxels around it, and the names of the labels.
 
     Images are resampled to `spacing`, reduced to their first channel and scaled to 0 … 1. `labels` is the number of
-    foreground classes that are wanted: with 1 all are merged. `extras` are those of the phantoms, as far as a label
-    tells them: `alpha` (of the last class) and `organ_alpha` (of all), `components` and `tumours`.
+    foreground classes to keep: with 1 all are merged. `extras` are those of the phantoms that a label can
+    provide: `alpha` (of the last class) and `organ_alpha` (of all), `components` and `tumours`.
     """
     data = open_dataset(folder)
     found = [value for value in data.labels if value]
@@ -71,7 +71,7 @@ def _crop(case: Case, size: tuple[int, ...], spacing: Spacing | None, labels: in
 
 
 def _described(label: np.ndarray, spacing: tuple[float, ...]) -> dict:
-    """What the phantoms tell of their lesions, from the connected components of the last class."""
+    """The extras that phantoms have for their lesions, computed from the connected components of the last class."""
     from scipy import ndimage
 
     inside = label == label.max(initial=1)

@@ -1,7 +1,7 @@
 """Random noise, blur, brightness, contrast, low resolution and inverted gamma: what differs between scanners.
 
 The transforms and their order are nnU-Net's (Isensee et al. 2021, https://doi.org/10.1038/s41592-020-01008-z).
-Departs from it: all channels of a sample change alike, and the low resolution is interpolated linearly.
+Departs from it: `shift` is ours, all channels of a sample change alike, and low resolution is interpolated linearly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MOST = 2**62  # a seed is below this
 
 
 class GreyValues(NamedTuple):
-    """The drawn changes of a batch's grey values, one number a sample; `NEUTRAL` values change nothing."""
+    """The drawn changes of a batch's grey values, one number per sample; `NEUTRAL` values change nothing."""
 
     noise: Tensor  # standard deviation of the noise, 0: none
     seed: Tensor  # of the noise
@@ -25,8 +25,8 @@ class GreyValues(NamedTuple):
     brightness: Tensor  # factor of all values
     shift: Tensor  # added to all values
     contrast: Tensor  # factor of the distance from each channel's mean
-    low_resolution: Tensor  # share of the voxels an axis keeps
-    inverted_gamma: Tensor  # exponent for the values counted from the top
+    low_resolution: Tensor  # share of its voxels that each axis keeps
+    inverted_gamma: Tensor  # exponent of the gamma transform of the negated image
 
     def changed(self) -> Tensor:
         """Which samples change."""
@@ -54,7 +54,7 @@ def draw(
 ) -> GreyValues:
     """Draw with the rates and ranges of an `Augmentation`.
 
-    Every number is drawn, whether used or not, so that one probability leaves the others' draws alone.
+    Every number is drawn, whether used or not, so that changing one probability does not change the other draws.
     """
 
     def uniform(low: float, high: float) -> Tensor:
@@ -77,7 +77,7 @@ def draw(
 
 
 def apply(grey: GreyValues, b: int, image: Tensor, *, finest: Sequence[float]) -> Tensor:
-    """Sample b's image (C, *space); `finest` is the length of the finest axis's voxel in voxels of each axis."""
+    """Change sample b's image (C, *space); `finest` is the length of the finest axis's voxel in voxels of each axis."""
     noise, seed, blur, brightness, shift, contrast, kept, inverted = (each[b].item() for each in grey)
     x = image if image.dtype == torch.float64 else image.float()
     if noise:

@@ -25,7 +25,7 @@ def split(
     """
     if min(shares, default=0) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise ValueError(f"shares {shares} came; pass positive ones that sum to 1, such as (0.7, 0.1, 0.2).")
-    names = _names(cases)
+    names = names_of(cases)
     whose = patients(names, patient)
     order = _by_lot(whose, seed)
     if len(order) < len(shares):
@@ -42,7 +42,7 @@ def k_fold(
     cases: Sequence[Case] | Sequence[str], k: int, *, seed: int, patient: Patient | None = None
 ) -> list[tuple[Sequence, Sequence]]:
     """k pairs (train, test) in which every case is tested exactly once; fold sizes differ by at most one patient."""
-    names = _names(cases)
+    names = names_of(cases)
     whose = patients(names, patient)
     order = _by_lot(whose, seed)
     if not 2 <= k <= len(order):
@@ -62,7 +62,7 @@ def printed_folds(
     No patient is in two parts, and none is tested twice before all have been tested. Where patients have several
     cases, a part may differ from its number by less than one patient. With more or fewer cases the numbers are scaled.
     """
-    names = _names(cases)
+    names = names_of(cases)
     whose = patients(names, patient)
     size = Counter(whose)
     order = _by_lot(whose, seed)
@@ -94,7 +94,8 @@ def _scaled(counts: Sequence[int], n: int) -> list[int]:
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _names(cases: Sequence[Case] | Sequence[str]) -> list[str]:
+def names_of(cases: Sequence[Case] | Sequence[str]) -> list[str]:
+    """Their names, without opening a file where `cases` is a `Dataset`; each must occur once."""
     names = getattr(cases, "names", None) or [case if isinstance(case, str) else case.name for case in cases]
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:

@@ -1,7 +1,7 @@
 """Temperature and vector scaling: recalibrate probabilities on validation cases, without training again.
 
 Guo et al. 2017, https://arxiv.org/abs/1706.04599. Departure: they scale logits; here the logarithms of the deployed
-probabilities, which are the logits but for a constant that softmax ignores, so that ensembles, mirroring and sliding
+probabilities, which equal the logits up to a constant that softmax ignores, so that ensembles, mirroring and sliding
 windows are recalibrated too.
 """
 
@@ -49,7 +49,7 @@ class Scaling:
 
 
 def fit_temperature(p: Maps, label: Maps) -> Scaling:
-    """The temperature with the lowest log score on validation cases; never worse there than no scaling.
+    """The temperature with the lowest log score on validation cases; never worse on them than no scaling.
 
     `p` are their probabilities (classes, *space), `label` their label maps or, for a single channel, shares (*space).
     The log score is convex in 1 / temperature, so its minimum is found. The likeliest class does not change.
@@ -60,13 +60,13 @@ def fit_temperature(p: Maps, label: Maps) -> Scaling:
 def fit_vector_scaling(p: Maps, label: Maps) -> Scaling:
     """A slope and an offset per channel (for a single one: Platt scaling); also convex and never worse.
 
-    It can mend a class that is too likely everywhere; labels may change.
+    It can correct a class whose probability is too high everywhere; the likeliest class may change.
     """
     return _fit(p, label, vector=True)
 
 
 def recalibrated(system: System, scaling: Scaling) -> System:
-    """The system with its deployed probabilities scaled: for `dsnotes.predict`, at no cost."""
+    """The system with its deployed probabilities scaled, for `dsnotes.predict`."""
     if system.deploy is None:
         raise ValueError(f"{system.name!r} does not segment, so it has no probabilities to scale.")
     deploy = system.deploy

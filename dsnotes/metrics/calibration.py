@@ -33,7 +33,7 @@ class Reliability:
 
     @property
     def gap(self) -> np.ndarray:
-        """Frequency - confidence: negative where the network is over-confident that it sees a lesion."""
+        """Frequency - confidence: negative where the probabilities of lesion are too high."""
         return self.frequency - self.confidence
 
     @property
@@ -57,7 +57,7 @@ class Reliability:
 
     @property
     def debiased(self) -> float:
-        """`error` - `bias`, at least 0; of a perfectly calibrated network's `floor` 0.59 remains."""
+        """`error` - `bias`, at least 0. A perfectly calibrated network still shows about 0.59 × `floor`."""
         return max(self.error - self.bias, 0.0)
 
 
@@ -70,7 +70,7 @@ def reliability(
     probabilities stay together, so there may be fewer bins). Two biases remain: noise in each bin makes the error too
     large (`Reliability.bias`), and errors of opposite sign within a bin cancel, which makes it too small.
 
-    Intervals are Wilson's, of the effective number of voxels: that of independent ones with the same standard error.
+    Intervals are Wilson's, for the effective number of voxels: as many independent ones have the same standard error.
     With lists of cases the standard error is clustered by case; with one map voxels count as independent, and the
     interval is too narrow.
     """
@@ -102,7 +102,7 @@ def expected_calibration_error(
 ) -> float:
     """The mean over voxels of |frequency - confidence| of their bin: `reliability(…).error`, or `.debiased`.
 
-    With most voxels in the background, those decide it: also pass `where=boundary_band(…)`.
+    Most voxels are background and dominate the mean: also pass `where=boundary_band(…)`.
     """
     found = reliability(p, t, bins=bins, equal_mass=equal_mass, where=where)
     return found.debiased if debiased else found.error
@@ -170,7 +170,7 @@ def wilson(
 def _standard_error(
     residual: np.ndarray, at: np.ndarray, case: np.ndarray, count: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of the mean residual of each bin, clustered by case where two or more have voxels in it; and how many have."""
+    """Standard error of each bin's mean residual, clustered by case if several have voxels in it; number of cases."""
     bins, cases = len(count), int(case[-1]) + 1
     cell = case * bins + at
     sums = np.bincount(cell, residual, bins * cases).reshape(cases, bins)

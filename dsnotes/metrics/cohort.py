@@ -92,7 +92,7 @@ def cohort(
 
 
 def joined(each: Sequence[Counts], *, patient: Patient | None = None) -> Cohort:
-    """The counts of several cases together, so that parts of a dataset need no second reading."""
+    """The counts of several cases together, so that the parts of a dataset are not read again."""
     if not each:
         raise ValueError("no cases came. Pass at least one labelled case, for instance dsnotes.open_dataset(folder).")
     sizes = [one.size for one in each]

@@ -1,4 +1,4 @@
-"""How near a set of predictions is to a set of annotators, who disagree: energy distance of masks, CRPS of a volume.
+"""How close sampled predictions are to annotators who disagree: energy distance of masks, CRPS of a volume.
 
 Generalised energy distance: Kohl et al. 2018, https://arxiv.org/abs/1806.05034, eq. 4; continuous ranked probability
 score: Gneiting and Raftery 2007, https://doi.org/10.1198/016214506000001437; its fair estimate: Ferro 2014,
@@ -22,9 +22,9 @@ def energy_distance(samples: Masks, annotators: Masks, *, fair: bool = False) ->
     r"""$2\,\overline{d(s, y)} - \overline{d(s, s')} - \overline{d(y, y')}$ with $d = 1 - \mathrm{IoU}$; 0 is best.
 
     A mask or soft mask may be a sample: IoU is $\sum\min / \sum\max$, and two empty masks agree. The means are over all
-    pairs, as in the paper, also of a mask with itself; this punishes few samples, and one reader against three others
-    of the same distribution expects more than 0. `fair=True` leaves out pairs with itself: then two samples of one
-    distribution expect 0, and the value may be negative.
+    pairs, as in the paper, also of a mask with itself. This penalises small sets: one reader against three others of
+    the same distribution scores above 0 on average. `fair=True` leaves out pairs of a mask with itself: then two sets
+    from one distribution score 0 on average, and a value may be negative.
     """
     samples, annotators = _stacked(samples, "sample", fair=fair), _stacked(annotators, "annotator", fair=fair)
     if samples.shape[1:] != annotators.shape[1:]:

@@ -41,7 +41,7 @@ class Effect:
     left_out: int = 0  # cases or seeds that only one of the two has, or without a finite score
 
     def verdict(self, *, margin: float = 0.02, level: float = 0.05) -> str:
-        """In words; `margin` is the largest difference that does not matter, `level` that of the corrected p-value."""
+        """In words; `margin` is the largest difference that does not matter, `level` the significance level for `p`."""
         if self.p < level:
             return f"{'helps' if self.mean > 0 else 'hurts'}: {self.mean:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
         bound = max(abs(self.low), abs(self.high))
@@ -94,7 +94,7 @@ def against(first: str, rows: Mapping[str, Scores], **how) -> dict[str, Effect]:
 
 
 def differences(before: Scores, after: Scores) -> tuple[np.ndarray, int]:
-    """(cases, seeds) of after - before for what both have, and how many seeds and cases are left out."""
+    """(cases, seeds) of after - before for the cases and seeds of both, and how many are left out."""
     seeds = [seed for seed in before if seed in after]
     shared = [set(of[seed]) for of in (before, after) for seed in seeds]
     found = sorted(set.intersection(*shared)) if shared else []
@@ -112,7 +112,7 @@ def differences(before: Scores, after: Scores) -> tuple[np.ndarray, int]:
 def bootstrap_interval(
     values: Sequence[float] | np.ndarray, *, level: float = 0.05, resamples: int = 5000, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap of the mean: cases are drawn anew, with replacement."""
+    """Percentile bootstrap of the mean: cases are resampled with replacement."""
     values = np.asarray(values, dtype=float)
     rng = np.random.default_rng(seed)
     means = values[rng.integers(0, len(values), (resamples, len(values)))].mean(1)
@@ -128,7 +128,7 @@ def smallest_detectable(error: float, freedom: float, *, level: float = 0.05, po
 
 
 def _mean_and_error(d: np.ndarray) -> tuple[float, float, float]:
-    """Of (cases, seeds): the mean, its standard error, and the degrees of freedom."""
+    """The mean of (cases, seeds) differences, its standard error and its degrees of freedom."""
     n, m = d.shape
     mean = float(d.mean())
     between_cases = m * d.mean(1).var(ddof=1)

@@ -1,4 +1,4 @@
-"""Scores of probabilities that are best, on average, when the probabilities are the true ones: Brier and log score.
+"""Proper scores, which are best on average if the probabilities are the true ones: Brier and log score.
 
 Gneiting and Raftery 2007, https://doi.org/10.1198/016214506000001437. Everywhere `p` and `t` are one map each, or one
 list each with a map per case; `t` is a mask or a share in [0, 1] on the same grid, or a label map for (classes, *space)
@@ -14,7 +14,7 @@ import numpy as np
 from dsnotes.data.conversion import Array, as_array
 
 Maps = Array | Sequence[Array]  # one map, or one per case
-SMALLEST = 1e-7  # probabilities are clipped to [SMALLEST, 1 - SMALLEST]: float32 knows nothing closer to 1
+SMALLEST = 1e-7  # probabilities are clipped to [SMALLEST, 1 - SMALLEST]: about the spacing of float32 below 1
 
 
 def brier(p: Maps, t: Maps, *, where: Maps | None = None) -> float:
@@ -54,7 +54,7 @@ def sum_over_classes(cost, p: Maps, t: Maps, where: Maps | None) -> float:
 
 
 def pooled(p: Maps, t: Maps, where: Maps | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probabilities, targets and the number of the case of every voxel that counts, each (n,)."""
+    """Probability, target and case number of every voxel that is scored, each (n,)."""
     ps, ts = as_list(p), as_list(t)
     wheres = [None] * len(ps) if where is None else as_list(where)
     if not len(ps) or len({len(ps), len(ts), len(wheres)}) > 1:

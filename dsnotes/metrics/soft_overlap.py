@@ -1,7 +1,7 @@
-"""Overlap and error of soft masks, right for soft targets: best where prediction and target are equal.
+"""Overlap and error of soft masks, for soft targets too: best where prediction and target are equal.
 
 The overlap is Σ min(p, t), which for masks is the count of true positives: Wang, Popordanoska et al. 2023,
-https://arxiv.org/abs/2303.16296. With Σ p t, as in most losses, a target of one half scores best against one.
+https://arxiv.org/abs/2303.16296. With Σ p t, as in most losses, the best prediction for a target of ½ would be 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def soft_iou_score(p: Maps, t: Maps, *, where: Maps | None = None) -> float:
 
 
 def share_error(p: Maps, t: Maps, *, where: Maps | None = None) -> float:
-    r"""$\overline{|p - t|}$: by how much of a voxel the share is off, on average."""
+    r"""$\overline{|p - t|}$: the mean absolute error of the share."""
     flat, target, _ = pooled(p, t, where)
     return float(np.abs(flat - target).mean())
 

@@ -1,6 +1,6 @@
 """The volume that probabilities predict, its interval, and its bias over cases.
 
-Volumes are in mm³, of 2-D images areas in mm². Bias with limits of agreement: Bland and Altman 1986,
+Volumes are in mm³; for 2-D images they are areas in mm². Bias with limits of agreement: Bland and Altman 1986,
 https://doi.org/10.1016/S0140-6736(86)90837-8.
 """
 
@@ -18,7 +18,7 @@ Numbers = Sequence[float] | np.ndarray
 
 
 def expected_volume(p: Array, *, spacing: Spacing) -> float:
-    r"""$\sum p$ times the size of a voxel, of one class: p or a mask, (*space) or (1, *space)."""
+    r"""$\sum p$ times the size of a voxel. p is the map or mask of one class, (*space) or (1, *space)."""
     p, voxel = _of_one_class(p, spacing)
     return float(p.sum(dtype=float) * voxel)
 
@@ -27,7 +27,7 @@ def volume_samples(p: Array, *, spacing: Spacing, n: int = 100, together: bool =
     """`n` equally likely volumes for one map of probabilities; their mean is about `expected_volume`.
 
     Probabilities do not say whether voxels err together. `together=True`: all do, as if one reader drew generously or
-    tightly; sample i is the volume above the threshold (i + ½) / n, and the spread is the largest that is possible.
+    tightly; the samples are the volumes above the thresholds (i + ½) / n, smallest first. No spread can be larger.
     `together=False`: voxels are independent and their errors cancel; the spread is √Σp(1 - p), far too small.
     """
     p, voxel = _of_one_class(p, spacing)
@@ -42,7 +42,7 @@ def volume_samples(p: Array, *, spacing: Spacing, n: int = 100, together: bool =
 
 
 def threshold_masks(p: Array, n: int = 16) -> np.ndarray:
-    """(n, *space) masks of the voxels with p above (i + ½) / n: what n readers drew if all voxels err together."""
+    """(n, *space) masks of the voxels with p above (i + ½) / n: n readers' masks if all voxels err together."""
     p = as_probabilities(p)
     return p > _levels(n).reshape(-1, *[1] * p.ndim)
 
@@ -61,7 +61,7 @@ def volume_interval(samples: Numbers, *, level: float = 0.9) -> tuple[float, flo
 
 @dataclass(frozen=True)
 class VolumeBias:
-    """Mean of predicted - true over `n` cases, with Student's interval `low` to `high`, and the SD of one case."""
+    """Mean of predicted - true over `n` cases, with Student's interval `low` to `high`, and its SD over cases."""
 
     mean: float
     low: float

@@ -1,4 +1,4 @@
-"""The referee's baselines: nnU-Net and its residual-encoder form, with nnU-Net's own recipe, under any supervision.
+"""Baselines: nnU-Net and its residual-encoder form, with nnU-Net's own recipe, under any supervision.
 
 Isensee et al. 2021, "nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation",
 https://doi.org/10.1038/s41592-020-01008-z; Isensee et al. 2024, https://arxiv.org/abs/2404.09556

@@ -8,11 +8,10 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from dsnotes.runs.predict_command import load_run, require_finished, weights_hash
 from dsnotes.runs.results_io import read_json
@@ -88,12 +87,12 @@ def worst(cases: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def spread(cases: Mapping[str, Mapping[str, Any]], figure: str) -> tuple[float, float, float, int] | None:
     """Mean, standard deviation over cases, worst value, and the number of cases with a finite one; None if none has."""
     values = [float(row[figure]) for row in cases.values() if row.get(figure) is not None]
-    finite = np.array([value for value in values if math.isfinite(value)])
-    if not len(finite):
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
         return None
     low_is_bad = figure.split("_")[0] not in ("hausdorff", "hausdorff95", "mean")
-    deviation = float(finite.std(ddof=1)) if len(finite) > 1 else 0.0
-    return float(finite.mean()), deviation, float(finite.min() if low_is_bad else finite.max()), len(finite)
+    deviation = statistics.stdev(finite) if len(finite) > 1 else 0.0
+    return statistics.fmean(finite), deviation, min(finite) if low_is_bad else max(finite), len(finite)
 
 
 def _what(system, result: dict, weights: str) -> str:

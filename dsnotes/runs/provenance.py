@@ -9,6 +9,7 @@ import numpy as np
 
 from dsnotes.data.case import Case
 from dsnotes.data.layout import read_about
+from dsnotes.data.splits import names_of
 
 LOOKED_AT = 20  # cases measured; opening all of a large dataset would take as long as an epoch
 
@@ -18,8 +19,8 @@ def provenance(
 ) -> dict[str, Any]:
     """Counts of cases; spacing (mm), size and grey values of the first `LOOKED_AT` training cases, unprocessed."""
     about: dict[str, Any] = {"data": data, "cases": {name: len(part) for name, part in parts.items()}}
-    names = {case if isinstance(case, str) else case.name for case in _names(parts["training"])}
-    chosen = [place for place, name in enumerate(_names(cases)) if name in names][:LOOKED_AT]
+    names = set(names_of(parts["training"]))
+    chosen = [place for place, name in enumerate(names_of(cases)) if name in names][:LOOKED_AT]
     spacings, low, high, sizes = [], [], [], []
     for place in chosen:
         case = cases[place]
@@ -40,7 +41,3 @@ def provenance(
     else:
         about["phantoms"] = True
     return about
-
-
-def _names(cases: Sequence[Case]) -> list[str]:
-    return list(getattr(cases, "names", None) or [case.name for case in cases])

@@ -1,4 +1,4 @@
-"""A sweep as a Slurm job array: one line per run, which a person could also type. Submitting again resumes."""
+"""A sweep as a Slurm job array: one shell command per run. Submitting it again resumes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dsnotes.runs.plan import Plan
 from dsnotes.runs.results_io import RefusedError
 from dsnotes.safety.atomic import write_text
 
-LARGEST = 1000  # jobs in an array that Slurm accepts unless its administrator allows more
+LARGEST = 1000  # jobs per array that Slurm accepts by default
 
 
 def write_job_array(plan: Plan, file: str | os.PathLike, *, out: str | os.PathLike = "runs") -> Path:
-    """Write the script for `sbatch`; finished runs are skipped when their turn comes, interrupted ones resume."""
+    """Write the script for `sbatch`; its jobs skip finished runs and resume interrupted ones."""
     if len(plan.runs) > LARGEST:
         raise RefusedError(
             f"{plan.path} has {len(plan.runs)} runs, and Slurm accepts arrays of {LARGEST}; "

@@ -1,7 +1,7 @@
 """What stored runs say about an idea: helps, hurts, no difference larger than x, or unknown and why.
 
-`benchmarks/verdict.py` computes the runs of sweeps/verdict-*.yml; `benchmarks/verdict/` holds one small file a run. The
-first row of a sweep is the one that the others are compared with.
+`benchmarks/verdict.py` computes the runs of sweeps/verdict-*.yml; `benchmarks/verdict/` holds one small file per run.
+The other rows of a sweep are compared with its first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NOT_RUN = "not run yet"
 
 @dataclass(frozen=True)
 class Question:
-    """`scores[figure][row]` is seed -> case -> score; `cost[row]` what a run took: means of steps, seconds, MiB."""
+    """`scores[figure][row]` is seed -> case -> score; `cost[row]` holds the means of steps, seconds and MiB."""
 
     plan: Plan
     scores: dict[str, dict[str, dict]]
@@ -39,7 +39,7 @@ class Question:
 
     @property
     def text(self) -> str:
-        """The first line of the sweep's file, which says the question."""
+        """The first line of the sweep's file, which states the question."""
         return self.plan.path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
 
     @property
@@ -55,7 +55,7 @@ class Question:
 
 
 def questions(stored: str | os.PathLike, sweeps: str | os.PathLike) -> list[Question]:
-    """One for each sweeps/verdict-*.yml, in the order of their names, with what is stored of it so far."""
+    """One for each sweeps/verdict-*.yml, sorted by name, with the runs stored so far."""
     paths = sorted(Path(sweeps).glob("verdict-*.yml"))
     return [question(Path(stored) / path.stem, open_plan(path)) for path in paths]
 
@@ -150,7 +150,7 @@ def markdown(one: Question) -> str:
 
 
 def summary(found: list[Question]) -> str:
-    """One line for each row that was run, for the README, and what was not."""
+    """For the README: one line for each row that was run, then the questions without runs."""
     lines = ["| idea | question | Dice without → with it | verdict |", "| --- | --- | --- | --- |"]
     for one in found:
         for row, effect in one.effects().items():

@@ -5,8 +5,8 @@ apart. With breadth-first numbering from one of its ends, the matrix of a ring i
 the band of the matrix is exact and, for rings up to about twenty pixels wide, faster than iterating. Wide bands and
 3-D shells use conjugate gradients, computed window by window.
 
-All that they call is in this file, because numba checks only the file of the called function to see whether its
-cache is stale.
+Everything that these functions call is in this file, because numba checks only the file of the called function to
+see whether its cache is stale.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from dsnotes.data.compiled import kernel
 UNSEEN, OUTSIDE, LESION = -1, -2, -3  # values of `number` before numbering, and for known pixels
 FRONT_LIMIT = 200  # unknowns; for a wider strip, iterating is faster
 PANEL = 8  # columns eliminated together: the vectors of AVX-512, and two panels fit its registers
-STRIDE = 1032  # longest column of a strip, and 8 against columns that displace each other in the cache
+STRIDE = 1032  # longest column of a strip: 1024, plus 8 so that columns do not evict each other from the cache
 
 
 @kernel
 @no_type_check
 def _nearest_first(reach):
-    """(dz, dy, dx) from a pixel to all that a window can hold with it, nearest first: so the strip is narrowest."""
+    """(dz, dy, dx) from a pixel to all that share a window with it, nearest first, which keeps the strip narrow."""
     steps = np.empty((25 * (4 * reach + 1) - 1, 3), np.int64)
     count = 0
     for square in range(1, 9 + 4 * reach):
@@ -145,7 +145,7 @@ def _laid_out(last):
 @kernel
 @no_type_check
 def _assemble(image, centres, offsets, weights, eps, number, start, base, matrix, right):
-    """Add every window to the strip's lower triangle. Known lesion goes to `right`."""
+    """Add every window to the strip's lower triangle; known lesion pixels go to `right`, the right-hand side."""
     m = offsets.size
     d, u, u_inside = np.empty(m), weights / np.sqrt(weights.sum()), np.empty(m)
     index, column = np.empty(m, np.uint64), np.empty(m, np.uint64)
@@ -178,8 +178,8 @@ def _assemble(image, centres, offsets, weights, eps, number, start, base, matrix
 def _eliminate(matrix, starts, heights, right):
     """Solve in place: L·D·Lᵀ inside the strip, `PANEL` = 8 columns at a time; padding has 1 on the diagonal.
 
-    A panel is copied, once as it is and once divided by its pivots, to columns that are a constant `STRIDE` apart: so
-    the compiler knows that they do not overlap with the two columns that it updates, and uses vectors. Sums are written
+    A panel is copied, once as it is and once divided by its pivots, to columns that are a constant `STRIDE` apart. Thus
+    the compiler knows that they do not overlap the two columns being updated, and vectorises the loop. Sums are written
     out to keep the panel in registers.
     """
     panel_of, share_of = np.empty(PANEL * STRIDE), np.empty(PANEL * STRIDE)

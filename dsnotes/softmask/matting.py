@@ -54,8 +54,8 @@ def soft_mask(
     3×3×3, uses the neighbouring slices. A band that touches no known pixel is ½.
 
     `spacing`, mm along every axis, makes far neighbours count less (`window_weights`): pass it with
-    `window="volume"`, as slices are usually thicker than pixels. Without it all 27 voxels count alike. The sum of the
-    weights takes the place of the 9 in what is said of ε.
+    `window="volume"`, as slices are usually thicker than pixels. Without it all 27 voxels count alike. With
+    weights, their sum replaces the 9 in the rule for ε above.
     """
     image = as_array(image, "image", example="case.image")
     trimap = as_array(trimap, "trimap", example="trimap_from_mask(mask, radius)")
@@ -117,8 +117,8 @@ def window_weights(window: Window, spacing: Spacing | None) -> np.ndarray:
     """The weight of every pixel of a 3×3 or 3×3×3 window: for each axis along which it lies beside the centre, a
     factor of (finest spacing / that axis's spacing)².
 
-    Why: the energy stands for an integral of squared differences *per mm*, so a neighbour at twice the distance pulls
-    with a quarter of the force, as in finite differences on such a grid. Equal spacings give the published window of
+    Why: the energy approximates an integral of squared differences *per mm*, so a neighbour at twice the distance has a
+    quarter of the weight, as in finite differences on such a grid. Equal spacings give the published window of
     equal weights, and very thick slices the result slice by slice.
     """
     axes = 2 if window == "slice" else 3

@@ -21,7 +21,7 @@ def hard_labels(cases: Sequence[Case], *, classes: int = 2) -> list[Case]:
 
 
 def smoothed_labels(cases: Sequence[Case], *, smoothing: float = 0.1, classes: int = 2) -> list[Case]:
-    """(1 - smoothing) · label + smoothing / classes: the same doubt in every voxel, at the border or far from it."""
+    """(1 - smoothing) · label + smoothing / classes: equally soft at the border and far from it."""
     if not 0 <= smoothing <= 1:
         raise ValueError(f"smoothing={smoothing} came. Pass a share from 0 to 1, for instance smoothing=0.1.")
     return _with_soft(cases, classes, lambda shares, case: (1 - smoothing) * shares + smoothing / classes)

@@ -21,7 +21,7 @@ from dsnotes.supervision.targets import probabilities
 from dsnotes.supervision.valid import on_valid
 
 Loss = Callable[[Logits, SoftMask], Scalar]
-SIZE, STEP = 16, 0.02  # of the probe: pixels per axis, relative change of the logits
+SIZE, STEP = 16, 0.02  # of the test maps: pixels per axis, change of the logits
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SoftTargets(Supervision):
     """`loss(logits, soft)` of the output, by default cross-entropy plus soft Dice with squares.
 
     `deep=True` adds a side output per level, against the soft mask averaged over each cell, with weights 1, ½, ¼, …
-    scaled to sum to 1. A loss that is not lowest at the target itself is refused when the system is built.
+    scaled to sum to 1. Building the system raises an error if the loss is not lowest at the target itself.
     """
 
     loss: Loss = entropy_and_dice
@@ -66,7 +66,7 @@ def check_loss(loss: Loss, *, channels: int = 1, dims: int = 2) -> None:
 @torch.no_grad()
 def preferred(loss: Loss, *, channels: int = 1, dims: int = 2) -> str | None:
     """In which direction from a soft target the loss falls: "a sharper" prediction, "a blunter", "a larger" or "a
-    smaller" one; None if it is lowest at the target itself. Small steps in float64, so that the slope decides."""
+    smaller" one; None if it is lowest at the target itself. Tested with small steps in float64."""
     generator = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(2, channels, *(SIZE,) * dims, generator=generator, dtype=torch.float64)
     t = probabilities(logits)

@@ -1,7 +1,7 @@
 """A budget in seconds, fixed as steps before training starts: `fit(…, budget="600 s")`.
 
-Seconds depend on what else a machine does, so a fair comparison gives every row the steps that it makes in the same
-time, measured once on one thread (or the GPU), and then counts steps.
+Seconds depend on what else the machine does. So the time of a step is measured once, on one thread or on the GPU, and
+every system trains for as many steps as fit into the budget.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MEASURED = 5  # steps, after one that is not counted
 
 
 def seconds_of(budget: str | float) -> float:
-    """Of "600 s", "10 min", "1.5 h" or a number of seconds."""
+    """The seconds in "600 s", "10 min", "1.5 h" or a number of seconds."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)?\s*", str(budget))
     if isinstance(budget, bool) or not found or float(found[1]) == 0:
         raise ValueError(f'budget={budget!r} is not a time. Pass for instance budget="600 s", "10 min" or "1.5 h".')
@@ -31,8 +31,8 @@ def seconds_of(budget: str | float) -> float:
 
 
 def seconds_per_step(system: System, settings: Settings, draw: Draw, *, amp: torch.dtype | None = None) -> float:
-    """The median of a few steps on a copy of the network, its batches included: processor time of one thread on a CPU,
-    which other processes do not lengthen, wall time on a GPU.
+    """The median of a few steps on a copy of the network, with the time to make their batches: on a CPU the processor
+    time of one thread, which other processes do not lengthen; on a GPU wall time.
     """
     step = system.make_step(copied := replace(system, network=copy.deepcopy(system.network)), settings, amp=amp)
     step.set_lr(settings.lr)
@@ -54,7 +54,7 @@ def seconds_per_step(system: System, settings: Settings, draw: Draw, *, amp: tor
 
 
 def fixed(settings: Settings, budget: str | float, per_step: float) -> Settings:
-    """The settings with as many steps as fit into the budget, at most; the schedule's epochs share them equally."""
+    """The settings with as many steps as fit into the budget, the same number in every epoch."""
     steps = int(seconds_of(budget) / per_step)
     if steps < 1:
         raise ValueError(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 INCHES = 0.44  # per row
 BOX = (0.46, 0.3)  # half the width and half the height of a level's box
-ENCODER, DECODER, SECOND, PREDICTION, TARGET = 0.0, 2.3, 3.6, 5.6, 10.6  # where the columns stand
+ENCODER, DECODER, SECOND, PREDICTION, TARGET = 0.0, 2.3, 3.6, 5.6, 10.6  # x of the columns
 CORNER = "round,pad=0.02,rounding_size=0.08"
 
 
@@ -50,8 +50,8 @@ def architecture(
     front: Sequence[str] = (),
     title: str = "",
 ) -> notebook_display.Picture:
-    """Draw it. Channels and strides are read from the network; `skips` names what stands on every shortcut, `front`
-    what an image passes through before the encoder."""
+    """Draw it. Channels and strides are read from the network; `skips` is written on every skip connection, `front`
+    names what an image passes through before the encoder."""
     figure = draw(network, comparisons, skips=skips, second=second, front=front, title=title)
     said = "; ".join(f"{one.level}: {one.prediction} with {one.target} by {one.loss}" for one in comparisons)
     channels = ", ".join(str(channels) for _, channels, _ in _levels(network))

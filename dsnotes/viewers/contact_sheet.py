@@ -123,7 +123,8 @@ class ContactSheet(notebook_display.Picture):
             self.figure.suptitle(title, x=0.01, ha="left", fontsize=9)
             for number, (name, axes) in enumerate(zip(self._shown, self.figure.axes[::2], strict=True), start=first):
                 sign, colour = SIGNS.get(self.decisions.get(name, ""), ("?", style.FOREGROUND))
-                axes.set_title(f"{sign} {number}  {name}", loc="left", pad=3, fontsize=7.5, color=colour)
+                how = {"loc": "left", "y": 1, "pad": 3}  # without y, every drawing searches for a place
+                axes.set_title(f"{sign} {number}  {name}", **how, fontsize=7.5, color=colour)
         self._spot.put_figure(self.figure, alt=title)
 
     def _in_words(self) -> str:

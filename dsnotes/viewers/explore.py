@@ -1,4 +1,4 @@
-"""A slider on an idea: a picture that is drawn again for every choice, with stills in the saved file.
+"""An interactive figure, drawn again when a slider or a menu changes, with stills in the saved notebook.
 
 explore(lambda stride, how: maps.draw({…}), {"stride": (1, 2, 4, 8), "how": ("nearest", "area", "max")})
 """
@@ -22,10 +22,10 @@ def explore(
     stills: Sequence[Mapping[str, Any]] = (),
     alt: str = "",
 ) -> Stills:
-    """`draw(**chosen)` returns a figure. In a browser each entry of `choices` gets a slider, or a menu of words.
+    """`draw(**chosen)` returns a figure. In a browser each entry of `choices` gets a slider (numbers) or a menu.
 
-    Everywhere, the pictures of `stills` stay in the saved notebook: chosen values by name, the rest as at the start. By
-    default that is the first value of every choice alone.
+    `stills` are saved in the notebook, in a browser or not. Each is {name: value}; a name that is left out takes the
+    first value of its choices. By default there is one still, with the first value of every choice.
     """
     start = {name: values[0] for name, values in choices.items() if len(values)}
     if len(start) < len(choices) or not choices:
@@ -40,10 +40,10 @@ def explore(
 
 
 class Stills(list):
-    """Pictures that are in the cell already."""
+    """Pictures that the cell already shows."""
 
     def _ipython_display_(self) -> None:
-        """Show nothing a second time."""
+        """Do not show them a second time."""
 
 
 def _said(chosen: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A question that the reader answers before the result is known, and the comparison of both afterwards."""
+"""The reader predicts a result before it is computed; afterwards both are shown together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dsnotes.viewers import notebook_display
 class Guess:
     """A box to type into, or buttons where there are `choices`; `compare` shows the answer beside what was typed.
 
-    Without a browser there is no box, and the answer is folded. What is typed later is compared as well.
+    Without a browser there is no box, and the answer is folded. A prediction typed after `compare` is compared too.
     """
 
     def __init__(self, question: str, choices: Sequence[str] = ()) -> None:
@@ -43,13 +43,13 @@ class Guess:
         return f" ({escape(' / '.join(self.choices))})" if self.choices else ""
 
     def predict(self, answer: object) -> None:
-        """Write the prediction down, as typing it does."""
+        """Record the prediction, as if it had been typed."""
         self.typed = "" if answer is None else str(answer).strip()
         if self._spot is not None:
             self._spot.put(self._verdict())
 
     def compare(self, answer: float | str, why: str = "") -> None:
-        """Show what was predicted, what came out and, in a sentence, why."""
+        """Show the prediction, the result and, in a sentence, the reason."""
         if self.choices and answer not in self.choices:
             raise ValueError(f"the answer {answer!r} is not among the choices {list(self.choices)}: add it there.")
         self._answer, self._why = answer, why

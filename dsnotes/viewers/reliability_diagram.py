@@ -1,4 +1,4 @@
-"""Reliability diagrams: how often a voxel is lesion, against the probability that it was given."""
+"""Reliability diagrams: how often voxels are lesion, against the probability that the network gave them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reliability_diagram(
     y: str = "share of lesion",
     title: str = "",
 ) -> notebook_display.Picture:
-    """One panel per `{name: metrics.reliability(…)}`: bins with their intervals over the diagonal, voxels below.
+    """One panel per `{name: metrics.reliability(…)}`: frequencies with intervals, and the voxels per bin.
 
     A point below the diagonal is a bin whose probabilities are too high.
     """

@@ -1,4 +1,4 @@
-"""Trainings in the trackers people already look at: callbacks for `fit(…, on_epoch=…)`; each needs its own package."""
+"""Log training to TensorBoard or MLflow: callbacks for `fit(…, on_epoch=…)`; each needs its own package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dsnotes.training.history import History
 
 
 def to_tensorboard(folder: str | PathLike) -> Callable[[History], None]:
-    """Write every figure of every epoch where `tensorboard --logdir FOLDER` reads it; a resumed run continues there."""
+    """Write all numbers of every epoch for `tensorboard --logdir FOLDER`; a resumed run continues there."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -25,7 +25,7 @@ def to_tensorboard(folder: str | PathLike) -> Callable[[History], None]:
 
 
 def to_mlflow(address: str, *, experiment: str = "dsnotes", run: str = "training") -> Callable[[History], None]:
-    """Log every figure of every epoch to the MLflow server or store at `address`; the same `run` is continued."""
+    """Log every number of every epoch to the MLflow server or store at `address`; the same `run` is continued."""
     try:
         from mlflow import MlflowClient
     except ImportError as error:
@@ -44,6 +44,6 @@ def to_mlflow(address: str, *, experiment: str = "dsnotes", run: str = "training
 
 
 def figures(history: History) -> list[tuple[str, float]]:
-    """The last epoch's numbers by name; terms and scores keep theirs."""
+    """The last epoch's numbers, under their names in the history."""
     last: dict[str, Any] = history.records[-1]
     return [(name, float(value)) for name, value in last.items() if name != "epoch" and isinstance(value, int | float)]

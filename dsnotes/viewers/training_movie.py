@@ -167,7 +167,7 @@ class TrainingMovie:
 
 
 class Animation:
-    """A GIF for the notebook; it moves in the book and on paper shows its first frame."""
+    """A GIF for the notebook; it moves in the book; printed, it shows its first frame."""
 
     def __init__(self, gif: bytes, alt: str) -> None:
         self.gif, self.alt = gif, alt

@@ -16,14 +16,14 @@ from itkwidgets.viewer_config import ITK_VIEWER_SRC
 
 KEPT = Path(__file__).resolve().parents[2] / "build" / "npm"
 REGISTRY = "https://registry.npmjs.org"
-# Places that hold one package's files. The viewer's page lies on IPFS, under a hash that names no version.
+# Hosts that serve one package each. The viewer's page is on IPFS, under a hash that does not name its version.
 HOSTS = {
     urlsplit(ITK_VIEWER_SRC).netloc: ("itk-vtk-viewer", "14.51.0", "dist/"),
     "lib.imjoy.io": ("imjoy-core", "0.14.5", "dist/"),
     "imjoy-team.github.io": ("vue-js-modal", "1.3.35", "dist/"),
 }
-# Two forks are on no registry, and the originals take their place: the dialogue's above, and this window's, which
-# installs itself as it loads where the fork leaves that to its caller.
+# Two forks are not in the registry, so the originals replace them: vue-js-modal above, and this one. It installs itself
+# on loading; the fork's caller calls `install`, which therefore does nothing here.
 VUE_WINDOW = ("@hscmap/vue-window", "2.4.1", "standalone/dist/vue-window-standalone.js")
 JSDELIVR = re.compile(r"/npm/(?P<name>(?:@[\w.-]+/)?[\w.-]+)@(?P<version>[\w.-]+)/(?P<file>.+)")
 

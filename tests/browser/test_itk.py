@@ -1,4 +1,4 @@
-"""itkwidgets in JupyterLab where there is a network, which the test plays: its viewer opens, and later cells run."""
+"""itkwidgets in JupyterLab with a network, which the test simulates: its viewer opens, and later cells run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 MADE = """import dsnotes
 from dsnotes.data import phantoms
 from dsnotes.viewers import itk
-itk.online = lambda: True  # the browser's network is played, this kernel has none
+itk.online = lambda: True  # the test simulates the browser's network; the kernel has none
 case = phantoms.kidneys(1, seed=3)[0]"""
 SHOWN = "view = dsnotes.show(case, prediction=case.label, viewer='itk')"
-# ImJoy also asks for two plugins and its logo, which a viewer does without; they are on no registry.
+# ImJoy also requests two plugins and its logo; the viewer works without them, and the registry does not have them.
 UNNEEDED = ("Jupyter-Engine-Manager.imjoy.html", "WebPythonWorker.imjoy.html", "imjoy-logo-black.svg")
 
 
