@@ -494,8 +494,8 @@ film.animate()
 #
 # All scores above are of training slices. Whether a loss at every depth helps on *other* patients takes more runs than
 # fit in a notebook, so these are stored: hearts in slices of MR (Sunnybrook, CC0), nnU-Net's plain 2-D network with
-# eight channels at full size, 400 steps. The first study has 30 patients in three folds, so that some twenty train;
-# the second trains on five. **Before running:** where does a loss at every depth help more?
+# eight channels at full size, 400 steps. The first study has 30 patients in three folds, so that 17 or 18 train; the
+# second trains on five. **Before running:** where does a loss at every depth help more?
 
 # %%
 helps_more = Guess("Where does it help more?", ["three folds", "five patients", "cannot be told"])

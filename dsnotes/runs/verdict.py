@@ -176,7 +176,7 @@ def figure(one: Question) -> Any:
             axes.plot(found.by_seed, [at] * len(found.by_seed), "o", color=style.ON_BACKGROUND[0], markersize=4)
         axes.axvline(0, color="gray", linewidth=1, linestyle=":")
         axes.set_yticks(range(len(effects)), list(effects))
-        axes.set_ylim(len(effects) - 0.5, -0.5)
+        axes.set_ylim(max(len(effects), 1) - 0.5, -0.5)
         axes.set_xlabel(f"Dice, difference from {one.first!r}")
         axes.grid(axis="x")
     told = "; ".join(f"{row} {found.verdict()}" for row, found in effects.items()) or NOT_RUN
