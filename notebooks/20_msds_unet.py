@@ -819,10 +819,10 @@ assert agree == {"Dice": ["res-unet-3d", "msds-unet", "msds-unet-gm"], "sensitiv
 # measures what a side output of stride 8 can see.
 #
 # > **Use it / do not / unknown.** *Do not* average the sides at test time without a look at the output alone: here, and
-# > with this budget, the output is better. *Unknown:* whether global and local side outputs make that output better. The
-# > ablation above is too short to say, and on real images the study is prepared but not run. What they cost is small:
-# > 0.3 % more weights, dropped after training. The plainest kind, a side output at each level's own size, does help on
-# > hearts (+.015 Dice; [40_mss_unet](40_mss_unet.ipynb)).
+# > with this budget, the output is better. *Unknown:* whether global and local side outputs make that output better.
+# > The ablation above is too short to say, and on real images the study is prepared but not run. What they cost is
+# > small: 0.3 % more weights, dropped after training. The plainest kind, a side output at each level's own size, does
+# > help on hearts (+.015 Dice; [40_mss_unet](40_mss_unet.ipynb)).
 #
 # ## Read next
 #
