@@ -1,29 +1,28 @@
-"""Hausdorff distance of two 256×256×128 masks: dsnotes against MONAI and medpy.
+"""Surface distances of two 256×256×128 masks: dsnotes against MONAI and medpy.
 
     python benchmarks/hausdorff.py [--write]
 
 Pairs of ragged blobs like those of a mediocre segmentation, of three sizes, with anisotropic voxels; and the largest
 with one voxel marked far away. All get the whole volume and must find the same value. They run alternately within each
-round, and the ratio is the median of the rounds' ratios, so that a busy machine slows all equally.
+round, and the ratio is the median of the rounds' ratios of processor time, so that a busy machine slows all equally.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
 import time
 import warnings
+from functools import partial
 from importlib.metadata import version
-from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
+from timing import keep, machine, ratio, table, take_turns
 
-from dsnotes.metrics import hausdorff
+from dsnotes.metrics import hausdorff, mean_surface_distance, surface_dice
 
-SHAPE, SPACING = (256, 256, 128), (1.0, 1.0, 2.0)
-RESULTS = Path(__file__).parent / "results" / "hausdorff.md"
+SHAPE, SPACING, TOLERANCE = (256, 256, 128), (1.0, 1.0, 2.0), 1.5  # mm; no distance lies on the tolerance
 
 
 def blob(seed: int, radius: float, shift: tuple[int, int, int]) -> np.ndarray:
@@ -46,54 +45,58 @@ def pairs() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return found | {"70 mm, one voxel far off": (prediction, truth)}
 
 
-def competitors(prediction: np.ndarray, truth: np.ndarray):
+def competitors(prediction: np.ndarray, truth: np.ndarray) -> dict[str, dict]:
+    """Each measure's functions by who wrote them."""
     from medpy.metric.binary import hd
-    from monai.metrics import compute_hausdorff_distance
+    from monai import metrics
 
     p, t = (torch.from_numpy(m)[None, None] for m in (prediction, truth))
+    monai, ours = f"MONAI {version('monai')}", partial(partial, prediction=prediction, truth=truth, spacing=SPACING)
+    theirs = partial(partial, y_pred=p, y=t, include_background=True, spacing=list(SPACING))
     return {
-        "dsnotes": lambda: hausdorff(prediction, truth, spacing=SPACING),
-        f"MONAI {version('monai')}": lambda: compute_hausdorff_distance(
-            p, t, include_background=True, spacing=list(SPACING)
-        ).item(),
-        f"medpy {version('medpy')}": lambda: hd(prediction, truth, voxelspacing=SPACING),
+        "Hausdorff": {
+            "dsnotes": ours(hausdorff),
+            monai: theirs(metrics.compute_hausdorff_distance),
+            f"medpy {version('medpy')}": partial(hd, prediction, truth, voxelspacing=SPACING),
+        },
+        "ASSD": {
+            "dsnotes": ours(mean_surface_distance),
+            monai: theirs(metrics.compute_average_surface_distance, symmetric=True),
+        },
+        "NSD": {
+            "dsnotes": ours(surface_dice, tolerance=TOLERANCE),
+            monai: theirs(metrics.compute_surface_dice, class_thresholds=[TOLERANCE]),
+        },
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--write", action="store_true", help=f"keep the table in {RESULTS.name}")
+    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore", FutureWarning)  # MONAI's about its own calls
     torch.set_num_threads(1)
-    lines = [
-        f"## Hausdorff distance, {' × '.join(map(str, SHAPE))} voxels of {' × '.join(map(str, SPACING))} mm",
-        "",
-        f"`python benchmarks/hausdorff.py` on a {platform.machine()} CPU, one thread, with SciPy {version('scipy')}, "
-        f"torch {torch.__version__}, {options.rounds} rounds.",
-        "",
-        "| radius | | mm | ms | × dsnotes |",
-        "|---|---|---|---|---|",
-    ]
-    for name, (prediction, truth) in pairs().items():
-        runs = competitors(prediction, truth)
-        values = {who: run() for who, run in runs.items()}
-        if not np.allclose(list(values.values()), values["dsnotes"], rtol=1e-5):
-            raise RuntimeError(f"the values differ: {values}")
-        times: dict[str, list[float]] = {who: [] for who in runs}
-        for _ in range(options.rounds):
-            for who, run in runs.items():
-                start = time.perf_counter()
-                run()
-                times[who].append(1e3 * (time.perf_counter() - start))
-        for who, t in times.items():
-            ratio = statistics.median(a / b for a, b in zip(t, times["dsnotes"], strict=True))
-            lines.append(f"| {name} | {who} | {values[who]:.2f} | {statistics.median(t):.1f} | {ratio:.1f} |")
-    print(*lines, sep="\n")
+    rows = []
+    for name, pair in pairs().items():
+        for measure, runs in competitors(*pair).items():
+            values = {who: float(run()) for who, run in runs.items()}
+            if not np.allclose(list(values.values()), values["dsnotes"], rtol=1e-5):
+                raise RuntimeError(f"the values differ: {values}")
+            seconds = take_turns(runs, options.rounds, clock=time.process_time)
+            for who, taken in seconds.items():
+                times = f"{ratio(taken, seconds['dsnotes']):.1f}"
+                rows.append([name, measure, who, f"{values[who]:.3f}", f"{median(taken) * 1e3:.1f}", times])
+    text = "\n\n".join(
+        [
+            f"## Surface distances, {' × '.join(map(str, SHAPE))} voxels of {' × '.join(map(str, SPACING))} mm",
+            f"`python benchmarks/hausdorff.py` on a {machine()}, SciPy {version('scipy')}, {options.rounds} rounds.",
+            table(["radius", "", "", f"mm, or share within {TOLERANCE} mm", "ms", "× dsnotes"], rows),
+        ]
+    )
+    print(text)
     if options.write:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text("\n".join(lines) + "\n")
+        keep("hausdorff", text)
 
 
 if __name__ == "__main__":

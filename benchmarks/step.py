@@ -2,41 +2,30 @@
 
     OMP_NUM_THREADS=1 python benchmarks/step.py [--against COMMIT] [--systems msds-unet …] [--write]
 
-The five papers' systems at width 16 take bfloat16 steps as `fit` lays them out. The first table holds each kind of
-operator's share of the processor time, measured around every operator that PyTorch dispatches, with its rate beside
-that of a matrix product (GFLOP/s) or of a copy (GB/s) on the same thread. `--against` runs the same steps in a second
-process on a worktree of that commit: both take turns, and the ratio is the median of the rounds' ratios of processor
-time, which other programs on the machine hardly change.
+The five papers' systems at width 16 take bfloat16 steps as `fit` lays them out. A table holds each kind of operator's
+share of the processor time, measured around every operator that PyTorch dispatches, with its rate beside that of a
+matrix product (GFLOP/s) or of a copy (GB/s) on the same thread. `--against` runs the same steps in a second process on
+that commit's sources instead: both take turns, and the ratio is the median of the rounds' ratios of processor time,
+which other programs on the machine hardly change. `--write` keeps every round in results/step.json: a call
+stopped half-way goes on where it was, and systems can be measured one by one.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
-import tempfile
+import json
 import time
 from collections import defaultdict
-from pathlib import Path
-from statistics import geometric_mean, median
+from statistics import geometric_mean, median, quantiles
 
 import torch
-from timing import keep, machine, ratio, table
+from step_against import ALSO, SYSTEMS, against, make_step
+from timing import RESULTS, keep, machine, ratio, table
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from dsnotes.papers import build
-
-SYSTEMS = {
-    "msds-unet": (2, 1, 32, 48, 32),
-    "dsmsc-unet": (4, 1, 128, 128),
-    "mss-unet": (2, 1, 24, 64, 64),
-    "mu-net-hyb": (4, 1, 128, 128),
-    "dsnet": (4, 1, 64, 64),
-}
-ALSO = {"unet-2d": (8, 1, 128, 128), "unet-3d": (2, 1, 32, 48, 32), "msds-unet-gm": (2, 1, 32, 32, 32)}
+KEPT = RESULTS / "step.json"
 KINDS = {  # a part of the operator's name -> the row it counts in; the first that fits
     "convolution_backward": "convolution, input gradient",
     "convolution": "convolution, forward",
@@ -94,23 +83,6 @@ class Clock(TorchDispatchMode):
         return taken
 
 
-def make_step(name: str, shape: tuple[int, ...]):
-    """A step in bfloat16 and its batch, laid out as `fit` would."""
-    torch.manual_seed(0)
-    system = build(name, width=16)
-    try:
-        from dsnotes.training.forward_pass import to_channels_last
-
-        to_channels_last(system.network, "auto", amp=torch.bfloat16)
-    except ImportError:  # a commit from before that module held it
-        from dsnotes.training.precision import to_channels_last
-
-        to_channels_last(system.network, system.dims, "auto", amp=torch.bfloat16)
-    label = (torch.rand(shape[0], *shape[2:]) > 0.9).long()
-    batch = {"image": torch.rand(shape), "label": label, "soft": label[:, None].float()}
-    return system.make_step(system, system.settings, amp=torch.bfloat16), batch
-
-
 def profile(name: str, shape: tuple[int, ...], peak: float, memory: float, steps: int) -> list[list[str]]:
     """Rows: kind of operator, share of the step, GFLOP/s and its share of the peak, GB/s and its share."""
     step, batch = make_step(name, shape)
@@ -159,87 +131,66 @@ def peaks() -> tuple[float, float]:
     return best["matmul"], best["copy"]
 
 
-def worker() -> None:
-    """Read "name steps" lines, take the steps, print the processor seconds of one."""
-    made = {}
-    for line in sys.stdin:
-        name, steps = line.split()
-        if name not in made:
-            made.clear()  # one system in memory at a time
-            made[name] = make_step(name, (SYSTEMS | ALSO)[name])
-            made[name][0](made[name][1])
-        step, batch = made[name]
-        started = time.process_time()
-        for _ in range(int(steps)):
-            step(batch)
-        print((time.process_time() - started) / int(steps), flush=True)
+def relative(name: str, rounds: list[tuple[float, float]]) -> list[str]:
+    """A row: milliseconds of processor time a step before and now, and the rounds' median ratio with its quartiles."""
+    before, now = (f"{median(seconds) * 1e3:.0f}" for seconds in zip(*rounds, strict=True))
+    low, middle, high = quantiles((b / n for b, n in rounds), n=4)
+    return [f"`{name}`", before, now, f"{middle:.2f} ({low:.2f}–{high:.2f}, {len(rounds)})"]
 
 
-def against(commit: str, names: list[str], rounds: int) -> list[list[str]]:
-    """Rows: milliseconds of processor time a step at the commit and here, and how many times more steps a second."""
-    root = Path(__file__).resolve().parents[1]
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["git", "-C", root, "worktree", "add", "--detach", folder + "/tree", commit], check=True)
-        try:
-            trees = {"before": Path(folder) / "tree", "now": root}
-            told = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-            workers = {
-                which: subprocess.Popen(
-                    [sys.executable, __file__, "--worker"], env={**os.environ, "PYTHONPATH": str(tree)}, **told
-                )
-                for which, tree in trees.items()
-            }
-            rows = []
-            for name in names:
-                taken = {"before": [], "now": []}
-                for turn in range(rounds + 1):
-                    for which in list(workers)[:: 1 if turn % 2 else -1]:
-                        print(name, 2, file=workers[which].stdin, flush=True)
-                        taken[which].append(float(workers[which].stdout.readline()))
-                before, now = taken["before"][1:], taken["now"][1:]
-                rows.append(
-                    [f"`{name}`", f"{median(before) * 1e3:.0f}", f"{median(now) * 1e3:.0f}", ratio(before, now)]
-                )
-                print(rows[-1], flush=True)
-            for each in workers.values():
-                each.stdin.close()
-                each.wait()
-        finally:
-            subprocess.run(["git", "-C", root, "worktree", "remove", "--force", folder + "/tree"], check=True)
-    mean = geometric_mean(row[-1] for row in rows if row[0].strip("`") in SYSTEMS)
-    rows = [[*row[:-1], f"{row[-1]:.2f}"] for row in rows]
-    return [*rows, ["**geometric mean of the papers' systems**", "", "", f"**{mean:.2f}**"]]
+def written(kept: dict) -> str:
+    """The page: systems in the papers' order, however many calls it took to measure them."""
+    lines = [f"`python benchmarks/step.py` on a {machine()}: width 16, bfloat16.", ""]
+    known = [name for name in SYSTEMS | ALSO if len(kept["against"].get(name, ())) > 1]
+    if known:
+        rows = [relative(name, kept["against"][name]) for name in known]
+        if set(known) >= set(SYSTEMS):
+            mean = geometric_mean(ratio(*zip(*kept["against"][name], strict=True)) for name in SYSTEMS)
+            rows.append(["**the five papers' systems, geometric mean**", "", "", f"**{mean:.2f}**"])
+        head = ["system", f"{kept['commit']}, ms a step", "now, ms", "× steps a second (quartiles, rounds)"]
+        lines += ["### Against the commit before", "", table(head, rows), ""]
+    known = [name for name in SYSTEMS | ALSO if name in kept["operators"]]
+    if known:
+        peaks = [kept["operators"][name]["peaks"] for name in known]
+        products, copies = (f"{min(each):.0f}–{max(each):.0f}" for each in zip(*peaks, strict=True))
+        told = f"A bfloat16 product of 1024² matrices runs at {products} GFLOP/s here, a copy at {copies} GB/s."
+        head = ["system", "operators", "share of the time", "GFLOP/s (of the product's)", "GB/s (of the copy's)"]
+        rows = [row for name in known for row in kept["operators"][name]["rows"]]
+        lines += ["### By operator", "", told, "", table(head, rows)]
+    return "\n".join(["## A training step", "", *lines])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--against", metavar="COMMIT", help="compare with this commit")
-    parser.add_argument("--systems", nargs="*", default=list(SYSTEMS))
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--against", metavar="COMMIT", help="compare with this commit instead of profiling")
+    parser.add_argument("--systems", nargs="*", default=list(SYSTEMS), choices=list(SYSTEMS | ALSO))
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=3, help="steps under the profiler")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--write", action="store_true", help="keep what is measured, and go on from what is kept")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.worker:
-        worker()
-        return
-    lines = [f"`python benchmarks/step.py` on a {machine()}: width 16, bfloat16.", ""]
-    if options.against:
-        rows = against(options.against, options.systems, options.rounds)
-        head = ["system", f"{options.against[:9]}, ms a step", "now, ms", "× steps a second"]
-        lines += ["### Against the commit before", "", table(head, rows), ""]
-    peak, memory = peaks()
-    rows = [
-        row for name in options.systems for row in profile(name, (SYSTEMS | ALSO)[name], peak, memory, options.steps)
-    ]
-    head = ["system", "operators", "share of the time", "GFLOP/s (of the product's)", "GB/s (of the copy's)"]
-    told = f"A bfloat16 product of 1024² matrices runs at {peak:.0f} GFLOP/s here, a copy at {memory:.1f} GB/s."
-    lines += ["### By operator", "", told, "", table(head, rows)]
-    text = "\n".join(["## A training step", "", *lines])
-    print(text)
-    if options.write:
-        keep("step", text)
+    kept = {"commit": options.against, "against": {}, "operators": {}}
+    if options.write and KEPT.exists():
+        stored = json.loads(KEPT.read_text())
+        kept |= stored if options.against in (None, stored["commit"]) else {"operators": stored["operators"]}
+
+    def tell() -> None:
+        print(written(kept), flush=True)
+        if options.write:
+            KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+            keep("step", written(kept))
+
+    for name in options.systems:
+        if options.against:
+            rounds = kept["against"].setdefault(name, [])
+            for seconds in against(options.against, name, options.rounds - len(rounds)):
+                rounds.append(seconds)
+                tell()
+        else:
+            best = peaks()
+            rows = profile(name, (SYSTEMS | ALSO)[name], *best, options.steps)
+            kept["operators"][name] = {"peaks": best, "rows": rows}
+            tell()
 
 
 if __name__ == "__main__":

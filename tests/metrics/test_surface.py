@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from medpy.metric import binary
 from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter
+from scipy.spatial import cKDTree
 from scipy.spatial.distance import directed_hausdorff
 
 from dsnotes.metrics import (
     hausdorff,
     hausdorff95,
     mean_surface_distance,
+    nearest_voxel,
+    surface,
     surface_dice,
     surface_distances,
     wrong_near_contour,
@@ -158,6 +161,7 @@ def test_only_some_of_the_distances_are_worked_out(monkeypatch):
             return super().query(x, *args, **options)
 
     monkeypatch.setattr(scipy.spatial, "cKDTree", Counting)
+    monkeypatch.setattr(surface, "SMALL", math.inf)
     prediction, truth = blobs(0, (40, 44, 30), share=0.4)
     truth &= np.indices(truth.shape).sum(0) < 60
     surface_distances(prediction, truth, spacing=(1, 1, 1))
@@ -213,3 +217,29 @@ def test_wrong_voxels_near_the_contour_are_those_of_scipys_distance_transform(se
     expected = (far[prediction != truth] <= 2).mean()
     assert 0 < expected < 1
     assert wrong_near_contour(prediction, truth, spacing=spacing) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 0.78, 0.78), (0.5, 2.0, 5.0)])
+def test_neighbours_looked_at_in_order_and_a_tree_find_the_same(spacing, monkeypatch):
+    """Of masks large enough for the former; one voxel is farther off than its reach."""
+    prediction, truth = blobs(0, (40, 44, 30), share=0.3)
+    truth &= np.indices(truth.shape).sum(0) < 60
+    prediction[-1, -1, -1] = True
+    found = surface_distances(prediction, truth, spacing=spacing)
+    assert min(map(len, found)) > surface.SMALL
+    assert found[0].max() > nearest_voxel.REACH * math.prod(spacing) ** (1 / 3)
+    monkeypatch.setattr(surface, "SMALL", math.inf)
+    for ours, trees in zip(found, surface_distances(prediction, truth, spacing=spacing), strict=True):
+        np.testing.assert_allclose(ours, trees, rtol=1e-14)
+
+
+def test_in_a_plane_too():
+    rng = np.random.default_rng(0)
+    points, marked = (np.unique(rng.integers(0, 90, (4000, 2)), axis=0) for _ in range(2))
+    marked = marked[marked[:, 0] < 40]
+    found = nearest_voxel.nearest(points, marked, (0.7, 1.5))
+    exact = cKDTree(marked * (0.7, 1.5)).query(points * (0.7, 1.5))[0]
+    reached = exact <= nearest_voxel.REACH * math.sqrt(0.7 * 1.5)
+    assert 0.3 < reached.mean() < 0.9
+    np.testing.assert_allclose(found[reached], exact[reached], rtol=1e-14)
+    assert np.isinf(found[~reached]).all()
