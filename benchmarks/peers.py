@@ -133,12 +133,13 @@ def main() -> None:
     parser.add_argument("--levels", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=30, help="of processor time for each training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--rows", nargs="+", choices=(*OURS, *PEERS), default=(*OURS, *PEERS))
     parser.add_argument("--stop", type=float, default=np.inf, help="begin no trial after so much processor time")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     kept = Kept("peers")
     for seed in options.seeds if not options.write else []:
-        for name in (*OURS, *PEERS):
+        for name in options.rows:
             row = {"set": options.folder.name, "row": name, "budget": options.seconds, "seed": seed}
             if not kept.has(**row) and time.process_time() < options.stop:
                 run(name, seed, options, kept)
