@@ -832,7 +832,7 @@ for whose, gaps in below.items():
 # > **Use it / do not / unknown.** *Do not* add either part to a U-Net without a control of the same size. On hearts,
 # > with 30 patients and three seeds, restoring the image changed the mean Dice by −.011 (95 %: −.066 to .044; only .073
 # > could have been shown), and on our phantoms no difference was larger than that between seeds. *Unknown:* the scales
-# > on real images, and an organ as hard as the pancreas, 283 patients and a long training, where the paper reports +.023.
+# > on real images; an organ as hard as the pancreas, 283 patients and a long training, where the paper reports +.023.
 #
 # ## Read next
 #
