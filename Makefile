@@ -3,8 +3,15 @@
 FIRST    := notebooks/00_start_here.ipynb
 LAB_ARGS ?=
 # JupyterLab's list of files shows each notebook once, as .ipynb, with its whole name.
-HIDDEN   := [0-9][0-9]_*.py __pycache__ *.pyc *.pyo .DS_Store *~
-LAB_SETTINGS := {"@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": false}}
+HIDDEN   := [0-9][0-9]_*.py jupytext.toml __pycache__ *.pyc *.pyo .DS_Store *~
+# No question about news covers the first notebook, and Lab does not ask the network for its own updates.
+LAB_SETTINGS := {"@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": false}, \
+  "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
+# Its first layout: the list wide enough for the longest name in a small window. Lab keeps in this file what you change.
+LAB_LAYOUT := {"data": {"layout-restorer:data": {"relativeSizes": [0.23, 0.77], \
+  "left": {"collapsed": false, "visible": true, "current": "filebrowser", "widgets": ["filebrowser"]}, \
+  "right": {"collapsed": true, "visible": true, "widgets": []}}}, "metadata": {"id": "default"}}
+LAB_HOME := .venv/share/jupyter/lab
 # PyPI's torch for Linux holds the CUDA libraries. Without an NVIDIA driver, take the CPU build, a tenth of the size.
 TORCH    ?= auto
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -37,8 +44,9 @@ help:  ## this list
 
 lab: .venv/.lab  ## set up what the notebooks need, then open JupyterLab on the first one
 	@echo "==> JupyterLab on $(FIRST). No browser here? Open one of the addresses below. Ctrl-C stops it."
-	@mkdir -p .venv/share/jupyter/lab/settings && echo '$(LAB_SETTINGS)' > .venv/share/jupyter/lab/settings/overrides.json
-	@as_root=$$([ "$$(id -u)" != 0 ] || echo --allow-root); \
+	@mkdir -p $(LAB_HOME)/settings $(LAB_HOME)/workspaces && echo '$(LAB_SETTINGS)' > $(LAB_HOME)/settings/overrides.json
+	@layout=$(LAB_HOME)/workspaces/default-37a8.jupyterlab-workspace; [ -e $$layout ] || echo '$(LAB_LAYOUT)' > $$layout
+	@as_root=$$([ "$$(id -u)" != 0 ] || echo --allow-root); export JUPYTERLAB_WORKSPACES_DIR='$(CURDIR)/$(LAB_HOME)/workspaces'; \
 	exec $(PY) -m jupyterlab $$as_root --LabApp.default_url=/lab/tree/$(FIRST) $(HIDDEN:%=--ContentsManager.hide_globs='%') $(LAB_ARGS)
 
 test: lint  ## set up everything, then style, tests, notebook pairs and every notebook head-less

@@ -1,6 +1,6 @@
-"""dsnotes.fit against a bare forward, backward, step loop; and bfloat16 against float32 on this CPU.
+"""dsnotes.fit against a bare forward, backward, step loop.
 
-    python benchmarks/fit.py [--threads 1] [--write]
+    python benchmarks/fit.py [--threads 1] [--sizes 0] [--write]
 
 The bare loop gets its batches drawn beforehand and does nothing else: no history, no check for NaN. fit draws the same
 batches as it runs, and after an epoch both must have bitwise identical weights. For fit the second epoch is timed, from
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import platform
 import statistics
 import tempfile
 import time
@@ -22,6 +21,7 @@ from itertools import count
 from pathlib import Path
 
 import torch
+from timing import RESULTS, keep, machine
 
 from dsnotes.data import phantoms
 from dsnotes.data.case import Case
@@ -31,12 +31,9 @@ from dsnotes.supervision.base import supervise
 from dsnotes.supervision.plain import Plain
 from dsnotes.training.batches import Draw
 from dsnotes.training.fit import fit
-from dsnotes.training.forward_pass import ForwardPass
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import make_optimiser
 from dsnotes.training.system import System
-
-RESULTS = Path(__file__).parent / "results" / "fit.md"
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Setting:
 
 SETTINGS = (
     Setting("2-D, width 16, 2 × 64²: a notebook's smoke run", 2, 16, (64, 64), 2, 30),
-    Setting("2-D, width 32, 4 × 128²", 2, 32, (128, 128), 4, 6),
+    Setting("2-D, width 32, 4 × 128²", 2, 32, (128, 128), 4, 3),
     Setting("3-D, width 16, 2 × 32³", 3, 16, (32, 32, 32), 2, 4),
 )
 
@@ -120,9 +117,9 @@ def compare(setting: Setting, data: list[Case], rounds: int) -> list[str]:
             ),
         }
         taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
-        for _ in range(rounds + 1):  # the first warms up
-            for way, run in ways.items():
-                taken[way].append(run(replace(base, network=copy.deepcopy(base.network))))
+        for turn in range(rounds + 1):  # the first warms up
+            for way in list(ways)[:: 1 if turn % 2 else -1]:
+                taken[way].append(ways[way](replace(base, network=copy.deepcopy(base.network))))
     rows = []
     for way, measured in taken.items():
         ms = statistics.median(clock for clock, _ in measured[1:]) / setting.steps * 1e3
@@ -157,89 +154,35 @@ def same(a: System, b: System) -> bool:
     return all(torch.equal(x, y) for x, y in pairs)
 
 
-def bfloat16(setting: Setting, data: list[Case], rounds: int) -> str:
-    """A row: forward and backward in float32 and in bfloat16 with losses in float32."""
-    base = system(setting)
-    batch = drawing(base, data)(1, 0)[0]
-    taken = {dtype: [] for dtype in (None, torch.bfloat16)}
-    for _ in range(rounds):
-        for dtype, seconds in taken.items():
-            seconds.append(step_seconds(base, batch, dtype))
-    exact, lowered = (statistics.median(seconds) * 1e3 for seconds in taken.values())
-    ratio = statistics.median(a / b for a, b in zip(taken[None], taken[torch.bfloat16], strict=True))
-    return f"| {setting.name} | {exact:.1f} | {lowered:.1f} | {ratio:.2f} |"
-
-
-def step_seconds(base: System, batch: dict, dtype: torch.dtype | None) -> float:
-    """The shorter of two forward and backward passes after one to warm up."""
-    forward_pass = ForwardPass(base.network.train(), base.objective, amp=dtype)
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        _, terms = forward_pass(batch)
-        torch.autograd.grad(sum(terms.values()), list(base.network.parameters()))
-        seconds.append(time.perf_counter() - started)
-    return min(seconds[1:])
-
-
-def dice(seed: int) -> str:
-    """A row: validation Dice of a small 3-D U-Net on kidney phantoms, the same run in both precisions."""
-    train, val = ([binary(case) for case in phantoms.kidneys(n, seed=n, size=(16, 48, 48))] for n in (12, 6))
-    scores = []
-    for amp in (False, True):
-        torch.manual_seed(seed)
-        network = supervise(UNet(dims=3, width=8, depth=3, norm="instance"), Plain())
-        settings = Settings(patch=(16, 48, 48), batch=2, lr=3e-3, schedule="poly", epochs=10, iterations=20)
-        made = System("u-net", network, Plain(), settings)
-        scores.append(fit(made, train, val, amp=amp, seed=seed, progress=False, device="cpu")[-1]["val_dice"])
-    return f"| {seed} | {scores[0]:.3f} | {scores[1]:.3f} |"
-
-
-def binary(case: Case) -> Case:
-    return replace(case, image=case.image / 200, label=(case.label > 0).astype("uint8"))
-
-
-def cpu() -> str:
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    has = [name for name in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if name in flags]
-    return f"{platform.machine()} CPU ({', '.join(has) or 'instruction sets unknown'})"
+def written(rounds: int, rows: list[str]) -> str:
+    return "\n".join(
+        [
+            "## Training",
+            "",
+            f"`python benchmarks/fit.py` on a {machine()}, {rounds} rounds.",
+            "",
+            "| U-Net of depth 4 | | ms a step | × bare | × bare, processor time |",
+            "|---|---|---|---|---|",
+            *rows,
+        ]
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seeds", type=int, default=3, help="runs in each precision for the last table")
-    parser.add_argument("--write", action="store_true", help=f"keep the tables in {RESULTS.name}")
+    parser.add_argument("--sizes", nargs="*", type=int, default=list(range(len(SETTINGS))), help="from the smallest, 0")
+    parser.add_argument("--write", action="store_true", help="keep the rows; those of other sizes stay")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    data = cases()
-    lines = []
-
-    def tell(*more: str) -> None:
-        lines.extend(more)
-        print(*more, sep="\n", flush=True)
-
-    tell(
-        "## Training",
-        "",
-        f"`python benchmarks/fit.py` on a {cpu()}, {options.threads} thread(s), torch {torch.__version__}, "
-        f"{options.rounds} rounds.",
-        "",
-        "| U-Net of depth 4 | | ms a step | × bare | × bare, processor time |",
-        "|---|---|---|---|---|",
-    )
-    for setting in SETTINGS:
-        tell(*compare(setting, data, options.rounds))
-    tell("", "| forward and backward | float32 ms | bfloat16 ms | times faster |", "|---|---|---|---|")
-    for setting in SETTINGS:
-        tell(bfloat16(setting, data, options.rounds))
-    tell("", "| seed | Dice, float32 | Dice, bfloat16 |", "|---|---|---|")
-    for seed in range(options.seeds):
-        tell(dice(seed))
-    if options.write:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text("\n".join(lines) + "\n")
+    data, kept = cases(), (RESULTS / "fit.md").read_text().splitlines() if options.write else []
+    rows = {setting: [line for line in kept if line.startswith(f"| {setting.name} ")] for setting in SETTINGS}
+    for setting in (SETTINGS[at] for at in options.sizes):
+        rows[setting] = compare(setting, data, options.rounds)
+        print(*rows[setting], sep="\n", flush=True)
+        if options.write:
+            keep("fit", written(options.rounds, [line for lines in rows.values() for line in lines]))
 
 
 if __name__ == "__main__":

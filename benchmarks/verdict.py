@@ -106,7 +106,7 @@ def write() -> None:
             picture = root / "assets" / f"verdict_{one.name.replace('-', '_')}.png"
             shown = verdict.figure(one)
             picture.write_bytes(style.png(shown.figure))
-            text += f"\n![{shown.alt}](assets/{picture.name})\n"
+            text += f"\n![{shown.alt}](../../assets/{picture.name})\n"
     write_text(page, text)
     readme = root / "README.md"
     before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)

@@ -780,6 +780,7 @@ def at_epoch(weights, epoch):
         shown = film.frames["output"][min(epoch, len(film.epochs)) - 1] / 255
         axes[0].axvline(min(epoch, len(film.epochs)), color=style.FAINT, linewidth=0.8)
         axes[0].set(xlabel="epoch", ylim=(0, 1))
+        axes[0].xaxis.get_major_locator().set_params(integer=True)
         axes[0].set_title("Dice in validation", loc="left")
         axes[0].legend(loc="lower right")
         for one, values, title in zip(axes[1:], (shown, film.case.label), ("prediction", "truth"), strict=True):

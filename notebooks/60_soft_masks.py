@@ -256,7 +256,7 @@ def at(eps, band):
     alpha = soft_mask(noisy_image, trimap, eps=eps)
     error = np.abs(alpha - seen)[trimap == 0].mean()
     shown = {"image": (noisy_image + 1000) / 1200, "trimap": (trimap + 1) / 2, "soft mask": alpha, "truth": seen}
-    said = f"ε = {eps:g}, band of {band} pixels on both sides: mean error in the band {error:.3f}"
+    said = f"ε = {eps:g}, band of ± {band} px: mean error in the band {error:.3f}"
     return draw({name: values[near] for name, values in shown.items()}, window=(0, 1), title=said)
 
 

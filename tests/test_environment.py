@@ -197,3 +197,30 @@ def test_an_unknown_build_of_torch_is_refused(installed):
     told, pip = installed("TORCH=gpu")
     assert "TORCH=gpu is unknown; write TORCH=cpu, TORCH=cuda" in told
     assert "install" not in pip.replace("pip --version", "")
+
+
+def test_lab_begins_with_the_projects_settings_and_keeps_a_readers_layout(tmp_path):
+    if shutil.which("make") is None or sys.platform == "win32":
+        pytest.skip("needs make and a POSIX shell")
+    from jupyterlab_server.workspaces_handler import slugify
+
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    stub = tmp_path / "python"
+    stub.write_text(f'#!/bin/sh\necho "$JUPYTERLAB_WORKSPACES_DIR" > "{tmp_path}/workspaces.txt"\n')
+    stub.chmod(0o755)
+    lab = ["make", "-o", ".venv/.lab", "lab", f"PY={stub}"]
+    subprocess.run(lab, cwd=tmp_path, capture_output=True, check=True)
+
+    overrides = json.loads((tmp_path / ".venv/share/jupyter/lab/settings/overrides.json").read_text())
+    for name, values in overrides.items():
+        plugin, setting = name.split(":")
+        schema = Path(sys.prefix) / "share/jupyter/lab/schemas" / plugin / f"{setting}.json"
+        assert set(values) <= set(json.loads(schema.read_text(encoding="utf-8"))["properties"])
+
+    workspaces = Path((tmp_path / "workspaces.txt").read_text().strip())
+    [layout] = workspaces.iterdir()
+    assert layout.name == f"{slugify('default')}.jupyterlab-workspace"
+    assert json.loads(layout.read_text())["data"]["layout-restorer:data"]["left"]["current"] == "filebrowser"
+    layout.write_text("what Lab has kept")
+    subprocess.run(lab, cwd=tmp_path, capture_output=True, check=True)
+    assert layout.read_text() == "what Lab has kept"

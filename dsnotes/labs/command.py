@@ -256,7 +256,7 @@ def do_doctor(asked: argparse.Namespace) -> int:
     failed = 0
     for tried in (*try_escapes(sandbox), *(try_malformed(sandbox, name) for name in MALFORMED)):
         failed += bool(tried.through)
-        print(f"{'THROUGH' if tried.through else 'stopped'}  {tried.name}")
+        print(f"{'THROUGH' if tried.through else 'stopped'}  {tried.name}", flush=True)
         for line in tried.through:
             print(f"         {line}")
     if failed:

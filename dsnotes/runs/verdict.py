@@ -150,15 +150,19 @@ def markdown(one: Question) -> str:
 
 
 def summary(found: list[Question]) -> str:
-    """For the README: one line for each row that was run, then the questions without runs."""
-    lines = ["| idea | question | Dice without → with it | verdict |", "| --- | --- | --- | --- |"]
+    """For the README: each question with a line for each row that was run, and the questions that were not run."""
+    parts = []
     for one in found:
+        lines = []
         for row, effect in one.effects().items():
             before, after = (_mean(one.scores["dice"][each]).partition(" ")[0] for each in (one.first, row))
-            lines.append(f"| {row} | {one.name} | {before} → {after} | {effect.verdict()} |")
-    waiting = [one.name for one in found if not one.runs]
-    said = f"{NOT_RUN.capitalize()}: {', '.join(waiting)}." if waiting else ""
-    return "\n\n".join(part for part in ("\n".join(lines) if len(lines) > 2 else "", said) if part)
+            lines.append(f"| {row} | {before} → {after} | {effect.verdict()} |")
+        if lines:
+            head = ["| idea | Dice without → with it | verdict |", "| --- | --- | --- |"]
+            parts += [f"**{one.text}**", "\n".join(head + lines)]
+    if waiting := [one.text.partition("?")[0] + "?" for one in found if not one.runs]:
+        parts.append(f"{NOT_RUN.capitalize()}: {' '.join(waiting)}")
+    return "\n\n".join(parts)
 
 
 def figure(one: Question) -> Any:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from dsnotes.viewers import notebook_display, style
+from dsnotes.viewers import notebook_display
+from dsnotes.viewers.guess import Paragraph
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +23,7 @@ def explore(
     stills: Sequence[Mapping[str, Any]] = (),
     alt: str = "",
 ) -> Stills:
-    """`draw(**chosen)` returns a figure. In a browser each entry of `choices` gets a slider (numbers) or a menu.
+    """`draw(**chosen)` returns a figure. In a browser each entry of `choices` gets a slider (of numbers) or a menu.
 
     `stills` are saved in the notebook, in a browser or not. Each is {name: value}; a name that is left out takes the
     first value of its choices. By default there is one still, with the first value of every choice.
@@ -36,6 +37,7 @@ def explore(
             raise ValueError(f"the still {wrong} is none of the choices {dict(choices)}. Choose from those.")
     if notebook_display.here() == "browser":
         notebook_display.DisplayArea().put(_sliders(draw, choices, wanted[0]))
+        notebook_display.DisplayArea().put(Paragraph("<small>Stills, which stay in the saved notebook:</small>"))
     return Stills(notebook_display.Picture(draw(**still), alt=f"{alt} {_said(still)}".strip()) for still in wanted)
 
 
@@ -53,13 +55,14 @@ def _said(chosen: Mapping[str, Any]) -> str:
 def _sliders(draw: Callable[..., Figure], choices: Mapping[str, Sequence], start: Mapping[str, Any]) -> Any:
     import ipywidgets
 
-    picture = ipywidgets.Image(format="png", layout={"width": "100%", "max_width": "860px"})
-    drawn: dict[tuple, bytes] = {}  # a slider that goes back need not draw again
+    picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+    drawn: dict[tuple, tuple[bytes, str]] = {}  # a slider that goes back need not draw again
     controls = {}
     for name, values in choices.items():
         slides = all(isinstance(value, Real) for value in values)
         kind = ipywidgets.SelectionSlider if slides else ipywidgets.Dropdown
-        options = [(f"{value:g}" if isinstance(value, float) else str(value), value) for value in values]
+        order = sorted(values) if slides else values
+        options = [(f"{value:g}" if isinstance(value, float) else str(value), value) for value in order]
         controls[name] = kind(options=options, value=start[name], description=name)
         if slides:
             controls[name].continuous_update = False  # drawing takes a moment
@@ -68,8 +71,8 @@ def _sliders(draw: Callable[..., Figure], choices: Mapping[str, Sequence], start
         chosen = {name: control.value for name, control in controls.items()}
         key = tuple(chosen.values())
         if key not in drawn:
-            drawn[key] = style.png(draw(**chosen))
-        picture.value = drawn[key]
+            drawn[key] = notebook_display.png_and_width(draw(**chosen))
+        picture.value, picture.layout.width = drawn[key]
 
     for control in controls.values():
         control.observe(turn, "value")

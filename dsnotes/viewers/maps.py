@@ -66,7 +66,8 @@ def draw(
         across = side * columns + 0.3 * any(drawn)
         said = textwrap.wrap(title, int(LETTERS * across))
         long = any(len(name) > LETTERS * 1.2 * side - 10 for maps in drawn.values() for name in maps)
-        figure = style.sheet(across, (side + 0.25 + 0.15 * long) * len(drawn) + 0.15 * bool(said) + 0.15 * len(said))
+        high = (side + 0.25 + 0.15 * long) * len(drawn) + 0.15 * len(said) + 0.09 * bool(said) - 0.08
+        figure = style.sheet(across, high)
         grid = figure.subplots(len(drawn), columns, squeeze=False)
         for line, (row, maps_of_row) in zip(grid, drawn.items(), strict=True):
             for axes in line[len(maps_of_row) :]:
@@ -77,7 +78,8 @@ def draw(
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set(visible=True, color=style.FAINT)
                 _label(axes, name, values.shape, *(names or {}).get(name, ()))
-                size = f"({' × '.join(map(str, values.shape))})" if sizes > 1 else ""
+                told = sizes > 1 and name not in (names or {})  # lines and columns with names tell their number
+                size = f"({' × '.join(map(str, values.shape))})" if told else ""
                 axes.set_title(_title(name, size, max(12, int(LETTERS * 1.2 * side))), fontsize=8.5)
                 if values.shape[1] <= WRITTEN:
                     letters = min(9.0, 0.38 * 72 * side / values.shape[1])  # a third of a pixel's width

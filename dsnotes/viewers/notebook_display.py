@@ -79,8 +79,17 @@ class DisplayArea:
             return
         from IPython.display import Image
 
-        width = round(figure.get_figwidth() * CSS_PIXELS)
-        self.put(Image(data=style.png(figure), format="png", width=width, alt=alt))
+        self.put(Image(data=style.png(figure), format="png", width=css_width(figure), alt=alt))
+
+
+def css_width(figure: Figure) -> int:
+    """How wide a page shows the figure: all with letters of one size."""
+    return round(figure.get_figwidth() * CSS_PIXELS)
+
+
+def png_and_width(figure: Figure) -> tuple[bytes, str]:
+    """What an ipywidgets.Image shows as large as the same figure stands in a cell's output."""
+    return style.png(figure), f"{css_width(figure)}px"
 
 
 def close(widget: Any) -> None:

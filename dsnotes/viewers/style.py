@@ -77,14 +77,12 @@ def look() -> AbstractContextManager:
 
 
 def log_scale(axes: Axes) -> None:
-    """A logarithmic ordinate; its numbers are plain, since formulas are not parsed."""
+    """A logarithmic ordinate with plain numbers: 0.01 for 1e−02."""
     from matplotlib.ticker import LogFormatter
 
     class Plain(LogFormatter):
-        """Chooses which ticks are named as its parent does, and names them 0.1, not 1e-01."""
-
-        def __call__(self, x: float, pos: int | None = None) -> str:
-            return f"{x:g}" if super().__call__(x, pos) else ""
+        def __call__(self, value: float, place: int | None = None) -> str:
+            return f"{value:g}" if super().__call__(value, place) else ""  # not every tick has room for a number
 
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(Plain())

@@ -28,7 +28,7 @@ if TYPE_CHECKING or "torch" in sys.modules:  # `dsnotes adopt` draws without it
     from dsnotes.training.system import System
 
 STILLS = 5  # epochs in the picture that stays
-FRAMES, ACROSS = 20, 600  # of an animation: most frames, and pixels
+FRAMES = 20  # of an animation, at most
 
 
 class TrainingMovie:
@@ -128,8 +128,8 @@ class TrainingMovie:
         for i in sorted({round(i) for i in np.linspace(0, len(self.epochs) - 1, FRAMES)}):
             drawn = draw(self._frame(i), window=(0, 1), colours="heat", title=f"epoch {self.epochs[i]}")
             picture = Image.open(io.BytesIO(style.png(drawn))).convert("RGB")
-            height = round(picture.height * ACROSS / picture.width)
-            pictures.append(picture.resize((ACROSS, height)).quantize(32))
+            width = notebook_display.css_width(drawn)  # the letters are as large as in the pictures around it
+            pictures.append(picture.resize((width, round(picture.height * width / picture.width))).quantize(32))
         stream = io.BytesIO()
         each = round(1000 * seconds / len(pictures))
         durations = [each] * (len(pictures) - 1) + [each + 1500]  # the last stays for a moment
@@ -151,7 +151,7 @@ class TrainingMovie:
     def _slider(self) -> Any:
         import ipywidgets
 
-        picture = ipywidgets.Image(format="png", layout={"width": "100%", "max_width": "900px"})
+        picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
         slider = ipywidgets.SelectionSlider(
             options=[(str(epoch), i) for i, epoch in enumerate(self.epochs)],
             value=len(self.epochs) - 1,
@@ -159,7 +159,8 @@ class TrainingMovie:
         )
 
         def turn(change: Any) -> None:
-            picture.value = style.png(draw(self._frame(change["new"]), window=(0, 1), colours="heat"))
+            frame = draw(self._frame(change["new"]), window=(0, 1), colours="heat")
+            picture.value, picture.layout.width = notebook_display.png_and_width(frame)
 
         slider.observe(turn, "value")
         turn({"new": slider.value})

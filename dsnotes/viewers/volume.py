@@ -222,7 +222,8 @@ def controls(canvases: list[Canvas], titles: list[str] | None = None) -> Any:
 def _box(name: str, canvases: list[Canvas]) -> Any:
     import ipywidgets
 
-    box = ipywidgets.Checkbox(value=True, description=name, indent=False, layout={"width": "max-content"})
+    apart = {"width": "max-content", "margin": "2px 14px 2px 2px"}
+    box = ipywidgets.Checkbox(value=True, description=name, indent=False, layout=apart)
     box.observe(lambda change: [canvas.switch(name, change["new"]) for canvas in canvases], "value")
     return box
 

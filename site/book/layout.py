@@ -59,7 +59,7 @@ class Book:
         named |= {f"benchmarks/results/{m.path.name}": f"benchmarks/results/{m.path.name}" for m in self.results}
         named |= {f"papers/{p.stem}.md": f"papers/{p.stem}.md" for p in self.papers}
         named |= {"README.md": "index.md", "library/index.md": "library/index.rst"}
-        return named | PROSE | {page: page for page in README_PARTS}
+        return named | PROSE | {page: page for page in (*README_PARTS, *PROSE.values())}
 
     def lay_out(self) -> int:
         self.source.mkdir(parents=True, exist_ok=True)
@@ -177,14 +177,14 @@ class Book:
         self.write("papers/index.md", f"{intro}\n{table}\n\n{toctree(stems)}")
 
     def overview(self) -> str:
-        """One row per paper; where and against what it supervises comes from the README's table."""
+        """One row per paper; what it compares with what is the README's sentence."""
         readme = (self.repository / "README.md").read_text(encoding="utf-8")
-        lines = ["| paper | supervised where | target | in one line |", "|:--|:--|:--|:--|"]
+        lines = ["| paper | supervised where, with what | in one line |", "|:--|:--|:--|"]
         for paper in self.papers:
-            row = next((line for line in readme.splitlines() if line.startswith("|") and f"`{paper.stem}`" in line), "")
-            row = self.links.settled(row, written_in="README.md", shown_at="papers/index.md")
-            where, against = [*row.split(" | "), "", "", ""][1:3]
-            lines.append(f"| [{paper.name}]({paper.stem}.md) | {where} | {against} | {papers.escaped(paper.idea)} |")
+            named = f" Files named `{paper.stem}`"
+            row = next((line for line in readme.splitlines() if line.startswith("|") and named in line), "")
+            sentence = row.partition(named)[0].rpartition(". ")[2]
+            lines.append(f"| [{paper.name}]({paper.stem}.md) | {sentence} | {papers.escaped(paper.idea)} |")
         return "\n".join(lines)
 
     def write_measurements(self) -> None:

@@ -171,7 +171,8 @@ class Notebook:
         return found
 
     def errors(self) -> list[str]:
-        shown = self.page.locator("[data-mime-type='application/vnd.jupyter.error']")
+        """Tracebacks; Lab shows them as it shows what is printed to stderr."""
+        shown = self.page.locator("[data-mime-type='application/vnd.jupyter.stderr']", has_text="Traceback")
         return [shown.nth(at).inner_text() for at in range(shown.count())]
 
     def heard(self, words: str, *, timeout: float = 90) -> None:

@@ -79,10 +79,11 @@ def test_page_and_summary_say_what_was_not_run(repository):
     assert "18 of 24 runs" in markdown(one)
     assert "Not run yet: 24 runs on `lung` (none; better; same; late)" in markdown(other)
     lines = summary([one, other]).splitlines()
-    assert lines[2].startswith("| better | one | 0.670 → 0.77")
-    assert lines[3].startswith("| same | one | 0.670 → 0.67")
-    assert lines[-1] == "Not run yet: other."
-    assert summary([other]) == "Not run yet: other."
+    assert lines[0] == "**Does it help?**"
+    assert lines[4].startswith("| better | 0.670 → 0.77")
+    assert lines[5].startswith("| same | 0.670 → 0.67")
+    assert lines[-1] == "Not run yet: Does it help?"
+    assert summary([other]) == "Not run yet: Does it help?"
 
 
 def test_the_figure_shows_every_seed(repository):

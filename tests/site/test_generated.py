@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from book import house, measured
+from book import house, layout, measured
 from book.links import Links
 from book.mathml import mathml
 from book.papers import Paper, last_words, ours, printed, stems
@@ -94,6 +94,23 @@ def test_a_measurement_stands_beside_the_row_of_its_very_system():
 def test_every_committed_measurement_names_its_machine():
     for each in measured.measurements(ROOT / "benchmarks" / "results"):
         assert re.search("CPU|GPU|H200|core", each.machine), f"{each.path.name} does not say what it ran on"
+
+
+def test_every_link_of_the_front_and_of_the_prose_leads_somewhere(tmp_path):
+    book = layout.Book(ROOT, tmp_path)
+    book.write_prose()  # each raises where one does not
+    book.write_front()
+    assert (tmp_path / "source" / "assets" / "overview.png").exists()
+
+
+def test_the_list_of_papers_says_what_each_compares_with_what(tmp_path):
+    book = layout.Book(ROOT, tmp_path)
+    rows = [row.strip("| ").split(" | ") for row in book.overview().splitlines()[2:]]
+    assert [len(row) for row in rows] == [3] * len(book.papers)
+    assert {place[-1] for _, place, _ in rows} == {"."}
+    assert "The output is compared with a *soft mask* from closed-form matting, and judged by a critic." in {
+        place for _, place, _ in rows
+    }
 
 
 def test_the_house_is_the_codes_own():

@@ -79,7 +79,10 @@ def test_epochs_without_validation_and_missing_values_are_left_out():
 
 def test_a_loss_that_falls_by_two_orders_is_drawn_on_a_log_scale():
     fall = [{"epoch": n, "loss": math.exp(-n)} for n in range(6)]
-    assert curves.draw(fall).axes[0].get_yscale() == "log"
+    figure = curves.draw(fall)
+    figure.canvas.draw()
+    assert figure.axes[0].get_yscale() == "log"
+    assert {"0.01", "0.1", "1"} <= {tick.get_text() for tick in figure.axes[0].get_yticklabels()}
     assert curves.draw(RECORDS).axes[0].get_yscale() == "linear"
 
 

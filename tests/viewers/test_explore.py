@@ -6,6 +6,7 @@ import pytest
 
 from dsnotes.viewers.explore import _sliders, explore
 from dsnotes.viewers.maps import draw as draw_maps
+from dsnotes.viewers.notebook_display import css_width
 
 CHOICES = {"stride": (1, 2, 4), "how": ("area", "max")}
 
@@ -37,6 +38,22 @@ def test_a_slider_redraws_and_remembers():
     stride.value, how.value = 1, "area"
     assert picture.value == first
     assert drawn == [(1, "area"), (4, "area"), (4, "max"), (1, "max")]
+
+
+def test_a_slider_ascends_and_begins_where_it_was_said():
+    box = _sliders(
+        lambda share, how: draw_maps({how: [[share]]}),
+        {"share": (0.5, 0.01, 0.8), "how": ("b", "a")},
+        {"share": 0.5, "how": "b"},
+    )
+    share, how, _ = box.children
+    assert (share.options, share.value) == ((("0.01", 0.01), ("0.5", 0.5), ("0.8", 0.8)), 0.5)
+    assert how.options == (("b", "b"), ("a", "a"))
+
+
+def test_the_picture_beside_a_slider_is_as_wide_as_the_still():
+    box = _sliders(lambda n: draw_maps({"map": [[n]], "wide": [[n]]}), {"n": (1, 2)}, {"n": 1})
+    assert box.children[-1].layout.width == f"{css_width(draw_maps({'map': [[1]], 'wide': [[1]]}))}px"
 
 
 def test_a_still_outside_the_choices_is_an_error():

@@ -35,6 +35,7 @@ def test_a_matrix_shows_the_names_of_what_meets_in_it_and_white_where_nothing_do
     assert [label.get_text() for label in axes.get_xticklabels()] == ["x", "y", "z"]
     assert [text.get_text() for text in axes.texts] == [".20", ".40", ".60", ".80"]
     assert axes.images[0].get_clim() == pytest.approx((0.0, 0.8))  # 0 is the other map's
+    assert axes.get_title() == "m"  # and no size, which its names tell
 
 
 def test_a_cell_of_zero_is_told_where_an_empty_one_means_that_there_is_none():
