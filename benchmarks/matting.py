@@ -110,11 +110,11 @@ def steps(size: int, ring: int, rounds: int) -> list[object]:
     offsets = np.array([(t // 3 - 1) * size + t % 3 - 1 for t in range(9)])
     near = band._nearest_first(0)
     queue, last, number = np.empty(n, np.int32), np.empty(n, np.int32), fresh.copy()
-    band._spread(seed, 0, number, trimap.shape, near, queue, last)
+    band._number_breadth_first(seed, 0, number, trimap.shape, near, queue, last)
     far = queue[n - 1]
     number[:] = fresh
-    band._spread(far, 0, number, trimap.shape, near, queue, last)
-    starts, heights, entries, base = band._laid_out(last)
+    band._number_breadth_first(far, 0, number, trimap.shape, near, queue, last)
+    starts, heights, entries, base = band._panel_layout(last)
     centres = band._window_centres(queue, trimap.shape, 0, np.zeros(kinds.size, bool))
     matrix, right = np.empty(entries), np.empty(base.size)
 
@@ -131,7 +131,7 @@ def steps(size: int, ring: int, rounds: int) -> list[object]:
         band._eliminate(matrix, starts, heights, right)
 
     ways = {
-        "number": lambda: band._spread(far, 0, fresh.copy(), trimap.shape, near, queue, last),
+        "number": lambda: band._number_breadth_first(far, 0, fresh.copy(), trimap.shape, near, queue, last),
         "centres": lambda: band._window_centres(queue, trimap.shape, 0, np.zeros(kinds.size, bool)),
         "assemble": assemble,
         "eliminate": eliminate,

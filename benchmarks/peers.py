@@ -85,7 +85,9 @@ def run(name: str, seed: int, options: argparse.Namespace, kept: Kept) -> None:
         augment, device = augmentation_of(True, options.dims), torch.device("cpu")
         draw = Draw(train, settings, len(values) + 1, augment, 0, 0, device)
         amp, _ = choose_dtype("auto", system.network, device=device, shape=(options.batch, 1, *patch))
-        settings = budget.fixed(settings, options.seconds, budget.seconds_per_step(system, settings, draw, amp=amp))
+        settings = budget.settings_within(
+            settings, options.seconds, budget.seconds_per_step(system, settings, draw, amp=amp)
+        )
     found = trial(system, train, test, values, settings=settings, seed=seed, window=size or patch)
     kept.add(found, **row, seed=seed)
 

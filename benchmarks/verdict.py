@@ -34,6 +34,7 @@ from dsnotes.runs.results_io import write_result
 from dsnotes.safety.atomic import write_text
 from dsnotes.softmask import softened
 from dsnotes.viewers import style
+from dsnotes.viewers.forest_plot import forest_plot
 
 KEPT = Path(__file__).parent / "verdict"
 BEGIN, END = "<!-- verdict -->", "<!-- /verdict -->"
@@ -104,7 +105,7 @@ def write() -> None:
         text += "\n" + verdict.markdown(one).replace("###", "##", 1) + "\n"
         if one.effects():
             picture = root / "assets" / f"verdict_{one.name.replace('-', '_')}.png"
-            shown = verdict.figure(one)
+            shown = forest_plot(one.effects(), reference=one.first, title=one.text)
             picture.write_bytes(style.png(shown.figure))
             text += f"\n![{shown.alt}](../../assets/{picture.name})\n"
     write_text(page, text)

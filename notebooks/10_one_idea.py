@@ -50,11 +50,11 @@ from dsnotes.data.preprocess import hu_window
 from dsnotes.losses import dice_coefficient
 from dsnotes.networks.unet import UNet
 from dsnotes.runs.verdict import brief_rows, stored
-from dsnotes.runs.verdict import figure as verdict_figure
 from dsnotes.supervision import MultiScale, downsample_target, loss_terms, supervise
 from dsnotes.supervision.multi_scale import entropy_and_dice
 from dsnotes.training.system import System
 from dsnotes.viewers import Comparison, Guess, Table, TrainingMovie, architecture, curves, explore, maps, progress
+from dsnotes.viewers.forest_plot import forest_plot
 from dsnotes.viewers.maps import draw
 
 # %% [markdown]
@@ -513,10 +513,12 @@ Table(
 )
 
 # %%
-verdict_figure(studies["three folds"])
+forest_plot(studies["three folds"].effects(), reference=studies["three folds"].first, title=studies["three folds"].text)
 
 # %%
-verdict_figure(studies["five patients"])
+forest_plot(
+    studies["five patients"].effects(), reference=studies["five patients"].first, title=studies["five patients"].text
+)
 
 # %% [markdown]
 # A point is one seed, the mean over all patients; the square and its bar are the mean over seeds with its 95 %

@@ -54,7 +54,6 @@ from dsnotes.metrics import dice, holm, paired_t_test, smallest_difference
 from dsnotes.networks.dsms_unet import KERNELS, DSMSUNet, ParallelConvs
 from dsnotes.papers import dsms_unet
 from dsnotes.runs.verdict import brief_rows, stored
-from dsnotes.runs.verdict import figure as verdict_figure
 from dsnotes.supervision import loss_terms
 from dsnotes.viewers import (
     Comparison,
@@ -70,6 +69,7 @@ from dsnotes.viewers import (
     progress,
     side_by_side,
 )
+from dsnotes.viewers.forest_plot import forest_plot
 from dsnotes.viewers.maps import draw
 
 patients, held_out, epochs = (36, 12, 10) if not smoke else (5, 2, 2)
@@ -758,7 +758,7 @@ study = stored("restoration-cardiac")
 Table(brief_rows(study), caption="could have shown: the smallest difference found in 4 of 5 repetitions.")
 
 # %%
-verdict_figure(study)
+forest_plot(study.effects(), reference=study.first, title=study.text)
 
 # %% [markdown]
 # No effect was found, and one of less than .07 could not have been. In one of the nine trainings (fold 2, seed 1) both

@@ -52,7 +52,6 @@ from dsnotes.losses import exponential_log
 from dsnotes.metrics import smallest_difference
 from dsnotes.papers import mss_unet
 from dsnotes.runs.verdict import brief_rows, stored
-from dsnotes.runs.verdict import figure as verdict_figure
 from dsnotes.supervision import downsample_target, loss_terms
 from dsnotes.viewers import (
     Comparison,
@@ -68,6 +67,7 @@ from dsnotes.viewers import (
     side_by_side,
     style,
 )
+from dsnotes.viewers.forest_plot import forest_plot
 
 names = {1: "kidney", 2: "tumour"}
 patients, grid = (36, (9.0, 3.125, 3.125)) if not smoke else (6, (18.0, 6.25, 6.25))
@@ -560,7 +560,7 @@ study = stored("multi-scale-cardiac")
 Table(brief_rows(study), caption="Against none; could have shown: the smallest difference found in 4 of 5 repetitions.")
 
 # %%
-verdict_figure(study)
+forest_plot(study.effects(), reference=study.first, title=study.text)
 
 # %%
 found = study.effects()

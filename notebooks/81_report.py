@@ -38,9 +38,9 @@ from dsnotes.runs.differences import differences
 from dsnotes.runs.export import as_csv, figure, latex, rows, text
 from dsnotes.runs.plan import open_plan
 from dsnotes.runs.tables import compare
-from dsnotes.runs.verdict import figure as verdict_figure
 from dsnotes.runs.verdict import stored, verdict_rows
 from dsnotes.viewers import Table, boxes
+from dsnotes.viewers.forest_plot import forest_plot
 
 if smoke:
     seeds = 1
@@ -185,7 +185,7 @@ question = stored("multi-scale-cardiac")
 Table(verdict_rows(question), caption=question.text)
 
 # %%
-verdict_figure(question)
+forest_plot(question.effects(), reference=question.first, title=question.text)
 
 # %% [markdown]
 # A point is one seed: the mean over all patients. The square and its bar are the mean over seeds with its 95 %

@@ -81,14 +81,14 @@ def understand(
         raise ValueError(f"there is no case {', '.join(unknown)}. The cases are {', '.join(sorted(names)[:8])}.")
     found.cases = [case for case in found.cases if case.name not in leave_out]
     found.wrong = {name: why for name, why in found.wrong.items() if name not in leave_out}
-    named = _named(found, given)
+    named = _label_names(found, given)
     if regions:
         found.regions, found.order = _regions(regions, named, found.ignore)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        cases = tuple(pool.map(_look, (case for case in found.cases if case.name not in found.wrong)))
-    renumbered, names_written = _renumbered(named, found)
+        cases = tuple(pool.map(_check_candidate, (case for case in found.cases if case.name not in found.wrong)))
+    renumbered, names_written = _renumber_labels(named, found)
     cases = tuple(_with_notes(case, named, found.ignore) for case in cases)
-    wrong = tuple(_wrong(found, cases, named))
+    wrong = tuple(_problems(found, cases, named))
     modality = list(found.modality)
     for number, name in (channels or {}).items():
         if not 0 <= number < len(modality):
@@ -117,7 +117,7 @@ def write(found: Understood, output: str | os.PathLike, *, link: bool = False) -
         raise ValueError("nothing was written:\n" + "\n".join(f"  {line}" for line in found.wrong))
     part = output.with_name(f"{output.name}.part-{os.getpid()}")
     try:
-        training = [_written(case, found, part, link=link) for case in found.cases]
+        training = [_write_case(case, found, part, link=link) for case in found.cases]
         about = {
             "name": output.name,
             "source": f"{found.layout} in {found.source.absolute().name}",
@@ -146,7 +146,7 @@ def require_new(output: Path) -> None:
         raise ValueError(f"{output} exists and is not empty. Pass another --output, or move it away.")
 
 
-def _named(found: Candidates, given: dict[str, str]) -> dict[int, str]:
+def _label_names(found: Candidates, given: dict[str, str]) -> dict[int, str]:
     """Value in the files -> name; names passed by the user override those of dataset.json."""
     named = dict(found.labels) or {0: "background"}
     if found.ignore is not None:
@@ -188,14 +188,14 @@ def _regions(
     return regions, tuple(order)
 
 
-def _renumbered(named: dict[int, str], found: Candidates) -> tuple[dict[int, int], dict[int, str]]:
+def _renumber_labels(named: dict[int, str], found: Candidates) -> tuple[dict[int, int], dict[int, str]]:
     """Renumber labels to 0, 1, 2, … without gaps, "ignore" last."""
     values = [value for value in named if value != found.ignore] + ([] if found.ignore is None else [found.ignore])
     renumbered = {value: number for number, value in enumerate(values)}
     return renumbered, {number: named[value] for value, number in renumbered.items()}
 
 
-def _look(candidate: Candidate) -> Checked:
+def _check_candidate(candidate: Candidate) -> Checked:
     try:
         case = candidate.open()
     except (ValueError, OSError) as error:
@@ -238,7 +238,7 @@ def _with_notes(case: Checked, named: dict[int, str], ignore: int | None) -> Che
     return replace(case, note="; ".join(notes))
 
 
-def _wrong(found: Candidates, cases: Sequence[Checked], named: dict[int, str]) -> list[str]:
+def _problems(found: Candidates, cases: Sequence[Checked], named: dict[int, str]) -> list[str]:
     lines = [f"case {name}: {why}." for name, why in found.wrong.items()]
     lines += [f"case {case.candidate.name}: {case.wrong}" for case in cases if case.wrong]
     unnamed = Counter(value for case in cases for value in case.voxels if value not in named)
@@ -286,7 +286,7 @@ def _notes(cases: Sequence[Checked], named: dict[int, str]) -> list[str]:
     return notes
 
 
-def _written(case: Checked, found: Understood, part: Path, *, link: bool) -> dict:
+def _write_case(case: Checked, found: Understood, part: Path, *, link: bool) -> dict:
     candidate = case.candidate
     images = candidate.place_images(part / "imagesTr", link=link)
     same = all(found.renumbered[value] == value for value in case.voxels)

@@ -43,7 +43,7 @@ def open_reader_archive(folder: str | Path) -> list[Case]:
             f"{' and '.join(missing)} not found. Pass the folder that holds {' and '.join(ARCHIVE)}."
         )
     with np.load(masks) as archive, index.open(newline="", encoding="utf-8") as rows:
-        return [_archived(archive[f"n{int(row['nodule']):04d}"], row) for row in csv.DictReader(rows)]
+        return [_case_of_archive(archive[f"n{int(row['nodule']):04d}"], row) for row in csv.DictReader(rows)]
 
 
 def open_lidc(sqlite: str | Path, *, patients: Sequence[str] | None = None, readers: int = 4) -> list[Case]:
@@ -120,7 +120,7 @@ def with_ct(
     return replace(nodule, image=image, label=consensus(masks), extras=nodule.extras | {"readers": masks} | place)
 
 
-def _archived(bits: np.ndarray, row: dict[str, str]) -> Case:
+def _case_of_archive(bits: np.ndarray, row: dict[str, str]) -> Case:
     first, last, count = float(row["z_first_mm"]), float(row["z_last_mm"]), len(bits)
     step = (last - first) / (count - 1) if count > 1 else float(row["slice_thickness_mm"])
     readers = np.stack([bits >> r & 1 for r in range(4)]).astype(np.uint8)
@@ -189,7 +189,7 @@ def _nodule(scan: tuple, number: int, outlines: list[dict]) -> Case:
     corners = np.concatenate([corners for _, _, corners in contours])
     origin = corners.min(axis=0)
     shape = (len(heights), *(corners.max(axis=0) - origin + 1).tolist())
-    readers = np.stack([_drawn(outline["contours"], heights, origin, shape) for outline in outlines])
+    readers = np.stack([_rasterised(outline["contours"], heights, origin, shape) for outline in outlines])
     step = float(np.median(np.diff(heights))) if len(heights) > 1 else thickness
     extras = {
         "readers": readers,
@@ -204,7 +204,7 @@ def _nodule(scan: tuple, number: int, outlines: list[dict]) -> Case:
     return Case(name, readers.mean(0, dtype=np.float32), consensus(readers), (step, pixel, pixel), extras)
 
 
-def _drawn(contours: list[tuple], heights: list[float], origin: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _rasterised(contours: list[tuple], heights: list[float], origin: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Mask of the pixels strictly inside an inclusion outline and not inside or on an exclusion outline."""
     import cv2
 

@@ -59,7 +59,7 @@ def as_case(item: object, what: str, *, dims: int, channels: int) -> Case:
             axes = ", ".join(("depth", "height", "width")[-dims:])
             raise ValueError(
                 f"{what}: an image of shape {image.shape} came without a spacing, and the network is {dims}-D with "
-                f"{channels} channel(s). Bring it to ({channels}, {axes}), or say which axes are space by their "
+                f"in_channels={channels}. Bring it to ({channels}, {axes}), or say which axes are space by their "
                 f"millimetres: {{'image': …, 'label': …, 'spacing': {(1.0,) * max(2, min(image.ndim, 3))}}}."
             )
         spacing = (1.0,) * dims

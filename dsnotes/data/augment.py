@@ -2,14 +2,15 @@
 
 The class's defaults are those used to train MSS U-Net (Zhao et al. 2020, https://doi.org/10.1016/j.imu.2020.100357);
 `augmentations` holds these, ours and nnU-Net's by name.
-Departs from it: images are interpolated linearly, because cubic interpolation costs several times as much as all other
-steps together; and outside the patch the border voxels are repeated, in image and label alike.
+Departs from it: images are interpolated linearly, which costs less than cubically; and outside the patch the
+border voxels are repeated, in image and label alike.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -195,8 +196,8 @@ def _slabs(drawn: Drawn, b: int, image: Tensor) -> Iterator[Tensor]:
     """Sampling coordinates of sample b for `grid_sample`, some slices at a time: (slices, …, n).
 
     The affine part and the displacement (Gaussians on a lattice) are both sums of products of one-axis functions. So
-    one matrix product per axis makes the whole grid, several times faster than smoothing or upsampling a field. Rows
-    of unit length give the displacement the same variance everywhere, also at the border.
+    one matrix product per axis makes the whole grid, without smoothing or upsampling a field. Rows of unit length
+    give the displacement the same variance everywhere, also at the border.
     """
     dims = len(drawn.space)
     elastic = bool((drawn.amplitude[b] > 0).any())
@@ -222,7 +223,9 @@ def _slabs(drawn: Drawn, b: int, image: Tensor) -> Iterator[Tensor]:
     # float64 on CUDA, where TF32 would shift coordinates by up to 0.05 voxel; float32 elsewhere is exact to 1e-4 voxel.
     exact = torch.float64 if image.device.type == "cuda" or image.dtype == torch.float64 else torch.float32
     field = weights.to(image.device, exact)
-    with torch.autocast(image.device.type, enabled=False):
+    # Leaving any autocast empties its cache of cast weights, which a training step in another thread shares.
+    autocast = torch.is_autocast_enabled(image.device.type)
+    with torch.autocast(image.device.type, enabled=False) if autocast else nullcontext():
         for axis in range(dims - 1, 0, -1):
             field = basis(axis) @ field.reshape(math.prod(weights.shape[:axis]), weights.shape[axis], -1)
         first, field = basis(0), field.reshape(weights.shape[0], -1)

@@ -2,7 +2,8 @@
 
 "default" is for images of other scanners than those of the training set. It rotates nine samples in ten, scales nine in
 ten and changes the grey values of nearly all. It does not mirror, because a mirrored heart or liver is not realistic;
-where left and right are alike, pass `replace(DEFAULT, mirror=(2,))`. `benchmarks/recipe.py` measures each part.
+where left and right are alike, pass `replace(DEFAULT, mirror=(2,))`. The ranges are ours;
+`benchmarks/recipe.py` measures what each part is worth.
 """
 
 from __future__ import annotations

@@ -31,13 +31,14 @@ def on_disk(folder: str | os.PathLike = "data") -> list[OnDisk]:
     """The datasets in `folder` and its subfolders, sorted by name; empty if there is no such folder."""
     root = Path(folder)
     places = [root, *sorted(path for path in root.iterdir() if path.is_dir())] if root.is_dir() else []
-    return sorted((_told(place) for place in places if (place / "dataset.json").is_file()), key=lambda one: one.name)
+    found = [_read_entry(place) for place in places if (place / "dataset.json").is_file()]
+    return sorted(found, key=lambda one: one.name)
 
 
-def _told(folder: Path) -> OnDisk:
+def _read_entry(folder: Path) -> OnDisk:
     try:
         about = read_about(folder)
-        files = [folder / file for file in _listed(about)]
+        files = [folder / file for file in _files_of_cases(about)]
     except ValueError as error:
         return OnDisk(folder, folder.name, trouble=str(error))
     try:
@@ -58,7 +59,7 @@ def _told(folder: Path) -> OnDisk:
     )
 
 
-def _listed(about: dict) -> Iterator[str]:
+def _files_of_cases(about: dict) -> Iterator[str]:
     """Every file in the lists of training and test cases."""
     for split in ("training", "test"):
         items = about.get(split) or []

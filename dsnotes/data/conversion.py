@@ -19,6 +19,8 @@ else:
 
 EXAMPLE = "(5.0, 0.8, 0.8), or ones where the voxel size is unknown"
 Spacing = Sequence[float] | Array  # millimetres, in the order of an array's axes
+Maps = Array | Sequence[Array]  # one map, or a list with one per case
+SMALLEST = 1e-7  # probabilities are clipped to [SMALLEST, 1 - SMALLEST]: about the spacing of float32 below 1
 
 
 def is_tensor(given: object) -> bool:
@@ -34,6 +36,10 @@ def as_array(given: object, what: str, *, example: str) -> np.ndarray:
         tensor = given.detach().cpu()
         return (tensor.float() if tensor.dtype == sys.modules["torch"].bfloat16 else tensor).numpy()  # NumPy has none
     raise TypeError(f"{what} is of type {type(given).__name__}; needed is an array or a tensor. Pass {example}.")
+
+
+def as_list(maps: Maps) -> Sequence[Array]:
+    return maps if isinstance(maps, list | tuple) else [maps]
 
 
 def as_millimetres(spacing: object, what: str, *, example: str) -> tuple[float, ...]:

@@ -40,8 +40,8 @@ def read_crops(
     found = [value for value in data.labels if value]
     if len(found) < labels:
         raise ValueError(
-            f"{data.name} has {len(found)} foreground label(s), {list(data.labels.values())[1:]}, but {labels} are "
-            f"needed here. Pass a dataset with {labels} or more."
+            f"{data.name} has the foreground labels {list(data.labels.values())[1:]}, but {labels} are needed here. "
+            f"Pass a dataset with {labels} or more."
         )
     cases = []
     for place in range(len(data)):
@@ -67,10 +67,10 @@ def _crop(case: Case, size: tuple[int, ...], spacing: Spacing | None, labels: in
     scaled = np.clip((case.image - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
     label = np.ascontiguousarray(crop(case.label, start, size, pad=0))
     image = np.ascontiguousarray(crop(scaled, start, size, pad=0.0))
-    return Case(case.name, image, label, case.spacing, _described(label, case.spacing))
+    return Case(case.name, image, label, case.spacing, _phantom_extras(label, case.spacing))
 
 
-def _described(label: np.ndarray, spacing: tuple[float, ...]) -> dict:
+def _phantom_extras(label: np.ndarray, spacing: tuple[float, ...]) -> dict:
     """The extras that phantoms have for their lesions, computed from the connected components of the last class."""
     from scipy import ndimage
 

@@ -88,7 +88,7 @@ class Dataset(Sequence):  # not Sequence[Case]: a runtime type check would open 
                     f"relabel={settings.relabel} came for {self.name}, whose regions {list(self.regions)} are made of "
                     f"its labels. Leave relabel out, or remove 'regions' from dataset.json."
                 )
-            labels = _merged(labels, settings.relabel)
+            labels = _merged_names(labels, settings.relabel)
         if settings.channels is not None:
             modality = tuple(modality[channel] for channel in settings.channels if channel < len(modality))
         return replace(
@@ -156,10 +156,10 @@ class Dataset(Sequence):  # not Sequence[Case]: a runtime type check would open 
                 )
         geometry: Geometry = case.extras["geometry"]
         if entry.readers is not None:
-            readers = _beside(entry.readers, geometry, entry.files()[0])
+            readers = _read_on_grid(entry.readers, geometry, entry.files()[0])
             case.extras["readers"] = class_indices(readers, str(entry.readers))
         if entry.soft is not None:
-            soft = _beside(entry.soft, geometry, entry.files()[0]).astype(np.float32)
+            soft = _read_on_grid(entry.soft, geometry, entry.files()[0]).astype(np.float32)
             if not (soft.min() >= 0 and soft.max() <= 1):
                 raise ValueError(
                     f"{entry.soft} holds values from {soft.min():g} to {soft.max():g}; a soft mask holds fractions "
@@ -203,14 +203,14 @@ def open_dataset(
     return data.preprocess(settings, cache=cache) if settings != Preprocess() or cache is not None else data
 
 
-def _beside(path: Path, geometry: Geometry, image: Path) -> np.ndarray:
+def _read_on_grid(path: Path, geometry: Geometry, image: Path) -> np.ndarray:
     """Read a file that must lie on the image's grid, as (channels, *space)."""
     array, own = read_volume(path)
     require_same_geometry(geometry, own, image, path)
     return array if array.ndim > len(own.size) else array[None]
 
 
-def _merged(labels: dict[int, str], relabel: tuple[int, ...]) -> dict[int, str]:
+def _merged_names(labels: dict[int, str], relabel: tuple[int, ...]) -> dict[int, str]:
     news = sorted(set(relabel))
     if len(relabel) != len(labels) or news != list(range(len(news))):
         raise ValueError(

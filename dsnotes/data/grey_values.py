@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-MOST = 2**62  # a seed is below this
+SEED_LIMIT = 2**62  # a seed is below this
 
 
 class GreyValues(NamedTuple):
@@ -66,7 +66,7 @@ def draw(
 
     return GreyValues(
         noise=sometimes("noise", uniform(*augmentation.noise)),
-        seed=torch.randint(MOST, (batch,), generator=generator),
+        seed=torch.randint(SEED_LIMIT, (batch,), generator=generator),
         blur=sometimes("blur", uniform(*augmentation.blur)),
         brightness=sometimes("brightness", uniform(*augmentation.brightness)),
         shift=sometimes("shift", uniform(*augmentation.shift)),

@@ -69,9 +69,9 @@ def within_lungs(case: Case, *, margin: float = 20.0, crop: bool = True, closing
     reach = [int(np.ceil(margin / mm)) for mm in case.spacing]
     kept = np.zeros(case.space, bool)
     near = _box(mask > 0, reach)
-    kept[near] = _grown(mask[near] > 0, margin, case.spacing)
+    kept[near] = _dilated(mask[near] > 0, margin, case.spacing)
     case = replace(case, image=np.where(kept, case.image, case.image.min()))
-    return _cut(case, near) if crop else case
+    return _crop_case(case, near) if crop else case
 
 
 def uncropped(array: np.ndarray, case: Case) -> np.ndarray:
@@ -100,13 +100,13 @@ def uncropped_label(case: Case) -> LabelMap:
     return whole
 
 
-def _cut(case: Case, box: Box) -> Case:
+def _crop_case(case: Case, box: Box) -> Case:
     starts = tuple(part.start for part in box)
 
     def moved(voxel: Sequence[float]) -> tuple[float, ...]:  # the last axes, where it has fewer than the grid
         return tuple(v - start for v, start in zip(voxel, starts[-len(voxel) :], strict=True))
 
-    def carried(name: str, extra: object) -> object:
+    def cropped(name: str, extra: object) -> object:
         if isinstance(extra, np.ndarray) and extra.shape[-len(case.space) :] == case.space:
             return extra[(..., *box)]
         if name == "tumours":
@@ -116,7 +116,7 @@ def _cut(case: Case, box: Box) -> Case:
             return {**extra, **axes} | ({"slice": extra["slice"] - starts[0]} if "slice" in extra else {})
         return extra
 
-    extras = {name: carried(name, extra) for name, extra in case.extras.items()} | {"cropped": (starts, case.space)}
+    extras = {name: cropped(name, extra) for name, extra in case.extras.items()} | {"cropped": (starts, case.space)}
     if case.label is None:
         return replace(case, image=case.image[box].copy(), extras=extras)
     label, outside = case.label[box].copy(), case.label.copy()
@@ -138,12 +138,12 @@ def _closed(mask: np.ndarray, radius: float, spacing: tuple[float, ...]) -> np.n
     from scipy import ndimage
 
     room = [(int(np.ceil(radius / mm)) + 1,) * 2 for mm in spacing]
-    grown = _grown(np.pad(mask, room), radius, spacing)
+    grown = _dilated(np.pad(mask, room), radius, spacing)
     shrunk = ndimage.distance_transform_edt(grown, sampling=spacing) > radius
     return mask | shrunk[tuple(slice(n, -n) for n, _ in room)]
 
 
-def _grown(mask: np.ndarray, radius: float, spacing: tuple[float, ...]) -> np.ndarray:
+def _dilated(mask: np.ndarray, radius: float, spacing: tuple[float, ...]) -> np.ndarray:
     from scipy import ndimage
 
     return ndimage.distance_transform_edt(~mask, sampling=spacing) <= radius

@@ -48,7 +48,7 @@ def require_whole(path: Path) -> bool:
 def _single_file(head: bytes) -> tuple[tuple[int, ...], np.dtype, int] | None:
     """Shape, type and place of the voxels of the usual kind of file; None for any other, which nibabel reads.
 
-    `import nibabel` takes a quarter of a second, more than a small image.
+    Importing nibabel takes longer than reading a small image.
     """
     order, second = _order(head)
     magic = head[4:8] if second else head[344:348]

@@ -85,14 +85,14 @@ def pair(folder: Path, labels: Path | None = None) -> Pairs:
         read = [_read(path, folder, is_label=False) for path in files if path not in apart]
         read += [_read(path, labels, is_label=True) for path in sorted(apart)]
     if any(one.is_label and one.channel.isdigit() for one in read):  # scan_0001_seg: the number is the case's
-        read = [replace(one, case=_with(one), channel="") if one.channel.isdigit() else one for one in read]
+        read = [replace(x, case=_name_with_channel(x), channel="") if x.channel.isdigit() else x for x in read]
     by_case: dict[tuple[str, ...], list[_Read]] = {}
     for one in read:
         by_case.setdefault(one.case, []).append(one)
     names = _names(list(by_case))
     found = Pairs()
     for case, ones in by_case.items():
-        _settle(names[case], ones, found)
+        _pair_case(names[case], ones, found)
     _hint(found)
     _require_same_channels(found)
     return found
@@ -128,7 +128,7 @@ def _read(path: Path, root: Path, *, is_label: bool | None = None) -> _Read:
     return _Read(path, (*places, *([left] if left else [])), label, channel)
 
 
-def _with(one: _Read) -> tuple[str, ...]:
+def _name_with_channel(one: _Read) -> tuple[str, ...]:
     """The case's name including the number that looked like a channel."""
     alone = len(one.case) == 0 or (stem(one.path).lower().startswith(one.channel))
     return (*one.case, one.channel) if alone else (*one.case[:-1], f"{one.case[-1]}_{one.channel}")
@@ -148,7 +148,7 @@ def _names(cases: list[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
     return {case: one if last.count(one) == 1 else "_".join(case) for case, one in zip(cases, last, strict=True)}
 
 
-def _settle(name: str, ones: list[_Read], found: Pairs) -> None:
+def _pair_case(name: str, ones: list[_Read], found: Pairs) -> None:
     labels, images = [one for one in ones if one.is_label], [one for one in ones if not one.is_label]
     images.sort(key=lambda one: (SEQUENCES.index(one.channel) if one.channel in SEQUENCES else -1, one.channel))
     marks = tuple(one.channel for one in images)
@@ -156,17 +156,17 @@ def _settle(name: str, ones: list[_Read], found: Pairs) -> None:
         lacking = "label" if not labels else "image"
         found.unpaired |= {one.path: f"no {lacking} of this name" for one in ones}
     elif len(labels) > 1:
-        found.wrong[name] = f"{len(labels)} labels for one image: {_listed(labels)}. Keep one of them"
+        found.wrong[name] = f"{len(labels)} labels for one image: {_file_names(labels)}. Keep one of them"
     elif len(images) > 1 and (len(set(marks)) < len(marks) or ("" in marks and any(map(str.isdigit, marks)))):
         found.wrong[name] = (
-            f"{len(images)} images for one label: {_listed(images)}. Keep one, or end the names of channels in _0000, "
-            f"_0001"
+            f"{len(images)} images for one label: {_file_names(images)}. Keep one, or end the names of channels in "
+            f"_0000, _0001"
         )
     else:
         found.pairs.append(Pair(name, tuple(one.path for one in images), labels[0].path, marks))
 
 
-def _listed(ones: list[_Read]) -> str:
+def _file_names(ones: list[_Read]) -> str:
     return ", ".join(one.path.name for one in ones)
 
 

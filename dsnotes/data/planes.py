@@ -19,7 +19,7 @@ def between(case: Case, first: int, last: int) -> Case:
             f"slices {first} to {last} came for case {case.name}, which has {case.space[0]}. Pass two from 0 to "
             f"{case.space[0] - 1}, the lower first."
         )
-    return _kept(case, np.arange(first, last + 1))
+    return _with_slices(case, np.arange(first, last + 1))
 
 
 def positive(case: Case) -> Case:
@@ -28,7 +28,7 @@ def positive(case: Case) -> Case:
     found = np.flatnonzero(require_label(case).any((1, 2)))
     if not len(found):
         raise ValueError(f"case {case.name} has no foreground in any slice. Leave it out, or keep its empty slices.")
-    return _kept(case, found)
+    return _with_slices(case, found)
 
 
 def resized(case: Case, size: tuple[int, ...]) -> Case:
@@ -37,16 +37,16 @@ def resized(case: Case, size: tuple[int, ...]) -> Case:
     return cut(case, tuple(slice(0, n) for n in case.space), size=(*case.space[:axes], *size))
 
 
-def _kept(case: Case, which: np.ndarray) -> Case:
-    def some(array: np.ndarray) -> np.ndarray:
+def _with_slices(case: Case, which: np.ndarray) -> Case:
+    def take(array: np.ndarray) -> np.ndarray:
         return np.take(array, which, axis=array.ndim - len(case.space))
 
     extras = {
-        key: some(value) if isinstance(value, np.ndarray) and value.shape[-len(case.space) :] == case.space else value
+        key: take(value) if isinstance(value, np.ndarray) and value.shape[-len(case.space) :] == case.space else value
         for key, value in case.extras.items()
         if key != "geometry"  # it describes the old grid
     }
-    return replace(case, image=some(case.image), label=some(require_label(case)), extras=extras)
+    return replace(case, image=take(case.image), label=take(require_label(case)), extras=extras)
 
 
 def _require_volume(case: Case) -> None:

@@ -62,7 +62,7 @@ class Preprocess:
 
     def __call__(self, case: Case) -> Case:
         if self.channels is not None:
-            case = _choose(case, self.channels)
+            case = _choose_channels(case, self.channels)
         if self.slices is not None:
             case = between(case, *self.slices)
         if self.positive_slices:
@@ -154,19 +154,19 @@ def _rescale(image: np.ndarray, bounds: Pair | None, rule: str | Pair | None) ->
         return image
     if rule in ("minmax", "window"):
         low, high = bounds if rule == "window" else (float(image.min()), float(image.max()))
-        return _over(image - np.float32(low), high - low)
+        return _divided(image - np.float32(low), high - low)
     if rule == "nonzero":  # a skull-stripped brain: zeros outside stay zero
         inside = image != 0
         voxels = image[inside] if inside.any() else image
         mean, std = voxels.mean(dtype=np.float64), voxels.std(dtype=np.float64)
-        return _over(np.where(inside, image - np.float32(mean), np.float32(0)), std)
+        return _divided(np.where(inside, image - np.float32(mean), np.float32(0)), std)
     if rule == "slice" and image.ndim == 3:
         return np.stack([_rescale(plane, None, "image") for plane in image])
     mean, std = (image.mean(dtype=np.float64), image.std(dtype=np.float64)) if rule in ("image", "slice") else rule
-    return _over(image - np.float32(mean), std)
+    return _divided(image - np.float32(mean), std)
 
 
-def _over(centred: np.ndarray, scale: float) -> np.ndarray:
+def _divided(centred: np.ndarray, scale: float) -> np.ndarray:
     """Divide by the scale; a constant image, whose scale is 0, becomes zero."""
     scale = np.float32(scale)
     return centred / scale if scale > 0 else np.zeros_like(centred)
@@ -183,7 +183,7 @@ def _a_channel(value: str | Pairs | None, case: Case) -> list:
     )
 
 
-def _choose(case: Case, channels: tuple[int, ...]) -> Case:
+def _choose_channels(case: Case, channels: tuple[int, ...]) -> Case:
     if not all(0 <= channel < case.channels for channel in channels):
         raise ValueError(
             f"channels={channels} came, but case {case.name} has {case.channels}: pass some of "

@@ -33,7 +33,7 @@ def split(
             f"{len(order)} patients cannot be split into {len(shares)} parts. Pass more cases, fewer shares, or check "
             f"that `patient` distinguishes patients."
         )
-    ends = _ends(len(order), shares)
+    ends = _part_ends(len(order), shares)
     sides = {who: sum(rank >= end for end in ends) for rank, who in enumerate(order)}
     return tuple(_part(cases, whose, {w for w in order if sides[w] == side}) for side in range(len(shares)))
 
@@ -90,7 +90,7 @@ def printed_folds(
 def _scaled(counts: Sequence[int], n: int) -> list[int]:
     if sum(counts) == n:
         return list(counts)
-    ends = _ends(n, [count / sum(counts) for count in counts])
+    ends = _part_ends(n, [count / sum(counts) for count in counts])
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
@@ -107,7 +107,7 @@ def _by_lot(whose: Sequence[object], seed: int) -> list[object]:
     return sorted(set(whose), key=lambda who: hashlib.sha256(f"{seed}/{who}".encode()).digest())
 
 
-def _ends(n: int, shares: Sequence[float]) -> list[int]:
+def _part_ends(n: int, shares: Sequence[float]) -> list[int]:
     """Where each part ends: whole patients by the largest-remainder method, at least one per part."""
     counts = [max(1, int(share * n + 1e-9)) for share in shares]
     while sum(counts) != n:

@@ -33,9 +33,9 @@ def require_whole(path: Path) -> None:
             if kind is not None:
                 kind(file)
         except (struct.error, EOFError, zlib.error, gzip.BadGzipFile, OverflowError) as error:
-            raise _cut(path, f"it ends within its header ({error})") from error
+            raise _truncated(path, f"it ends within its header ({error})") from error
         except _CutError as error:
-            raise _cut(path, str(error)) from None
+            raise _truncated(path, str(error)) from None
 
 
 class _CutError(Exception):
@@ -214,5 +214,5 @@ def _nrrd(path: Path) -> Iterator[str]:
             yield value.split()[0] if "%" in value else value
 
 
-def _cut(path: Path, why: str) -> ValueError:
+def _truncated(path: Path, why: str) -> ValueError:
     return ValueError(f"{path} is truncated or damaged: {why}. Download or copy it again.")

@@ -7,20 +7,17 @@ windows are recalibrated too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dsnotes.data.conversion import Array, as_array
+from dsnotes.data.conversion import SMALLEST, Array, Maps, as_array, as_list
 from dsnotes.shapes import Float, Outputs, ProbabilityMap, Probs
 from dsnotes.training.system import System
 
-SMALLEST = 1e-7  # probabilities are clipped to [SMALLEST, 1 - SMALLEST]
 SLOPES = (1e-3, 1e3)  # of the logits, 1 / temperature
-Maps = Sequence[Array] | Array  # (classes, *space), one or one per case
 
 
 @dataclass(frozen=True)
@@ -114,8 +111,7 @@ def _fit(p: Maps, label: Maps, *, vector: bool) -> Scaling:
 
 
 def _voxels(p: Maps, label: Maps) -> tuple[np.ndarray, np.ndarray]:
-    ps = list(p) if isinstance(p, list | tuple) else [p]
-    labels = list(label) if isinstance(label, list | tuple) else [label]
+    ps, labels = as_list(p), as_list(label)
     if not ps or len(ps) != len(labels):
         raise ValueError(
             f"{len(ps)} maps of probabilities came with {len(labels)} labels. Pass one of each per validation case."
@@ -131,7 +127,7 @@ def _voxels(p: Maps, label: Maps) -> tuple[np.ndarray, np.ndarray]:
         highest = max(len(one) - 1, 1)
         if truth.size and (truth.min() < 0 or truth.max() > highest or (len(one) > 1 and truth.dtype.kind == "f")):
             raise ValueError(
-                f"the label holds {truth.min():g} to {truth.max():g} ({truth.dtype}), but p has {len(one)} channel(s). "
+                f"the label holds {truth.min():g} to {truth.max():g} ({truth.dtype}), but p has shape {one.shape}. "
                 f"Pass class indices from 0 to {highest}, or, for a single channel, shares from 0 to 1."
             )
         zs.append(log_odds(torch.from_numpy(one)[None].double())[0].reshape(len(one), -1).numpy().T)

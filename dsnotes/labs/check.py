@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dsnotes.labs.intake import lab_named
 from dsnotes.labs.source import Lab, id_of, is_locked, points_of
-from dsnotes.labs.submission import is_empty, laid, read_cells
+from dsnotes.labs.submission import answered_cells, is_empty, read_cells
 from dsnotes.runs.source import RefusedError
 
 
@@ -35,7 +35,7 @@ def check(file: Path, labs: list[Lab], cell_seconds: int = 600) -> tuple[Lab, li
         raise RefusedError(f"there is no file {file}; name your notebook, such as {lab.name}.ipynb")
     notes: list[str] = []
     try:
-        cells = laid(lab, read_cells(file.read_bytes()), notes)
+        cells = answered_cells(lab, read_cells(file.read_bytes()), notes)
     except ValueError as error:
         raise RefusedError(f"cannot read the notebook {file} ({error}); open and save it in Jupyter") from None
     seen = {id_of(cell): cell["source"] for cell in lab.student["cells"] if id_of(cell) and is_locked(cell)}

@@ -103,7 +103,7 @@ class Course:
         if (self.root / name).is_file():
             with (self.root / name).open(newline="", encoding="utf-8-sig") as stream:
                 for row in csv.DictReader(stream):
-                    yield {k: _untamed(v) for k, v in row.items() if isinstance(k, str) and isinstance(v, str)}
+                    yield {k: _unescape_formula(v) for k, v in row.items() if isinstance(k, str) and isinstance(v, str)}
 
     def publish(self, labs: Sequence[Lab], roster: Sequence[Student], late_percent: float) -> list[Row]:
         """Write all tables, from all attempts in this course, of these labs and of others."""
@@ -186,13 +186,13 @@ def table(file: Path, lines: list[dict], columns: Sequence[str] = ()) -> Path:
     with atomic(file, "w", newline="", encoding="utf-8-sig") as stream:
         writer = csv.DictWriter(stream, columns or tuple(lines[0] if lines else ()), extrasaction="ignore")
         writer.writeheader()
-        writer.writerows({name: _tamed(value) for name, value in line.items()} for line in lines)
+        writer.writerows({name: _escape_formula(value) for name, value in line.items()} for line in lines)
     return file
 
 
-def _tamed(value: object) -> object:
+def _escape_formula(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
-def _untamed(value: str) -> str:
+def _unescape_formula(value: str) -> str:
     return value[1:] if value.startswith("'") and value[1:].startswith(FORMULA) else value

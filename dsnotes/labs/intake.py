@@ -104,7 +104,7 @@ def find(
     found: dict[tuple[str, str], Handed] = {}
     others = []
     for parts, time, read in _files(place):
-        whose = _whose(parts, labs, roster)
+        whose = _student_and_lab(parts, labs, roster)
         if whose is None:
             others.append("/".join(parts))
             continue
@@ -152,7 +152,9 @@ def _unzipped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     return content if len(content) <= LARGEST else b"too large for a notebook"
 
 
-def _whose(parts: tuple[str, ...], labs: Sequence[Lab], roster: Sequence[Student]) -> tuple[str, str, bool] | None:
+def _student_and_lab(
+    parts: tuple[str, ...], labs: Sequence[Lab], roster: Sequence[Student]
+) -> tuple[str, str, bool] | None:
     stem = parts[-1].removesuffix(".ipynb")
     if (flat := CANVAS.fullmatch(stem)) and (lab := lab_named(flat["file"], labs)):
         return _listed(roster, f"{flat['name']}_{flat['id']}", canvas_id=flat["id"]), lab.name, bool(flat["late"])

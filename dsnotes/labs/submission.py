@@ -33,8 +33,8 @@ def submission_of(student: str, lab: Lab, file: bytes) -> Submission:
         cells = read_cells(file)
     except ValueError as error:
         why = f"The file could not be read as a notebook ({error}), so nothing of it was graded. Save it in Jupyter."
-        return Submission(student, lab.name, laid(lab, [], []), [why], read=False)
-    return Submission(student, lab.name, laid(lab, cells, notes), notes)
+        return Submission(student, lab.name, answered_cells(lab, [], []), [why], read=False)
+    return Submission(student, lab.name, answered_cells(lab, cells, notes), notes)
 
 
 def read_cells(file: bytes) -> list[dict]:
@@ -67,7 +67,7 @@ def _text(source: str | list[str]) -> str:
     return re.sub(r"[\ud800-\udfff]", "?", text)
 
 
-def laid(lab: Lab, cells: list[dict], notes: list[str]) -> list[dict]:
+def answered_cells(lab: Lab, cells: list[dict], notes: list[str]) -> list[dict]:
     """The lab's cells with the student's answers; cells that they added stay after the same cell."""
     known = lab.cells
     answers: dict[str, str] = {}

@@ -96,7 +96,7 @@ class Worker:
             encode(told)  # a value that cannot be sent is an error of the function that returned it
             return told
         except (Exception, TimeUpError) as error:
-            return {"id": number, "error": _told(error)}
+            return {"id": number, "error": _error_for_student(error)}
         finally:
             self._alarm(0, 0)
 
@@ -120,7 +120,7 @@ class Worker:
             picture = data.get("image/png")
             is_kept = isinstance(picture, str) and len(picture) <= PICTURE
             shown.append({"png": picture} if is_kept else {"text": str(data.get("text/plain", ""))[:TEXT]})
-        return shown[:50] + ([{"error": _told(error)}] if error is not None else [])
+        return shown[:50] + ([{"error": _error_for_student(error)}] if error is not None else [])
 
     def value(self, name: str) -> Any:
         return self.shell.user_ns[name]
@@ -173,7 +173,7 @@ def _shell() -> Any:
     return shell
 
 
-def _told(error: BaseException) -> dict:
+def _error_for_student(error: BaseException) -> dict:
     """The error for the student: its message, and where in their cells it was raised."""
     frames = [
         frame

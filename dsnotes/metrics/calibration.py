@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsnotes.data.conversion import Array, Spacing, as_array, checked_spacing
+from dsnotes.data.conversion import Array, Maps, Spacing, as_array, as_list, checked_spacing
 from dsnotes.metrics.overlap import require_whole
-from dsnotes.metrics.proper_scores import Maps, as_list, one_class, pooled
+from dsnotes.metrics.proper_scores import one_class, pooled
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,15 @@ def reliability(
     inner = np.quantile(p, np.linspace(0, 1, bins + 1)) if equal_mass else np.linspace(0, 1, bins + 1)
     at = np.searchsorted(inner[1:-1], p)
     count = np.bincount(at, minlength=bins)
-    filled = count > 0
-    n, safe = count[filled], np.maximum(count, 1)
-    confidence, frequency = (np.bincount(at, x, bins) / safe for x in (p, t))
+    occupied = count > 0
+    n, at_least_one = count[occupied], np.maximum(count, 1)
+    confidence, frequency = (np.bincount(at, x, bins) / at_least_one for x in (p, t))
     residual = t - p - (frequency - confidence)[at]
     error, clusters = _standard_error(residual, at, case, count)
-    low, high = wilson(frequency[filled], error[filled], n, clusters[filled], level)
+    low, high = wilson(frequency[occupied], error[occupied], n, clusters[occupied], level)
     edges = np.stack([inner[:-1], inner[1:]], 1)
-    arrays = (x[filled] for x in (edges, count, confidence, frequency))
-    return Reliability(*arrays, low, high, error[filled], int(case[-1]) + 1)
+    arrays = (x[occupied] for x in (edges, count, confidence, frequency))
+    return Reliability(*arrays, low, high, error[occupied], int(case[-1]) + 1)
 
 
 def expected_calibration_error(
@@ -176,6 +176,6 @@ def _standard_error(
     sums = np.bincount(cell, residual, bins * cases).reshape(cases, bins)
     clusters = (np.bincount(cell, minlength=bins * cases).reshape(cases, bins) > 0).sum(0)
     n = np.maximum(count, 1)
-    alone = np.bincount(at, residual**2, bins) / np.maximum(n - 1, 1) / n
-    together = clusters / np.maximum(clusters - 1, 1) * (sums**2).sum(0) / n**2
-    return np.sqrt(np.where(clusters > 1, together, alone)), clusters
+    unclustered = np.bincount(at, residual**2, bins) / np.maximum(n - 1, 1) / n
+    clustered = clusters / np.maximum(clusters - 1, 1) * (sums**2).sum(0) / n**2
+    return np.sqrt(np.where(clusters > 1, clustered, unclustered)), clusters

@@ -127,7 +127,7 @@ def _differences(first: Sequence[float] | np.ndarray, second: Sequence[float] | 
             f"same cases in the same order on both sides: [table[name] for name in names] of each."
         )
     if len(a) < 2:
-        raise ValueError(f"{len(a)} case came, but a paired test needs two or more: score more cases.")
+        raise ValueError(f"a paired test needs two cases or more, got {len(a)}: score more cases.")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError(
             f"the scores hold {np.count_nonzero(~(np.isfinite(a) & np.isfinite(b)))} pairs with NaN or infinity (a "

@@ -35,7 +35,7 @@ def energy_distance(samples: Masks, annotators: Masks, *, fair: bool = False) ->
     either = (samples > 0).any(0) | (annotators > 0).any(0)
     s, y = (x[:, either].astype(float) for x in (samples, annotators))
     across = np.mean([_distance(a, b) for a, b in product(s, y)])
-    return float(2 * across - _within(s, fair=fair) - _within(y, fair=fair))
+    return float(2 * across - _mean_distance(s, fair=fair) - _mean_distance(y, fair=fair))
 
 
 def crps(samples: Sequence[float] | np.ndarray, observed: object, *, fair: bool = False) -> float:
@@ -76,6 +76,6 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
     return 1 - shared / union if union else 0.0
 
 
-def _within(masks: np.ndarray, *, fair: bool) -> float:
+def _mean_distance(masks: np.ndarray, *, fair: bool) -> float:
     n = len(masks)
     return 2 * sum(_distance(a, b) for a, b in combinations(masks, 2)) / (n * (n - 1 if fair else n))

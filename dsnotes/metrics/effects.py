@@ -66,8 +66,8 @@ def effect(
     mean, error, freedom = _mean_and_error(d)
     of_cases = d.mean(1)
     low, high = bootstrap_interval(of_cases, level=level, resamples=resamples)
-    reach = _student(1 - level / 2, freedom) * error
-    p = 1.0 if mean == 0 else 0.0 if error == 0 else 2 * _tail(abs(mean) / error, freedom)
+    reach = _t_quantile(1 - level / 2, freedom) * error
+    p = 1.0 if mean == 0 else 0.0 if error == 0 else 2 * _upper_tail(abs(mean) / error, freedom)
     wins, losses = int((of_cases > draw).sum()), int((of_cases < -draw).sum())
     return Effect(
         mean=mean,
@@ -101,8 +101,8 @@ def differences(before: Scores, after: Scores) -> tuple[np.ndarray, int]:
     cases = [c for c in found if all(math.isfinite(of[s][c]) for of in (before, after) for s in seeds)]
     if len(cases) < 2:
         raise ValueError(
-            f"{len(cases)} case was scored by both rows under the same seeds, but a comparison needs two or more. "
-            f"Run both rows with the same seeds and folds."
+            f"a comparison needs two cases or more that both rows scored under the same seeds, got {len(cases)}. Run "
+            f"both rows with the same seeds and folds."
         )
     every = len(set().union(*shared)) + len({*before, *after})
     d = np.array([[after[seed][case] - before[seed][case] for seed in seeds] for case in cases], dtype=float)
@@ -145,13 +145,13 @@ def _mean_and_error(d: np.ndarray) -> tuple[float, float, float]:
     return mean, math.sqrt(total / (n * m)), total**2 / sum(ms**2 / of for ms, of in parts)
 
 
-def _student(probability: float, freedom: float) -> float:
+def _t_quantile(probability: float, freedom: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, probability))
 
 
-def _tail(t: float, freedom: float) -> float:
+def _upper_tail(t: float, freedom: float) -> float:
     from scipy.special import stdtr
 
     return float(stdtr(freedom, -t))

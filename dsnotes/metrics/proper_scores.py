@@ -7,14 +7,9 @@ probabilities. `where` keeps the voxels where it is not 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from dsnotes.data.conversion import Array, as_array
-
-Maps = Array | Sequence[Array]  # one map, or one per case
-SMALLEST = 1e-7  # probabilities are clipped to [SMALLEST, 1 - SMALLEST]: about the spacing of float32 below 1
+from dsnotes.data.conversion import SMALLEST, Array, Maps, as_array, as_list
 
 
 def brier(p: Maps, t: Maps, *, where: Maps | None = None) -> float:
@@ -67,10 +62,6 @@ def pooled(p: Maps, t: Maps, where: Maps | None = None) -> tuple[np.ndarray, np.
         raise ValueError("no voxel is left to score. Pass a region that holds some: where=boundary_band(label, …).")
     case = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]), case
-
-
-def as_list(maps: Maps) -> Sequence[Array]:
-    return maps if isinstance(maps, list | tuple) else [maps]
 
 
 def several_classes(p: Maps, t: Maps) -> bool:

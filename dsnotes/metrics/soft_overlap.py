@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dsnotes.metrics.proper_scores import Maps, pooled
+from dsnotes.data.conversion import Maps
+from dsnotes.metrics.proper_scores import pooled
 
 
 def soft_dice_score(p: Maps, t: Maps, *, where: Maps | None = None) -> float:

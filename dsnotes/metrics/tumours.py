@@ -82,7 +82,7 @@ def tumour_scores(
     ]
     return [
         TumourScore(float(mm), tumour_scale(mm, bounds=bounds), dice_of(c), ppv_of(c), sensitivity_of(c))
-        for mm, c in zip(_across(present, spacing), counts, strict=True)
+        for mm, c in zip(_equivalent_diameters(present, spacing), counts, strict=True)
     ]
 
 
@@ -92,10 +92,12 @@ def diameters(mask: Array, *, spacing: Spacing) -> list[float]:
 
     mask, _ = as_masks(mask, mask)
     pieces, _ = ndimage.label(mask, np.ones((3,) * mask.ndim))
-    return _across(np.bincount(pieces.ravel())[1:], as_millimetres(spacing, "spacing", example="spacing=case.spacing"))
+    return _equivalent_diameters(
+        np.bincount(pieces.ravel())[1:], as_millimetres(spacing, "spacing", example="spacing=case.spacing")
+    )
 
 
-def _across(voxels: np.ndarray, spacing: Sequence[float]) -> list[float]:
+def _equivalent_diameters(voxels: np.ndarray, spacing: Sequence[float]) -> list[float]:
     volumes = voxels * math.prod(float(mm) for mm in spacing)
     return ((6 * volumes / math.pi) ** (1 / 3) if len(spacing) == 3 else 2 * np.sqrt(volumes / math.pi)).tolist()
 

@@ -115,9 +115,10 @@ class Network(nn.Module):
 def require_input(image: Tensor, channels: int | None, weight: Tensor | None) -> None:
     """Check the image's channels and dtype, with clearer messages than the first convolution gives."""
     if channels is not None and image.shape[1] != channels:
+        came = f"{image.shape[1]} channel{'s' * (image.shape[1] != 1)} (shape {tuple(image.shape)})"
         raise ValueError(
-            f"the image has {image.shape[1]} channel(s) (shape {tuple(image.shape)}), but this network takes "
-            f"{channels}. Build it with in_channels={image.shape[1]}, or select channels: image[:, :{channels}]."
+            f"the image has {came}, but this network takes {channels}. Build it with in_channels={image.shape[1]}, or "
+            f"select channels: image[:, :{channels}]."
         )
     if not image.is_floating_point():
         raise TypeError(f"the image has dtype {image.dtype}, but networks compute in floats. Pass image.float().")

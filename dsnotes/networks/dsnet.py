@@ -135,7 +135,7 @@ class DSNet(Backbone):
             generator = generator or Generator(channels=in_channels, width=width, scale=scale)
             if generator.channels != in_channels:
                 raise ValueError(
-                    f"the teacher takes images of {generator.channels} channel(s), but in_channels={in_channels}. "
+                    f"the teacher takes images with channels={generator.channels}, but in_channels={in_channels}. "
                     f"Train a teacher on such images, or build with in_channels={generator.channels}."
                 )
             self.teacher = Teacher(generator, with_features=fusion in ("edrfm", "sdrfm"))

@@ -71,7 +71,7 @@ class Wrapped(Backbone):
         maps: dict[str, Tensor] = {}
         # Hooks for this pass only, so that the module can be copied, saved or wrapped again.
         hooks = [
-            self.module.get_submodule(path).register_forward_hook(partial(_keep, maps, name))
+            self.module.get_submodule(path).register_forward_hook(partial(_store_output, maps, name))
             for name, path in self.paths.items()
         ]
         try:
@@ -87,7 +87,7 @@ class Wrapped(Backbone):
         return Features(parts["encoder"], maps.get("bottleneck"), parts["decoder"], logits)
 
 
-def _keep(maps: dict[str, Tensor], name: str, module: nn.Module, given: tuple, output: Tensor) -> None:
+def _store_output(maps: dict[str, Tensor], name: str, module: nn.Module, given: tuple, output: Tensor) -> None:
     maps[name] = output
 
 
@@ -115,7 +115,7 @@ def wrap(
     n_logits(classes)  # raises if classes < 2
     image = example_for(module, in_channels, dims) if image is None else image
     answer, found, every = dry_run(module, image)
-    output = _choice(answer, output, image, classes)
+    output = _choose_output(answer, output, image, classes)
     _output(answer, output, image, classes)
     read = {}
     for name, path in (levels or {}).items():
@@ -171,7 +171,7 @@ def _listing(module: nn.Module, classes: int, found: Candidates) -> str:
     return f"Name levels, for instance {line}. {type(module).__name__} has, by stride: {maps.by_stride()}."
 
 
-def _choice(answer: object, output: str | int | None, image: Tensor, classes: int) -> str | int | None:
+def _choose_output(answer: object, output: str | int | None, image: Tensor, classes: int) -> str | int | None:
     """Which part of the network's output is the logits; an error if several could be."""
     if output is not None or isinstance(answer, Tensor):
         return output

@@ -9,11 +9,11 @@ from dsnotes.data.catalogue import OnDisk, on_disk
 from dsnotes.papers import recipes
 
 
-def served(tables: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def systems_of_tables(tables: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Table -> the systems that are rows of it and can be built; empty if there are none."""
     return {table: tuple(name for name, recipe in recipes().items() if table in recipe.tables) for table in tables}
 
 
 def data_and_tables(folder: str | os.PathLike = "data") -> list[tuple[OnDisk, dict[str, tuple[str, ...]]]]:
     """Each dataset on disk with the tables that can be run on it and their systems."""
-    return [(found, served(found.tables)) for found in on_disk(folder)]
+    return [(found, systems_of_tables(found.tables)) for found in on_disk(folder)]

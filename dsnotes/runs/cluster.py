@@ -28,7 +28,7 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Any]:
     if workers is not None and workers < 1:
         raise RefusedError(f"--workers must be at least 1, got {workers}; give 1 or more")
     if scheduler is not None:
-        with _reached(scheduler) as client, client.as_current():
+        with _connect_to(scheduler) as client, client.as_current():
             yield client
         return
     # If a second worker dies on the same run, the run counts as failed.
@@ -41,7 +41,7 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         yield client
 
 
-def _reached(scheduler: str) -> Any:
+def _connect_to(scheduler: str) -> Any:
     from distributed import Client
     from distributed.comm import resolve_address
 

@@ -63,7 +63,7 @@ def results(folder: str | os.PathLike, where: Mapping[str, str] | None = None) -
     for name in where or {}:
         if found and name not in known:
             raise RefusedError(f"no run in {folder} has a parameter {name!r}; {suggest(name, sorted(known))}")
-    found = [one for one in found if all(_is(one.parameters.get(k), text) for k, text in (where or {}).items())]
+    found = [one for one in found if all(_matches(one.parameters.get(k), text) for k, text in (where or {}).items())]
     newest: dict[str, Result] = {}
     for one in sorted(found, key=lambda one: (not one.lacking, one.started)):  # finished ones last
         newest[f"{one.folder.name.rpartition('-')[0]} {json.dumps(one.parameters, sort_keys=True)}"] = one
@@ -118,5 +118,5 @@ def _result(folder: Path, name: str, content: dict) -> Result:
     return Result(folder, parameters, cases, about, started, lacking[name])
 
 
-def _is(value: Any, text: str) -> bool:
+def _matches(value: Any, text: str) -> bool:
     return str(value) == text or json.dumps(value) == text or repr(value) == text

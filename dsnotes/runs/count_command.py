@@ -22,10 +22,10 @@ def add_count(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(do=do_count)
 
 
-def do_count(asked: argparse.Namespace) -> int:
-    for line in lines(
-        asked.data, recipe=asked.recipe, label=asked.label, patch=tuple(asked.patch or ()), patient=asked.patient
-    ):
+def do_count(arguments: argparse.Namespace) -> int:
+    patch = tuple(arguments.patch or ())
+    how = {"recipe": arguments.recipe, "label": arguments.label, "patch": patch, "patient": arguments.patient}
+    for line in lines(arguments.data, **how):
         print(line, flush=True)
     return 0
 

@@ -87,7 +87,7 @@ def run(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if rank() > 0:
-            return _assist(source, values, folder, timeout=timeout, started_from=started_from)
+            return _run_as_other_rank(source, values, folder, timeout=timeout, started_from=started_from)
         with locked(folder) as lock:
             if (done := finished(folder)) is not None:  # while this one was reaching for the lock
                 return Run(folder, done, fresh=False)
@@ -177,7 +177,7 @@ def _refusal(source: Source, values: Mapping[str, Any]) -> str:
     return call if names else ""
 
 
-def _assist(source: Source, values: dict, folder: Path, *, timeout, started_from) -> Run:
+def _run_as_other_rank(source: Source, values: dict, folder: Path, *, timeout, started_from) -> Run:
     """Run in a torchrun process other than the first: it computes along and keeps only its executed notebook."""
     (folder / "ranks").mkdir(exist_ok=True)
     node, account = execute(

@@ -87,7 +87,7 @@ def open_plan(path: str | os.PathLike, given: Mapping[str, str] | None = None) -
             raise RefusedError(f"{path}: 'list' and 'grid' both give {', '.join(twice)}; keep it in one of them")
         own = []
         for combination in itertools.product(*(grid[key] for key in grid)):
-            mine = {**_over(shared, entry), **dict(zip(grid, combination, strict=True)), **typed}
+            mine = {**_merge_parameters(shared, entry), **dict(zip(grid, combination, strict=True)), **typed}
             try:
                 values = source.check({str(key): value for key, value in mine.items()})
             except RefusedError as error:
@@ -108,7 +108,7 @@ def open_plan(path: str | os.PathLike, given: Mapping[str, str] | None = None) -
     )
 
 
-def _over(shared: Mapping, entry: Mapping) -> dict:
+def _merge_parameters(shared: Mapping, entry: Mapping) -> dict:
     """The shared parameters updated by the entry's; settings and options are merged, the entry's values win."""
     both = {key for key in entry if isinstance(entry[key], dict) and isinstance(shared.get(key), dict)}
     return {**shared, **entry, **{key: {**shared[key], **entry[key]} for key in both}}
@@ -132,7 +132,7 @@ def _entries(content: dict, path: Path) -> Iterator[tuple[str, dict, dict]]:
             for change in changes[row] if isinstance(changes.get(row), list) else [changes.get(row) or {}]:
                 if not isinstance(change, dict):
                     raise RefusedError(f"{path}: rows: {row}: {change!r} must be a mapping; write {{mirror: true}}")
-                yield row, change, _over(filler, change)
+                yield row, change, _merge_parameters(filler, change)
     for entry in listed:
         yield str(entry.get("system", "")), entry, entry
 

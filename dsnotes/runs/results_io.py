@@ -18,6 +18,7 @@ from dsnotes.safety.atomic import write_text
 
 RUN, STARTED_FROM = "DSNOTES_RUN", "DSNOTES_STARTED_FROM"
 METRICS = "metrics.json"
+COSTS = {"steps": "steps", "seconds": "training seconds", "peak MiB": "peak MiB"}  # column -> key of about["run"]
 
 
 class RefusedError(ValueError):

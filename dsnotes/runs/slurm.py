@@ -12,14 +12,14 @@ from dsnotes.runs.plan import Plan
 from dsnotes.runs.results_io import RefusedError
 from dsnotes.safety.atomic import write_text
 
-LARGEST = 1000  # jobs per array that Slurm accepts by default
+MAX_ARRAY_SIZE = 1000  # jobs per array that Slurm accepts by default
 
 
 def write_job_array(plan: Plan, file: str | os.PathLike, *, out: str | os.PathLike = "runs") -> Path:
     """Write the script for `sbatch`; its jobs skip finished runs and resume interrupted ones."""
-    if len(plan.runs) > LARGEST:
+    if len(plan.runs) > MAX_ARRAY_SIZE:
         raise RefusedError(
-            f"{plan.path} has {len(plan.runs)} runs, and Slurm accepts arrays of {LARGEST}; "
+            f"{plan.path} has {len(plan.runs)} runs, and Slurm accepts arrays of {MAX_ARRAY_SIZE}; "
             f"split it, for instance with -p seed=0"
         )
     commands = [shlex.join(_command(plan, values, out)) for values in plan.runs]
@@ -28,7 +28,7 @@ def write_job_array(plan: Plan, file: str | os.PathLike, *, out: str | os.PathLi
         f"# The {len(commands)} runs of {plan.path}; options of your cluster go on the command line, for instance:",
         f"#     sbatch --gpus=1 --time=08:00:00 --array=0-{len(commands) - 1}%4 {shlex.quote(str(file))}",
         "# Submit it again after a failure: finished runs are skipped, interrupted ones resume.",
-        f"#SBATCH --job-name={_word(plan.path.stem)}",
+        f"#SBATCH --job-name={_job_name(plan.path.stem)}",
         f"#SBATCH --array=0-{len(commands) - 1}",
         "#SBATCH --requeue",
         "#SBATCH --output=%x-%A_%a.log",
@@ -54,5 +54,5 @@ def _command(plan: Plan, values: dict, out: str | os.PathLike) -> list[str]:
     return [*words, *(["--timeout", str(plan.timeout)] if plan.timeout else [])]
 
 
-def _word(text: str) -> str:
+def _job_name(text: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in text)

@@ -77,13 +77,13 @@ def sweep(
             task.state = "found"
     if not all(task.over for task in state.tasks):
         with connected(workers, scheduler) as client:
-            _drive(client, plan, state, out, look)
+            _run_on_cluster(client, plan, state, out, look)
     if look is not None:
         look(state)
     return state
 
 
-def _drive(client: Any, plan: Plan, state: Sweep, out: str | os.PathLike, look: Look | None) -> None:
+def _run_on_cluster(client: Any, plan: Plan, state: Sweep, out: str | os.PathLike, look: Look | None) -> None:
     from distributed import wait
     from distributed.scheduler import KilledWorker
 
@@ -136,7 +136,7 @@ def work(path: Path, values: dict, out: Path, timeout: float | None, home: Path)
     """Compute one run on a worker: its state, its error and its seconds."""
     os.environ.pop(TRIMMING, None)
     try:
-        found = run(path, values, out=out, timeout=timeout, started_from=home, tell=_noted(path, values, out))
+        found = run(path, values, out=out, timeout=timeout, started_from=home, tell=_write_progress(path, values, out))
     except BusyError as error:
         return "elsewhere", str(error), 0.0
     except (FailedError, RefusedError) as error:
@@ -144,7 +144,7 @@ def work(path: Path, values: dict, out: Path, timeout: float | None, home: Path)
     return ("done" if found.fresh else "found"), "", float(found.result["seconds"])
 
 
-def _noted(path: Path, values: dict, out: Path) -> Callable[[str], object]:
+def _write_progress(path: Path, values: dict, out: Path) -> Callable[[str], object]:
     """A `tell` that writes the latest line into the run's folder, where the sweep's driver reads it."""
     from dsnotes.runs.source import open_source
 

@@ -14,9 +14,8 @@ from dsnotes.metrics.effects import against
 from dsnotes.runs.differences import labelled
 from dsnotes.runs.notebook import finished, folder_of
 from dsnotes.runs.plan import Plan
-from dsnotes.runs.results_io import RefusedError
+from dsnotes.runs.results_io import COSTS, RefusedError
 
-COSTS = {"steps": "steps", "s": "training seconds", "peak MiB": "peak MiB"}
 Runs = dict[str, list[dict]]  # row -> its finished runs
 
 
@@ -39,7 +38,7 @@ def sweep_table(plan: Plan, out: str | os.PathLike = "runs") -> str:
         lines.append([name, f"{len(done[name])} of {len(row.runs)}", *cells, *spent])
     parts = [_aligned(lines)]
     for title, figure in plan.columns.items():
-        if compared := _compared(done, figure):
+        if compared := _comparison_rows(done, figure):
             parts.append(f"{title}, against {next(iter(done))!r}:\n{_aligned(compared)}")
     return "\n\n".join(parts)
 
@@ -49,7 +48,7 @@ def _aligned(lines: list[list[str]]) -> str:
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def _compared(done: Runs, figure: str) -> list[list[str]]:
+def _comparison_rows(done: Runs, figure: str) -> list[list[str]]:
     """Empty unless the first row and another have cases and seeds in common."""
     rows = {name: by_seed(runs, figure) for name, runs in done.items()}
     base = next(iter(rows.values()), {})

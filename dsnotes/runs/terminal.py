@@ -23,7 +23,7 @@ class Terminal:
         self.height, self.last, self.said = 0, -SELDOM, set()
 
     def line(self, text: str) -> None:
-        text = f"{_clock(time.monotonic() - self.started)}  {text}"
+        text = f"{_hours_minutes_seconds(time.monotonic() - self.started)}  {text}"
         if self.live:
             self._draw([text])
         elif time.monotonic() - self.last >= SELDOM:
@@ -62,14 +62,14 @@ def summary(state: Sweep) -> str:
     parts = [f"{over}/{len(state.tasks)} over", *(f"{n} {name}" for name, n in counted if n)]
     spent = time.monotonic() - state.started
     if (fresh := state.count("done", "failed")) > 0 and over < len(state.tasks):
-        parts.append(f"about {_clock(spent / fresh * (len(state.tasks) - over))} left")
-    return f"{_clock(spent)}  " + ", ".join(parts)
+        parts.append(f"about {_hours_minutes_seconds(spent / fresh * (len(state.tasks) - over))} left")
+    return f"{_hours_minutes_seconds(spent)}  " + ", ".join(parts)
 
 
 def table(state: Sweep) -> list[str]:
     """The counts, then every active run with its latest line, then the failed runs."""
     running = [task for task in state.tasks if task.state in ("running", "elsewhere")]
-    shown = [f"  {_differing(task, state)}  {_said(task)}" for task in running[:16]]
+    shown = [f"  {_differing(task, state)}  {_task_progress(task)}" for task in running[:16]]
     failed = [f"  failed: {task.folder.name} {task.error}" for task in state.failed[-4:]]
     return [summary(state), *shown, *failed]
 
@@ -81,7 +81,7 @@ def _differing(task: Task, state: Sweep) -> str:
     return " ".join(f"{name}={task.values[name]}" for name in names) or task.folder.name
 
 
-def _said(task: Task) -> str:
+def _task_progress(task: Task) -> str:
     from dsnotes.runs.sweep import PROGRESS
 
     if task.state == "elsewhere":
@@ -92,7 +92,7 @@ def _said(task: Task) -> str:
         return "starting"
 
 
-def _clock(seconds: float) -> str:
+def _hours_minutes_seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

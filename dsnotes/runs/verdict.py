@@ -17,7 +17,7 @@ import numpy as np
 from dsnotes.metrics.effects import Effect, against
 from dsnotes.runs.differences import labelled
 from dsnotes.runs.plan import Plan, open_plan
-from dsnotes.runs.results_io import RefusedError, read_result
+from dsnotes.runs.results_io import COSTS, RefusedError, read_result
 from dsnotes.safety.nearest import suggest
 
 NOT_RUN = "not run yet"
@@ -94,18 +94,17 @@ def verdict_rows(one: Question, *, margin: float = 0.02) -> list[dict[str, Any]]
         for title, figure in one.plan.columns.items():
             line[title] = _mean(one.scores.get(figure, {}).get(row, {}))
         run = one.cost.get(row, {})
-        for title, key in COST.items():
+        for title, key in COSTS.items():
             line[title] = f"{run[key]:.0f}" if run else ""
-        line |= _compared(effects.get(row), margin) if row != one.first else dict.fromkeys(COMPARED, "")
+        line |= _comparison(effects.get(row), margin) if row != one.first else dict.fromkeys(COMPARISON, "")
         if not run:
             line["verdict"] = NOT_RUN
         lines.append(line)
     return lines
 
 
-COST = {"steps": "steps", "seconds": "training seconds", "peak MiB": "peak MiB"}
 BRIEF = ("Dice", "difference (95 %)", "of seeds", "could have shown", "verdict")
-COMPARED = ("difference (95 %)", "of seeds", "win/draw/loss", "could have shown", "p (Holm)", "verdict")
+COMPARISON = ("difference (95 %)", "of seeds", "win/draw/loss", "could have shown", "p (Holm)", "verdict")
 
 
 def brief_rows(one: Question) -> list[dict[str, Any]]:
@@ -113,9 +112,9 @@ def brief_rows(one: Question) -> list[dict[str, Any]]:
     return [{key: line[key] for key in ("row", *BRIEF)} for line in verdict_rows(one)]
 
 
-def _compared(found: Effect | None, margin: float) -> dict[str, str]:
+def _comparison(found: Effect | None, margin: float) -> dict[str, str]:
     if found is None:
-        return dict.fromkeys(COMPARED, "")
+        return dict.fromkeys(COMPARISON, "")
     values = (
         f"{found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})",
         " ".join(f"{x:+.3f}" for x in found.by_seed),
@@ -124,7 +123,7 @@ def _compared(found: Effect | None, margin: float) -> dict[str, str]:
         f"{found.p:.2g}",
         found.verdict(margin=margin).partition(":")[0],
     )
-    return dict(zip(COMPARED, values, strict=True))
+    return dict(zip(COMPARISON, values, strict=True))
 
 
 def _mean(by_seed: Mapping[Any, Mapping[str, float]]) -> str:
@@ -163,25 +162,3 @@ def summary(found: list[Question]) -> str:
     if waiting := [one.text.partition("?")[0] + "?" for one in found if not one.runs]:
         parts.append(f"{NOT_RUN.capitalize()}: {' '.join(waiting)}")
     return "\n\n".join(parts)
-
-
-def figure(one: Question) -> Any:
-    """Every seed's mean difference from the first row, with the interval over cases and seeds."""
-    from dsnotes.viewers import notebook_display, style
-
-    effects = one.effects()
-    with style.look():
-        sheet = style.sheet(6.4, 1.1 + 0.4 * max(len(effects), 1))
-        axes = sheet.subplots()
-        for at, found in enumerate(effects.values()):
-            colour = style.ON_BACKGROUND[1]
-            reach = [[found.mean - found.low], [found.high - found.mean]]
-            axes.errorbar(found.mean, at, xerr=reach, fmt="s", mfc="none", color=colour, capsize=4, markersize=9)
-            axes.plot(found.by_seed, [at] * len(found.by_seed), "o", color=style.ON_BACKGROUND[0], markersize=4)
-        axes.axvline(0, color="gray", linewidth=1, linestyle=":")
-        axes.set_yticks(range(len(effects)), list(effects))
-        axes.set_ylim(max(len(effects), 1) - 0.5, -0.5)
-        axes.set_xlabel(f"Dice, difference from {one.first!r}")
-        axes.grid(axis="x")
-    told = "; ".join(f"{row} {found.verdict()}" for row, found in effects.items()) or NOT_RUN
-    return notebook_display.Picture(sheet, alt=f"{one.text} {told}")

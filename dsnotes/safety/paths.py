@@ -59,15 +59,6 @@ def file_name(name: str) -> str:
     return found.parts[0]
 
 
-def leads_elsewhere(name: str) -> bool:
-    """Whether `relative` refuses the name."""
-    try:
-        relative(name)
-    except UnsafePathError:
-        return True
-    return False
-
-
 def inside(folder: str | os.PathLike, name: str) -> Path:
     """`folder / name`; raises `UnsafePathError` where the name or an existing link leads out of the folder."""
     folder = Path(folder)

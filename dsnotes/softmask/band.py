@@ -1,9 +1,9 @@
 """Assemble and solve the matting equations on the unknown pixels, one connected band at a time, in numba.
 
 Two pixels are coupled if a window contains both, so a band is a connected set of unknown pixels at most two steps
-apart. With breadth-first numbering from one of its ends, the matrix of a ring is banded: Gaussian elimination inside
-the band of the matrix is exact and, for rings up to about twenty pixels wide, faster than iterating. Wide bands and
-3-D shells use conjugate gradients, computed window by window.
+apart. With breadth-first numbering from one of its ends, the matrix of a ring is a narrow strip: Gaussian elimination
+inside it is exact and, for rings, faster than iterating (benchmarks/matting_strip.py), but its memory grows with the
+strip's width. Wide bands and 3-D shells use conjugate gradients, computed window by window.
 
 Everything that these functions call is in this file, because numba checks only the file of the called function to
 see whether its cache is stale.
@@ -18,7 +18,7 @@ import numpy as np
 from dsnotes.data.compiled import kernel
 
 UNSEEN, OUTSIDE, LESION = -1, -2, -3  # values of `number` before numbering, and for known pixels
-FRONT_LIMIT = 200  # unknowns; for a wider strip, iterating is faster
+STRIP_LIMIT = 200  # unknowns; elimination of a wider strip saves little time for its memory
 PANEL = 8  # columns eliminated together: the vectors of AVX-512, and two panels fit its registers
 STRIDE = 1032  # longest column of a strip: 1024, plus 8 so that columns do not evict each other from the cache
 
@@ -41,7 +41,7 @@ def _nearest_first(reach):
 
 @kernel
 @no_type_check
-def _spread(seed, start, number, shape, steps, queue, last):
+def _number_breadth_first(seed, start, number, shape, steps, queue, last):
     """Number all pixels coupled to `seed` breadth first, from `start` on; return the end and the neighbours' kinds.
 
     All neighbours of pixel j and of the pixels before it have numbers up to `last[j]`, which bounds the strip.
@@ -51,10 +51,10 @@ def _spread(seed, start, number, shape, steps, queue, last):
     deep = steps[:, 0].max()
     number[seed] = start
     queue[start] = seed
-    served, end = start, start + 1
+    head, end = start, start + 1
     beside_lesion = beside_outside = False
-    while served < end:
-        pixel = queue[served]
+    while head < end:
+        pixel = queue[head]
         z, y, x = pixel // (height * width), pixel // width % height, pixel % width
         within = deep <= z < depth - deep and 2 <= y < height - 2 and 2 <= x < width - 2
         for t in range(offsets.size):
@@ -74,8 +74,8 @@ def _spread(seed, start, number, shape, steps, queue, last):
                 beside_outside = True
             else:
                 beside_lesion = True
-        last[served] = end - 1
-        served += 1
+        last[head] = end - 1
+        head += 1
     return end, beside_lesion, beside_outside
 
 
@@ -121,7 +121,7 @@ def _deviations(image, centre, offsets, weights, eps, d):
 
 @kernel
 @no_type_check
-def _laid_out(last):
+def _panel_layout(last):
     """The strip as panels of `PANEL` columns, each a dense block down to the last row that any of them reaches.
 
     Returns each panel's first entry and height, the number of entries, and `base`: entry (i, j) is at base[j] + i. Both
@@ -296,7 +296,7 @@ def _iterate(image, centres, offsets, weights, eps, number, start, n, tolerance,
 
 @kernel
 @no_type_check
-def solve_bands(image, trimap, eps, weights, front_limit, tolerance, limit):
+def solve_bands(image, trimap, eps, weights, strip_limit, tolerance, limit):
     """α of every pixel of a stack, and the number of pixels in bands where the iteration did not converge.
 
     `weights` has one entry for every pixel of the window: 9 for 3×3 inside a slice, 27 for 3×3×3.
@@ -324,7 +324,7 @@ def solve_bands(image, trimap, eps, weights, front_limit, tolerance, limit):
         if number[pixel] != UNSEEN:
             continue
         start = end
-        end, beside_lesion, beside_outside = _spread(pixel, start, number, shape, steps, queue, last)
+        end, beside_lesion, beside_outside = _number_breadth_first(pixel, start, number, shape, steps, queue, last)
         if not (beside_lesion and beside_outside):  # energy 0: the value of the kind it touches, or ½
             constant = 1.0 if beside_lesion else 0.0 if beside_outside else 0.5
             for j in range(start, end):
@@ -333,16 +333,16 @@ def solve_bands(image, trimap, eps, weights, front_limit, tolerance, limit):
         far = queue[end - 1]  # numbered from one end, an open band has a strip half as wide
         for j in range(start, end):
             number[queue[j]] = UNSEEN
-        _spread(far, start, number, shape, steps, queue, last)
+        _number_breadth_first(far, start, number, shape, steps, queue, last)
         band = queue[start:end]
         n = band.size
         centres = _window_centres(band, shape, reach, seen)
         reached = last[start:end] - np.int32(start)
-        starts, heights, entries, base = _laid_out(reached)
+        starts, heights, entries, base = _panel_layout(reached)
         squares = 0.0
         for j in range(n):
             squares += float(reached[j] - j) ** 2
-        if squares <= n * float(front_limit) ** 2 and heights.max() <= STRIDE:
+        if squares <= n * float(strip_limit) ** 2 and heights.max() <= STRIDE:
             matrix, solution = np.zeros(entries), np.zeros(base.size)
             for j in range(n, base.size):
                 matrix[base[j] + j] = 1.0

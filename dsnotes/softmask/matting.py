@@ -66,7 +66,7 @@ def soft_mask(
     from dsnotes.softmask import band  # numba
 
     alpha, unsettled = band.solve_bands(
-        grey, kinds, float(eps), weights.ravel(), band.FRONT_LIMIT, TOLERANCE, ITERATIONS
+        grey, kinds, float(eps), weights.ravel(), band.STRIP_LIMIT, TOLERANCE, ITERATIONS
     )
     if unsettled:
         raise RuntimeError(
@@ -181,8 +181,8 @@ def _checked(image: np.ndarray, trimap: np.ndarray, eps: float, window: str):
         values = np.unique(trimap)
         if not np.isin(values, (-1, 0, 1)).all():
             raise ValueError(
-                f"trimap holds {_few(values)}; needed are −1 (outside), 0 (unknown) and 1 (lesion). Convert it: "
-                f"np.where(trimap == lesion_value, 1, np.where(trimap == outside_value, -1, 0))."
+                f"trimap holds {_some_values(values)}; needed are −1 (outside), 0 (unknown) and 1 (lesion). Convert "
+                f"it: np.where(trimap == lesion_value, 1, np.where(trimap == outside_value, -1, 0))."
             )
     for value, name, remedy in (
         (1, "lesion", "Erode less (a smaller radius), or use trimap_from_mask(mask, radius, keep_small=True)"),
@@ -197,6 +197,6 @@ def _checked(image: np.ndarray, trimap: np.ndarray, eps: float, window: str):
     return grey.reshape(volume), np.ascontiguousarray(trimap, np.int8).reshape(volume)
 
 
-def _few(values) -> str:
+def _some_values(values) -> str:
     shown = ", ".join(f"{v:g}" for v in values[:4])
     return shown if len(values) <= 4 else f"{len(values)} values ({shown}, …)"

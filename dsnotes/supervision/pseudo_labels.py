@@ -85,7 +85,7 @@ class MaskPass(Supervision):
 
     def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
         on_image, on_mask = two_passes(network, image, grey)
-        return on_image, compared(vars(on_mask))
+        return on_image, outputs_on_mask(vars(on_mask))
 
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
         raise NotImplementedError
@@ -145,7 +145,7 @@ class Seg(MaskPass):
     def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
         on_image = network(image)
         with statistics_not_kept(learning_norms(network)):
-            return on_image, compared(vars(network(grey, heads=())))  # the restored mask is not needed
+            return on_image, outputs_on_mask(vars(network(grey, heads=())))  # the restored mask is not needed
 
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
         return (
@@ -163,7 +163,7 @@ class Rec(MaskPass):
         on_image = network(image)
         (decoder,) = network.heads.values()
         with statistics_not_kept(learning_norms(network)):  # the segmented mask is not needed
-            return on_image, compared(decoder(network.backbone.encode(grey), grey))
+            return on_image, outputs_on_mask(decoder(network.backbone.encode(grey), grey))
 
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
         return self.supervised(o, batch) | self.compared_with_r(o, batch)
@@ -187,7 +187,7 @@ class Auto(MaskPass):
     def passes(self, network: Network, image: Image, grey: Image) -> tuple[Outputs, OnMask]:
         on_image = network(image)
         with statistics_not_kept(learning_norms(network)):
-            return on_image, compared(network.heads["autoencoder"](None, grey))
+            return on_image, outputs_on_mask(network.heads["autoencoder"](None, grey))
 
     def equation(self, o: MuNetOutputs, batch: Batch) -> Weighted:
         weights = {"agree": self.agree, "features": self.features, "levels": self.levels}
@@ -229,7 +229,7 @@ def PseudoLabels(variant: str = "hyb", *weights: float, **options) -> MaskPass: 
     return VARIANTS[variant](*weights, **options)
 
 
-def compared(found: dict) -> OnMask:
+def outputs_on_mask(found: dict) -> OnMask:
     return OnMask(**{name: found[name] for name in OnMask.__dataclass_fields__ if name in found})
 
 

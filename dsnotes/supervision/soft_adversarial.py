@@ -86,7 +86,7 @@ def true_soft_mask(outputs: Outputs, batch: Batch) -> SoftMask:
     soft = batch["soft"]
     if soft.shape[1] != y.shape[1]:
         raise ValueError(
-            f"the soft mask has {soft.shape[1]} channel(s), the prediction {y.shape[1]}. extras['soft'] needs one "
+            f"the soft mask has shape {tuple(soft.shape)}, the prediction {tuple(y.shape)}. extras['soft'] needs one "
             f"channel per class, background first, or a single channel if classes=2."
         )
     if soft.shape[2:] == y.shape[2:]:

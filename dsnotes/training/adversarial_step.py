@@ -163,15 +163,15 @@ class CachedTeacher:
         self.name, self.teacher, self.cache = system.name, system.network.backbone.teacher, OutputCache(memory)
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        with self.lent(not self.settings.augment):
+        with self.attach_cache(not self.settings.augment):
             return super().__call__(batch)
 
     def evaluate(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
-        with self.lent(True):
+        with self.attach_cache(True):
             return super().evaluate(batch)
 
     @contextmanager
-    def lent(self, images_return: bool) -> Iterator[None]:
+    def attach_cache(self, images_return: bool) -> Iterator[None]:
         """Inside, the teacher uses the cache if `images_return`."""
         self.teacher.cache = self.cache if images_return else None
         try:

@@ -21,7 +21,7 @@ from dsnotes.data.patches import Place, draw_batch, forced_share, gather, tiles,
 from dsnotes.data.sampling import Unit, place_of, shuffled, units
 from dsnotes.supervision.base import Batch
 from dsnotes.supervision.targets import unknown_classes
-from dsnotes.training.devices import ALONE, World
+from dsnotes.training.devices import ONE_PROCESS, World
 from dsnotes.training.settings import Settings
 
 IGNORED = 255  # marks ignored voxels during augmentation
@@ -183,7 +183,7 @@ def whole(cases: Sequence[Case], patch: tuple[int, ...], batch: int) -> Iterator
 
 
 def for_validation(
-    cases: Sequence[Case], settings: Settings, *, seed: int, world: World = ALONE, workers: int = 1
+    cases: Sequence[Case], settings: Settings, *, seed: int, world: World = ONE_PROCESS, workers: int = 1
 ) -> Iterator[Batch]:
     """The same batches in every epoch: whole cases, or `validation_iterations` batches of patches.
 

@@ -22,7 +22,7 @@ UNITS = {"s": 1, "min": 60, "h": 3600}
 MEASURED = 5  # steps, after one that is not counted
 
 
-def seconds_of(budget: str | float) -> float:
+def parse_seconds(budget: str | float) -> float:
     """The seconds in "600 s", "10 min", "1.5 h" or a number of seconds."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)?\s*", str(budget))
     if isinstance(budget, bool) or not found or float(found[1]) == 0:
@@ -53,9 +53,9 @@ def seconds_per_step(system: System, settings: Settings, draw: Draw, *, amp: tor
     return statistics.median(taken[1:])
 
 
-def fixed(settings: Settings, budget: str | float, per_step: float) -> Settings:
+def settings_within(settings: Settings, budget: str | float, per_step: float) -> Settings:
     """The settings with as many steps as fit into the budget, the same number in every epoch."""
-    steps = int(seconds_of(budget) / per_step)
+    steps = int(parse_seconds(budget) / per_step)
     if steps < 1:
         raise ValueError(
             f"budget={budget!r} is shorter than one step, which takes {per_step:.2g} s here. Pass a longer budget, a "

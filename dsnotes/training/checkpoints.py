@@ -56,7 +56,7 @@ def prepare(out: str | Path) -> Path:
 
 
 @contextmanager
-def alone(folder: Path | None) -> Iterator[None]:
+def locked_folder(folder: Path | None) -> Iterator[None]:
     """Lock the folder against other trainings; a second one gets an error that names this process.
 
     The lock ends with the process, however it ends. With None nothing is locked.

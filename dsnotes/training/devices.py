@@ -84,6 +84,16 @@ def explained_memory(settings: Settings, stride: tuple[int, ...], device: torch.
         ) from error
 
 
+def free_memory(device: torch.device) -> float:
+    """In bytes, of a CUDA GPU or else of the machine; 8 GiB where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 8 * 2**30
+
+
 def out_of_memory(error: Exception) -> bool:
     """True for CUDA's out-of-memory class and for the CPU allocator's message."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
@@ -116,14 +126,14 @@ class World:
         return self.rank == 0
 
 
-ALONE = World()
+ONE_PROCESS = World()
 _single = False
 
 
 def world_from_env() -> World:
     """The rank that torchrun gave this process; a single process without torchrun."""
     if _single or "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
-        return ALONE
+        return ONE_PROCESS
     return World(
         *(int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
     )
@@ -173,7 +183,7 @@ def parallel(module: nn.Module, reaches_all: Callable[[], bool]) -> nn.Module:
     )
 
 
-def quiet(module: nn.Module) -> AbstractContextManager:
+def without_averaging(module: nn.Module) -> AbstractContextManager:
     """Inside, backward only accumulates gradients; the next backward outside averages them."""
     return module.no_sync() if isinstance(module, nn.parallel.DistributedDataParallel) else nullcontext()
 
@@ -193,7 +203,7 @@ def total(values: Tensor) -> Tensor:
     return values
 
 
-def named_anywhere(mine: list[str]) -> list[str]:
+def first_nonempty(mine: list[str]) -> list[str]:
     """The names from the first process that has any: a process without cases has none."""
     if not several():
         return mine

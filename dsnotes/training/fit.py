@@ -24,13 +24,12 @@ from dsnotes.training.checks import (
     check_arguments,
     check_run,
     check_system,
-    fitting_patch,
-    settings_with,
 )
 from dsnotes.training.forward_pass import choose_dtype, reestimate_statistics, to_channels_last
 from dsnotes.training.history import History, MetricAccumulator, Progress, Record
+from dsnotes.training.patch_size import fitting_patch
 from dsnotes.training.run_identity import describe_run
-from dsnotes.training.settings import Settings, learning_rate, must_stop
+from dsnotes.training.settings import Settings, learning_rate, must_stop, settings_with
 from dsnotes.training.step import Step
 from dsnotes.training.system import System
 from dsnotes.training.validate import validate
@@ -77,17 +76,17 @@ def fit(
     val = None if val is None else as_cases("val", val, **shape)
     check_arguments(seed=seed, workers=workers, prefetch=prefetch, on_epoch=on_epoch)
     settings = settings_with(settings or system.settings, overrides)
-    settings = replace(settings, patch=fitting_patch(system, settings, train))
-    check_run(system, settings, train, val, seed)
     world = devices.world_from_env()
     device = devices.pick(device, local=world.local)
+    settings = replace(settings, patch=fitting_patch(system, settings, train, device))
+    check_run(system, settings, train, val, seed)
     folder = None if out is None else checkpoints.prepare(out)
     task = system.task or (task_of(train) if isinstance(train, Dataset) else None)
     if task is not None and folder is not None and world.first and read_task(folder) is None:
         task.save(folder)
 
     with ExitStack() as stack:
-        stack.enter_context(checkpoints.alone(folder if world.first else None))
+        stack.enter_context(checkpoints.locked_folder(folder if world.first else None))
         stack.enter_context(devices.joined(world, device))
         stack.enter_context(devices.reproducible(device, deterministic=deterministic))
         stack.enter_context(devices.explained_memory(settings, system.network.backbone.stride, device))
@@ -167,7 +166,7 @@ def steps_within(
     amp: bool | str,
 ) -> Settings:
     """The settings with the budget's steps: those of the run in `folder`, if there is one, or measured now."""
-    budget_module.seconds_of(budget)
+    budget_module.parse_seconds(budget)
     if (found := None if folder is None else checkpoints.load(folder)) is not None:
         kept = found["run"]["settings"]
         return replace(settings, epochs=kept["epochs"], iterations=kept["iterations"])
@@ -179,7 +178,7 @@ def steps_within(
     shape = (settings.batch, system.network.backbone.in_channels, *settings.patch)
     dtype, _ = choose_dtype(amp, system.network, device=draw.device, shape=shape)
     per_step = budget_module.seconds_per_step(system, settings, draw, amp=dtype)
-    return budget_module.fixed(settings, budget, per_step)
+    return budget_module.settings_within(settings, budget, per_step)
 
 
 def resume_or_start(

@@ -49,14 +49,14 @@ def writable(arguments: Mapping[str, object] | None) -> dict | None:
     """The arguments a system was built with, as JSON; an object that JSON cannot hold becomes its type, "<System>"."""
     if arguments is None:
         return None
-    return json.loads(json.dumps(dict(arguments), default=lambda x: str(x) if isinstance(x, Path) else _unwritten(x)))
+    return json.loads(json.dumps(dict(arguments), default=lambda x: str(x) if isinstance(x, Path) else _type_name(x)))
 
 
 def is_unwritten(value: object) -> bool:
     return isinstance(value, str) and value.startswith("<") and value.endswith(">")
 
 
-def _unwritten(value: object) -> str:
+def _type_name(value: object) -> str:
     return f"<{type(value).__name__}>"
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import accumulate
 from numbers import Integral, Real
 
 from dsnotes.data.augment import Augmentation
 from dsnotes.data.augmentations import check_name
+from dsnotes.safety.nearest import nearest
 from dsnotes.training.history import History
 
 CHOICES = {
@@ -125,6 +126,18 @@ class Settings:
 
 
 DEFAULTS = {each.name: each.default for each in fields(Settings)}
+
+
+def settings_with(settings: Settings, overrides: dict) -> Settings:
+    """The settings with some fields changed; None keeps a field."""
+    if unknown := [name for name in overrides if name not in DEFAULTS]:
+        near = nearest(unknown[0], DEFAULTS, cutoff=0.5)
+        meant = f"Did you mean {' or '.join(near)}?" if near else f"Settings are {', '.join(DEFAULTS)}."
+        raise TypeError(f"fit has no option {unknown[0]!r}. {meant}")
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if isinstance(given.get("patch"), Sequence):
+        given["patch"] = tuple(given["patch"])
+    return replace(settings, **given)
 
 
 def learning_rate(settings: Settings, epoch: int, losses: Sequence[float] = ()) -> float:

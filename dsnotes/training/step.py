@@ -85,7 +85,7 @@ class PlainStep:
             self.parallel = devices.parallel(self.forward_pass, lambda: reaches_all(self.forward_pass, batch))
         with torch.autocast(batch["image"].device.type, enabled=False):  # keeps the weights cast by the first part
             for part, share, last in micro_batches(batch, self.settings.accumulate):
-                with nullcontext() if last else devices.quiet(self.parallel):
+                with nullcontext() if last else devices.without_averaging(self.parallel):
                     terms = self.forward_terms(part)
                     self.backward(terms, share)
                 for name, term in {"loss": sum(terms.values()), **terms}.items():

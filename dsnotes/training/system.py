@@ -95,11 +95,11 @@ def system(
     if isinstance(backbone, System):
         raise TypeError("a System came, but a backbone is needed. Pass system.network.backbone.")
     made = System(name, supervise(backbone, objective), objective, settings=checked, task=task)
-    _try(made)
+    _try_forward_pass(made)
     return made
 
 
-def _try(system: System) -> None:
+def _try_forward_pass(system: System) -> None:
     """Test one forward pass in training mode on black images, with a copy and without changing the random state."""
     backbone = system.network.backbone
     small = tuple(max(2 * s, 16 // s * s) for s in backbone.stride)
@@ -130,14 +130,14 @@ def check_features(backbone: nn.Module, features: object) -> None:
             f"(encoder, bottleneck, decoder, logits). Return these, or make it a plain torch network and pass "
             f"dsnotes.wrap(network, classes={backbone.classes})."
         )
-    if missing := [level for level in backbone.levels if not _there(features, level)]:
+    if missing := [level for level in backbone.levels if not _has_level(features, level)]:
         raise ValueError(
             f"{type(backbone).__name__}.levels names {missing}, but its Features hold only decoder "
             f"{list(features.decoder)} and encoder {list(features.encoder)}. Use the same names in both."
         )
 
 
-def _there(features: Features, level: str) -> bool:
+def _has_level(features: Features, level: str) -> bool:
     try:
         return features[level] is not None
     except KeyError:

@@ -51,7 +51,7 @@ def validate(
             counts += count(deploy(outputs), label, valid=batch.get("valid"), regions=regions)
     devices.total(counts)
     devices.total(samples)
-    names = devices.named_anywhere(list(losses))
+    names = devices.first_nonempty(list(losses))
     none = torch.zeros((), device=device)
     summed = devices.total(torch.stack([losses.get(name, none) for name in names])) / samples
     measured = dict(zip(names, summed.tolist(), strict=True))

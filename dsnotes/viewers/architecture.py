@@ -37,7 +37,7 @@ class Comparison(NamedTuple):
 class SecondDecoder(NamedTuple):
     """A decoder beside the first: what it does, and its channels, finest first."""
 
-    does: str
+    purpose: str
     channels: tuple[int, ...]
 
 
@@ -53,12 +53,12 @@ def architecture(
     """Draw it. Channels and strides are read from the network; `skips` is written on every skip connection, `front`
     names what an image passes through before the encoder."""
     figure = draw(network, comparisons, skips=skips, second=second, front=front, title=title)
-    said = "; ".join(f"{one.level}: {one.prediction} with {one.target} by {one.loss}" for one in comparisons)
+    in_words = "; ".join(f"{one.level}: {one.prediction} with {one.target} by {one.loss}" for one in comparisons)
     channels = ", ".join(str(channels) for _, channels, _ in _levels(network))
-    beside = f" A second decoder {second.does}." if second else ""
+    beside = f" A second decoder {second.purpose}." if second else ""
     beside += f" The image enters through {', then '.join(front)}." if front else ""
     return notebook_display.Picture(
-        figure, alt=f"{title or 'The network'}: a U with {channels} channels.{beside} Compared are {said}."
+        figure, alt=f"{title or 'The network'}: a U with {channels} channels.{beside} Compared are {in_words}."
     )
 
 
@@ -76,17 +76,17 @@ def draw(
     known = [name for name, *_ in levels] + ["second"] * bool(second)
     if unknown := sorted({one.level for one in comparisons} - set(known)):
         raise ValueError(f"comparisons at {unknown} came, but this network has {known}. Use those names.")
-    at, rows = _rows(levels, comparisons, second)
+    at, rows = _assign_rows(levels, comparisons, second)
     with style.look():
         figure = style.sheet(9.6, INCHES * (rows + 1.5 + bool(front)))
         axes = figure.subplots()
         _draw_u(axes, levels, at, {one.level for one in comparisons}, skips=skips)
-        lower = at[levels[0][0]] + sum(one.level == levels[0][0] for one in comparisons)  # of the second's output
+        second_row = at[levels[0][0]] + sum(one.level == levels[0][0] for one in comparisons)  # of the second's output
         if second:
-            _draw_second(axes, second, at, levels, lower)
+            _draw_second(axes, second, at, levels, second_row)
         if front:
             _draw_front(axes, front)
-        _draw_comparisons(axes, comparisons, levels, at, lower)
+        _draw_comparisons(axes, comparisons, levels, at, second_row)
         axes.set(xlim=(-1.9, TARGET + 2.7), ylim=(rows - 0.4, -1.1 - bool(front)))
         axes.axis("off")
         if title:
@@ -102,7 +102,7 @@ def _levels(network: Network | Backbone) -> list[tuple[str, int, tuple[int, ...]
     return [*sides, (f"stride{max(deepest.stride)}", deepest.channels, deepest.stride)]
 
 
-def _rows(levels: list, comparisons: Sequence[Comparison], second: SecondDecoder | None) -> tuple[dict, int]:
+def _assign_rows(levels: list, comparisons: Sequence[Comparison], second: SecondDecoder | None) -> tuple[dict, int]:
     """The first row of every level, and the number of rows: a level with three comparisons takes three."""
     at, row = {}, 0
     for place, (name, *_) in enumerate(levels):
@@ -129,7 +129,7 @@ def _draw_u(axes: Axes, levels: list, at: dict[str, int], supervised: set[str], 
         _box(axes, DECODER, y, str(channels), name in supervised)
         _arrow(axes, (ENCODER + BOX[0], y), (DECODER - BOX[0], y), colour=style.GRID)
         if skips:
-            _word(axes, (ENCODER + DECODER) / 2, y, skips)
+            _draw_label(axes, (ENCODER + DECODER) / 2, y, skips)
         if place < depth - 1:
             below = at[levels[place + 1][0]]
             _arrow(axes, (ENCODER, y + BOX[1]), (ENCODER, below - BOX[1]))
@@ -152,10 +152,10 @@ def _draw_front(axes: Axes, front: Sequence[str]) -> None:
             _arrow(axes, (end, -0.85), (end, -BOX[1]), colour=style.GREEN)
 
 
-def _draw_second(axes: Axes, second: SecondDecoder, at: dict[str, int], levels: list, lower: int) -> None:
+def _draw_second(axes: Axes, second: SecondDecoder, at: dict[str, int], levels: list, second_row: int) -> None:
     names = [name for name, *_ in levels]
-    axes.text(SECOND, -0.5, second.does, ha="center", va="bottom", fontsize=8.5)
-    rows = [lower, *(at[name] for name in names[1:])]  # its output is below the first decoder's
+    axes.text(SECOND, -0.5, second.purpose, ha="center", va="bottom", fontsize=8.5)
+    rows = [second_row, *(at[name] for name in names[1:])]  # its output is below the first decoder's
     for place, channels in enumerate(second.channels):
         y, below = rows[place], rows[place + 1]
         _box(axes, SECOND, y, str(channels), True, colour=style.VERMILION)
@@ -167,7 +167,7 @@ def _draw_second(axes: Axes, second: SecondDecoder, at: dict[str, int], levels: 
 
 
 def _draw_comparisons(
-    axes: Axes, comparisons: Sequence[Comparison], levels: list, at: dict[str, int], lower: int
+    axes: Axes, comparisons: Sequence[Comparison], levels: list, at: dict[str, int], second_row: int
 ) -> None:
     """One row for each: prediction, a double arrow with the loss above it, target."""
     first, bottom = levels[0][0], levels[-1][0]
@@ -180,7 +180,7 @@ def _draw_comparisons(
         taken[level] = taken.get(level, 0) + 1
         colour = style.VERMILION if one.level == "second" else style.BLUE
         x = {"second": SECOND, bottom: (ENCODER + DECODER) / 2}.get(one.level, DECODER)
-        first_row = lower if one.level == "second" else at[level]
+        first_row = second_row if one.level == "second" else at[level]
         start = (x + BOX[0], first_row + (0.0 if row == first_row else BOX[1] / 2))
         _line(axes, start, (PREDICTION - 0.12, row), colour)
         axes.text(PREDICTION, row, one.prediction, ha="left", va="center", fontsize=8.5)
@@ -213,7 +213,7 @@ def _line(axes: Axes, start: tuple[float, float], end: tuple[float, float], colo
     axes.plot([start[0], turn, end[0]], [start[1], start[1], end[1]], color=colour, linewidth=1.0, zorder=0)
 
 
-def _word(axes: Axes, x: float, y: float, text: str) -> None:
+def _draw_label(axes: Axes, x: float, y: float, text: str) -> None:
     box = {"facecolor": style.BACKGROUND, "edgecolor": style.FAINT, "pad": 1.6, "linewidth": 0.8}
     axes.text(x, y, text, ha="center", va="center", fontsize=7.5, bbox=box)
 

@@ -68,7 +68,7 @@ class ContactSheet(notebook_display.Picture):
             write(self.path, rows(self.path))  # fail now if the file cannot be written, not after a click
             self.controls = _controls(self)
             notebook_display.DisplayArea().put(self.controls)
-        self._spot = notebook_display.DisplayArea()
+        self._display_area = notebook_display.DisplayArea()
         open_ones = [at for at, name in enumerate(self.names) if name not in self.decisions]
         self.turn(page if page is not None else open_ones[0] // (COLUMNS * ROWS) + 1 if open_ones else 1)
 
@@ -94,7 +94,7 @@ class ContactSheet(notebook_display.Picture):
             self.controls.children = (pager, note, _grid(self, note))
             notebook_display.close(grid)
         self.figure = _sheet(self._shown, legend=True, zoom=self._zoom)
-        self._say()
+        self._update_titles()
 
     def decide(self, name: str, decision: str) -> None:
         """Save a decision, "accept" or "reject", to the file and show it in the picture."""
@@ -107,16 +107,16 @@ class ContactSheet(notebook_display.Picture):
         write(self.path, [*rows(self.path), [name, decision, now]])
         self.decisions = read_decisions(self.path)
         if name in self._shown:
-            self._press(name)
-            self._say()
+            self._update_button(name)
+            self._update_titles()
 
-    def _press(self, name: str) -> None:
+    def _update_button(self, name: str) -> None:
         """Update the button after `decide`."""
         if self.controls is not None:
             tile = self.controls.children[2].children[list(self._shown).index(name)]
             tile.children[1].value = self.decisions[name]
 
-    def _say(self) -> None:
+    def _update_titles(self) -> None:
         """Write the decisions into the picture without redrawing images and lines."""
         first, title = (self.page - 1) * COLUMNS * ROWS + 1, self._in_words()
         with style.look():
@@ -125,7 +125,7 @@ class ContactSheet(notebook_display.Picture):
                 sign, colour = SIGNS.get(self.decisions.get(name, ""), ("?", style.FOREGROUND))
                 how = {"loc": "left", "y": 1, "pad": 3}  # without y, every drawing searches for a place
                 axes.set_title(f"{sign} {number}  {name}", **how, fontsize=7.5, color=colour)
-        self._spot.put_figure(self.figure, alt=title)
+        self._display_area.put_figure(self.figure, alt=title)
 
     def _in_words(self) -> str:
         known = [self.decisions[name] for name in self.names if name in self.decisions]

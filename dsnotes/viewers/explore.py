@@ -38,7 +38,7 @@ def explore(
     if notebook_display.here() == "browser":
         notebook_display.DisplayArea().put(_sliders(draw, choices, wanted[0]))
         notebook_display.DisplayArea().put(Paragraph("<small>Stills, which stay in the saved notebook:</small>"))
-    return Stills(notebook_display.Picture(draw(**still), alt=f"{alt} {_said(still)}".strip()) for still in wanted)
+    return Stills(notebook_display.Picture(draw(**still), alt=f"{alt} {_in_words(still)}".strip()) for still in wanted)
 
 
 class Stills(list):
@@ -48,7 +48,7 @@ class Stills(list):
         """Do not show them a second time."""
 
 
-def _said(chosen: Mapping[str, Any]) -> str:
+def _in_words(chosen: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in chosen.items())
 
 
@@ -59,15 +59,15 @@ def _sliders(draw: Callable[..., Figure], choices: Mapping[str, Sequence], start
     drawn: dict[tuple, tuple[bytes, str]] = {}  # a slider that goes back need not draw again
     controls = {}
     for name, values in choices.items():
-        slides = all(isinstance(value, Real) for value in values)
-        kind = ipywidgets.SelectionSlider if slides else ipywidgets.Dropdown
-        order = sorted(values) if slides else values
+        numeric = all(isinstance(value, Real) for value in values)
+        kind = ipywidgets.SelectionSlider if numeric else ipywidgets.Dropdown
+        order = sorted(values) if numeric else values
         options = [(f"{value:g}" if isinstance(value, float) else str(value), value) for value in order]
         controls[name] = kind(options=options, value=start[name], description=name)
-        if slides:
+        if numeric:
             controls[name].continuous_update = False  # drawing takes a moment
 
-    def turn(_: Any = None) -> None:
+    def redraw(_: Any = None) -> None:
         chosen = {name: control.value for name, control in controls.items()}
         key = tuple(chosen.values())
         if key not in drawn:
@@ -75,6 +75,6 @@ def _sliders(draw: Callable[..., Figure], choices: Mapping[str, Sequence], start
         picture.value, picture.layout.width = drawn[key]
 
     for control in controls.values():
-        control.observe(turn, "value")
-    turn()
+        control.observe(redraw, "value")
+    redraw()
     return ipywidgets.VBox([*controls.values(), picture])

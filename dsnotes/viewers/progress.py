@@ -25,18 +25,18 @@ def progress(things: Iterable[Thing], *, of: str = "trainings") -> Iterator[Thin
     """
     things, spot, started = list(things), DisplayArea(), monotonic()
     for done, thing in enumerate(things):
-        said, spent = f"{done + 1} of {len(things)} {of}: {_called(thing)}", monotonic() - started
+        said, spent = f"{done + 1} of {len(things)} {of}: {_item_name(thing)}", monotonic() - started
         if done:
             said += f"; {_duration(spent)} so far, about {_duration(spent / done * (len(things) - done))} to go"
         line = Line(said, share=done / len(things))
         spot.put(line)
-        with _beating(spot, line):
+        with _show_elapsed(spot, line):
             yield thing
     spot.put(Line(f"{len(things)} {of} in {_duration(monotonic() - started)}"))
 
 
 @contextmanager
-def _beating(spot: DisplayArea, line: Line) -> Iterator[None]:
+def _show_elapsed(spot: DisplayArea, line: Line) -> Iterator[None]:
     """Inside, the line is renewed with the seconds that the current thing has taken."""
     if notebook_display.shell() is None:
         yield
@@ -70,7 +70,7 @@ class Line:
         return self.said
 
 
-def _called(thing: object) -> str:
+def _item_name(thing: object) -> str:
     return ", ".join(map(str, thing)) if isinstance(thing, tuple) else str(thing)
 
 

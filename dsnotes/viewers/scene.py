@@ -33,7 +33,9 @@ class Scene:
     @cached_property
     def values(self) -> list[int]:
         """The labels other than background that the truth or the prediction holds."""
-        return sorted({value for layer in (self.truth, self.prediction) if layer is not None for value in _held(layer)})
+        return sorted(
+            {value for layer in (self.truth, self.prediction) if layer is not None for value in _label_values(layer)}
+        )
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -50,7 +52,7 @@ class Scene:
         return self.names.get(value, "lesion" if self.values == [1] else f"label {value}")
 
 
-def _held(label: np.ndarray) -> list[int]:
+def _label_values(label: np.ndarray) -> list[int]:
     """The values of a label map but 0, counted where there are few: sorting a large volume takes seconds."""
     low, high = int(label.min(initial=0)), int(label.max(initial=0))
     if low < 0 or high > 65_535:

@@ -50,7 +50,7 @@ def side_by_side(
             replace_views_of_this_cell(view)
         leader.controls = controls(canvases, list(views))
         notebook_display.DisplayArea().put(leader.controls)
-        _tie([canvas.widget for canvas in canvases])
+        _synchronise_views([canvas.widget for canvas in canvases])
     for view in views.values():
         view.redraw()
     return Views(views)
@@ -63,11 +63,11 @@ class Views(dict):
         """Show nothing a second time."""
 
 
-def _tie(widgets: list[Any]) -> None:
+def _synchronise_views(widgets: list[Any]) -> None:
     """Once every canvas is on the page: one that is told of another before that may wait for it for ever."""
     waiting = set(range(len(widgets)))
 
-    def attached(which: int) -> None:
+    def on_attached(which: int) -> None:
         waiting.discard(which)
         if not waiting:
             for widget in widgets:
@@ -75,4 +75,4 @@ def _tie(widgets: list[Any]) -> None:
                 widget.broadcast_to(others, {"2d": True, "3d": True, "zoom_pan": True, "crosshair": True})
 
     for which, widget in enumerate(widgets):
-        widget.on_canvas_attached(lambda *_, which=which: attached(which))
+        widget.on_canvas_attached(lambda *_, which=which: on_attached(which))

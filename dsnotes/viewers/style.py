@@ -29,7 +29,6 @@ DASHES = (
     (0, (3, 1, 1, 1, 1, 1)),
     (0, (2, 3)),
 )
-HATCHES = ("", "///", "...", "xx", "\\\\\\", "++", "oo")
 
 DPI = 144  # twice a notebook's 72 points an inch: sharp on a dense screen, and still a small file
 

@@ -31,13 +31,13 @@ class View(notebook_display.Picture):
         self.figure: Figure
         self.controls: Any = None
         self._solids: dict[tuple[str, ...], Rendered | None] = {}
-        self._spot = notebook_display.DisplayArea()
+        self._display_area = notebook_display.DisplayArea()
 
     def redraw(self, **shown: Any) -> None:
         """Any of `at`, `zoom`, `window` and `layers`; the rest stays as it is."""
         self.shown.update(shown)
         self.figure = picture(self.scene, **self.shown, solid=self._solid(self.shown["layers"]))
-        self._spot.put_figure(self.figure, alt=self._in_words())
+        self._display_area.put_figure(self.figure, alt=self._in_words())
 
     def _solid(self, layers: tuple[str, ...]) -> Rendered | None:
         """Rendered once for every choice of layers: it does not change with the planes."""
@@ -122,7 +122,7 @@ def _controls(view: View) -> Any:
     rows = [ipywidgets.HBox(moves), ipywidgets.HBox([levels, readout, presets]), ipywidgets.HBox(list(boxes.values()))]
     if scene.truth is not None and scene.prediction is not None and scene.image.ndim == 3:
         jump = ipywidgets.Button(description="largest error", icon="crosshairs")
-        jump.on_click(lambda _: _jump(scene, moves))
+        jump.on_click(lambda _: _go_to_largest_error(scene, moves))
         rows[1].children = (*rows[1].children, jump)
     return ipywidgets.VBox(rows)
 
@@ -133,7 +133,7 @@ def _written(window: tuple[float, float]) -> str:
     return " … ".join(f"{edge:.{digits}f}" for edge in window)
 
 
-def _jump(scene: Scene, moves: list[Any]) -> None:
+def _go_to_largest_error(scene: Scene, moves: list[Any]) -> None:
     for move, index in zip(moves, largest_error(scene) or (), strict=False):
         move.value = index
 

@@ -187,7 +187,7 @@ def controls(canvases: list[Canvas], titles: list[str] | None = None) -> Any:
     )
     opacity = ipywidgets.FloatSlider(value=OPACITY, min=0, max=1, step=0.05, description="opacity", style=narrow)
     mode = ipywidgets.Dropdown(options=list(MODES), description="show", style=narrow)
-    note = ipywidgets.HTML(_said(first))
+    note = ipywidgets.HTML(_canvas_note(first))
     for control, act in (
         (presets, lambda canvas, value: canvas.level(value)),
         (opacity, lambda canvas, value: canvas.fade(value)),
@@ -234,19 +234,19 @@ def _go_to_error(canvases: list[Canvas], note: Any) -> None:
         if canvas.scene.prediction is not None and (worst := largest_error(canvas.scene)) is not None:
             for each in canvases:
                 each.go(worst)
-            note.value = f"{_said(canvas)} The largest error is at voxel {worst}."
+            note.value = f"{_canvas_note(canvas)} The largest error is at voxel {worst}."
             return
-    note.value = f"{_said(canvases[0])} Truth and prediction agree in every voxel."
+    note.value = f"{_canvas_note(canvases[0])} Truth and prediction agree in every voxel."
 
 
 def _refine(canvases: list[Canvas], note: Any) -> None:
     for canvas in canvases:
         canvas.every = 1
         canvas.load()
-    note.value = _said(canvases[0])
+    note.value = _canvas_note(canvases[0])
 
 
-def _said(canvas: Canvas) -> str:
+def _canvas_note(canvas: Canvas) -> str:
     """What a person must know about what they see, as HTML."""
     voxels = " × ".join(map(str, canvas.scene.image.shape))
     parts = [f"{canvas.scene.title}: {voxels} voxels."]

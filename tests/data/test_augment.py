@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -297,6 +298,18 @@ def test_the_same_parameters_do_the_same_in_float64_on_more_threads_and_under_au
     with torch.autocast("cpu", torch.bfloat16):
         for x, y in zip(single, apply(drawn, image, label, soft), strict=True):
             assert torch.equal(x, y)
+
+
+def test_a_batch_drawn_in_another_thread_leaves_the_weights_that_a_step_has_cast_to_bfloat16():
+    """Autocast's cache is common to all threads; a second cast of a weight would change how its gradient is rounded."""
+    weight, x = torch.ones(3, 3, requires_grad=True), torch.ones(3, 3)
+    given, drawn = batch_of(SPACES[2]), draw(ON, batch=2, space=SPACES[2], generator=generator())
+    with torch.autocast("cpu", torch.bfloat16), ThreadPoolExecutor(1) as pool:
+        before = (x @ weight).grad_fn.next_functions[1][0]
+        pool.submit(apply, drawn, *given).result()
+        after = (x @ weight).grad_fn.next_functions[1][0]
+    assert after is before
+    assert "ToCopy" in before.name()
 
 
 @pytest.mark.gpu

@@ -72,7 +72,7 @@ def test_cases_without_foreground_are_left_out_and_missing_labels_are_an_error(t
     empty = np.zeros((4, 8, 8), np.uint8)
     folder = folder_of(tmp_path, [empty, two_lesions(), two_lesions()])
     assert [case.name for case in read_crops(folder, size=(4, 4, 4), most=1)[0]] == ["case_1"]
-    with pytest.raises(ValueError, match="has 2 foreground label.*needed here"):
+    with pytest.raises(ValueError, match="foreground labels .*needed here"):
         read_crops(folder, size=(4, 4, 4), labels=3)
     with pytest.raises(ValueError, match="one number per axis"):
         read_crops(folder, size=(4, 4))

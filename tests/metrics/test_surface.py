@@ -243,3 +243,24 @@ def test_in_a_plane_too():
     assert 0.3 < reached.mean() < 0.9
     np.testing.assert_allclose(found[reached], exact[reached], rtol=1e-14)
     assert np.isinf(found[~reached]).all()
+
+
+@pytest.mark.parametrize("name", ["sarcoma_ct", "spleen_ct_crop"])
+def test_on_real_masks_they_are_those_of_scipys_distance_transform(name, real_data, monkeypatch):
+    """Of a label and the same label moved, larger on one side: the neighbours are looked at whatever the size."""
+    from dsnotes.data import open_dataset
+
+    monkeypatch.setattr(surface, "SMALL", 0)
+    case = open_dataset(real_data(name))[0]
+    truth = case.label > 0
+    prediction = np.roll(truth, (1, -3, 2), (0, 1, 2))
+    prediction[:, : truth.shape[1] // 2] &= truth[:, : truth.shape[1] // 2]
+    rims = [m & ~binary_erosion(m) for m in (prediction, truth)]
+    expected = [distance_transform_edt(~b, sampling=case.spacing)[a] for a, b in (rims, rims[::-1])]
+    found = surface_distances(prediction, truth, spacing=case.spacing)
+    for ours, scipys in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, scipys, rtol=1e-12, atol=1e-12)
+    assert max(map(len, found)) > 500
+    close = np.concatenate(expected) <= 1.0 + 1e-9
+    assert surface_dice(prediction, truth, spacing=case.spacing) == close.mean()
+    assert 0 < close.mean() < 1

@@ -197,7 +197,7 @@ def test_a_full_memory_keeps_what_comes_again_and_gives_up_on_what_does_not():
         ({"scale": 3, "fusion": "interpolated"}, "scale=3 .*Pass 1, 2 or 4"),
         (
             {"in_channels": 2, "generator": Generator(width=2, blocks=1)},
-            r"1 channel\(s\), but in_channels=2\..*in_channels=1",
+            r"channels=1, but in_channels=2\..*in_channels=1",
         ),
     ],
 )

@@ -89,7 +89,7 @@ def test_an_image_of_other_dimensions_is_answered_with_dims():
             r"image\[None\] for the batch, or image\[:, None\] for the channel",
         ),
         ((1, 1, 1, 1, 16, 16), r"4 spatial axes .*Pass \(batch, channel, \*space\) with 2 spatial axes"),
-        ((1, 3, 16, 16), r"3 channel\(s\) .*takes 1\. Build it with in_channels=3, or .*image\[:, :1\]"),
+        ((1, 3, 16, 16), r"3 channels .*takes 1\. Build it with in_channels=3, or .*image\[:, :1\]"),
     ],
 )
 def test_an_image_of_another_shape_is_answered_with_what_to_do(shape, told):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from dsnotes.papers.table_coverage import data_and_tables, served
+from dsnotes.papers.table_coverage import data_and_tables, systems_of_tables
 
 
 def test_a_table_is_served_by_the_systems_that_are_its_rows():
-    found = served(["mss-3", "dsms-1", "mss-1", "no-table"])
+    found = systems_of_tables(["mss-3", "dsms-1", "mss-1", "no-table"])
     assert found["mss-3"] == ("classic-unet-3d", "mss-unet")
     assert "dsmsc-unet" in found["dsms-1"]
     assert found["mss-1"] == found["no-table"] == ()

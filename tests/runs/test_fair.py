@@ -14,7 +14,7 @@ from dsnotes.papers.protocol import LOSSES, OWN, on_output_alone, protocol, prot
 from dsnotes.runs.differences import differences, labelled, resolved, supervision, unfair
 from dsnotes.runs.experiment import system_of
 from dsnotes.runs.plan import open_plan
-from dsnotes.training.checks import fitting_patch
+from dsnotes.training.patch_size import fitting_patch
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 each_sweep = pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yml")), ids=lambda path: path.stem)
@@ -46,7 +46,7 @@ def test_the_patch_of_every_row_fits_its_network(path):
     for name, row in labelled(open_plan(path)).items():
         with torch.device("meta"):
             system = system_of(row.runs[0])
-        assert fitting_patch(system, system.settings, [case]) == system.settings.patch, name
+        assert fitting_patch(system, system.settings, [case], torch.device("cpu")) == system.settings.patch, name
 
 
 def test_dry_run_tells_rows_apart_by_what_they_change():

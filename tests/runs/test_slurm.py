@@ -13,7 +13,7 @@ import pytest
 from dsnotes.cli import main
 from dsnotes.runs.notebook import finished, folder_of
 from dsnotes.runs.plan import open_plan
-from dsnotes.runs.slurm import LARGEST
+from dsnotes.runs.slurm import MAX_ARRAY_SIZE
 
 pytestmark = pytest.mark.skipif(os.name != "posix" or not shutil.which("bash"), reason="Slurm's scripts need bash")
 SWEEP = """notebook: tiny.py
@@ -75,7 +75,10 @@ def test_a_job_outside_the_array_is_refused(script):
 
 def test_more_runs_than_an_array_may_have_are_refused(tiny, tmp_path, capsys):
     sweep = tmp_path / "large.yml"
-    sweep.write_text(f"notebook: tiny.py\ngrid: {{seed: {list(range(LARGEST + 1))}}}\n", encoding="utf-8")
+    sweep.write_text(f"notebook: tiny.py\ngrid: {{seed: {list(range(MAX_ARRAY_SIZE + 1))}}}\n", encoding="utf-8")
     assert main(["sweep", str(sweep), "--sbatch", str(tmp_path / "jobs.sh")]) == 2
-    assert f"has {LARGEST + 1} runs, and Slurm accepts arrays of {LARGEST}; split it" in capsys.readouterr().err
+    assert (
+        f"has {MAX_ARRAY_SIZE + 1} runs, and Slurm accepts arrays of {MAX_ARRAY_SIZE}; split it"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "jobs.sh").exists()

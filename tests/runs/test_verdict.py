@@ -11,10 +11,9 @@ from dsnotes.runs.plan import open_plan
 from dsnotes.runs.results_io import RefusedError, write_result
 from dsnotes.runs.verdict import (
     BRIEF,
-    COMPARED,
+    COMPARISON,
     NOT_RUN,
     brief_rows,
-    figure,
     markdown,
     questions,
     stored,
@@ -71,7 +70,7 @@ def test_rows_name_cost_effect_and_what_is_missing(repository):
     assert rows["better"]["win/draw/loss"] == "8/0/0"
     assert rows["better"]["Dice"].startswith("0.77")
     assert rows["late"]["verdict"] == NOT_RUN
-    assert set(rows["late"]) == set(rows["none"]) >= set(COMPARED)
+    assert set(rows["late"]) == set(rows["none"]) >= set(COMPARISON)
 
 
 def test_page_and_summary_say_what_was_not_run(repository):
@@ -84,14 +83,6 @@ def test_page_and_summary_say_what_was_not_run(repository):
     assert lines[5].startswith("| same | 0.670 → 0.67")
     assert lines[-1] == "Not run yet: Does it help?"
     assert summary([other]) == "Not run yet: Does it help?"
-
-
-def test_the_figure_shows_every_seed(repository):
-    picture = figure(stored("one", repository))
-    (axes,) = picture.figure.axes
-    points = [line for line in axes.lines if line.get_marker() == "o"]
-    assert [len(line.get_xdata()) for line in points] == [3, 3]
-    assert "better helps" in picture.alt
 
 
 def test_an_unknown_question_is_answered_with_the_nearest(repository):

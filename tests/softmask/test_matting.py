@@ -47,9 +47,9 @@ IMAGES = {
 
 @pytest.mark.parametrize("eps", [1e-7, 1e-4])
 @pytest.mark.parametrize("name", IMAGES)
-@pytest.mark.parametrize("front", [band.FRONT_LIMIT, 0], ids=["elimination", "iteration"])
+@pytest.mark.parametrize("front", [band.STRIP_LIMIT, 0], ids=["elimination", "iteration"])
 def test_the_direct_solve_of_the_printed_laplacian(monkeypatch, front, name, eps):
-    monkeypatch.setattr(band, "FRONT_LIMIT", front)
+    monkeypatch.setattr(band, "STRIP_LIMIT", front)
     trimap = trimap_from_mask(nodule()[1], 4)
     expected = direct(IMAGES[name], trimap, eps)
     assert abs(soft_mask(IMAGES[name], trimap, eps) - expected).max() < 2e-6
@@ -57,7 +57,7 @@ def test_the_direct_solve_of_the_printed_laplacian(monkeypatch, front, name, eps
 
 @pytest.mark.parametrize("front", [10_000, 0], ids=["elimination", "iteration"])
 def test_a_true_3d_window_is_the_27_pixel_laplacian(monkeypatch, front):
-    monkeypatch.setattr(band, "FRONT_LIMIT", front)
+    monkeypatch.setattr(band, "STRIP_LIMIT", front)
     image, trimap = ball(14, 4.0)
     alpha = soft_mask(image, trimap, 1e-5, window="volume")
     assert abs(alpha - direct(image, trimap, 1e-5)).max() < 2e-6
@@ -68,7 +68,7 @@ def test_a_true_3d_window_is_the_27_pixel_laplacian(monkeypatch, front):
 @pytest.mark.parametrize("front", [10_000, 0], ids=["elimination", "iteration"])
 def test_spacing_weighs_the_window_as_a_dense_solve_of_its_energy(monkeypatch, front, spacing):
     """Σ over windows of min over a, b of Σ w (α − aI − b)² + ε a², by least squares, without the formula."""
-    monkeypatch.setattr(band, "FRONT_LIMIT", front)
+    monkeypatch.setattr(band, "STRIP_LIMIT", front)
     image = ball(8, 2.2)[0]
     trimap = np.full(image.shape, -1, np.int8)
     trimap[1:7, 1:7, 1:7], trimap[3:5, 3:5, 3:5] = 0, 1
@@ -298,7 +298,7 @@ def test_what_a_batch_refuses():
 
 
 def test_an_iteration_that_does_not_settle_says_so(monkeypatch):
-    monkeypatch.setattr(band, "FRONT_LIMIT", 0)
+    monkeypatch.setattr(band, "STRIP_LIMIT", 0)
     monkeypatch.setattr(matting, "ITERATIONS", 3)
     image, mask = nodule()
     with pytest.raises(RuntimeError, match=r"did not converge in 3 iterations on \d+ of \d+.*larger eps \(try 1e-05\)"):

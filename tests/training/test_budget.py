@@ -25,20 +25,20 @@ def measured(monkeypatch):
 
 @pytest.mark.parametrize(("text", "seconds"), [("600 s", 600), ("10min", 600), ("1.5 h", 5400), (90, 90), ("2", 2)])
 def test_a_budget_is_a_time(text, seconds):
-    assert budget.seconds_of(text) == seconds
+    assert budget.parse_seconds(text) == seconds
 
 
 @pytest.mark.parametrize("wrong", ["soon", "-3 s", "0 s", "", True])
 def test_another_text_is_answered_with_examples(wrong):
     with pytest.raises(ValueError, match='budget="600 s"'):
-        budget.seconds_of(wrong)
+        budget.parse_seconds(wrong)
 
 
 def test_steps_fill_the_budget_and_the_epochs_share_them():
-    assert budget.fixed(Settings(epochs=10), "600 s", 0.5) == Settings(epochs=10, iterations=120)
-    assert budget.fixed(Settings(epochs=100), "10 s", 0.5) == Settings(epochs=20, iterations=1)
+    assert budget.settings_within(Settings(epochs=10), "600 s", 0.5) == Settings(epochs=10, iterations=120)
+    assert budget.settings_within(Settings(epochs=100), "10 s", 0.5) == Settings(epochs=20, iterations=1)
     with pytest.raises(ValueError, match="shorter than one step"):
-        budget.fixed(Settings(), "1 s", 2.0)
+        budget.settings_within(Settings(), "1 s", 2.0)
 
 
 def test_the_schedule_ends_with_the_budget(tiny, discs, measured):
@@ -71,8 +71,13 @@ def test_measuring_changes_nothing_and_takes_the_time_of_a_step(tiny, discs, mon
     ticks = iter(range(100))
     monkeypatch.setattr(budget.time, "process_time", lambda: next(ticks))
     found = []
-    original = budget.fixed
-    monkeypatch.setattr(budget, "fixed", lambda settings, text, per: found.append(per) or original(settings, text, per))
+    original = budget.settings_within
+
+    def counted(settings, text, per_step):
+        found.append(per_step)
+        return original(settings, text, per_step)
+
+    monkeypatch.setattr(budget, "settings_within", counted)
 
     def stop(history):
         return True

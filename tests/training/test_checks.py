@@ -1,7 +1,6 @@
 """What cannot be trained is refused before anything is computed, and the answer says what to type."""
 
 import json
-import math
 import subprocess
 import sys
 from copy import deepcopy
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dsnotes.training.checks import bytes_per_voxel, check_run, planned_patch
+from dsnotes.training.checks import check_run
 from dsnotes.training.fit import fit
 from dsnotes.training.settings import Settings
 
@@ -120,33 +119,3 @@ def test_every_setting_may_be_given_by_name_and_a_misspelt_one_is_answered(tiny,
 
 def test_none_leaves_a_setting_as_it_is(tiny, discs):
     assert len(fit(tiny(epochs=2), discs(4), epochs=None, **QUIET)) == 2
-
-
-def test_without_a_patch_images_of_several_sizes_give_their_median_up_to_the_stride(tiny):
-    system = tiny()  # stride 2
-    assert planned_patch(system, [(9, 20), (13, 22), (40, 24)], batch=1) == (14, 22)
-
-
-def test_a_planned_patch_fits_into_the_memory(tiny):
-    system, sizes = tiny(), [(200, 100), (200, 102)]
-    of_voxel = bytes_per_voxel(system)
-    memory = 2 * 3 * of_voxel * 5000
-    patch = planned_patch(system, sizes, batch=3, memory=memory)
-    assert 0.9 * 5000 < math.prod(patch) <= 5000
-    assert planned_patch(system, sizes, batch=3, memory=1) == (4, 4), "no smaller than twice the stride"
-
-
-def test_bytes_per_voxel_are_those_of_a_larger_patch(tiny):
-    """Counted anew: the tensors that autograd saves at 64 x 64, each storage once, without the weights."""
-    network, kept = tiny().network.train(), {}
-    weights = {p.data_ptr() for p in network.parameters()}
-
-    def count(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        outputs = network(torch.zeros(1, 1, 64, 64))
-    per_voxel = sum(n for at, n in kept.items() if at not in weights) / 64**2
-    assert outputs.logits.requires_grad
-    assert bytes_per_voxel(tiny()) == pytest.approx(per_voxel, rel=0.1)

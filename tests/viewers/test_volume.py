@@ -123,13 +123,13 @@ def test_forty_labels_nan_and_nothing_at_all(volume):
     many = np.arange(volume.image.size, dtype=np.int64).reshape(volume.space) % 41
     canvas = canvas_of(replace(volume, label=many))
     assert len(canvas._layer("truth")[1]["R"]) == 41
-    assert "40 labels: colours repeat" in module._said(canvas)
+    assert "40 labels: colours repeat" in module._canvas_note(canvas)
     spoilt = replace(volume, image=volume.image.copy())
     spoilt.image[0] = np.nan  # after the case was checked
     shown = nibabel.Nifti1Image.from_bytes(bytes(canvas_of(spoilt).widget.volumes[0].data))
     assert np.isfinite(shown.get_fdata()).all()
     empty = canvas_of(replace(volume, label=np.zeros_like(volume.label)))
-    assert "The label holds no foreground." in module._said(empty)
+    assert "The label holds no foreground." in module._canvas_note(empty)
     assert sent(canvas_of(replace(volume, label=None))) == ["scan.nii"]
 
 

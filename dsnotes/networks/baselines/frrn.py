@@ -117,12 +117,12 @@ class FRRN(Backbone):
             encoder[f"stride{stage[0].pool.kernel_size}"] = y
         bottleneck = encoder.popitem()[1]
         for stage in self.up:
-            y = self.twice(y)
+            y = self.double_size(y)
             for unit in stage:
                 y, z = unit(y, z)
             decoder[f"stride{stage[0].pool.kernel_size}"] = y
-        y = decoder["stride1"] = self.end(torch.cat([self.twice(y), z], dim=1))
+        y = decoder["stride1"] = self.end(torch.cat([self.double_size(y), z], dim=1))
         return Features(encoder, bottleneck, dict(reversed(decoder.items())), self.output(y))
 
-    def twice(self, y: Tensor) -> Tensor:
+    def double_size(self, y: Tensor) -> Tensor:
         return functional.interpolate(y, scale_factor=2, mode=LINEAR[self.dims])
