@@ -567,9 +567,9 @@ forest_plot(
 #     if isinstance(layer, nn.Conv2d):
 #         nn.init.kaiming_normal_(layer.weight)
 # usual, kaiming = gradient_norms(fresh(0), output_alone), gradient_norms(better, output_alone)
-# ratio = {name: of["↑1"] / of["↓2"] for name, of in (("usual", usual), ("He's", kaiming))}
-# print("last / first layer:", {name: round(x, 1) for name, x in ratio.items()})
-# assert ratio["He's"] < 0.1 * ratio["usual"]
+# ratios = {"usual": usual["↑1"] / usual["↓2"], "He": kaiming["↑1"] / kaiming["↓2"]}
+# print("last / first layer:", {name: f"{ratio:.1f}" for name, ratio in ratios.items()})
+# assert ratios["He"] < 0.1 * ratios["usual"]
 # ```
 #
 # He's weights keep the gradients of all layers of one size: the same problem, solved before the first step.
