@@ -49,10 +49,12 @@ from dsnotes.data.patches import draw_batch
 from dsnotes.data.preprocess import hu_window
 from dsnotes.losses import dice_coefficient
 from dsnotes.networks.unet import UNet
+from dsnotes.runs.verdict import brief_rows, stored
 from dsnotes.supervision import MultiScale, downsample_target, loss_terms, supervise
 from dsnotes.supervision.multi_scale import entropy_and_dice
 from dsnotes.training.system import System
-from dsnotes.viewers import Comparison, Guess, TrainingMovie, architecture, curves, explore, maps, progress
+from dsnotes.viewers import Comparison, Guess, Table, TrainingMovie, architecture, curves, explore, maps, progress
+from dsnotes.viewers.forest_plot import forest_plot
 from dsnotes.viewers.maps import draw
 
 # %% [markdown]
@@ -486,6 +488,44 @@ film.animate()
 # The coarse depths become sharp first: after eight epochs strides 4 and 8 are dark where there is no tumour, while the
 # output still shows the whole body.
 #
+# ## On patients that were not seen
+#
+# *Five minutes.*
+#
+# All scores above are of training slices. Whether a loss at every depth helps on *other* patients takes more runs than
+# fit in a notebook, so these are stored: hearts in slices of MR (Sunnybrook, CC0), nnU-Net's plain 2-D network with
+# eight channels at full size, 400 steps. The first study has 30 patients in three folds, so that 17 or 18 train; the
+# second trains on five. **Before running:** where does a loss at every depth help more?
+
+# %%
+helps_more = Guess("Where does it help more?", ["three folds", "five patients", "cannot be told"])
+
+# %%
+studies = {"three folds": stored("multi-scale-cardiac"), "five patients": stored("five-cases-cardiac")}
+many, few = (study.effects()["halving weights"] for study in studies.values())
+helps_more.compare(
+    "cannot be told", f"{many.mean:+.3f} in three folds, {few.mean:+.3f} ± {few.high - few.mean:.3f} with five."
+)
+assert few.low < many.mean < few.high
+Table(
+    [{"trained on": name} | row for name, study in studies.items() for row in brief_rows(study)],
+    caption="Against none, the loss at the output alone; could have shown: what 4 of 5 repetitions would find.",
+)
+
+# %%
+forest_plot(studies["three folds"].effects(), reference=studies["three folds"].first, title=studies["three folds"].text)
+
+# %%
+forest_plot(
+    studies["five patients"].effects(), reference=studies["five patients"].first, title=studies["five patients"].text
+)
+
+# %% [markdown]
+# A point is one seed, the mean over all patients; the square and its bar are the mean over seeds with its 95 %
+# interval. In the folds it helps, by .015 (.006 to .024). With five patients the gain is as large on average, .016, but
+# from seed to seed it ranges from −.023 to .079: such a training depends much more on its initial weights and batches.
+# Five seeds could only have shown .069, so whether it helps there, or helps more, is unknown.
+#
 # ## Takeaways
 #
 # - The further a layer is from the loss, the smaller its gradient. A side output brings a loss close to it.
@@ -495,9 +535,9 @@ film.animate()
 # - A coarse output needs a coarse target. With `nearest`, small tumours vanish from it; with `area`, none does.
 #
 # > **Use it / do not / unknown.** *Use* side losses where a network is deep, has no shortcuts or is trained by plain
-# > gradient descent; there they decide whether it learns. *Unknown* from here: whether they raise the Dice of a modern
-# > U-Net on other patients. Networks as small as these, scored on their training slices, cannot show that; the
-# > notebooks of the five papers say what theirs can.
+# > gradient descent; there they decide whether it learns. *Use* them in a modern U-Net too: they cost next to nothing,
+# > and on hearts they raised the Dice of unseen patients by .015 (95 %: .006 to .024; 30 patients, three seeds of 400
+# > steps). *Unknown:* with five training patients, and after long trainings.
 #
 # ## Read next
 #
@@ -521,10 +561,16 @@ film.animate()
 #
 # <details><summary>A solution</summary>
 #
-# ```python better = fresh(0) for layer in better.modules(): if isinstance(layer, nn.Conv2d):
-# nn.init.kaiming_normal_(layer.weight) usual, kaiming = gradient_norms(fresh(0), output_alone), gradient_norms(better,
-# output_alone) print(f"last / first layer: {usual['↑1'] / usual['↓2']:.0f} with the usual weights, {kaiming['↑1'] /
-# kaiming['↓2']:.1f}") assert kaiming["↑1"] / kaiming["↓2"] < 0.1 * usual["↑1"] / usual["↓2"] ```
+# ```python
+# better = fresh(0)
+# for layer in better.modules():
+#     if isinstance(layer, nn.Conv2d):
+#         nn.init.kaiming_normal_(layer.weight)
+# usual, kaiming = gradient_norms(fresh(0), output_alone), gradient_norms(better, output_alone)
+# ratios = {"usual": usual["↑1"] / usual["↓2"], "He": kaiming["↑1"] / kaiming["↓2"]}
+# print("last / first layer:", {name: f"{ratio:.1f}" for name, ratio in ratios.items()})
+# assert ratios["He"] < 0.1 * ratios["usual"]
+# ```
 #
 # He's weights keep the gradients of all layers of one size: the same problem, solved before the first step.
 #

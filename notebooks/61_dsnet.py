@@ -57,6 +57,7 @@ from dsnotes.metrics.compare import holm, paired_t_test
 from dsnotes.networks.dsnet import EDRFM, SDRFM
 from dsnotes.networks.srgan import enlarged, reduced
 from dsnotes.papers import dsnet
+from dsnotes.runs.verdict import brief_rows, stored
 from dsnotes.softmask import mask_from_recist, soft_mask, softened, trimap_from_mask
 from dsnotes.training import checkpoints
 from dsnotes.training.adversarial_step import collapse
@@ -819,15 +820,19 @@ else:
     print("data is empty: no training on real images; the stored results are below")
 
 # %% [markdown]
-# **Stored results.** Membranes of ISBI 2012, three seeds of 240 steps, 6 slices (`benchmarks/dsnet_membranes.py`), and
-# axons with their myelin (AxonDeepSeg, MIT licence), one seed, 2 animals (`benchmarks/real_images.py`):
+# **Stored results.** Membranes of ISBI 2012, three seeds of 240 steps, 6 slices (`benchmarks/dsnet_membranes.py`):
 #
-# | images | U-Net | EDRFM | SDRFM | DSNet |
-# |---|---|---|---|---|
-# | membranes, Dice of each seed | .659 .650 .651 | .658 .666 .649 | .656 .657 .654 | |
-# | axons and myelin, mean Dice | .796 | | | .722 |
+# | images | U-Net | EDRFM | SDRFM |
+# |---|---|---|---|
+# | membranes, Dice of each seed | .659 .650 .651 | .658 .666 .649 | .656 .657 .654 |
 #
-# On membranes the fusions are level with a plain U-Net; on axons the whole system is behind it.
+# The fusions are level with a plain U-Net. Whether soft masks and the critic help on membranes is a question that is
+# prepared, with three folds and three seeds (`sweeps/verdict-soft-masks-membrane.yml`); its results appear here once
+# `make verdict` has run it:
+
+# %%
+study = stored("soft-masks-membrane")
+Table(brief_rows(study), caption=f"{study.runs} of {study.planned} runs are stored")
 
 # %% [markdown]
 # ## What we saw, and what we did not

@@ -60,7 +60,8 @@ def sliding_window(
     windows = product(range(len(images)), *corners)
 
     total = None
-    with Progress(len(images) * math.prod(map(len, corners)), shown=progress) as bar:
+    count = len(images) * math.prod(map(len, corners))
+    with Progress(count, shown=progress and count > 1) as bar:  # a bar of one step is done when it appears
         while chunk := list(islice(windows, batch)):
             predicted = _predict(predictor, images, chunk, patch, device).to(home, torch.float32)
             if total is None:

@@ -49,7 +49,8 @@ class Attempt:
     sandbox: str = "not run"
     seconds: float = 0.0
 
-    to_dict = asdict
+    def to_dict(self) -> dict:
+        return asdict(self)
 
 
 def autograde(

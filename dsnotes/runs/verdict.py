@@ -103,7 +103,13 @@ def verdict_rows(one: Question, *, margin: float = 0.02) -> list[dict[str, Any]]
     return lines
 
 
+BRIEF = ("Dice", "difference (95 %)", "of seeds", "could have shown", "verdict")
 COMPARISON = ("difference (95 %)", "of seeds", "win/draw/loss", "could have shown", "p (Holm)", "verdict")
+
+
+def brief_rows(one: Question) -> list[dict[str, Any]]:
+    """The rows of `verdict_rows` with the columns that answer the question, for a notebook."""
+    return [{key: line[key] for key in ("row", *BRIEF)} for line in verdict_rows(one)]
 
 
 def _comparison(found: Effect | None, margin: float) -> dict[str, str]:

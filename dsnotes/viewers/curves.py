@@ -177,7 +177,7 @@ def _draw_terms(figure: Any, records: list, terms: list[str]) -> None:
         _line(axes, records, key, 0, thick=False, label=key)
         axes.set_title(key, loc="left", fontsize=8.5)
         axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
-        _whole(axes)
+        _whole(axes, most=4)  # a narrow panel has no room for more
 
 
 def _keys(records: list) -> list[str]:
@@ -211,11 +211,11 @@ def _mark_best(axes: Axes, records: list, key: str) -> None:
     axes.set_title(f"best {best:.3f} in epoch {epoch:g}", loc="right", color=style.FAINT)
 
 
-def _whole(axes: Axes) -> None:
-    """Whole numbers only on the axis of epochs."""
+def _whole(axes: Axes, *, most: int = 8) -> None:
+    """Whole numbers only on the axis of epochs, `most` + 1 of them."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=most, min_n_ticks=1))
 
 
 def _finish_axes(axes: Axes, name: str, *, legend: bool) -> None:

@@ -37,7 +37,9 @@ def recipes_of(stem: str) -> dict[str, Protocol]:
 def page(stem: str, title: str, repository: Path) -> str:
     lines = [HEAD]
     for part in parts(stem, repository):
-        lines.append(f"| {escaped(part.says)} | {link(part.where)} | {link(part.test)} | {escaped(part.departs)} |")
+        lines.append(
+            f"| {escaped(part.says)} | {link(part.where)} | {link(part.test, spoken=True)} | {escaped(part.departs)} |"
+        )
     recipes = []
     for name, recipe in recipes_of(stem).items():
         rows = [f"| `{key}` | {value_of(recipe, key)} | {escaped(said)} |" for key, said in recipe.said.items()]
@@ -63,9 +65,11 @@ def value_of(recipe: Protocol, key: str) -> str:
     return f"`{found}`"
 
 
-def link(place: str) -> str:
+def link(place: str, *, spoken: bool = False) -> str:
+    """`spoken`: a test's name as the sentence that it is, which wraps in a narrow column."""
     path, _, name = place.partition(": ")
-    return f"[{escaped(name)}](../{path})"
+    said = name.removeprefix("test_").replace("_", " ") if spoken else name
+    return f"[{escaped(said)}](../{path})"
 
 
 def escaped(text: str) -> str:

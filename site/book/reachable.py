@@ -12,7 +12,7 @@ from pathlib import Path
 from bs4 import BeautifulSoup
 from docutils import nodes
 
-from book.reference import restructured
+from book.reference import parsable, restructured
 
 WORDS = "pictures.json"
 
@@ -75,9 +75,14 @@ def docstring(app, what: str, name: str, value: object, options, lines: list[str
     lines[:] = restructured(lines)
 
 
+def signature(app, what: str, name: str, value: object, options, found: str | None, returned: str | None):
+    return (parsable(found), returned) if found else None
+
+
 def setup(app) -> dict:
     app.connect("doctree-read", describe)
     app.connect("html-page-context", within_reach)
     app.connect("build-finished", say_the_rest)
     app.connect("autodoc-process-docstring", docstring)
+    app.connect("autodoc-process-signature", signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -33,6 +33,12 @@ def restructured(lines: list[str]) -> list[str]:
     return written
 
 
+def parsable(signature: str) -> str:
+    """A signature whose defaults have names: Sphinx leaves one with `<factory>` or `<function f>` as raw text."""
+    named = re.sub(r"<(?:class '|function )(?:\w+\.)*(\w+)'?>", r"\1", signature)
+    return named.replace("<factory>", "...")
+
+
 def blocks(lines: list[str]) -> list[list[str]]:
     """Paragraphs; consecutive indented lines form one, whatever surrounds them."""
     found: list[list[str]] = [[]]

@@ -17,7 +17,7 @@ import jupytext
 import jupytext.cli
 import papermill
 import pytest
-from solutions import solutions, unfolded
+from solutions import FOLDED, solutions, unfolded
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -96,6 +96,15 @@ def test_a_folded_solution_becomes_a_cell():
     notebook = jupytext.reads(f"# %% [markdown]\n# {text}".replace("\n", "\n# "), "py:percent")
     copied = unfolded(notebook).cells
     assert [cell.cell_type for cell in copied] == ["markdown", "code"]
+
+
+@every_notebook
+def test_every_block_in_a_folded_part_stands_on_lines_of_its_own(name):
+    """Otherwise it is neither run nor shown as code."""
+    for cell in jupytext.read(NOTEBOOKS / f"{name}.py").cells:
+        for folded in FOLDED.findall(cell.source if cell.cell_type == "markdown" else ""):
+            blocks = re.findall(r"^```\w*\n.*?^```$", folded, flags=re.DOTALL | re.MULTILINE)
+            assert folded.count("```") == 2 * len(blocks), folded
 
 
 TRAININGS = {"fit", "train_teacher"}

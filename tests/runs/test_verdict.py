@@ -9,7 +9,17 @@ import pytest
 
 from dsnotes.runs.plan import open_plan
 from dsnotes.runs.results_io import RefusedError, write_result
-from dsnotes.runs.verdict import COMPARISON, NOT_RUN, markdown, questions, stored, summary, verdict_rows
+from dsnotes.runs.verdict import (
+    BRIEF,
+    COMPARISON,
+    NOT_RUN,
+    brief_rows,
+    markdown,
+    questions,
+    stored,
+    summary,
+    verdict_rows,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,3 +96,10 @@ def test_the_repositorys_questions_are_planned_and_what_is_stored_belongs_to_the
         assert one.runs <= one.planned
         for row, scores in one.scores["dice"].items():
             assert all(0 <= x <= 1 for of in scores.values() for x in of.values()), row
+
+
+def test_a_notebook_gets_the_columns_that_answer_the_question(repository):
+    rows = {row["row"]: row for row in brief_rows(stored("one", repository))}
+    assert list(rows["better"]) == ["row", *BRIEF]
+    assert rows["better"]["verdict"] == "helps"
+    assert rows["late"]["verdict"] == NOT_RUN

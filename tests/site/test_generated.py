@@ -13,7 +13,7 @@ from book import house, layout, measured
 from book.links import Links
 from book.mathml import mathml
 from book.papers import Paper, last_words, ours, printed, stems
-from book.reference import documented, floor, floors, front_page, restructured
+from book.reference import documented, floor, floors, front_page, parsable, restructured
 
 import dsnotes
 from dsnotes.runs.paper_tables import published
@@ -154,6 +154,13 @@ def test_every_public_name_is_in_the_library():
 )
 def test_a_docstring_is_read_as_it_was_meant(docstring, written):
     assert restructured(docstring.splitlines()) == written
+
+
+def test_a_signature_with_nameless_defaults_is_code_again():
+    raw = "(loss: ~abc.Callable = <function entropy>, step=<class 'dsnotes.step.PlainStep'>, a: dict = <factory>)"
+    said = parsable(raw)
+    ast.parse(f"def f{said}: ...")
+    assert said == "(loss: ~abc.Callable = entropy, step=PlainStep, a: dict = ...)"
 
 
 def test_a_class_without_words_is_not_taken_for_documented():
