@@ -24,6 +24,7 @@ from timing import keep, machine, table
 
 import dsnotes
 from dsnotes.data.augmentations import augmentation_of
+from dsnotes.networks.unet import UNet
 from dsnotes.supervision import Plain
 from dsnotes.training import budget
 from dsnotes.training.batches import Draw
@@ -59,10 +60,14 @@ OURS = {  # name -> options of dsnotes.build
     "nnu-net, halving weights": {"name": "nnu-net", "supervision": "halving"},
     "nnu-net, MSS weights": {"name": "nnu-net", "supervision": "mss"},
     "resenc, halving weights": {"name": "resenc", "supervision": "halving"},
+    "U-Net with batch norm": {},
 }
 
 
 def system_of(name: str, options: argparse.Namespace, classes: int):
+    if name == "U-Net with batch norm":
+        network = UNet(dims=options.dims, classes=classes, width=options.width, depth=options.levels)
+        return dsnotes.system(name, network, Plain(squared=False))
     if name in OURS:
         own = OURS[name] | {"dims": options.dims, "width": options.width, "classes": classes}
         return dsnotes.build(**own, patch=tuple(options.patch), halvings=options.levels - 1)
@@ -101,7 +106,7 @@ def page(kept: Kept) -> str:
     ]
     for name, seconds in dict.fromkeys((row["set"], row["budget"]) for row in kept.rows):
         rows = []
-        for row in dict.fromkeys(each["row"] for each in kept.rows if each["set"] == name):
+        for row in dict.fromkeys(r["row"] for r in kept.rows if (r["set"], r["budget"]) == (name, seconds)):
             which = {"set": name, "row": row, "budget": seconds}
             own = [each for each in kept.rows if all(each[key] == value for key, value in which.items())]
             means = [np.mean(list(of.values())) for of in kept.scores(**which).values()]
