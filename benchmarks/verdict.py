@@ -87,8 +87,9 @@ def compute(values: dict) -> dict:
     cases, window = {}, tuple(values["size"] or ()) or tuple(values["patch"])
     for case in test:
         p = dsnotes.predict(system, case, patch=window, overlap=values["overlap"], device="cpu")
-        found = figures(p, case, names=names, postprocess=values["postprocess"])
+        found = figures(p, case, names=names, postprocess=values["postprocess"], thresholds=[0.3])
         cases[case.name] = {key: x for key, x in found.items() if key.startswith(FIGURES)}
+        cases[case.name] |= {"highest probability": float(p.max())} if len(p) == 1 else {}
     run = {"steps": history.steps, "training seconds": round(seconds, 1), "loss": history[-1]["loss"]}
     run["peak MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     run["parameters (M)"] = sum(p.numel() for p in system.network.parameters()) / 1e6

@@ -709,7 +709,8 @@ boxes(
 # A paired test over patients compares the full system with each of the others. It uses the means over the seeds, and
 # the twenty p-values are corrected for their number (Holm). Such a test covers the variation between patients, not
 # between seeds, so the table also lists the differences per seed. First we check that each training has got past the
-# start: cross-entropy first drives the network to predict background everywhere, and a short training may end there.
+# start: cross-entropy first drives every probability below one half, and a short training may end before those of the
+# organ come back.
 
 # %%
 silent = {cell: int((of(cell, "sensitivity").max(1) == 0).sum()) for cell in rivals}
@@ -762,9 +763,9 @@ forest_plot(study.effects(), reference=study.first, title=study.text)
 
 # %% [markdown]
 # No effect was found, and one of less than .07 could not have been. In one of the nine trainings (fold 2, seed 1) both
-# rows mark nothing in any patient: from the same initial weights and batches, cross-entropy ended at "all background"
-# with restoration and without it, as the check above warns. Such trainings make the spread over seeds, and with it the
-# interval, wide.
+# rows mark nothing in any patient. They did find the hearts: at a threshold of .3 their mean Dice is .72, with
+# restoration and without it. But with cross-entropy alone their highest probability had come to .44 when the 400 steps
+# were over. Such trainings make the spread over seeds, and with it the interval, wide.
 
 # %% [markdown]
 # ## 8. The claim, and the paper's own table
