@@ -18,20 +18,20 @@ the forms above follow the text. The paper does not say whether a pseudo-label r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dsnotes.losses import bce_dice, binary_cross_entropy, cross_entropy, min_max, restoration_mse, soft_dice
 from dsnotes.networks.base import Backbone, Head, Network
 from dsnotes.networks.heads import AutoEncoder, TiedDecoder, VariationalDecoder
-from dsnotes.shapes import Image, Label, Logits, Outputs, Scalar, SoftMask
+from dsnotes.shapes import Image, Label, Logits, Outputs, Scalar, SoftMask, map_tensors
 from dsnotes.supervision.base import Batch, Supervision
 from dsnotes.supervision.targets import class_indices, one_hot, probabilities
-from dsnotes.supervision.two_passes import learning_norms, statistics_not_kept, two_passes
 
 Weighted = dict[str, tuple[float, Callable[[], Scalar]]]
 
@@ -275,3 +275,41 @@ def feature_distance(
             f"as levels={{{next(reversed(ours))!r}: 1.0}}; for none, set the features' weight to 0."
         )
     return sum(weight * functional.mse_loss(ours[name], frozen(labels[name])) for name, weight in levels.items())
+
+
+def two_passes(network: Network, image: Image, mask: Image) -> tuple[Outputs, Outputs]:
+    """The network on the image and on the mask.
+
+    Without batch norm in training mode, both pass as one batch. Otherwise each pass uses its own batch statistics, and
+    the mask's do not enter the running statistics, because deployment sees images only.
+    """
+    norms = learning_norms(network)
+    if not norms:
+        together = network(torch.cat([image, mask]))
+        return _part(together, slice(None, len(image))), _part(together, slice(len(image), None))
+    on_image = network(image)
+    with statistics_not_kept(norms):
+        return on_image, network(mask)
+
+
+def learning_norms(network: Network) -> list[nn.Module]:
+    """The batch norms in training mode."""
+    return [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+
+
+@contextmanager
+def statistics_not_kept(norms: list[nn.Module]) -> Iterator[None]:
+    """Inside, batch norm in training mode uses batch statistics and does not update the running ones."""
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def _part(outputs: Outputs, rows: slice) -> Outputs:
+    """The outputs of some rows of the batch."""
+    return map_tensors(outputs, lambda value: value[rows])

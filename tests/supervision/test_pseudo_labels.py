@@ -11,8 +11,7 @@ from dsnotes.losses import bce_dice, binary_cross_entropy, min_max
 from dsnotes.networks.mu_net import AutoEncoder, TiedDecoder
 from dsnotes.networks.unet import UNet
 from dsnotes.supervision import loss_terms, supervise
-from dsnotes.supervision.pseudo_labels import VARIANTS, PseudoLabels, as_image
-from dsnotes.supervision.two_passes import two_passes
+from dsnotes.supervision.pseudo_labels import VARIANTS, PseudoLabels, as_image, two_passes
 
 
 def parameters(module):
@@ -215,6 +214,18 @@ def test_the_masks_pass_leaves_the_running_statistics_alone():
             torch.testing.assert_close(buffer, dict(alone.named_buffers())[name])
 
 
+def test_without_batch_norm_both_passes_go_as_one_batch():
+    net, objective = small("hyb", norm="instance")
+    seen = []
+    net.backbone.register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
+    loss_terms(objective, net, batch())
+    assert seen == [4]
+    net, objective = small("hyb", norm="batch")
+    net.backbone.register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
+    loss_terms(objective, net, batch())
+    assert seen[1:] == [2, 2]
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(("classes", "dims"), [(2, 2), (3, 2), (2, 3)])
 def test_every_variant_trains_every_parameter(variant, classes, dims):
@@ -281,16 +292,16 @@ def test_a_variational_decoder_can_be_held_to_the_tied_ones_cross_entropies():
 @pytest.mark.parametrize(
     ("variant", "on_mask"),
     [
-        ("deep", []),
+        ("deep", ["S"]),
         ("seg", ["S"]),
         ("rec", ["down", "R"]),
         ("vae", ["down", "R"]),
         ("auto", ["R"]),
-        ("hyb", []),
+        ("hyb", ["S", "R"]),
     ],
 )
 def test_the_masks_pass_computes_only_what_is_compared(variant, on_mask):
-    """S is the segmentation's whole pass, `down` its encoder alone, R the restoring part; []: one batch."""
+    """S is the segmentation's whole pass, `down` its encoder alone, R the restoring part."""
     net, objective = small(variant, norm="batch")
     seen, encode = [], net.backbone.encode
     net.backbone.register_forward_hook(lambda module, args, out: seen.append("S"))
@@ -301,6 +312,14 @@ def test_the_masks_pass_computes_only_what_is_compared(variant, on_mask):
     image = ["down", "S"] + ["R"] * (variant != "deep")  # a whole pass goes down first
     assert seen[: len(image)] == image
     assert seen[len(image) :] == (["down", *on_mask] if "S" in on_mask else on_mask)
+
+
+def test_where_batch_norm_learns_no_more_both_passes_go_as_one_batch():
+    net, objective = small("hyb", norm="batch")
+    seen = []
+    net.eval().backbone.register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
+    loss_terms(objective, net, batch())
+    assert seen == [4]
 
 
 def test_a_teacher_with_other_channels_is_refused_and_told_what_fits():
