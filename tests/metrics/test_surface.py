@@ -221,7 +221,8 @@ def test_wrong_voxels_near_the_contour_are_those_of_scipys_distance_transform(se
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 0.78, 0.78), (0.5, 2.0, 5.0)])
 def test_neighbours_looked_at_in_order_and_a_tree_find_the_same(spacing, monkeypatch):
-    """Of masks large enough for the former; one voxel is farther off than its reach."""
+    """One voxel is farther off than the neighbours' reach."""
+    monkeypatch.setattr(surface, "SMALL", 100)
     prediction, truth = blobs(0, (40, 44, 30), share=0.3)
     truth &= np.indices(truth.shape).sum(0) < 60
     prediction[-1, -1, -1] = True
