@@ -61,12 +61,14 @@ OURS = {  # name -> options of dsnotes.build
     "nnu-net, MSS weights": {"name": "nnu-net", "supervision": "mss"},
     "resenc, halving weights": {"name": "resenc", "supervision": "halving"},
     "U-Net with batch norm": {},
+    "U-Net with instance norm": {},
 }
 
 
 def system_of(name: str, options: argparse.Namespace, classes: int):
-    if name == "U-Net with batch norm":
-        network = UNet(dims=options.dims, classes=classes, width=options.width, depth=options.levels)
+    if name.startswith("U-Net with"):
+        how = {"dims": options.dims, "classes": classes, "width": options.width, "depth": options.levels}
+        network = UNet(**how, norm=name.split()[2])
         return dsnotes.system(name, network, Plain(squared=False))
     if name in OURS:
         own = OURS[name] | {"dims": options.dims, "width": options.width, "classes": classes}
