@@ -55,23 +55,23 @@ def monai(name: str, dims: int, classes: int, width: int, levels: int) -> torch.
 
 
 PEERS = ("DynUNet", "SegResNet", "AttentionUnet", "UNet++", "UNet")
-OURS = {  # name -> options of dsnotes.build
+OURS = {  # name -> options of dsnotes.build, or of UNet
     "nnu-net, output alone": {"name": "nnu-net", "supervision": "none"},
     "nnu-net, halving weights": {"name": "nnu-net", "supervision": "halving"},
     "nnu-net, MSS weights": {"name": "nnu-net", "supervision": "mss"},
     "resenc, halving weights": {"name": "resenc", "supervision": "halving"},
-    "U-Net with batch norm": {},
-    "U-Net with instance norm": {},
+    "U-Net with batch norm": {"norm": "batch"},
+    "U-Net with instance norm": {"norm": "instance"},
 }
 
 
 def system_of(name: str, options: argparse.Namespace, classes: int):
-    if name.startswith("U-Net with"):
+    own = OURS.get(name, {})
+    if "norm" in own:
         how = {"dims": options.dims, "classes": classes, "width": options.width, "depth": options.levels}
-        network = UNet(**how, norm=name.split()[2])
-        return dsnotes.system(name, network, Plain(squared=False))
-    if name in OURS:
-        own = OURS[name] | {"dims": options.dims, "width": options.width, "classes": classes}
+        return dsnotes.system(name, UNet(**how, **own), Plain(squared=False))
+    if own:
+        own = own | {"dims": options.dims, "width": options.width, "classes": classes}
         return dsnotes.build(**own, patch=tuple(options.patch), halvings=options.levels - 1)
     module = monai(name, options.dims, classes, options.width, options.levels)
     backbone = dsnotes.wrap(module, classes=classes, dims=options.dims, output=0 if name == "UNet++" else None)

@@ -8,8 +8,9 @@ four simulated readers; `smoothed`, `blurred` and `matted` are made from it, `av
 within 2.1 mm of the true border: against the share `seen` that the image shows, and against the readers' mean.
 Predictions are saved in WORK, and the same command resumes from there.
 
-The networks have instance norm. With `--norm batch` seed 2 separates nodules well, but no probability reaches .5: its
-last features are zero inside nodules, so the head's bias alone sets the probability there, and learns slowly.
+The networks have instance norm. With `--norm batch` seed 2 separates nodules well, but no probability reaches .5: all
+weights of its head are negative and features after a ReLU are not, so none can pass that of the bias, which learns
+slowly.
 """
 
 from __future__ import annotations

@@ -507,8 +507,9 @@ Table(verdict.values(), caption=f"{seeds} seeds of {steps} steps, pixels of the 
 #
 # Two things hide this effect. After 300 steps every network is blurred at the border, so the binary one is softer than
 # its labels; longer training makes it surer, and worse. And with batch norm (`--norm batch`) one seed of three found
-# the nodules, but its last features were zero inside them: the head's bias alone set the probability there, and it had
-# not come to one half, so its Dice was 0. **Look at the highest probability before you call a network untrained.**
+# the nodules, but all weights of its head were negative. Features after a ReLU are not, so no probability could pass
+# the one that the bias sets, and that had not come to one half: a Dice of 0.
+# **Look at the highest probability before you call a network untrained.**
 #
 # The cells above train all five kinds anew; what they print for your seeds counts, not this table.
 #

@@ -15,7 +15,7 @@ from dsnotes.data.conversion import Array, Spacing, checked_spacing
 from dsnotes.metrics.overlap import as_masks
 
 Millimetres = tuple[float, ...]
-SMALL = 10_000  # surface voxels that a tree measures before numba is even imported
+SMALL = 10_000  # fewer surface voxels than this go through a tree, which spares the import of numba
 
 
 def hausdorff(prediction: Array, truth: Array, *, spacing: Spacing) -> float:

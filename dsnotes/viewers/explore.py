@@ -10,7 +10,6 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from dsnotes.viewers import notebook_display
-from dsnotes.viewers.guess import Paragraph
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +36,9 @@ def explore(
             raise ValueError(f"the still {wrong} is none of the choices {dict(choices)}. Choose from those.")
     if notebook_display.here() == "browser":
         notebook_display.DisplayArea().put(_sliders(draw, choices, wanted[0]))
-        notebook_display.DisplayArea().put(Paragraph("<small>Stills, which stay in the saved notebook:</small>"))
+        notebook_display.DisplayArea().put(
+            notebook_display.Paragraph("<small>Stills, which stay in the saved notebook:</small>")
+        )
     return Stills(notebook_display.Picture(draw(**still), alt=f"{alt} {_in_words(still)}".strip()) for still in wanted)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import unescape
 from re import sub
 from typing import Any
 
 from dsnotes.safety.markup import escape
 from dsnotes.viewers import notebook_display
+from dsnotes.viewers.notebook_display import Paragraph
 
 
 class Guess:
@@ -73,16 +73,3 @@ class Guess:
         except (TypeError, ValueError):
             return ""
         return f", off by {abs(off):.2g}"
-
-
-class Paragraph:
-    """HTML for a notebook, and the same words as plain text."""
-
-    def __init__(self, html: str) -> None:
-        self.html = html
-
-    def _repr_html_(self) -> str:
-        return f"<div>{self.html}</div>"
-
-    def __repr__(self) -> str:
-        return unescape(sub(r"<[^>]+>", "", self.html.replace("</summary>", " ")))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,3 +120,16 @@ class Picture:
 
     def _ipython_display_(self) -> None:
         """Show nothing: the picture is in the cell already, and would appear twice."""
+
+
+class Paragraph:
+    """HTML for a notebook, and the same words as plain text."""
+
+    def __init__(self, html: str) -> None:
+        self.html = html
+
+    def _repr_html_(self) -> str:
+        return f"<div>{self.html}</div>"
+
+    def __repr__(self) -> str:
+        return unescape(re.sub(r"<[^>]+>", "", self.html.replace("</summary>", " ")))

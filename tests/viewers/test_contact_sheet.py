@@ -191,3 +191,17 @@ def test_no_case_two_of_one_name_no_file_and_no_such_page(tmp_path):
         accepted(crops(1), tmp_path / "d.csv")
     with pytest.raises(ValueError, match="page=3, but 14 cases fill pages 1 to 2"):
         contact_sheet(crops(14), tmp_path / "d.csv", page=3)
+
+
+def test_the_contrast_is_that_around_the_label(tmp_path):
+    """The air of a CT is far darker than anything near the organ, and would take most of the greys."""
+    image = np.full((40, 40), -1000.0, np.float32)
+    image[5:35, 5:35] = np.linspace(0, 100, 30)
+    label = np.zeros((40, 40), np.uint8)
+    label[18:23, 18:23] = 1
+    low, high = (
+        contact_sheet([Case("ct", image, label, (1.0, 1.0))], tmp_path / "d.csv").figure.axes[0].images[0].get_clim()
+    )
+    assert 0 < low < 50 < high < 100
+    given = contact_sheet([Case("ct", image, label, (1.0, 1.0))], tmp_path / "d.csv", window=(-1000, 400))
+    assert given.figure.axes[0].images[0].get_clim() == (-1000, 400)
