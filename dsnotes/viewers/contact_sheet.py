@@ -215,14 +215,14 @@ def _sheet(scenes: dict[str, Scene], *, zoom: float | None, legend: bool = False
 
 
 def _contrasted(scene: Scene, window: str | tuple[float, float] | None) -> Scene:
-    """Without a `window`, that of the grey values around the label: air would leave its organ few greys."""
+    """Without a `window`, that of most grey values around the label: air would leave its organ few greys."""
     if window is not None or scene.truth is None or not scene.truth.any():
         return scene
     marked = np.argwhere(scene.truth)
     low, high = marked.min(0), marked.max(0)
     room = (high - low) // 2 + 1
     box = tuple(slice(max(0, a), b) for a, b in zip(low - room, high + room, strict=True))
-    dark, bright = np.percentile(scene.image[box], (0.5, 99.5))
+    dark, bright = np.percentile(scene.image[box], (3, 97))
     return replace(scene, window=(float(dark), float(bright))) if np.isfinite(bright) and dark < bright else scene
 
 
