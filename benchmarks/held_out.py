@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from timing import peak_mib, reset_peak
 
 import dsnotes
 from dsnotes.data.preprocess import Preprocess
@@ -38,9 +38,10 @@ def patients(
 
 def trial(system, train, test, values, *, settings, seed: int, window: tuple[int, ...] | None = None) -> dict:
     """Per case: the Dice and the precision of each label value, and what the training cost."""
+    reset_peak()
     started = time.process_time()
     history = dsnotes.fit(system, train, settings=settings, seed=seed, progress=False)
-    seconds = time.process_time() - started
+    seconds, peak = time.process_time() - started, peak_mib()
     cases = {}
     for case in test:
         label = dsnotes.to_label(dsnotes.predict(system, case, **({"patch": window} if window else {})))
@@ -50,7 +51,7 @@ def trial(system, train, test, values, *, settings, seed: int, window: tuple[int
     return {
         "steps": history.steps,
         "seconds": round(seconds, 1),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_mib": peak,
         "parameters": sum(p.numel() for p in system.network.parameters()),
         "loss": history[-1]["loss"],
         "cases": cases,

@@ -1,10 +1,10 @@
-"""Networks trained with and without augmentation on abdomens of one scanner, scored on scans of others.
+"""Networks trained with and without augmentation on simulated abdomens of one scanner, scored on scans of others.
 
     python benchmarks/other_scanner.py [--steps 400] [--seeds 0 1 2] [--write]
 
-The other scanners see the same test patients, but their signal falls off from one side to the other, as below the coil
-of an MR scanner: by 0, 20, 40, 60 % of the middle's. Training sees no fall-off; the default augmentation changes
-brightness, contrast and gamma of whole patches, and never as a function of the place.
+The other scanners see the same test patients through a bias field, as of an MR surface coil, that falls linearly from
+1 + f to 1 - f across the image, f = 0, .2, .4, .6. Training sees none; the default augmentation changes brightness,
+contrast and gamma of whole patches, never as a function of position.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     if options.step:
-        with devices.memory_kept(torch.device("cpu" if KEPT in os.environ else "meta")):
+        with devices.keep_freed_memory(torch.device("cpu" if KEPT in os.environ else "meta")):
             print(step_seconds(options.step))
         return
     rows = []

@@ -47,7 +47,7 @@ def memory_as_in_fit():
     """How `fit` of the imported dsnotes has the C library keep memory; an older one leaves it alone."""
     from dsnotes.training import devices
 
-    return devices.memory_kept(torch.device("cpu")) if hasattr(devices, "memory_kept") else nullcontext()
+    return devices.keep_freed_memory(torch.device("cpu")) if hasattr(devices, "keep_freed_memory") else nullcontext()
 
 
 def against(commit: str, name: str, rounds: int) -> Iterator[tuple[float, float]]:

@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import resource
 import time
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from timing import peak_mib, reset_peak
 
 import dsnotes
 from dsnotes.data.preprocess import Preprocess, foreground_statistics
@@ -79,11 +79,12 @@ def compute(values: dict) -> dict:
     system = system_of(values, **sizes)
     if getattr(system.objective, "soft", 0):
         train = softened(train, classes=sizes["classes"], radius=max(1, min(3, min(train[0].space[-2:]) // 16)))
+    reset_peak()
     started = time.process_time()
     history = dsnotes.fit(
         system, train, seed=values["seed"], device=values["device"], budget=values["budget"] or None, progress=False
     )
-    seconds = time.process_time() - started
+    seconds, peak = time.process_time() - started, peak_mib()
     cases, window = {}, tuple(values["size"] or ()) or tuple(values["patch"])
     for case in test:
         p = dsnotes.predict(system, case, patch=window, overlap=values["overlap"], device="cpu")
@@ -91,7 +92,7 @@ def compute(values: dict) -> dict:
         cases[case.name] = {key: x for key, x in found.items() if key.startswith(FIGURES)}
         cases[case.name] |= {"highest probability": float(p.max())} if len(p) == 1 else {}
     run = {"steps": history.steps, "training seconds": round(seconds, 1), "loss": history[-1]["loss"]}
-    run["peak MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    run |= {"peak MiB": peak} if peak else {}
     run["parameters (M)"] = sum(p.numel() for p in system.network.parameters()) / 1e6
     return {"parameters": values, "about": {"run": run, "train": len(train), "test": len(test)}, "cases": cases}
 

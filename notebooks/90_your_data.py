@@ -193,10 +193,10 @@ assert dsnotes_command(f"predict {shlex.quote(str(done.folder))} @new.nii.gz --o
 # ## 6. A scan from another scanner
 #
 # The test patients above were scanned like the training patients. Yours may come from elsewhere, and grey values are
-# where scanners differ most: in MR the signal falls off with the distance from the coil. Here the same abdomens get
-# such a fall-off, from nothing to 60 % at the sides (label 1 is the pancreas). Two networks train on scans without
-# it: one on the images as they are, one with `augment=True`, which changes size, angle and grey values of every patch,
-# but never one side more than the other.
+# where scanners differ most: in MR the signal falls off with the distance from the coil. Here phantoms of abdomens
+# (label 1 is the pancreas) are multiplied by a field that falls from left to right; at 60 %, from 1.6 to .4. Two
+# networks train on scans without it: one on the images as they are, one with `augment=True`, which changes size, angle
+# and grey values of most patches, but never one side more than the other.
 
 
 # %%

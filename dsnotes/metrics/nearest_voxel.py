@@ -1,4 +1,4 @@
-"""The nearest marked voxel of each point, found by looking at its neighbours in the order of their distance.
+"""The distance from each point to the nearest marked voxel, found among its neighbours from near to far.
 
 Surfaces of two segmentations mostly lie a few voxels apart, so few neighbours are looked at; what lies farther than
 `REACH` voxels is left to a tree.
@@ -17,7 +17,7 @@ from dsnotes.data.compiled import kernel
 REACH = 8  # in voxels, were they cubes of the same volume: some 2100 neighbours in 3-D
 
 
-def nearest(points: np.ndarray, marked: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+def nearest_distance(points: np.ndarray, marked: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
     """Distance in mm of each point (n, axes) to the nearest of `marked` (m, axes); infinite beyond the reach."""
     offsets, distances, margin = neighbours(tuple(spacing))
     shape = np.maximum(points.max(0), marked.max(0)) + 1 + 2 * margin

@@ -162,9 +162,9 @@ def _nearest(points: np.ndarray, others: np.ndarray, spacing: Millimetres) -> np
     """Distance of each point to the nearest of `others`."""
     if len(points) < SMALL:
         return _tree(others, spacing).query(points * np.asarray(spacing))[0] if len(points) else np.empty(0)
-    from dsnotes.metrics.nearest_voxel import nearest  # imports numba
+    from dsnotes.metrics.nearest_voxel import nearest_distance  # imports numba
 
-    distances = nearest(points, others, spacing)
+    distances = nearest_distance(points, others, spacing)
     far = np.isinf(distances)
     distances[far] = _tree(others, spacing).query(points[far] * np.asarray(spacing))[0] if far.any() else ()
     return distances

@@ -82,7 +82,8 @@ def question(folder: Path, plan: Plan) -> Question:
             own = {case: float(of[figure]) for case, of in run["cases"].items() if figure in of}
             scores[figure][row].setdefault(seed, {}).update(own)
     complete = {figure: {row: of for row, of in by_row.items() if of} for figure, by_row in scores.items()}
-    cost = {row: {key: float(np.mean([run[key] for run in of])) for key in of[0]} for row, of in costs.items() if of}
+    known = {row: set.intersection(*map(set, of)) for row, of in costs.items() if of}
+    cost = {row: {key: float(np.mean([run[key] for run in costs[row]])) for key in keys} for row, keys in known.items()}
     return Question(plan, complete, cost, len(found), len(plan.runs))
 
 
@@ -95,7 +96,8 @@ def verdict_rows(one: Question, *, margin: float = 0.02) -> list[dict[str, Any]]
             line[title] = _mean(one.scores.get(figure, {}).get(row, {}))
         run = one.cost.get(row, {})
         for title, key in COSTS.items():
-            line[title] = f"{run[key]:.0f}" if run else ""
+            if any(key in each for each in one.cost.values()):
+                line[title] = f"{run[key]:.0f}" if key in run else ""
         line |= _comparison(effects.get(row), margin) if row != one.first else dict.fromkeys(COMPARISON, "")
         if not run:
             line["verdict"] = NOT_RUN

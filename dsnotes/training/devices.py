@@ -69,8 +69,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # malloc.h
 
 
 @contextmanager
-def memory_kept(device: torch.device) -> Iterator[None]:
-    """Inside, freed memory stays with the process, instead of going back and coming again as pages to clear.
+def keep_freed_memory(device: torch.device) -> Iterator[None]:
+    """Inside, freed memory stays with the process, instead of going back to the system and being cleared anew.
 
     A step on a CPU frees and asks for the same memory hundreds of times (`benchmarks/pages.py`). Only glibc can be told
     so. On exit the memory is given back, and glibc keeps as much as its own rule allows after one large array.

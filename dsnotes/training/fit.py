@@ -88,7 +88,7 @@ def fit(
     with ExitStack() as stack:
         stack.enter_context(checkpoints.locked_folder(folder if world.first else None))
         stack.enter_context(devices.joined(world, device))
-        stack.enter_context(devices.memory_kept(device))
+        stack.enter_context(devices.keep_freed_memory(device))
         stack.enter_context(devices.reproducible(device, deterministic=deterministic))
         stack.enter_context(devices.explained_memory(settings, system.network.backbone.stride, device))
         system.network.to(device)

@@ -23,10 +23,10 @@ def fitting_patch(system: System, settings: Settings, train: Sequence[Case], dev
         raise ValueError("train is empty. Pass at least one case with a label, for instance phantoms.lung(8, seed=0).")
     stride = system.network.backbone.stride
     if settings.patch is None:
-        sizes = {case.space[-system.dims :] for case in train}
-        if len(sizes) > 1:
+        sizes = [case.space[-system.dims :] for case in train]
+        if len(set(sizes)) > 1:
             return planned_patch(system, sizes, batch=settings.batch, memory=devices.free_memory(device))
-        patch, came = sizes.pop(), "patch=None means whole images; their size"
+        patch, came = sizes[0], "patch=None means whole images; their size"
     else:
         patch, came = tuple(int(n) for n in settings.patch), "patch"
     if len(patch) != system.dims:

@@ -215,7 +215,7 @@ def _sheet(scenes: dict[str, Scene], *, zoom: float | None, legend: bool = False
 
 
 def _contrasted(scene: Scene, window: str | tuple[float, float] | None) -> Scene:
-    """Without a `window`, that of most grey values around the label: air would leave its organ few greys."""
+    """Without a `window`, the 3rd to 97th percentile around the label: air would leave the organ few greys."""
     if window is not None or scene.truth is None or not scene.truth.any():
         return scene
     marked = np.argwhere(scene.truth)

@@ -238,7 +238,7 @@ def test_in_a_plane_too():
     rng = np.random.default_rng(0)
     points, marked = (np.unique(rng.integers(0, 90, (4000, 2)), axis=0) for _ in range(2))
     marked = marked[marked[:, 0] < 40]
-    found = nearest_voxel.nearest(points, marked, (0.7, 1.5))
+    found = nearest_voxel.nearest_distance(points, marked, (0.7, 1.5))
     exact = cKDTree(marked * (0.7, 1.5)).query(points * (0.7, 1.5))[0]
     reached = exact <= nearest_voxel.REACH * math.sqrt(0.7 * 1.5)
     assert 0.3 < reached.mean() < 0.9
