@@ -30,7 +30,7 @@
 
 # %% tags=["parameters"]
 steps: int = 300  # training steps of the main network
-ablation_steps: int = 48  # training steps of each of the eleven systems that are compared
+ablation_steps: int = 96  # training steps of each of the eleven systems that are compared
 seeds: int = 2  # trainings per system, each from other initial weights
 data: str = ""  # a dataset folder of volumes to use from section 3 on instead of the phantoms; its labels become one
 smoke: bool = False  # a minute at most: few patients, few steps, one seed of three systems
