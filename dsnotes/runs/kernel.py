@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dsnotes.runs.source import RefusedError, import_nbformat
-from dsnotes.safety.quick_imports import quick_imports
+from dsnotes.runs.source import RefusedError
+from dsnotes.safety.quick_imports import import_notebook_libraries, quick_imports
 
 Tell = Callable[[str], object]
 
@@ -36,7 +36,7 @@ def execute(
     The kernel evaluates `refusal` before the first cell; a text that is not empty is a `RefusedError`.
     """
     with quick_imports():
-        import_nbformat()
+        import_notebook_libraries()
         import nbformat
         from jupyter_client.kernelspec import NoSuchKernel
         from papermill.clientwrap import PapermillNotebookClient

@@ -14,7 +14,6 @@ import hashlib
 import io
 import json
 import os
-import sys
 import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Any
 from dsnotes.runs.annotations import convert, fits, parse
 from dsnotes.runs.results_io import RefusedError
 from dsnotes.safety.nearest import nearest
+from dsnotes.safety.quick_imports import import_notebook_libraries
 
 EXAMPLES = {int: 1, float: 0.5, list: [1], dict: {"name": 1}}
 
@@ -142,7 +142,7 @@ def open_source(path: str | os.PathLike) -> Source:
                 f"{path} is not a notebook ({error}); open it in JupyterLab, or give the .py beside it"
             ) from None
     elif path.suffix == ".py":
-        import_nbformat()
+        import_notebook_libraries()
         import jupytext
 
         notebook = json.loads(jupytext.writes(jupytext.reads(_text(path), fmt="py"), fmt="ipynb"))
@@ -161,17 +161,6 @@ def open_source(path: str | os.PathLike) -> Source:
     place = tagged[0] if tagged else None
     found = {} if place is None else _parameters(cells[place]["source"], path)
     return Source(path, notebook, found, place)
-
-
-def import_nbformat() -> None:
-    """Import nbformat without jsonschema's check of IRIs, whose 38 grammars take a second; notebooks contain none."""
-    if "jsonschema" in sys.modules or "rfc3987_syntax" in sys.modules:
-        return
-    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # jsonschema does without it
-    try:
-        import nbformat  # noqa: F401
-    finally:
-        del sys.modules["rfc3987_syntax"]
 
 
 def _text(path: Path) -> str:
