@@ -43,6 +43,7 @@ SETS = {
     "cardiac_mr": {"patch": (96, 96), "batch": 4, "iterations": 300, "width": 8, "dims": 2, "size": (96, 96)},
     "hippocampus_mr": {"patch": (32, 48, 32), "batch": 2, "iterations": 100, "width": 6, "dims": 3, "size": None},
 }
+EARLY = {"hippocampus_mr": " So few steps show what a part costs at the start of a training, not what it brings at its end."}
 PLANAR = ("one z-score a stack", "patches of 64 x 64", "patches of 64 x 64, half forced", "the recipe before")
 BASE = Settings(epochs=1, lr=3e-3, optimiser="adamw", weight_decay=1e-2, schedule="poly", augment=True)
 EPOCHS = 10  # the rate falls from epoch to epoch
@@ -100,7 +101,7 @@ def page(kept: Kept) -> str:
                 "",
                 f"{own[0]['steps']} steps of {size['batch']} patches {size['patch']}, width {size['width']}; "
                 f"{len(own[0]['cases'])} patients held out; about {seconds:.0f} "
-                "processor seconds a run, one thread.",
+                f"processor seconds a run, one thread.{EARLY.get(name, '')}",
                 "",
                 table(["recipe", "seeds", "Dice", "precision", "against all"], rows),
             ]
