@@ -14,6 +14,7 @@ if TYPE_CHECKING or "torch" in sys.modules:  # `dsnotes adopt` draws without it
     from dsnotes.metrics.calibration import Reliability
 
 SIDE = 3.4
+COLUMNS = 3
 
 
 def reliability_diagram(
@@ -32,9 +33,14 @@ def reliability_diagram(
         raise ValueError("nothing to draw. Pass reliability(p, t), or {name: reliability(p, t), …}.")
     top = 10.0 ** np.ceil(np.log10(max(curve.count.max() for curve in curves.values()) + 1))
     with style.look():
-        figure = style.sheet(max(SIDE * len(curves), 4.0), SIDE + 1.3)
-        grid = figure.subplots(2, len(curves), squeeze=False, sharex=True, sharey="row", height_ratios=(4, 1))
-        for index, ((name, curve), axes, below) in enumerate(zip(curves.items(), *grid, strict=True)):
+        columns = min(len(curves), COLUMNS)
+        rows = -(-len(curves) // columns)
+        figure = style.sheet(max(SIDE * columns, 4.0), rows * (SIDE + 1.3))
+        grid = figure.subplots(2 * rows, columns, squeeze=False, sharex=True, sharey="row", height_ratios=(4, 1) * rows)
+        above, under = grid[::2].ravel(), grid[1::2].ravel()
+        for unused in (*above[len(curves) :], *under[len(curves) :]):
+            unused.remove()
+        for index, ((name, curve), axes, below) in enumerate(zip(curves.items(), above, under, strict=False)):
             colour, marker = style.ON_BACKGROUND[index % len(style.ON_BACKGROUND)], "osD^vPX"[index % 7]
             axes.plot([0, 1], [0, 1], color=style.FAINT, linewidth=1, linestyle=style.DASHES[1])
             reach = np.abs(np.stack([curve.low, curve.high]) - curve.frequency)
@@ -47,10 +53,12 @@ def reliability_diagram(
                 low, curve.count, high - low, align="edge", color=colour, alpha=0.5, edgecolor=style.FOREGROUND, lw=0.5
             )
             below.set(xlabel=x, yscale="log", ylim=(0.8, top))
-        for axes, label in zip(grid[:, 0], (y, "voxels"), strict=True):
-            axes.set_ylabel(label)
-        style.log_scale(grid[1, 0])
-        grid[1, 0].yaxis.set_minor_formatter("")
+            below.tick_params(labelbottom=True)
+        for row in range(rows):
+            grid[2 * row, 0].set_ylabel(y)
+            grid[2 * row + 1, 0].set_ylabel("voxels")
+            style.log_scale(grid[2 * row + 1, 0])
+            grid[2 * row + 1, 0].yaxis.set_minor_formatter("")
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     errors = "; ".join(f"{name} expected calibration error {curve.error:.3f}".strip() for name, curve in curves.items())

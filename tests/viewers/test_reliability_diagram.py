@@ -28,3 +28,11 @@ def test_one_curve_needs_no_name_and_none_is_refused():
     assert len(reliability_diagram(reliability(P, T)).figure.axes) == 2
     with pytest.raises(ValueError, match=r"nothing to draw. Pass reliability\(p, t\)"):
         reliability_diagram({})
+
+
+def test_five_networks_stand_in_rows_of_three():
+    found = {str(i): reliability(P, T) for i in range(5)}
+    figure = reliability_diagram(found).figure
+    panels = [axes for axes in figure.axes if axes.containers and axes.get_title(loc="left")]
+    assert len(figure.axes) == 10
+    assert [axes.get_subplotspec().colspan.start for axes in panels] == [0, 1, 2, 0, 1]
