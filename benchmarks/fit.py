@@ -7,6 +7,9 @@ batches as it runs, and after an epoch both must have bitwise identical weights.
 the end of the first to its own end. The two alternate within each round, and the ratio is the median of the rounds'
 ratios, so that a busy machine slows both equally. The second ratio is of the processor time of all threads, which shows
 work hidden by overlapping.
+
+The last rows compare fit in bfloat16 with the loop that most readers would write: PyTorch's default memory layout, and
+autocast around the forward pass and the loss.
 """
 
 from __future__ import annotations
@@ -53,6 +56,9 @@ SETTINGS = (
 )
 
 
+READER = "a reader's loop: autocast, default layout"
+
+
 def cases() -> list[Case]:
     return [replace(case, image=case.image / 200) for case in phantoms.lung(4, seed=0, size=(64, 128, 128))]
 
@@ -63,27 +69,28 @@ def system(setting: Setting) -> System:
     return System("u-net", network, Plain(), Settings(patch=setting.patch, batch=setting.batch))
 
 
-def bare(system: System, drawn: list) -> tuple[float, float]:
+def bare(system: System, drawn: list, *, autocast: bool = False) -> tuple[float, float]:
     """Seconds on the clock and of the processor for a loop over ready batches."""
     network = system.network.train()
     optimiser = make_optimiser(network, system.settings)
     started = now()
     for batch in drawn:
         optimiser.zero_grad(set_to_none=True)
-        loss = sum(loss_terms(system.objective, network, batch).values())
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss = sum(loss_terms(system.objective, network, batch).values())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), system.settings.clip)
         optimiser.step()
     return since(started)
 
 
-def second_epoch(system: System, data: list[Case], **options) -> tuple[float, float]:
+def second_epoch(system: System, data: list[Case], *, amp: bool = False, **options) -> tuple[float, float]:
     moments = []
     fit(
         system,
         data,
         epochs=2,
-        amp=False,
+        amp=amp,
         progress=False,
         device="cpu",
         on_epoch=lambda _: moments.append(now()),
@@ -115,6 +122,8 @@ def compare(setting: Setting, data: list[Case], rounds: int) -> list[str]:
             "fit, a checkpoint an epoch": lambda system: second_epoch(
                 system, data, iterations=setting.steps, out=next(folders)
             ),
+            READER: lambda system: bare(system, drawn, autocast=True),
+            "fit, bfloat16": lambda system: second_epoch(system, data, iterations=setting.steps, amp=True),
         }
         taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
         for turn in range(rounds + 1):  # the first warms up
@@ -122,10 +131,11 @@ def compare(setting: Setting, data: list[Case], rounds: int) -> list[str]:
                 taken[way].append(ways[way](replace(base, network=copy.deepcopy(base.network))))
     rows = []
     for way, measured in taken.items():
+        base_way = READER if way in (READER, "fit, bfloat16") else "bare loop"
         ms = statistics.median(clock for clock, _ in measured[1:]) / setting.steps * 1e3
         clock, processor = (
             statistics.median(
-                ours[i] / theirs[i] for ours, theirs in zip(measured[1:], taken["bare loop"][1:], strict=True)
+                ours[i] / theirs[i] for ours, theirs in zip(measured[1:], taken[base_way][1:], strict=True)
             )
             for i in (0, 1)
         )
@@ -160,6 +170,8 @@ def written(rounds: int, rows: list[str]) -> str:
             "## Training",
             "",
             f"`python benchmarks/fit.py` on a {machine()}, {rounds} rounds.",
+            "",
+            "The last two rows of a size are in bfloat16, and their ratios are to the reader's loop.",
             "",
             "| U-Net of depth 4 | | ms a step | × bare | × bare, processor time |",
             "|---|---|---|---|---|",

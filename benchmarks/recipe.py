@@ -43,7 +43,9 @@ SETS = {
     "cardiac_mr": {"patch": (96, 96), "batch": 4, "iterations": 300, "width": 8, "dims": 2, "size": (96, 96)},
     "hippocampus_mr": {"patch": (32, 48, 32), "batch": 2, "iterations": 100, "width": 6, "dims": 3, "size": None},
 }
-EARLY = {"hippocampus_mr": " So few steps show what a part costs at the start of a training, not what it brings at its end."}
+EARLY = {
+    "hippocampus_mr": " So few steps show what a part costs at the start of a training, not what it brings at its end."
+}
 PLANAR = ("one z-score a stack", "patches of 64 x 64", "patches of 64 x 64, half forced", "the recipe before")
 BASE = Settings(epochs=1, lr=3e-3, optimiser="adamw", weight_decay=1e-2, schedule="poly", augment=True)
 EPOCHS = 10  # the rate falls from epoch to epoch
