@@ -24,14 +24,20 @@ SYSTEMS = {
     "mu-net-hyb": (4, 1, 128, 128),
     "dsnet": (2, 1, 64, 64),
 }
-ALSO = {"unet-2d": (8, 1, 128, 128), "unet-3d": (2, 1, 32, 48, 32), "msds-unet-gm": (2, 1, 32, 32, 32)}
+ALSO = {
+    "unet-2d": (8, 1, 128, 128),
+    "unet-3d": (2, 1, 32, 48, 32),
+    "unet-3d@32": (2, 1, 32, 48, 32),  # of width 32
+    "msds-unet-gm": (2, 1, 32, 32, 32),
+}
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def make_step(name: str, shape: tuple[int, ...]):
     """A step in bfloat16 and its batch, laid out as `fit` of the imported dsnotes would."""
     torch.manual_seed(0)
-    system = build(name, width=16)
+    name, _, width = name.partition("@")
+    system = build(name, width=int(width or 16))
     try:
         from dsnotes.training.forward_pass import to_channels_last
     except ImportError:  # a commit without the rule: on a CPU `fit` leaves the network as it is
