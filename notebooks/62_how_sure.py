@@ -46,7 +46,7 @@ from dsnotes.losses import cross_entropy
 from dsnotes.networks.unet import UNet
 from dsnotes.softmask import averaged_labels, blurred_labels, hard_labels, softened
 from dsnotes.supervision import Plain, SoftTargets
-from dsnotes.viewers import Table, curves, maps, progress, reliability_diagram
+from dsnotes.viewers import Guess, Table, curves, maps, progress, reliability_diagram
 
 if smoke:
     steps, seeds = 10, 2
@@ -94,6 +94,9 @@ reliability_diagram(
 # **Before running:** the true probabilities are perfectly calibrated. What ECE will 150 of them show, with 15 bins?
 
 # %%
+by_chance = Guess("What ECE will 150 perfectly calibrated pixels show?")
+
+# %%
 by_count = {"ECE of the true probabilities": {}, "debiased": {}, "expected by chance": {}}
 for n in (150, 500, 2000, 20_000):
     draws = [metrics.reliability(q[at], lesion[at]) for at in (rng.choice(len(q), n, replace=False) for _ in range(20))]
@@ -103,7 +106,7 @@ curves.lines(by_count, x="pixels", y="ECE", title="A perfect forecaster's ECE is
 
 # %%
 plain, floor = (by_count[name]["150"] for name in ("ECE of the true probabilities", "expected by chance"))
-print(f"150 pixels: {plain:.3f}, of which chance explains {floor:.3f}")
+by_chance.compare(plain, f"Chance alone explains {floor:.3f}.")
 assert plain > 0.05
 assert abs(plain - floor) < 0.3 * plain
 
@@ -294,6 +297,9 @@ print({name: f"{value:.0%} of the band between 0.1 and 0.9" for name, value in d
 # lowest. The score is convex in $1/T$, so there is one best value, and $T = 1$ is among the candidates: validation
 # never gets worse. **Before running:** which of our networks needs the largest $T$? Will it improve Dice?
 
+# %%
+softest = Guess("Which network needs the largest temperature?", list(nets))
+
 
 # %%
 def recalibrate(net):
@@ -318,8 +324,10 @@ def mean(rows, key):
     return float(np.mean([row[key] for row in rows]))
 
 
+temperatures = {name: mean(rows, "temperature") for name, rows in scaled.items()}
+softest.compare(max(temperatures, key=temperatures.get), "Dice does not change: 0.5 stays 0.5.")
 for name in nets:
-    assert np.isclose(mean(scaled[name], "Dice"), mean(found[name], "Dice"), atol=1e-3)  # 0.5 stays 0.5
+    assert np.isclose(mean(scaled[name], "Dice"), mean(found[name], "Dice"), atol=1e-3)
 
 # %% [markdown]
 # Over three seeds (`benchmarks/results/soft_targets.md`) the network trained with Dice is softened most, $T = 1.88$,
@@ -516,6 +524,13 @@ Table(verdict.values(), caption=f"{seeds} seeds of {steps} steps, pixels of the 
 # come to one half: a Dice of 0. **Look at the highest probability before you call a network untrained.**
 #
 # The cells above train all five kinds anew; what they print for your seeds counts, not this table.
+#
+# ## Read next
+#
+# - Mehrtash et al. 2020, *Confidence Calibration and Predictive Uncertainty Estimation for Deep Medical Image
+#   Segmentation*, <https://arxiv.org/abs/1911.13273>: Dice against cross-entropy, and ensembles, on three organs.
+# - Gros, Lemay, Cohen-Adad 2020, *SoftSeg*, <https://arxiv.org/abs/2011.09041>: labels that resampling and augmentation
+#   have softened are not made binary again.
 #
 # ## Exercises
 #
