@@ -52,7 +52,7 @@ from dsnotes.cli import main
 from dsnotes.data import phantoms
 from dsnotes.data.preprocess import Preprocess
 from dsnotes.metrics import dice
-from dsnotes.viewers import Table, contact_sheet, explore, progress
+from dsnotes.viewers import Guess, Table, contact_sheet, explore, progress
 from dsnotes.viewers.maps import draw
 
 if smoke:
@@ -222,6 +222,9 @@ for name in progress(rows):
 # %% [markdown]
 # **Before running:** which network is better on its own scanner, and which at a fall-off of 60 %?
 
+# %%
+better = Guess("Which network is better at a fall-off of 60 %?", list(networks))
+
 
 # %%
 def mean_dice(name: str, fall: float) -> float:
@@ -243,7 +246,9 @@ falls = (0.0, 0.2, 0.4, 0.6)
 explore(elsewhere, {"fall": falls}, stills=[{"fall": 0.0}, {"fall": 0.6}], alt="A scan and two networks' labels:")
 
 # %%
-lost = {name: mean_dice(name, 0.0) - mean_dice(name, 0.6) for name in networks}
+own, other = ({name: mean_dice(name, fall) for name in networks} for fall in (0.0, 0.6))
+better.compare(max(other, key=other.get), f"On its own scanner: {max(own, key=own.get)}.")
+lost = {name: own[name] - other[name] for name in networks}
 print(*(f"{name}: {loss:.2f} of its Dice lost at 60 %" for name, loss in lost.items()), sep="\n")
 assert smoke or lost["augment=True"] < lost["no augmentation"]
 
