@@ -144,8 +144,20 @@ def to_channels_last(network: nn.Module, channels_last: bool | str, *, amp: torc
     if channels_last not in (True, False, "auto"):
         raise ValueError(f"channels_last={channels_last!r} is unknown. Pass 'auto', True or False.")
     if channels_last is True or (channels_last == "auto" and amp is not None):
-        for each in (*network.parameters(), *network.buffers()):
-            each.data = each.data.contiguous(memory_format=MEMORY_FORMAT.get(each.ndim, torch.contiguous_format))
+        lay_out(network, channels_last=True)
+
+
+def lay_out(network: nn.Module, *, channels_last: bool) -> None:
+    """Give every weight of a convolution this memory format, by its strides too.
+
+    With one input channel, or a kernel of 1 x 1, both formats hold the same numbers in the same order, and PyTorch
+    leaves the strides. But by them a convolution chooses the format of its output, and so that of the layers behind.
+    """
+    for each in (*network.parameters(), *network.buffers()):
+        if each.ndim in MEMORY_FORMAT:
+            form = MEMORY_FORMAT[each.ndim] if channels_last else torch.contiguous_format
+            strides = torch.empty(each.shape, device="meta", memory_format=form).stride()
+            each.data = each.data.contiguous(memory_format=form).as_strided(each.shape, strides)
 
 
 @torch.no_grad()

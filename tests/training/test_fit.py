@@ -332,4 +332,5 @@ def test_channels_last_is_a_matter_of_memory_alone(tiny, discs):
     fit(a, discs(4), epochs=1, **QUIET)
     fit(b, discs(4), epochs=1, channels_last=True, **QUIET)
     assert b.network.backbone.bottleneck[0][0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert b.network.backbone.encoder[0][1][0].weight.stride()[1] == 1  # one input channel
     torch.testing.assert_close(state(a), state(b), rtol=1e-4, atol=1e-5)

@@ -14,7 +14,7 @@ from dsnotes.supervision.base import Supervision, supervise
 from dsnotes.supervision.plain import Plain
 from dsnotes.training.batches import Draw
 from dsnotes.training.fit import fit
-from dsnotes.training.forward_pass import ForwardPass, choose_dtype, flops, has_bfloat16, to_channels_last
+from dsnotes.training.forward_pass import ForwardPass, choose_dtype, flops, has_bfloat16, lay_out, to_channels_last
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep, make_optimiser, micro_batches
 from dsnotes.training.system import System
@@ -252,6 +252,28 @@ def test_channels_lie_last_in_bfloat16(dims, amp, expected):
         to_channels_last(network, "yes", amp=amp)
 
 
+@pytest.mark.parametrize(("channels", "kernel"), [(2, 1), (1, 3)])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_one_input_channel_does_not_bring_the_default_format_back(dims, channels, kernel):
+    """PyTorch's own `.to(memory_format=…)` does nothing here, and the first stage of a network, or a whole critic of
+    1 x 1 convolutions, computes in the slower format.
+    """
+    convolution, form = {2: (torch.nn.Conv2d, torch.channels_last), 3: (Conv3d, torch.channels_last_3d)}[dims]
+    image = torch.rand(2, channels, *(8,) * dims)
+    network = torch.nn.Sequential(convolution(channels, 16, kernel), convolution(16, 4, 1))
+    strides, expected = [p.stride() for p in network.parameters()], network(image)
+    lay_out(network, channels_last=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        inner = network[0](image)
+        found = network[1](inner)
+    assert inner.is_contiguous(memory_format=form)
+    assert found.is_contiguous(memory_format=form)
+    torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.02)
+    lay_out(network, channels_last=False)
+    assert [p.stride() for p in network.parameters()] == strides
+    torch.testing.assert_close(network(image), expected, rtol=0, atol=0)
+
+
 def test_a_network_of_volumes_may_hold_convolutions_of_slices():
     """CF-CNN and others read patches of slices in a volume; on a GPU they train in bfloat16."""
     network = torch.nn.ModuleDict({"slices": torch.nn.Conv2d(4, 8, 3), "volumes": torch.nn.Conv3d(4, 8, 3)})
@@ -279,13 +301,16 @@ def shallow() -> System:
 
 def test_no_gradient_in_bfloat16_comes_from_foreign_memory():
     """What a freed tensor left behind is 1e35 here; the CPU's own kernel takes it for a gradient, where it has one."""
-    for kernel, depth in ((3, 2), (5, 2), (5, 3), (5, 4)):
+    for channels, kernel, depth in ((32, 3, 2), (32, 5, 2), (32, 5, 3), (32, 5, 4), (1, 3, 2), (1, 5, 3)):
         for layout in (torch.contiguous_format, torch.channels_last_3d):
-            conv = Conv3d(32, 32, kernel, padding=kernel // 2).to(memory_format=layout)
-            x = torch.randn(2, 32, depth, 4, 4).contiguous(memory_format=layout).requires_grad_()
+            conv = Conv3d(channels, 32, kernel, padding=kernel // 2)
+            lay_out(conv, channels_last=layout is torch.channels_last_3d)
+            x = torch.randn(2, channels, depth, 4, 4).contiguous(memory_format=layout).requires_grad_()
             exact = torch.autograd.grad(conv(x).square().sum(), [x, *conv.parameters()])
             for _ in range(4):
-                left_behind = [torch.full((n,), 1e35) for n in (32 * 32 * kernel**3, 32 * 32 * 54, 100_000, 1_000_000)]
+                left_behind = [
+                    torch.full((n,), 1e35) for n in (channels * 32 * kernel**3, 32 * 32 * 54, 100_000, 1_000_000)
+                ]
                 del left_behind
                 with torch.autocast("cpu", torch.bfloat16):
                     made = conv(x)
