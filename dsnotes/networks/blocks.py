@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -63,8 +64,55 @@ class BlockwiseUp3d(Blockwise, nn.ConvTranspose3d):
     pass
 
 
+class SeparateBlocks:
+    """A transposed convolution with products of matrices for gradients, where a CPU uses bfloat16 and no two blocks of
+    the output overlap. PyTorch's gradients take two to three times as long there (`benchmarks/up_conv.py`).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        apart = self.kernel_size == self.stride and not any((*self.padding, *self.output_padding)) and self.groups == 1
+        if not apart or input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return super().forward(input)
+        dtype = torch.get_autocast_dtype("cpu")
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return _UpByBlocks.apply(input.to(dtype), self.weight.to(dtype), bias)
+
+
+class _UpByBlocks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.biased = bias is not None
+        up = nn.functional.conv_transpose2d if x.ndim == 4 else nn.functional.conv_transpose3d
+        return up(x, weight, bias, stride=weight.shape[2:])
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        n_in, n_out, *stride = weight.shape
+        dims, (batch, _, *size) = len(stride), x.shape
+        blocks = gradient.movedim(1, -1).reshape(
+            batch, *(n for pair in zip(size, stride, strict=True) for n in pair), n_out
+        )
+        voxels, taps = range(1, 2 * dims, 2), range(2, 2 * dims + 1, 2)
+        blocks = blocks.permute(0, *voxels, *taps, -1).reshape(-1, math.prod(stride) * n_out)
+        kernel = weight.movedim(1, -1).reshape(n_in, -1)
+        to_x = (blocks @ kernel.T).view(batch, *size, n_in).movedim(-1, 1)
+        to_kernel = x.movedim(1, -1).reshape(-1, n_in).T @ blocks
+        to_weight = to_kernel.view(n_in, *stride, n_out).movedim(-1, 1)
+        return to_x, to_weight, gradient.sum((0, *range(2, 2 + dims))) if ctx.biased else None
+
+
+class UpConv2d(SeparateBlocks, nn.ConvTranspose2d):
+    pass
+
+
+class UpConv3d(SeparateBlocks, nn.ConvTranspose3d):
+    pass
+
+
 CONV = {2: nn.Conv2d, 3: Conv3d}
-UP_CONV = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+UP_CONV = {2: UpConv2d, 3: UpConv3d}
 MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 AVG_POOL = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 LINEAR = {2: "bilinear", 3: "trilinear"}
