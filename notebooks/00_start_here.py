@@ -174,7 +174,7 @@ for case in progress(unseen, of="predictions"):
         found[tumour["scale"]].append(label[case.extras["components"] == tumour["component"]].mean())
 means = {scale: float(np.mean(each)) for scale, each in found.items()}
 missed.compare(means["small"], f"Of the large ones it finds {means['large']:.2f}, of the medium {means['medium']:.2f}.")
-assert smoke or means["large"] > means["medium"] > means["small"]
+assert smoke or means["small"] < 0.5 * min(means["large"], means["medium"])
 
 # %% [markdown]
 # The small ones are mostly missed: in a single slice a small tumour looks like a vessel, and in the loss a tumour of
