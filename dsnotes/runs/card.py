@@ -208,7 +208,8 @@ def _pictures(run: Path, result: dict, system, data: str | None) -> tuple[str, s
         case = cases[place[name]]
         label, _ = predict_scan([(system, system.task)], case, progress=False)
         title = f"{name}, Dice {float(result['cases'][name]['dice']):.3f}"
-        view = show(case, prediction=cleaned(label, system.task.postprocess), title=title, viewer="still")
+        label = cleaned(label, system.task.postprocess)
+        view = show(case, prediction=label, title=title, window="label", viewer="still")
         file = view.save(run / PICTURES / f"worst-{number}.png")
         plt.close(view.figure)
         lines.append(f"![{title}: the truth solid, the prediction dashed]({PICTURES}/{file.name})\n\n{title}")

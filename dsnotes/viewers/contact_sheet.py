@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dsnotes.safety.markup import escape
 from dsnotes.safety.nearest import nearest
 from dsnotes.viewers import notebook_display, style
@@ -32,7 +30,7 @@ def contact_sheet(
     decisions: str | os.PathLike = "decisions.csv",
     *,
     page: int | None = None,
-    window: str | tuple[float, float] | None = None,
+    window: str | tuple[float, float] | None = "label",
     zoom: float | None = None,
     buttons: bool | None = None,
 ) -> ContactSheet:
@@ -87,7 +85,7 @@ class ContactSheet(notebook_display.Picture):
         first = (page - 1) * COLUMNS * ROWS
         self.page = page
         self._shown = {
-            case.name: _contrasted(compose(case, soft=case.extras.get("soft"), window=self._window), self._window)
+            case.name: compose(case, soft=case.extras.get("soft"), window=self._window)
             for case in (self._cases[at] for at in range(first, min(first + COLUMNS * ROWS, len(self.names))))
         }
         if self.controls is not None:
@@ -212,18 +210,6 @@ def _sheet(scenes: dict[str, Scene], *, zoom: float | None, legend: bool = False
                 listed["truth"].set_label("label")  # it is not yet accepted as truth
             figure.legend(handles=list(listed.values()), loc="lower center", ncols=4)
     return figure
-
-
-def _contrasted(scene: Scene, window: str | tuple[float, float] | None) -> Scene:
-    """Without a `window`, the 3rd to 97th percentile around the label: air would leave the organ few greys."""
-    if window is not None or scene.truth is None or not scene.truth.any():
-        return scene
-    marked = np.argwhere(scene.truth)
-    low, high = marked.min(0), marked.max(0)
-    room = (high - low) // 2 + 1
-    box = tuple(slice(max(0, a), b) for a, b in zip(low - room, high + room, strict=True))
-    dark, bright = np.percentile(scene.image[box], (3, 97))
-    return replace(scene, window=(float(dark), float(bright))) if np.isfinite(bright) and dark < bright else scene
 
 
 def _tile(axes: Axes, scene: Scene, layers: tuple[str, ...], zoom: float | None) -> None:

@@ -88,7 +88,7 @@ def compose(
         soft=None if soft is None else _soft_mask(soft, case),
         readers=_reader_maps(readers, case),
         names={int(value): str(name) for value, name in (names or case.extras.get("names") or {}).items()},
-        window=_window(window, image),
+        window=_window(window, image, truth),
         notes=tuple(notes),
     )
 
@@ -167,19 +167,34 @@ def _reader_maps(
     return {str(name): _label_map(label, case, f"readers, {name!r},") for name, label in readers.items()}
 
 
-def _window(window: str | tuple[float, float] | None, image: np.ndarray) -> tuple[float, float]:
-    if isinstance(window, str):
+def _window(
+    window: str | tuple[float, float] | None, image: np.ndarray, truth: np.ndarray | None
+) -> tuple[float, float]:
+    if isinstance(window, str) and window != "label":
         if window not in WINDOWS:
-            raise ValueError(
-                f"window={window!r} is unknown. Choose {', '.join(map(repr, WINDOWS))}, or pass (lowest, highest)."
-            )
+            choices = ", ".join(map(repr, (*WINDOWS, "label")))
+            raise ValueError(f"window={window!r} is unknown. Choose {choices}, or pass (lowest, highest).")
         return WINDOWS[window]
-    if window is not None:
+    if window is not None and window != "label":
         low, high = (float(edge) for edge in window)
         if not low < high:
             raise ValueError(f"window=({low:g}, {high:g}) is empty: pass (lowest, highest) in the image's own unit.")
         return low, high
-    sample = image.ravel()[:: max(1, image.size // 1_000_000)]  # percentiles of a large volume take seconds
+    shares, sample = (0.5, 99.5), image.ravel()[:: max(1, image.size // 1_000_000)]  # all of them would take seconds
+    if window == "label" and truth is not None and truth.any():
+        shares, sample = (3, 97), _around(truth, image)
     finite = sample[np.isfinite(sample)]
-    low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 1.0)
+    low, high = np.percentile(finite, shares) if finite.size else (0.0, 1.0)
     return float(low), float(high) if high > low else float(low) + 1.0
+
+
+def _around(truth: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """The grey values on and near the label, in the slice that holds most of it."""
+    if truth.ndim == 3:
+        largest = np.count_nonzero(truth, axis=(1, 2)).argmax()
+        truth, image = truth[largest], image[largest]
+    near, reach = truth > 0, max(2, max(truth.shape) // 16)
+    for _ in range(2):  # down the columns, then along the rows
+        sums = np.cumsum(np.pad(near, ((reach + 1, reach), (0, 0))), axis=0)
+        near = (sums[2 * reach + 1 :] > sums[: -2 * reach - 1]).T
+    return image[near]

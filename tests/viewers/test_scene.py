@@ -22,6 +22,22 @@ def test_the_window_holds_all_but_a_hundredth_by_default(slice_):
     assert 0.985 <= inside.mean() <= 0.995
 
 
+@pytest.mark.parametrize("planes", [(), (3,)])
+def test_the_window_of_a_label_is_that_of_its_neighbourhood(planes):
+    """What is farther than a sixteenth of the image from the label does not count, nor does another slice."""
+    image = np.full((*planes, 64, 64), -1000.0, np.float32)
+    label = np.zeros(image.shape, np.uint8)
+    image[..., 20:40, 30:50], label[..., 24:36, 34:46] = np.linspace(0, 100, 20), 1
+    if planes:
+        image[0], label[0], label[0, 30, 30] = 5000, 0, 1
+    case = Case("ct", image, label, (1.0,) * image.ndim)
+    low, high = compose(case, window="label").window
+    near = np.broadcast_to(np.linspace(0, 100, 20), (20, 20))  # 4 voxels around 12, within 64 / 16
+    np.testing.assert_allclose((low, high), np.percentile(near, (3, 97)), rtol=1e-6)
+    empty = Case("ct", image, np.zeros_like(label), (1.0,) * image.ndim)
+    assert compose(empty, window="label").window == compose(empty).window
+
+
 def test_a_constant_image_still_has_a_window():
     low, high = compose(Case("flat", np.zeros((8, 8), np.float32), None, (1.0, 1.0))).window
     assert high > low
@@ -80,7 +96,7 @@ def test_names_come_from_the_argument_then_from_the_case(slice_):
         ({"prediction": np.full((32, 40), np.nan)}, r"holds values such as nan"),
         ({"soft": np.full((32, 40), 3.0)}, r"soft= reaches from 3 to 3, but a soft mask stays within 0 … 1"),
         ({"soft": np.full((32, 40), np.nan)}, r"soft= reaches from nan to nan"),
-        ({"window": "liver"}, r"window='liver' is unknown\. Choose 'lung', 'soft', 'bone'"),
+        ({"window": "liver"}, r"window='liver' is unknown\. Choose 'lung', 'soft', 'bone', 'label'"),
         ({"window": (100.0, -100.0)}, r"window=\(100, -100\) is empty: pass \(lowest, highest\)"),
     ],
 )
