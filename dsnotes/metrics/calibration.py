@@ -51,7 +51,7 @@ class Reliability:
         r"""$\sum_k \frac{n_k}{n} (E|N(d_k, s_k^2)| - |d_k|)$ with the gaps $d_k$: noise cannot cancel in $|\cdot|$."""
         from scipy.special import ndtr
 
-        d, s = np.abs(self.gap), np.maximum(self.standard_error, 1e-300)
+        d, s = np.abs(self.gap), np.maximum(self.standard_error, 1e-9)
         folded = s * np.sqrt(2 / np.pi) * np.exp(-0.5 * (d / s) ** 2) + d * (1 - 2 * ndtr(-d / s))
         return float(np.average(folded - d, weights=self.count))
 

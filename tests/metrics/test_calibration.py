@@ -76,6 +76,13 @@ def test_a_soft_target_counts_by_its_share():
     assert np.isclose(expected_calibration_error(p, np.array([0.1, 0.3, 0.6, 0.8])), 0.05)
 
 
+def test_a_bin_without_spread_has_no_bias_and_no_warning():
+    found = reliability(np.full(50, 0.9), np.ones(50))
+    with np.errstate(all="raise"):
+        assert found.bias == pytest.approx(0, abs=1e-9)
+    assert found.debiased == pytest.approx(0.1)
+
+
 def test_the_floor_and_the_bias_are_what_a_calibrated_forecast_shows_on_average():
     """The floor is the mean plug-in error over draws; E of both folded normals leaves 2 - √2 of it after correction."""
     rng = np.random.default_rng(3)
