@@ -78,7 +78,7 @@ def test_a_soft_target_counts_by_its_share():
 
 def test_a_bin_without_spread_has_no_bias_and_no_warning():
     found = reliability(np.full(50, 0.9), np.ones(50))
-    with np.errstate(all="raise"):
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
         assert found.bias == pytest.approx(0, abs=1e-9)
     assert found.debiased == pytest.approx(0.1)
 
