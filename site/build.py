@@ -1,6 +1,6 @@
 """The site as a book, in build/site: `make site`, or
 
-    python site/build.py                       every notebook at full size: 35 minutes on two cores, the first time
+    python site/build.py                       every notebook at full size: 45 minutes on two cores, the first time
     python site/build.py --jobs 1              one notebook at a time; by default one per core, four at most
     python site/build.py --smoke               notebooks in smoke mode, minutes: to see what a change does to the pages
     python site/build.py --stale               accept notebooks that an older library executed; the page says so
