@@ -3,8 +3,9 @@
     dsnotes sweep sweeps/mss-2-phantom.yml --out RUNS        # for each of them; resumable
     python benchmarks/phantom_sweeps.py RUNS sweeps/mss-2-phantom.yml sweeps/msds-1-phantom.yml … [--write]
 
-A row's Dice is the mean over the held-out phantoms, once per seed. `before` are means over seeds 0 and 1 on the same
-phantoms with fewer steps, when each row still had its own loss and optimiser, and MSS U-Net's clean-up was every row's.
+With --write the tables of other sweeps stay. A row's Dice is the mean over the held-out phantoms, once per seed.
+`before` are means over seeds 0 and 1 on the same phantoms with fewer steps, when each row still had its own loss and
+optimiser, and MSS U-Net's clean-up was every row's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import statistics
 from pathlib import Path
 
-from timing import keep, machine, table
+from timing import RESULTS, keep, machine, table
 
 from dsnotes.runs.differences import labelled
 from dsnotes.runs.notebook import finished, folder_of
@@ -66,18 +67,23 @@ def main() -> None:
     parser.add_argument("sweeps", type=Path, nargs="+")
     parser.add_argument("--write", action="store_true", help="keep the tables as results/phantom_sweeps.md")
     asked = parser.parse_args()
-    text = [
-        "## phantom_sweeps",
-        "",
-        "`python benchmarks/phantom_sweeps.py RUNS " + " ".join(map(str, asked.sweeps)) + f"`, run on a {machine()}.",
-        "",
-    ]
-    text += ["A dash: no run yet.", ""]
-    for path in asked.sweeps:
-        text += section(open_plan(path), asked.runs)
-    print("\n".join(text))
+    made = {path.stem: section(open_plan(path), asked.runs) for path in asked.sweeps}
+    print("\n".join(line for lines in made.values() for line in lines))
     if asked.write:
-        keep("phantom_sweeps", "\n".join(text).rstrip())
+        head = [
+            "## phantom_sweeps",
+            "",
+            f"`python benchmarks/phantom_sweeps.py RUNS sweeps/…-phantom.yml`, run on a {machine()}.",
+        ]
+        parts = kept_sections() | {name: "\n".join(lines).rstrip() for name, lines in made.items()}
+        keep("phantom_sweeps", "\n\n".join(["\n".join(head), "A dash: no run yet.", *parts.values()]))
+
+
+def kept_sections() -> dict[str, str]:
+    """The tables that were written before, by the sweep's name."""
+    file = RESULTS / "phantom_sweeps.md"
+    _, *parts = file.read_text().split("### ") if file.exists() else [""]
+    return {part.split("\n", 1)[0]: f"### {part.rstrip()}" for part in parts}
 
 
 if __name__ == "__main__":
