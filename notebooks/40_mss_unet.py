@@ -674,8 +674,8 @@ Table(
 #   .67 for the tumour, whose Dice spreads by .31 over the patients. With that spread ten patients show a difference of
 #   .31 for the tumour, thirteen times the paper's gain.
 # - **Measured, on ten phantoms with three seeds of 60 steps:** the two ideas together raised the tumour's Dice in every
-#   seed (by .49, .05 and .36). That is the loss: alone it did nearly the same (.48, .00 and .39), which fits a loss with
-#   the greater slope for an organ whose Dice is low. For the kidney it was +.09, −.12 and −.14, and multi-scale
+#   seed (by .49, .05 and .36). That is the loss: alone it did nearly the same (.48, .00 and .39), which fits a loss
+#   with the greater slope for an organ whose Dice is low. For the kidney it was +.09, −.12 and −.14, and multi-scale
 #   supervision alone changed the sign with the seed, too. Sixty steps are few: without either idea the tumour's mean
 #   Dice ranged from .00 to .08, three seeds like these show .7 or more, and rounding alone can decide: with sums in
 #   another order, seed 0 lost .01 of the kidney's Dice by both ideas, where it gained .12 here.
