@@ -410,7 +410,12 @@ def with_weight(restoration):
     return draw(panels, window=(0, 1), title=said)
 
 
-explore(with_weight, {"restoration": shares}, stills=[{"restoration": w} for w in (0.0, 1.0, 100.0)])
+explore(
+    with_weight,
+    {"restoration": shares},
+    stills=[{"restoration": w} for w in (0.0, 1.0, 100.0)],
+    alt="Mask and restored image, by the weight of the",
+)
 
 # %%
 Table(
