@@ -24,7 +24,7 @@
 # of lung tumor in CT*, <https://doi.org/10.1016/j.compmedimag.2021.101957>. The authors trained 26 million weights for
 # 200 epochs on patches of 128³ from 220 and 422 patients; here the network has eight channels at full size and is
 # trained on phantoms with voxels of 4 mm, or on your own volumes: `data="…"` names a folder in the Decathlon's layout.
-# Needs a CPU and about eleven minutes; with `smoke=True` less than one. The time of every section is for reading and
+# Needs a CPU and about nine minutes; with `smoke=True` less than one. The time of every section is for reading and
 # running together. Read [10_one_idea](10_one_idea.ipynb) first if *side output* is new to you; it and other words are
 # in the [glossary](../site/pages/glossary.md).
 
