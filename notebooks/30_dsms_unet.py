@@ -380,9 +380,9 @@ assert smoke or data or min(ratios.values()) > 3
 
 
 # %%
-def slice_dices(outputs):
+def slice_dices(outputs, threshold=0.5):
     """Dice of every held-out slice."""
-    pairs = zip(outputs.logits[:, 0] > 0, label, strict=True)
+    pairs = zip(outputs.logits[:, 0].sigmoid() > threshold, label, strict=True)
     return [dice(p.numpy(), t.numpy()) for p, t in pairs]
 
 
@@ -396,7 +396,8 @@ for share in progress(shares, of="weights of the restoration"):
     dsnotes.fit(other, train, iterations=max(table_steps // epochs, 1), seed=0, **brief)
     with torch.no_grad():
         outputs = other.network.eval()(image)
-    weighed[share] = {"outputs": outputs, "Dice": slice_dices(outputs)}
+    weighed[share] = {"outputs": outputs, "Dice": slice_dices(outputs), "at 0.3": slice_dices(outputs, 0.3)}
+    weighed[share]["highest"] = outputs.logits.sigmoid().max().item()
     weighed[share]["error"] = (outputs.restored.sigmoid() - image).square().mean().sqrt().item()
 
 
@@ -406,8 +407,8 @@ def with_weight(restoration):
     at = weighed[restoration]
     panels = {"image": image[0, 0], "restored": at["outputs"].restored[0].sigmoid()}
     panels |= {"segmentation": at["outputs"].logits[0].sigmoid(), "mask": label[0].float()}
-    said = f"weight {restoration:g}: mean Dice {np.mean(at['Dice']):.3f}, error of the restoration {at['error']:.3f}"
-    return draw(panels, window=(0, 1), title=said)
+    said = f"weight {restoration:g}: mean Dice {np.mean(at['Dice']):.3f}, highest probability {at['highest']:.2f}"
+    return draw(panels, window=(0, 1), title=f"{said}; error of the restoration {at['error']:.3f}")
 
 
 explore(
@@ -420,7 +421,8 @@ explore(
 # %%
 Table(
     [
-        {"weight of the restoration": w, "Dice of the mask": np.mean(at["Dice"]), "error of the image": at["error"]}
+        {"weight of the restoration": w, "Dice of the mask": np.mean(at["Dice"]), "Dice at 0.3": np.mean(at["at 0.3"])}
+        | {"highest probability": at["highest"], "error of the image": at["error"]}
         for w, at in weighed.items()
     ],
     caption=f"{table_steps} steps, one seed: read the trend, not the third decimal.",
@@ -688,11 +690,13 @@ def trained_and_scored(cell, seed):
     torch.manual_seed(seed)
     system = dsnotes.build(cell.split(",")[0], width=8, **rivals[cell])
     dsnotes.fit(system, train, iterations=table_steps // epochs, seed=seed, **small)
-    label_maps[cell, seed] = [dsnotes.to_label(dsnotes.predict(system, case)) for case in test]
+    predicted = [dsnotes.predict(system, case) for case in test]
+    foreground[cell, seed] = [p[-1] for p in predicted]
+    label_maps[cell, seed] = [dsnotes.to_label(p) for p in predicted]
     return [scored(label, case) for label, case in zip(label_maps[cell, seed], test, strict=True)]
 
 
-results, label_maps = {cell: [] for cell in rivals}, {}
+results, label_maps, foreground = {cell: [] for cell in rivals}, {}, {}
 for cell, seed in progress(product(rivals, range(seeds))):
     results[cell].append(trained_and_scored(cell, seed))
 
@@ -720,6 +724,20 @@ boxes(
 # %%
 silent = {cell: int((of(cell, "sensitivity").max(1) == 0).sum()) for cell in rivals}
 print(f"trainings (of {seeds}) that mark nothing in any patient: {silent}")
+
+
+def by_seed(measure):
+    return {cell: " ".join(f"{measure(foreground[cell, seed]):.2f}" for seed in range(seeds)) for cell in rivals}
+
+
+def dice_at(threshold):
+    """Mean over the patients, of one training's probabilities."""
+    return lambda ps: np.mean([dice(p >= threshold, case.label) for p, case in zip(ps, test, strict=True)])
+
+
+columns = {"highest probability, by seed": by_seed(lambda ps: max(p.max() for p in ps))}
+columns |= {f"Dice at {at}": by_seed(dice_at(at)) for at in (0.5, 0.3)}
+Table({"system": cell} | {name: of_cell[cell] for name, of_cell in columns.items()} for cell in rivals)
 
 # %%
 full = "dsmsc-unet"

@@ -677,8 +677,8 @@ Table(
 #   seed (by .49, .05 and .36). That is the loss: alone it did nearly the same (.48, .00 and .39), which fits a loss
 #   with the greater slope for an organ whose Dice is low. For the kidney it was +.09, −.12 and −.14, and multi-scale
 #   supervision alone changed the sign with the seed, too. Sixty steps are few: without either idea the tumour's mean
-#   Dice ranged from .00 to .08, three seeds like these show .7 or more, and rounding alone can decide: with sums in
-#   another order, seed 0 lost .01 of the kidney's Dice by both ideas, where it gained .12 here.
+#   Dice ranged from .00 to .08, three seeds like these show .7 or more, and rounding alone can decide: with the weights
+#   in PyTorch's default memory format (`channels_last=False`) both ideas raised seed 0's kidney by .01 instead of .12.
 # - **Open:** whether that still holds after a full training, five days on two GPUs with KiTS19; `mss_unet.SETTINGS`
 #   holds the paper's settings.
 #

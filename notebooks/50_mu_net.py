@@ -591,8 +591,7 @@ for state in states:
 # CKA of .65, averaged over the levels, but those of image and *noise* have .24: part of the similarity is there
 # whatever the input. The mask's excess over the noise is .41. It is .06 in the U-Net that never saw a mask, and .27 in
 # the hybrid that saw masks but compared no features. So training with the mask as an input makes the features alike.
-# Whether the feature terms add to it, these trainings of one seed do not show: in another run the two excesses were
-# .38 and .42, the other way round.
+# Whether the feature terms add to it, these trainings of one seed do not show.
 
 # %%
 if not smoke:

@@ -64,9 +64,9 @@ class BlockwiseUp3d(Blockwise, nn.ConvTranspose3d):
     pass
 
 
-class SeparateBlocks:
-    """A transposed convolution with products of matrices for gradients, where a CPU uses bfloat16 and no two blocks of
-    the output overlap. PyTorch's gradients take two to three times as long there (`benchmarks/up_conv.py`).
+class NonOverlapping:
+    """A transposed convolution that, where a CPU uses bfloat16, computes its gradients as products of matrices if the
+    kernel is as wide as the stride. PyTorch's take two to three times as long there (`benchmarks/up_conv.py`).
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
@@ -75,10 +75,10 @@ class SeparateBlocks:
             return super().forward(input)
         dtype = torch.get_autocast_dtype("cpu")
         bias = None if self.bias is None else self.bias.to(dtype)
-        return _UpByBlocks.apply(input.to(dtype), self.weight.to(dtype), bias)
+        return _NonOverlappingUp.apply(input.to(dtype), self.weight.to(dtype), bias)
 
 
-class _UpByBlocks(torch.autograd.Function):
+class _NonOverlappingUp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
@@ -103,11 +103,11 @@ class _UpByBlocks(torch.autograd.Function):
         return to_x, to_weight, gradient.sum((0, *range(2, 2 + dims))) if ctx.biased else None
 
 
-class UpConv2d(SeparateBlocks, nn.ConvTranspose2d):
+class UpConv2d(NonOverlapping, nn.ConvTranspose2d):
     pass
 
 
-class UpConv3d(SeparateBlocks, nn.ConvTranspose3d):
+class UpConv3d(NonOverlapping, nn.ConvTranspose3d):
     pass
 
 

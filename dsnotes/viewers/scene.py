@@ -170,11 +170,11 @@ def _reader_maps(
 def _window(
     window: str | tuple[float, float] | None, image: np.ndarray, truth: np.ndarray | None
 ) -> tuple[float, float]:
-    if isinstance(window, str) and window != "label":
-        if window not in WINDOWS:
-            choices = ", ".join(map(repr, (*WINDOWS, "label")))
-            raise ValueError(f"window={window!r} is unknown. Choose {choices}, or pass (lowest, highest).")
+    if isinstance(window, str) and window in WINDOWS:
         return WINDOWS[window]
+    if isinstance(window, str) and window != "label":
+        choices = ", ".join(map(repr, (*WINDOWS, "label")))
+        raise ValueError(f"window={window!r} is unknown. Choose {choices}, or pass (lowest, highest).")
     if window is not None and window != "label":
         low, high = (float(edge) for edge in window)
         if not low < high:
