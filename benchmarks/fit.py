@@ -8,7 +8,7 @@ the end of the first to its own end. The two alternate within each round, and th
 ratios, so that a busy machine slows both equally. The second ratio is of the processor time of all threads, which shows
 work hidden by overlapping.
 
-The last rows compare fit in bfloat16 with the loop that most readers would write: PyTorch's own layers in its default
+The last rows compare fit in bfloat16 with a loop as most people would write it: PyTorch's own layers in its default
 memory layout, and autocast around the forward pass and the loss.
 """
 
@@ -58,7 +58,7 @@ SETTINGS = (
 )
 
 
-READER = "a reader's loop: autocast, default layout"
+HAND_WRITTEN = "a hand-written loop: autocast, default layout"
 PLAIN = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -133,7 +133,7 @@ def compare(setting: Setting, data: list[Case], rounds: int) -> list[str]:
             "fit, a checkpoint an epoch": lambda system: second_epoch(
                 system, data, iterations=setting.steps, out=next(folders)
             ),
-            READER: lambda system: bare(with_pytorchs_layers(system), drawn, autocast=True),
+            HAND_WRITTEN: lambda system: bare(with_pytorchs_layers(system), drawn, autocast=True),
             "fit, bfloat16": lambda system: second_epoch(system, data, iterations=setting.steps, amp=True),
         }
         taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
@@ -142,7 +142,7 @@ def compare(setting: Setting, data: list[Case], rounds: int) -> list[str]:
                 taken[way].append(ways[way](replace(base, network=copy.deepcopy(base.network))))
     rows = []
     for way, measured in taken.items():
-        base_way = READER if way in (READER, "fit, bfloat16") else "bare loop"
+        base_way = HAND_WRITTEN if way in (HAND_WRITTEN, "fit, bfloat16") else "bare loop"
         ms = statistics.median(clock for clock, _ in measured[1:]) / setting.steps * 1e3
         clock, processor = (
             statistics.median(
@@ -182,7 +182,7 @@ def written(rounds: int, rows: list[str]) -> str:
             "",
             f"`python benchmarks/fit.py` on a {machine()}, {rounds} rounds.",
             "",
-            "The last two rows of a size are in bfloat16, and their ratios are to the reader's loop.",
+            "The last two rows of a size are in bfloat16, and their ratios are to the hand-written loop.",
             "",
             "| U-Net of depth 4 | | ms a step | × bare | × bare, processor time |",
             "|---|---|---|---|---|",

@@ -3,9 +3,9 @@
     dsnotes sweep sweeps/mss-2-phantom.yml --out RUNS        # for each of them; resumable
     python benchmarks/phantom_sweeps.py RUNS sweeps/mss-2-phantom.yml sweeps/msds-1-phantom.yml … [--write]
 
-With --write the tables of other sweeps stay. A row's Dice is the mean over the held-out phantoms, once per seed.
-`before` are means over seeds 0 and 1 on the same phantoms with fewer steps, when each row still had its own loss and
-optimiser, and MSS U-Net's clean-up was every row's.
+With --write, tables of sweeps that are not named stay in the file. A row's Dice is the mean over the held-out phantoms,
+once per seed. `before` are means over seeds 0 and 1 on the same phantoms with fewer steps, when each row still had its
+own loss and optimiser, and MSS U-Net's clean-up was every row's.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ def main() -> None:
             "",
             f"`python benchmarks/phantom_sweeps.py RUNS sweeps/…-phantom.yml`, run on a {machine()}.",
         ]
-        parts = kept_sections() | {name: "\n".join(lines).rstrip() for name, lines in made.items()}
+        parts = sections_in_file() | {name: "\n".join(lines).rstrip() for name, lines in made.items()}
         keep("phantom_sweeps", "\n\n".join(["\n".join(head), "A dash: no run yet.", *parts.values()]))
 
 
-def kept_sections() -> dict[str, str]:
-    """The tables that were written before, by the sweep's name."""
+def sections_in_file() -> dict[str, str]:
+    """The tables already in results/phantom_sweeps.md, by the sweep's name."""
     file = RESULTS / "phantom_sweeps.md"
     _, *parts = file.read_text().split("### ") if file.exists() else [""]
     return {part.split("\n", 1)[0]: f"### {part.rstrip()}" for part in parts}

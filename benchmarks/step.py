@@ -140,7 +140,10 @@ def relative(name: str, rounds: list[tuple[float, float]]) -> list[str]:
 
 def written(kept: dict) -> str:
     """The page: systems in the papers' order, however many calls it took to measure them."""
-    lines = [f"`python benchmarks/step.py` on a {machine()}: width 16 where none is said, bfloat16.", ""]
+    told = (
+        f"`python benchmarks/step.py` on a {machine()}: bfloat16, width 16 unless a name ends in @ and another width."
+    )
+    lines = [told, ""]
     known = [name for name in SYSTEMS | ALSO if len(kept["against"].get(name, ())) > 1]
     if known:
         rows = [relative(name, kept["against"][name]) for name in known]

@@ -1,4 +1,4 @@
-"""Transposed convolutions of kernel 2, stride 2 in bfloat16: gradients by products of matrices against PyTorch's.
+"""Transposed convolutions with kernel = stride in bfloat16: gradients as matrix products against PyTorch's own.
 
     python benchmarks/up_conv.py [--write]
 
@@ -18,7 +18,7 @@ from timing import keep, machine, ratio, table, take_turns
 from torch import Tensor, nn
 
 from dsnotes.networks.blocks import UP_CONV
-from dsnotes.training.forward_pass import MEMORY_FORMAT, lay_out
+from dsnotes.training.forward_pass import MEMORY_FORMAT, set_memory_format
 
 PLAIN = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 LAYERS = (  # input, channels of the output, stride
@@ -32,7 +32,7 @@ LAYERS = (  # input, channels of the output, stride
 
 
 def backward(module: nn.Module, x: Tensor) -> object:
-    """A backward pass over the same graph."""
+    """A function that runs the backward pass; it can be called again and again."""
     with torch.autocast("cpu", torch.bfloat16):
         y = module(x)
     gradient = torch.randn_like(y)
@@ -45,7 +45,7 @@ def row(shape: tuple[int, ...], out: int, stride: tuple[int, ...], rounds: int) 
     ways = {}
     for name, kinds in {"PyTorch": PLAIN, "ours": UP_CONV}.items():
         module = kinds[dims](shape[1], out, stride, stride=stride)
-        lay_out(module, channels_last=True)
+        set_memory_format(module, channels_last=True)
         ways[name] = backward(module, x)
     taken = take_turns(ways, rounds, clock=time.process_time)
     ms = [f"{median(taken[name]) * 1e3:.2f}" for name in ways]

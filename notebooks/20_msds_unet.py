@@ -812,8 +812,9 @@ assert agree == {"Dice": ["res-unet-3d", "msds-unet", "msds-unet-gm"], "sensitiv
 #   alone, at every scale (.02, .56 and .85). A fusion of probabilities, as published, could not predict background; and
 #   two rows of the paper's tables are, as we read them, one system.
 # - **Not shown:** that deep supervision helps, that (124) is the best choice of sides, or that small tumours need four
-#   of them. After the 96 steps of section 5 the outputs begin to be tumours, but the mean Dice of a system lies between
-#   .10 and .21, and two seeds of one system are up to .26 apart, more than the best and the worst system (.12). Even so
+#   of them. After the 96 steps of section 5 the outputs begin to look like tumours, but the mean Dice of a system lies
+#   between .098 and .214, and two seeds of one system are up to .26 apart, more than the best and the worst system are.
+#   Even so
 #   four of the ten rows are below the full model after Holm's correction, among them (124), the paper's best: such a
 #   test sees these networks, not the method. Without deep supervision the Dice is as high as with all of it (.17).
 # - **Open:** all of this at the paper's size; `msds_unet.PREPROCESS` and `msds_unet.SETTINGS` hold the paper's

@@ -415,7 +415,7 @@ explore(
     with_weight,
     {"restoration": shares},
     stills=[{"restoration": w} for w in (0.0, 1.0, 100.0)],
-    alt="Mask and restored image, by the weight of the",
+    alt="Mask and restored image; weight of the restoration:",
 )
 
 # %%

@@ -671,14 +671,15 @@ Table(
 #   map of the paper's own patch is 6 × 6 × 6, although the paper says "not smaller than" 8 × 8 × 8. And in its Table
 #   III the tumour's *recall* is higher for the classic network (.810 against .802).
 # - **Measured, with one training of 400 steps (seed 0), ten held-out patients:** a mean Dice of .92 for the kidney and
-#   .67 for the tumour, whose Dice spreads by .31 over the patients. With that spread ten patients show a difference of
-#   .31 for the tumour, thirteen times the paper's gain.
+#   .67 for the tumour, whose Dice has a standard deviation of .31 over the patients. With that spread ten patients can
+#   show only differences of .31 or more for the tumour, thirteen times the paper's gain.
 # - **Measured, on ten phantoms with three seeds of 60 steps:** the two ideas together raised the tumour's Dice in every
 #   seed (by .49, .05 and .36). That is the loss: alone it did nearly the same (.48, .00 and .39), which fits a loss
-#   with the greater slope for an organ whose Dice is low. For the kidney it was +.09, −.12 and −.14, and multi-scale
-#   supervision alone changed the sign with the seed, too. Sixty steps are few: without either idea the tumour's mean
-#   Dice ranged from .00 to .08, three seeds like these show .7 or more, and rounding alone can decide: with the weights
-#   in PyTorch's default memory format (`channels_last=False`) both ideas raised seed 0's kidney by .01 instead of .12.
+#   with the greater slope for an organ whose Dice is low. The loss alone changed the kidney's Dice by +.09, −.12 and
+#   −.14, and multi-scale supervision alone changed its sign with the seed, too. Sixty steps are few: without either
+#   idea the tumour's mean Dice ranged from .00 to .08, three seeds like these can show only differences of .7 or more,
+#   and rounding alone can decide: both ideas raised seed 0's kidney by .12, but with the weights in PyTorch's default
+#   memory format (`channels_last=False`) by .01.
 # - **Open:** whether that still holds after a full training, five days on two GPUs with KiTS19; `mss_unet.SETTINGS`
 #   holds the paper's settings.
 #

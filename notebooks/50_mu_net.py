@@ -519,8 +519,8 @@ Table(
 
 # %% [markdown]
 # Before training the restored mask and the restored image have the largest gradients, thirteen and five times the
-# output's. Afterwards those of all terms but the two agreements lie between .18 and .31, the output's among them. So
-# there is a short path, and it matters most early in training.
+# output's. Afterwards the norms of all terms but `agree` and `agree restored` lie between .18 and .31, the output's
+# among them. So there is a short path, and it matters most early in training.
 #
 # ## 6. Similar, but not identical?
 #
@@ -644,10 +644,10 @@ curves.lines(marked, x="step", y="Dice in validation", title="Three runs")
 # The U-Net has a Dice of .96 at the first evaluation and stays there. U-Net-Deep with $\lambda = 8$ has .87, .94 and
 # .94, and its features at stride 8 are nearly as similar to those of *noise* (CKA .98) as to those of the mask (.99):
 # features that ignore their input make the squared error vanish, and the feature term rewards that. With a tenth of it
-# noise has a CKA of .36 at first, and the Dice is .92, .89 and .96. The first is a plateau, not the final result, and a
-# training that stops on it says nothing about the method's end result. How long it lasts depends on the seed and on
-# $\lambda$: on real hearts, with three seeds, the published weights are still behind when a tenth of them has caught up
-# with the plain U-Net (`benchmarks/results/mu_net_weights.md`).
+# noise has a CKA of .36 at first, and the Dice is .92, .89 and .96. The run with $\lambda = 8$ is on a plateau: that is
+# not its final result, and a training that stops there says nothing about the method's end result. How long it lasts
+# depends on the seed and on $\lambda$: on real hearts, with three seeds, the published weights are still behind when a
+# tenth of them has caught up with the plain U-Net (`benchmarks/results/mu_net_weights.md`).
 
 # %% [markdown]
 # ## 8. Tables 4 and 5
@@ -976,8 +976,8 @@ print("avg.m:", ", ".join(f"{name} {x:.3f}" for name, x in average.items()))
 #
 # > **Use it / do not / unknown.** *Do not* use it to save time: an epoch costs two to three times the U-Net's, and it
 # > needed no fewer of them. *Unknown:* whether it segments better after a long training. Here it was .07 ahead of the
-# > plain U-Net on phantoms, where three seeds like these show .56 or more, and .02 behind it on real hearts. If you try
-# > it, divide the published $\lambda$ and $\eta$ by ten where your network has batch norm.
+# > plain U-Net on phantoms, where three seeds like these can show only differences of .56 or more, and .02 behind it on
+# > real hearts. If you try it, divide the published $\lambda$ and $\eta$ by ten where your network has batch norm.
 #
 # ## Read next
 #

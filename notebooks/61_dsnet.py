@@ -674,7 +674,7 @@ Table(
 )
 
 # %% [markdown]
-# A Dice needs a threshold, and soft masks have a say in where probabilities end. **Before running:** what Dice does a
+# A Dice needs a threshold, and soft masks change how high the probabilities get. **Before running:** what Dice does a
 # network have that marks the right pixels, all of them with a probability of .4?
 
 
@@ -684,20 +684,21 @@ def by_seed(values):
 
 
 Table(
-    {"system": name, "highest probability, by seed": by_seed(highest(name))}
+    {"system": name, "highest probability, mean over nodules": by_seed(highest(name))}
     | {f"Dice at {at}": by_seed(of(name, "first", at)) for at in (0.5, 0.3)}
     for name in paper_rows
 )
 
 # %% [markdown]
-# A Dice of 0 at a threshold of .5, and 1 at .3. Here one of three trainings with soft masks ends at .52, and one with
-# the critic at .53: they hardly pass the threshold, and a little less training would have made them "mark nothing". So
-# it was after 240 steps, where one of the three trainings with soft masks had a Dice of .00. **Look at the highest
-# probability before you call a network untrained**, and choose the threshold on validation cases.
+# A Dice of 0 at a threshold of .5, and 1 at .3. Here the highest probability, averaged over the nodules, is .52 in one
+# of three trainings with soft masks and .53 in one with the critic: they hardly pass the threshold, and with a little
+# less training they would have marked nothing. That happened after 240 steps, where one of the three trainings with
+# soft masks had a Dice of .00. **Look at the highest probability before you call a network untrained**, and choose the
+# threshold on validation cases.
 #
 # The paper reports no test here. Ours is a paired test over the cases, on their Dice averaged over seeds, and corrected
-# for six comparisons. It covers the variation between nodules, not between trainings; the last two columns show the
-# seeds.
+# for six comparisons. It covers the variation between nodules, not between trainings; the columns *per seed* and *in
+# every seed* show that.
 
 # %%
 paper_steps = {
@@ -872,9 +873,9 @@ Table(brief_rows(study), caption=f"{study.runs} of {study.planned} runs are stor
 #   uses it, it was *not* closer to the finer scan than interpolation.
 # - **Table 3, three seeds of 480 steps:** in the paper every step improves the Dice. Here one of six does in every
 #   seed: EDRFM, which simply concatenates the teacher's features, gains .07 over the backbone (p = .0007, corrected).
-#   Selective fusion, SDRFM, does not (−.01, the sign changes). Soft masks changed the Dice by .02, where .09 could have
-#   been shown, and reduced the error of the share at the edge from .27 to .19. With the critic it was .08 lower, but
-#   higher in one seed of three. The whole DSNet ended at .65, the plain U-Net at .61, EDRFM at .78.
+#   Selective fusion, SDRFM, does not (−.01, the sign changes). Soft masks raised the Dice by .02, where only .09 could
+#   have been shown, and reduced the error of the share at the edge from .27 to .19. With the critic it was .08 lower,
+#   but higher in one seed of three. The whole DSNet ended at .65, the plain U-Net at .61, EDRFM at .78.
 # - **Table 4:** our network is not closer to the consensus than the readers are: .63 against .84 … .93. With the reader
 #   left out of the consensus, it is closer than the reader on 18 to 25 % of the nodules. It is worst on ground-glass
 #   nodules, which it was not trained on, and then on nodules at the pleura.
@@ -887,7 +888,7 @@ Table(brief_rows(study), caption=f"{study.runs} of {study.planned} runs are stor
 # > **Use it / do not / unknown.** *Use* soft masks where you need the share of a pixel, and score them as shares: the
 # > error of the share at the edge fell from .27 to .19, at no loss of Dice that three seeds could show. *Do not* expect
 # > super-resolution to add what the scanner did not see. *Unknown:* the teacher's features, which gained .07 Dice on
-# > phantoms in each of three seeds when concatenated, nothing when weighed, and nothing on real membranes; and the
+# > phantoms in each of three seeds when concatenated, nothing when weighted, and nothing on real membranes; and the
 # > critic, whose effect changed its sign with the seed. The table of section 5 says which difference 24 nodules could
 # > have shown; the paper's six steps are between .002 and .017.
 #

@@ -64,21 +64,22 @@ class BlockwiseUp3d(Blockwise, nn.ConvTranspose3d):
     pass
 
 
-class NonOverlapping:
-    """A transposed convolution that, where a CPU uses bfloat16, computes its gradients as products of matrices if the
-    kernel is as wide as the stride. PyTorch's take two to three times as long there (`benchmarks/up_conv.py`).
+class MatmulGradients:
+    """A transposed convolution whose gradients are matrix products under autocast on a CPU, two to three times as fast
+    as PyTorch's (`benchmarks/up_conv.py`). Needs kernel = stride, no padding and one group; else PyTorch's.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        apart = self.kernel_size == self.stride and not any((*self.padding, *self.output_padding)) and self.groups == 1
-        if not apart or input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        padded = any((*self.padding, *self.output_padding))
+        no_overlap = self.kernel_size == self.stride and self.groups == 1 and not padded
+        if not no_overlap or input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
             return super().forward(input)
         dtype = torch.get_autocast_dtype("cpu")
         bias = None if self.bias is None else self.bias.to(dtype)
-        return _NonOverlappingUp.apply(input.to(dtype), self.weight.to(dtype), bias)
+        return _UpConvByMatmul.apply(input.to(dtype), self.weight.to(dtype), bias)
 
 
-class _NonOverlappingUp(torch.autograd.Function):
+class _UpConvByMatmul(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
@@ -94,20 +95,20 @@ class _NonOverlappingUp(torch.autograd.Function):
         blocks = gradient.movedim(1, -1).reshape(
             batch, *(n for pair in zip(size, stride, strict=True) for n in pair), n_out
         )
-        voxels, taps = range(1, 2 * dims, 2), range(2, 2 * dims + 1, 2)
-        blocks = blocks.permute(0, *voxels, *taps, -1).reshape(-1, math.prod(stride) * n_out)
+        voxels, offsets = range(1, 2 * dims, 2), range(2, 2 * dims + 1, 2)
+        blocks = blocks.permute(0, *voxels, *offsets, -1).reshape(-1, math.prod(stride) * n_out)
         kernel = weight.movedim(1, -1).reshape(n_in, -1)
-        to_x = (blocks @ kernel.T).view(batch, *size, n_in).movedim(-1, 1)
-        to_kernel = x.movedim(1, -1).reshape(-1, n_in).T @ blocks
-        to_weight = to_kernel.view(n_in, *stride, n_out).movedim(-1, 1)
-        return to_x, to_weight, gradient.sum((0, *range(2, 2 + dims))) if ctx.biased else None
+        grad_input = (blocks @ kernel.T).view(batch, *size, n_in).movedim(-1, 1)
+        grad_kernel = x.movedim(1, -1).reshape(-1, n_in).T @ blocks
+        grad_weight = grad_kernel.view(n_in, *stride, n_out).movedim(-1, 1)
+        return grad_input, grad_weight, gradient.sum((0, *range(2, 2 + dims))) if ctx.biased else None
 
 
-class UpConv2d(NonOverlapping, nn.ConvTranspose2d):
+class UpConv2d(MatmulGradients, nn.ConvTranspose2d):
     pass
 
 
-class UpConv3d(NonOverlapping, nn.ConvTranspose3d):
+class UpConv3d(MatmulGradients, nn.ConvTranspose3d):
     pass
 
 

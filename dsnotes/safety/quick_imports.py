@@ -1,4 +1,4 @@
-"""Imports that cost less: without garbage collection, and without what a library can do without.
+"""Faster imports: garbage collection is off meanwhile, and optional dependencies can be left out.
 
 An import makes a million objects that all stay, and the collector looks through them many times.
 """
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Saves a sixth of the time of `import torch`, and later collections no longer look through what it made.
+    """Saves a sixth of the time of `import torch`. After an import, later collections skip all objects alive by then.
 
     Collection is on again afterwards if it was before.
     """
@@ -30,8 +30,8 @@ def quick_imports() -> Iterator[None]:
 
 
 def import_notebook_libraries() -> None:
-    """nbformat without jsonschema's check of IRIs, whose 38 grammars take a second and of which notebooks contain none;
-    jupytext without Jupyter's server, papermill without Hadoop's files.
+    """Import nbformat, jupytext and papermill without optional parts: jsonschema's check of IRIs, which takes a second
+    and which notebooks do not need; Jupyter's server; pyarrow, for files in Hadoop.
     """
     _import_without("nbformat", "rfc3987_syntax")
     _import_without("jupytext", "jupytext.sync_contentsmanager", "jupytext.async_contentsmanager")
@@ -39,7 +39,7 @@ def import_notebook_libraries() -> None:
 
 
 def _import_without(wanted: str, *others: str) -> None:
-    """Import `wanted`, which can do without the `others`, as if they were not installed; those that are loaded stay."""
+    """Import `wanted` as if its optional `others` were not installed; those that are loaded stay visible."""
     hidden = [name for name in others if name not in sys.modules] if wanted not in sys.modules else []
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     try:

@@ -25,7 +25,7 @@ from dsnotes.training.checks import (
     check_run,
     check_system,
 )
-from dsnotes.training.forward_pass import choose_dtype, lay_out, reestimate_statistics, to_channels_last
+from dsnotes.training.forward_pass import choose_dtype, reestimate_statistics, set_memory_format, to_channels_last
 from dsnotes.training.history import History, MetricAccumulator, Progress, Record
 from dsnotes.training.patch_size import fitting_patch
 from dsnotes.training.run_identity import describe_run
@@ -102,7 +102,7 @@ def fit(
         if budget is not None:
             run["budget"] = str(budget)
         if channels_last == "auto":
-            stack.callback(lay_out, system.network, channels_last=False)  # restored at the end
+            stack.callback(set_memory_format, system.network, channels_last=False)  # restored at the end
         how = {"channels_last": channels_last, "compile": compile, "checkpointing": checkpointing}
         step, history = resume_or_start(system, settings, run, folder, device, world=world, amp=amp, **how)
         history.steps_per_epoch = draw.iterations

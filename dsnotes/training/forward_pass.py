@@ -144,14 +144,14 @@ def to_channels_last(network: nn.Module, channels_last: bool | str, *, amp: torc
     if channels_last not in (True, False, "auto"):
         raise ValueError(f"channels_last={channels_last!r} is unknown. Pass 'auto', True or False.")
     if channels_last is True or (channels_last == "auto" and amp is not None):
-        lay_out(network, channels_last=True)
+        set_memory_format(network, channels_last=True)
 
 
-def lay_out(network: nn.Module, *, channels_last: bool) -> None:
-    """Give every weight of a convolution this memory format, by its strides too.
+def set_memory_format(network: nn.Module, *, channels_last: bool) -> None:
+    """Convert every convolution's weights to channels-last or to PyTorch's default memory format, strides included.
 
-    With one input channel, or a kernel of 1 x 1, both formats hold the same numbers in the same order, and PyTorch
-    leaves the strides. But by them a convolution chooses the format of its output, and so that of the layers behind.
+    With one input channel, or a kernel of 1 x 1, both formats store the same numbers in the same order, and PyTorch's
+    own conversion leaves the strides. But a convolution chooses its output's format by them, and later layers follow.
     """
     for each in (*network.parameters(), *network.buffers()):
         if each.ndim in MEMORY_FORMAT:

@@ -39,7 +39,7 @@ def contact_sheet(
     In a browser there are buttons; each click is saved to the file `decisions` (name, decision, time) at once, and the
     same call resumes with that file at the first page with an open case. A headless run shows only that page's picture
     and never waits; use sheet.decide(name, "accept") there. For a volume the slice through the lesion is shown; `zoom`
-    is the mm shown on every side of it. `buttons` turns the buttons on or off anywhere.
+    is the mm shown on every side of it. `buttons` turns the buttons on or off anywhere. `window` is that of `show`.
     """
     return ContactSheet(cases, decisions, page=page, window=window, zoom=zoom, buttons=buttons)
 

@@ -180,11 +180,11 @@ def _window(
         if not low < high:
             raise ValueError(f"window=({low:g}, {high:g}) is empty: pass (lowest, highest) in the image's own unit.")
         return low, high
-    shares, sample = (0.5, 99.5), image.ravel()[:: max(1, image.size // 1_000_000)]  # all of them would take seconds
+    percentiles, sample = (0.5, 99.5), image.ravel()[:: max(1, image.size // 1_000_000)]  # all would take seconds
     if window == "label" and truth is not None and truth.any():
-        shares, sample = (3, 97), _around(truth, image)
+        percentiles, sample = (3, 97), _around(truth, image)
     finite = sample[np.isfinite(sample)]
-    low, high = np.percentile(finite, shares) if finite.size else (0.0, 1.0)
+    low, high = np.percentile(finite, percentiles) if finite.size else (0.0, 1.0)
     return float(low), float(high) if high > low else float(low) + 1.0
 
 

@@ -37,9 +37,9 @@ def show(
     and that before the place: "volume" (NiiVue), "slices" (sliders), "itk" (itkwidgets, where it is installed and has a
     network) or "still". Every choice leaves the still picture in the saved notebook.
 
-    `window` is "lung", "soft", "bone", "label" (the grey values around it) or (lowest, highest), and by default holds
-    99 % of the voxels. `at` is the voxel the planes go through, by default in the lesion; `zoom` shows only so many mm
-    on every side of it. `readers=True` takes the readers that the case brings along.
+    `window` is "lung", "soft", "bone", "label" (fitted to the grey values on and near the label) or (lowest, highest),
+    and by default holds 99 % of the voxels. `at` is the voxel the planes go through, by default in the lesion; `zoom`
+    shows only so many mm on every side of it. `readers=True` takes the readers that the case brings along.
     """
     require_case(case)
     choice = notebook_display.choose(viewer, VIEWERS, volume=len(case.spacing) == 3)

@@ -14,7 +14,14 @@ from dsnotes.supervision.base import Supervision, supervise
 from dsnotes.supervision.plain import Plain
 from dsnotes.training.batches import Draw
 from dsnotes.training.fit import fit
-from dsnotes.training.forward_pass import ForwardPass, choose_dtype, flops, has_bfloat16, lay_out, to_channels_last
+from dsnotes.training.forward_pass import (
+    ForwardPass,
+    choose_dtype,
+    flops,
+    has_bfloat16,
+    set_memory_format,
+    to_channels_last,
+)
 from dsnotes.training.settings import Settings
 from dsnotes.training.step import PlainStep, make_optimiser, micro_batches
 from dsnotes.training.system import System
@@ -262,14 +269,14 @@ def test_one_input_channel_does_not_bring_the_default_format_back(dims, channels
     image = torch.rand(2, channels, *(8,) * dims)
     network = torch.nn.Sequential(convolution(channels, 16, kernel), convolution(16, 4, 1))
     strides, expected = [p.stride() for p in network.parameters()], network(image)
-    lay_out(network, channels_last=True)
+    set_memory_format(network, channels_last=True)
     with torch.autocast("cpu", torch.bfloat16):
         inner = network[0](image)
         found = network[1](inner)
     assert inner.is_contiguous(memory_format=form)
     assert found.is_contiguous(memory_format=form)
     torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.02)
-    lay_out(network, channels_last=False)
+    set_memory_format(network, channels_last=False)
     assert [p.stride() for p in network.parameters()] == strides
     torch.testing.assert_close(network(image), expected, rtol=0, atol=0)
 
@@ -304,7 +311,7 @@ def test_no_gradient_in_bfloat16_comes_from_foreign_memory():
     for channels, kernel, depth in ((32, 3, 2), (32, 5, 2), (32, 5, 3), (32, 5, 4), (1, 3, 2), (1, 5, 3)):
         for layout in (torch.contiguous_format, torch.channels_last_3d):
             conv = Conv3d(channels, 32, kernel, padding=kernel // 2)
-            lay_out(conv, channels_last=layout is torch.channels_last_3d)
+            set_memory_format(conv, channels_last=layout is torch.channels_last_3d)
             x = torch.randn(2, channels, depth, 4, 4).contiguous(memory_format=layout).requires_grad_()
             exact = torch.autograd.grad(conv(x).square().sum(), [x, *conv.parameters()])
             for _ in range(4):
