@@ -23,6 +23,7 @@ def softened(
     *,
     classes: int = 2,
     radius: int = 3,
+    core: float = 1 / 3,
     eps: float = 1e-2,
     keep_small: bool = False,
     annotators: bool = True,
@@ -33,16 +34,17 @@ def softened(
 
     With two classes and several masks in extras["annotators"] (or "readers"), strategy 2 is used: pixels marked by all
     or none of them are known. If no pixel is marked by all, or with `annotators=False`, strategy 1 is used: pixels up
-    to `radius` from the label's border are unknown, each class against all others. `eps` suits CT with about 30 HU of
-    noise; `noise_eps` gives the value for other noise.
+    to `radius` from the label's border are unknown, each class against all others. Of a structure thinner than twice
+    that, too few pixels would be core, and it would fade from the soft mask; so a case whose class keeps less than
+    `core` of its pixels has the radius lowered, to 1 if need be (`core=0`: not lowered). `eps` suits CT with about
+    30 HU of noise; `noise_eps` gives the value for other noise.
 
     `window="volume"` softens volumes in 3-D, trimap and windows both, weighted by the case's spacing; of annotators'
     masks it always does, because slices that some did not mark have no core of their own.
 
     With two classes the result is the foreground's share (*space); with more it is (classes, *space), background first,
-    divided by the sum, because each class is matted separately. A class that a case lacks is 0. Of a structure thinner
-    than twice `radius` only the deepest pixels are core, and it fades: use 1 for membranes, 2 or 3 for lesions.
-    `keep_small=True` keeps the deepest pixels of every component as core.
+    divided by the sum, because each class is matted separately. A class that a case lacks is 0. A small lesion beside
+    a larger one may still have no core; `keep_small=True` keeps the deepest pixels of every component.
     """
     if classes < 2:
         raise ValueError(f"classes={classes}, but the background counts as a class: pass classes=2 or more.")
@@ -72,7 +74,7 @@ def softened(
         if drawn is not None:
             disagreeing.append(case.name)
         border = partial(
-            trimap_from_mask, radius=radius, keep_small=keep_small, spacing=case.spacing if in_3d else None
+            trimap_from_mask, radius=radius, core=core, keep_small=keep_small, spacing=case.spacing if in_3d else None
         )
         tasks += [(case, value, border(case.label == value), in_3d) for value in wanted if (case.label == value).any()]
     if disagreeing:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from jaxtyping import Int8, Shaped
@@ -22,14 +22,20 @@ Trimap = Int8[np.ndarray, "..."]
 
 
 def trimap_from_mask(
-    mask: AnyMask, radius: int = 3, *, keep_small: bool = False, spacing: Sequence[float] | None = None
+    mask: AnyMask,
+    radius: int = 3,
+    *,
+    core: float = 0.0,
+    keep_small: bool = False,
+    spacing: Sequence[float] | None = None,
 ) -> Trimap:
     """1 inside the mask eroded by a disk of `radius` pixels, −1 outside the mask dilated by it, 0 between.
 
     A stack (depth, height, width) is processed slice by slice. Outside the image the mask is continued from the border,
     so a lesion cut off by the crop is not eroded there. Where erosion would remove all of a slice's lesion, its deepest
     pixels stay core. A small lesion beside a larger one has no core then, and matting makes it background; with
-    `keep_small=True` every connected lesion keeps its deepest pixels.
+    `keep_small=True` every connected lesion keeps its deepest pixels. With `core=1/3` the radius is lowered, to 1 if
+    need be, until a third of the mask's pixels are core.
 
     With the `spacing` of a stack, in mm, the unknown shell is three-dimensional, for `soft_mask(…, window="volume")`:
     an ellipsoid of `radius` voxels along the finest axis and as many mm along the others, but at least one voxel, so
@@ -43,10 +49,13 @@ def trimap_from_mask(
         raise ValueError(f"mask has shape {mask.shape}. Pass (height, width) or (depth, height, width), no channels.")
     if not inside.any():
         raise ValueError("mask is empty. Leave this case out, or check its label.")
-    if spacing is None:
-        trimap = _slice_by_slice(inside, radius, keep_small=keep_small)
-    else:
-        trimap = _shell(inside, radius, spacing, keep_small=keep_small)
+    if not 0 <= core < 1:
+        raise ValueError(f"core={core} came; needed is a share of the mask, 0 ≤ core < 1. For instance core=1/3.")
+    made = _slice_by_slice if spacing is None else partial(_shell, spacing=spacing)
+    trimap = made(inside, radius, keep_small=keep_small)
+    while radius > 1 and np.count_nonzero(trimap == 1) < core * np.count_nonzero(inside):
+        radius -= 1
+        trimap = made(inside, radius, keep_small=keep_small)
     if trimap.min() > -1:
         raise ValueError(
             f"radius={radius} leaves no pixel outside the lesion in {mask.shape}. "
@@ -68,7 +77,7 @@ def _slice_by_slice(inside: np.ndarray, radius: int, *, keep_small: bool) -> Tri
     return trimap - np.int8(1)
 
 
-def _shell(inside: np.ndarray, radius: int, spacing: Sequence[float], *, keep_small: bool) -> Trimap:
+def _shell(inside: np.ndarray, radius: int, *, spacing: Sequence[float], keep_small: bool) -> Trimap:
     from scipy import ndimage
 
     mm = checked_spacing(spacing, "trimap_from_mask", axes=inside.ndim, example="spacing=case.spacing")

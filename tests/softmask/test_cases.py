@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from dsnotes.data import phantoms
 from dsnotes.data.case import Case
+from dsnotes.metrics import dice
 from dsnotes.softmask import noise_eps, soft_mask, softened, trimap_from_annotators, trimap_from_mask
 
 
@@ -97,6 +99,16 @@ def test_a_soft_mask_that_is_there_is_kept():
     case = replace(case_of((rings() > 0).astype(np.uint8)), extras={"soft": own})
     (kept,) = softened([case])
     assert kept is case
+
+
+def test_small_nodules_stay_in_their_soft_masks():
+    cases = phantoms.nodules(24, seed=0)
+
+    def worst(core: float) -> float:
+        return min(dice(c.extras["soft"] > 0.5, c.label) for c in softened(cases, core=core, annotators=False))
+
+    assert worst(0.0) < 0.4  # most of the smallest nodule's pixels are within 3 of its border
+    assert worst(1 / 3) > 0.7
 
 
 def test_eps_is_nine_times_the_noises_variance():

@@ -95,6 +95,16 @@ def test_a_small_lesion_beside_a_large_one_is_kept_when_asked():
     np.testing.assert_array_equal(kept[10:], by_scipy(mask, 3)[10:])
 
 
+def test_the_radius_is_lowered_until_enough_of_a_thin_structure_is_core():
+    line = np.zeros((40, 40), bool)
+    line[:, 15:20] = True  # five wide, so radius 1 leaves 3/5 as core, radius 2 a fifth, radius 3 its middle
+    for core, radius in ((0.0, 3), (0.2, 3), (1 / 3, 1), (0.6, 1), (0.7, 1)):
+        np.testing.assert_array_equal(trimap_from_mask(line, 3, core=core), trimap_from_mask(line, radius))
+    np.testing.assert_array_equal(trimap_from_mask(disc(radius=12), 3, core=1 / 3), by_scipy(disc(radius=12), 3))
+    with pytest.raises(ValueError, match=r"core=1\.0 came; .* 0 ≤ core < 1. For instance core=1/3"):
+        trimap_from_mask(line, 3, core=1.0)
+
+
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
 def test_any_mask_of_zeros_and_ones(dtype):
     np.testing.assert_array_equal(trimap_from_mask(disc().astype(dtype), 2), by_scipy(disc(), 2))
