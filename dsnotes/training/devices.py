@@ -229,6 +229,13 @@ def total(values: Tensor) -> Tensor:
     return values
 
 
+def highest(values: Tensor) -> Tensor:
+    """The maximum over the processes."""
+    if several():
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+    return values
+
+
 def first_nonempty(mine: list[str]) -> list[str]:
     """The names from the first process that has any: a process without cases has none."""
     if not several():

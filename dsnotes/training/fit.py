@@ -32,7 +32,7 @@ from dsnotes.training.run_identity import describe_run
 from dsnotes.training.settings import Settings, learning_rate, must_stop, settings_with
 from dsnotes.training.step import Step
 from dsnotes.training.system import System
-from dsnotes.training.validate import validate
+from dsnotes.training.validate import silence, validate
 
 
 def fit(
@@ -153,6 +153,8 @@ def fit(
                 history.records = found["history"]
             if isinstance(error, FloatingPointError):
                 raise
+        if len(history):
+            warn_once(silence(history), history, aloud=world.first)
     return history
 
 

@@ -16,8 +16,10 @@ from dsnotes.supervision.base import Batch
 from dsnotes.supervision.regions import members
 from dsnotes.supervision.targets import class_indices
 from dsnotes.training import devices
+from dsnotes.training.history import History
 
 METRICS = ("dice", "iou", "ppv", "sensitivity")
+ENOUGH = 100  # steps, before an empty prediction is worth a warning
 Counts = Integer[Tensor, "3 foreground"]  # true positives, predicted, true voxels of each foreground class
 
 
@@ -33,12 +35,13 @@ def validate(
 ) -> dict[str, float]:
     """val_dice, val_iou, val_ppv, val_sensitivity; val_score, the mean of these four; val_loss and its terms.
 
-    `evaluate` is the step's. With several foreground classes the metrics are means over them, and val_dice_1,
+    If there was foreground to find and no voxel was found, val_highest is the highest probability of a foreground class
+    in any voxel (see `silence`). `evaluate` is the step's. With several foreground classes the metrics are means over them, and val_dice_1,
     val_dice_2, … are added. Without `deploy` there are only the losses, and val_score is -val_loss.
     """
     counts = torch.zeros(3, classes - 1, dtype=torch.int64, device=device)
     losses: dict[str, Tensor] = {}
-    samples = torch.zeros((), device=device)
+    samples, highest = torch.zeros((), device=device), torch.zeros((), device=device)
     for batch in batches:
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         outputs, found = evaluate(batch)
@@ -48,8 +51,11 @@ def validate(
         samples += size
         if deploy is not None:
             label = class_indices(batch["label"], outputs.logits)
-            counts += count(deploy(outputs), label, valid=batch.get("valid"), regions=regions)
+            p = deploy(outputs)
+            counts += count(p, label, valid=batch.get("valid"), regions=regions)
+            highest = torch.maximum(highest, (p if regions or p.shape[1] == 1 else p[:, 1:]).max().float())
     devices.total(counts)
+    devices.highest(highest)
     devices.total(samples)
     names = devices.first_nonempty(list(losses))
     none = torch.zeros((), device=device)
@@ -64,8 +70,25 @@ def validate(
         **mean,
         **each,
         "val_score": sum(mean.values()) / len(mean),
+        **({"val_highest": highest.item()} if counts[2].any() and not counts[1].any() else {}),
         **measured,
     }
+
+
+def silence(history: History) -> str | None:
+    """What to know of a network that, after 100 steps or more, finds nothing because it is nowhere sure; else None.
+
+    After a ReLU no feature is negative. Where an object switches all of them off, the logit is the last layer's bias:
+    no probability exceeds that of the bias, which settles late.
+    """
+    highest = history[-1].get("val_highest")
+    if highest is None or history.steps < ENOUGH:
+        return None
+    return (
+        f"after {history.steps} steps the prediction is empty in all validation patches, because no probability passes "
+        f"one half: the highest is {highest:.2f}. val_dice says nothing about such a network. Look at what it has "
+        f"learned, dsnotes.predict(system, case) > {0.6 * highest:.2g}, and train longer: epochs={2 * len(history)}."
+    )
 
 
 def count(p: Probs, label: Label, *, valid: Tensor | None = None, regions: Sequence[tuple[int, ...]] = ()) -> Counts:
