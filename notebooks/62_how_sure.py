@@ -516,8 +516,8 @@ Table(verdict.values(), caption=f"{seeds} seeds of {steps} steps, pixels of the 
 # loss, so how much of it is the loss is open.
 #
 # Three things hide this effect. The band must not be wider than small nodules can bear: with three pixels for all of
-# them, half of the nodules faded in their own soft masks (notebook 60), and the matted networks lost .024 Dice, in
-# every seed. We took that for the price of soft masks, until the soft masks were compared with the masks they came
+# them, small nodules faded in their own soft masks (notebook 60), and the matted networks lost .024 Dice, in every
+# seed. We took that for the price of soft masks, until the soft masks were compared with the masks they came
 # from.
 #
 # It also grows with training: after 300 steps (`--steps 300`) the binary network is still blurred at the border, with

@@ -36,8 +36,9 @@ def validate(
     """val_dice, val_iou, val_ppv, val_sensitivity; val_score, the mean of these four; val_loss and its terms.
 
     If there was foreground to find and no voxel was found, val_highest is the highest probability of a foreground class
-    in any voxel (see `silence`). `evaluate` is the step's. With several foreground classes the metrics are means over them, and val_dice_1,
-    val_dice_2, … are added. Without `deploy` there are only the losses, and val_score is -val_loss.
+    in any voxel (see `silence`). `evaluate` is the step's. With several foreground classes the metrics are means over
+    them, and val_dice_1, val_dice_2, … are added. Without `deploy` there are only the losses, and val_score is
+    -val_loss.
     """
     counts = torch.zeros(3, classes - 1, dtype=torch.int64, device=device)
     losses: dict[str, Tensor] = {}
