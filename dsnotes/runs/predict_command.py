@@ -195,12 +195,17 @@ def load_models(runs: list[str]) -> tuple[list, list[dict]]:
 
 
 def load_run(run: str):
-    """`dsnotes.load` of what a notebook's run keeps in training/: the weights that it scored, which are the last."""
+    """`dsnotes.load` of what a notebook's run keeps in training/: the weights that it scored, which are the last.
+
+    DSNet's teacher, if the run has trained one, is in teacher/.
+    """
     from dsnotes.papers.load import load
 
     require_finished(run)
     training = Path(run) / "training"
-    return load(training, weights="checkpoint.pt") if training.is_dir() else load(run)
+    teachers = [Path(run, "teacher", phase, "checkpoint.pt") for phase in ("squares", "adversarial")]
+    trained = [{"teacher": str(path)} for path in teachers if path.is_file()]
+    return load(training, weights="checkpoint.pt", **(trained or [{}])[-1]) if training.is_dir() else load(run)
 
 
 def require_finished(run: str) -> None:

@@ -86,9 +86,10 @@ def silence(history: History) -> str | None:
     if highest is None or history.steps < ENOUGH:
         return None
     return (
-        f"after {history.steps} steps the prediction is empty in all validation patches, because no probability passes "
-        f"one half: the highest is {highest:.2f}. val_dice says nothing about such a network. Look at what it has "
-        f"learned, dsnotes.predict(system, case) > {0.6 * highest:.2g}, and train longer: epochs={2 * len(history)}."
+        f"after {history.steps} steps the prediction is empty in all validation patches, because no foreground "
+        f"probability is high enough: the highest is {highest:.2f}. val_dice says nothing about such a network. Look "
+        f"at what it has learned, dsnotes.predict(system, case) > {0.6 * highest:.2g}, and train longer: "
+        f"epochs={2 * len(history)}."
     )
 
 

@@ -12,9 +12,11 @@ from dicom_files import CORONAL, OBLIQUE, write_series
 
 import dsnotes
 from dsnotes.cli import main
+from dsnotes.data import phantoms
 from dsnotes.data.dicom_labels import read_masks
 from dsnotes.data.files import open_case
 from dsnotes.data.preprocess import Preprocess
+from dsnotes.papers import dsnet
 from dsnotes.runs.predict_command import load_run
 
 STEPS = (Preprocess(clip=(-100.0, 300.0), normalise="window"),)  # of the run
@@ -235,3 +237,17 @@ def test_a_scan_that_cannot_be_read_is_left_out_and_the_others_are_done(run, sca
     assert predict(run(), good.parent / "bad.nii.gz", good, "--output", tmp_path / "out") == 1
     assert "bad is left out" in capsys.readouterr().err
     assert (tmp_path / "out" / "good.nii.gz").is_file()
+
+
+def test_a_run_that_trained_a_teacher_is_loaded_with_it(tmp_path):
+    """DSNet cannot be built again without its teacher, which the run has kept beside it."""
+    cases = phantoms.nodules(2, seed=0, size=(32, 32))
+    how = {"patch": (32, 32), "batch": 2, "iterations": 1, "progress": False, "device": "cpu"}
+    teacher, _ = dsnet.train_teacher(
+        cases, width=4, blocks=1, scale=2, epochs=(1, 1), out=tmp_path / "run" / "teacher", **how
+    )
+    system = dsnotes.build("dsnet-sdrfm", width=4, teacher=teacher)
+    dsnotes.fit(system, cases, epochs=1, out=tmp_path / "run" / "training", **how)
+    (tmp_path / "run" / "result.json").write_text("{}")
+    loaded = load_run(str(tmp_path / "run"))
+    np.testing.assert_array_equal(dsnotes.predict(loaded, cases[0]), dsnotes.predict(system, cases[0], device="cpu"))
