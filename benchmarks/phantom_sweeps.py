@@ -6,9 +6,10 @@
 With --write, tables of sweeps that are not named stay in the file. A row's Dice is the mean over the held-out phantoms,
 once per seed. Where it is below .05, the highest probability in any of them follows, and the Dice of what is above .6
 of that: a network can know the shape and be nowhere sure of it. (The last layer of a network of width 4 has four
-weights. If no channel that is on in the object has a positive one, no probability passes that of the bias, which is
-below one half in all rows: most voxels are background, and it falls by about .4 in the first epochs.) `before` are means over seeds 0 and 1 on the same
-phantoms with fewer steps, when each row still had its own loss and optimiser, and MSS U-Net's clean-up was every row's.
+weights. If no channel that is on in the object has a positive one, no probability passes that of the bias. It starts
+anywhere and falls by about .4, because most voxels are background, and then is below one half.)
+`before` are means over seeds 0 and 1 on the same phantoms with fewer steps, when each row still had its own loss and
+optimiser, and MSS U-Net's clean-up was every row's.
 """
 
 from __future__ import annotations
