@@ -15,7 +15,7 @@ import numpy as np
 
 from dsnotes.data.case import Case
 from dsnotes.softmask.matting import soft_masks
-from dsnotes.softmask.trimap import trimap_from_annotators, trimap_from_mask
+from dsnotes.softmask.trimap import CORE, trimap_from_annotators, trimap_from_mask
 
 
 def softened(
@@ -23,7 +23,7 @@ def softened(
     *,
     classes: int = 2,
     radius: int = 3,
-    core: float = 1 / 3,
+    core: float = CORE,
     eps: float = 1e-2,
     keep_small: bool = False,
     annotators: bool = True,

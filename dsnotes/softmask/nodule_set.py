@@ -26,7 +26,7 @@ from dsnotes.data.files import save_label, save_volume
 from dsnotes.safety.atomic import atomic
 from dsnotes.softmask.matting import soft_mask
 from dsnotes.softmask.recist import MARGIN, mask_from_recist
-from dsnotes.softmask.trimap import trimap_from_mask
+from dsnotes.softmask.trimap import CORE, trimap_from_mask
 
 BINARY = ("soft mask", "GrabCut")
 LEAST_SHARE = 1 / 3  # least area, in areas of the ellipse through the ends of the axes; 24 phantom nodules have ≥ 0.52
@@ -55,6 +55,7 @@ def make_set(
     *,
     size: int = 64,
     radius: int = 3,
+    core: float = CORE,
     eps: float = 1e-2,
     binary: str = "soft mask",
     source: str = SOURCE,
@@ -66,10 +67,11 @@ def make_set(
     imagesTr/ holds HU, softTr/ the matting of GrabCut's mask, recistTr.json the axes in the crop's pixels. labelsTr/ is
     the soft mask thresholded at one half, as in the paper (Fig. 2d), or with `binary="GrabCut"` GrabCut's mask. A
     lesion that cannot be labelled is reported and skipped. Files are written atomically and existing cases are kept:
-    the same call resumes after an interruption. `eps` suits CT with about 30 HU of noise (`soft_mask`). A case's name
-    begins with the patient's six digits, which `split` and `k_fold` recognise.
+    the same call resumes after an interruption. The band beside a small lesion is narrowed until the share `core` of it
+    is certain, and `eps` suits CT with about 30 HU of noise (both as in `softened`). A case's name begins with the
+    patient's six digits, which `split` and `k_fold` recognise.
     """
-    settings = {"size": size, "radius": radius, "eps": float(eps), "binary": binary}
+    settings = {"size": size, "radius": radius, "core": core, "eps": float(eps), "binary": binary}
     if binary not in BINARY:
         raise ValueError(f"binary={binary!r} is unknown. Choose one of {list(BINARY)}.")
     if size < 16 or radius < 1 or not eps >= 1e-12:
@@ -163,6 +165,7 @@ def _case(
     *,
     size: int,
     radius: int,
+    core: float,
     eps: float,
     binary: str,
 ) -> Case:
@@ -192,7 +195,7 @@ def _case(
             f"GrabCut found {int(mask.sum())} of about {ellipse:.0f} pixels between the axes: the lesion does not "
             f"stand out from its surroundings. Outline it by hand, or leave it out."
         )
-    soft = soft_mask(image, trimap_from_mask(mask, radius), eps=eps)
+    soft = soft_mask(image, trimap_from_mask(mask, radius, core=core), eps=eps)
     label = (soft >= 0.5).astype(np.uint8) if binary == "soft mask" else mask
     if label.sum() < LEAST_SHARE * ellipse:
         raise ValueError(

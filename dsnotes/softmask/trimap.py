@@ -20,6 +20,8 @@ from dsnotes.data.conversion import as_array, checked_spacing
 AnyMask = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."]
 Trimap = Int8[np.ndarray, "..."]
 
+CORE = 1 / 3  # of a structure, to stay certain: below, matting begins to lose it (benchmarks/soft_core.py)
+
 
 def trimap_from_mask(
     mask: AnyMask,

@@ -155,7 +155,7 @@ def test_source_licence_and_settings_are_written_down(tmp_path):
     make_set(*filed(tmp_path / "raw", disk()), tmp_path / "set", licence="mine", source="here", eps=0.02)
     about = json.loads((tmp_path / "set/dataset.json").read_text(encoding="utf-8"))
     assert (about["licence"], about["reference"], about["numTraining"]) == ("mine", "here", 1)
-    assert about["made_with"] == {"size": 64, "radius": 3, "eps": 0.02, "binary": "soft mask"}
+    assert about["made_with"] == {"size": 64, "radius": 3, "core": 1 / 3, "eps": 0.02, "binary": "soft mask"}
 
 
 def test_one_folder_takes_one_way_of_labelling(tmp_path):
