@@ -5,9 +5,9 @@
 
 With --write, tables of sweeps that are not named stay in the file. A row's Dice is the mean over the held-out phantoms,
 once per seed. Where it is below .05, the highest probability in any of them follows, and the Dice of what is above .6
-of that: a network can know the shape and be nowhere sure of it. (The last layer of a network of width 4 has four
-weights. If no channel that is on in the object has a positive one, no probability passes that of the bias. It starts
-anywhere and falls by about .4, because most voxels are background, and then is below one half.)
+of that: a network can know the shape and give it less than .5 everywhere. (The last layer of a network of width 4 has
+four weights. If no channel that is on in the object has a positive one, no probability passes that of the bias. It
+starts anywhere and falls by about .4, because most voxels are background, and then is below one half.)
 `before` are means over seeds 0 and 1 on the same phantoms with fewer steps, when each row still had its own loss and
 optimiser, and MSS U-Net's clean-up was every row's.
 """
@@ -35,7 +35,7 @@ BEFORE = {
     "dsms-1": {"unet-2d": 0.637, "drs-unet": 0.494, "fcn": 0.19, "kcmdrs-unet": 0.007, "dsmsc-unet": 0.004},
 }
 HEAD = ["row", "Dice ± over seeds", "each seed", "before", "seconds a run", "highest p: Dice above .6 of it"]
-SILENT = 0.05  # the Dice of a run that has found nothing, or almost nothing
+NOTHING_FOUND = 0.05  # the Dice of a run that has found nothing, or almost nothing
 FIGURES = {"mss-2": "dice_kidney", "mss-5": "dice_kidney_and_tumour"}  # "dice" in the others
 
 
@@ -46,7 +46,7 @@ def rows(plan: Plan, runs: Path) -> list[list[str]]:
         folders = [folder_of(plan.source, values, runs) for values in row.runs]
         done = {folder: run for folder in folders if (run := finished(folder)) is not None}
         each = [statistics.mean(case[figure] for case in run["cases"].values()) for run in done.values()]
-        silent = [folder for folder, dice_of in zip(done, each, strict=True) if dice_of < SILENT]
+        silent = [folder for folder, dice_of in zip(done, each, strict=True) if dice_of < NOTHING_FOUND]
         spread = f" ± {statistics.stdev(each):.3f}" if len(each) > 1 else ""
         before = BEFORE.get(plan.table or "", {}).get(row.name)
         found.append([
@@ -55,12 +55,12 @@ def rows(plan: Plan, runs: Path) -> list[list[str]]:
             " ".join(f"{x:.3f}"[1:] if x < 1 else "1" for x in each) or "–",
             "–" if before is None else f"{before:.3f}",
             f"{statistics.mean(run['seconds'] for run in done.values()):.0f}" if done else "–",
-            ", ".join(beneath(folder, done[folder]["parameters"]) for folder in silent) or "–",
+            ", ".join(at_a_lower_threshold(folder, done[folder]["parameters"]) for folder in silent) or "–",
         ])  # fmt: skip
     return found
 
 
-def beneath(folder: Path, values: dict) -> str:
+def at_a_lower_threshold(folder: Path, values: dict) -> str:
     """The highest probability of a run's held-out phantoms, and their mean Dice with .6 of that as threshold."""
     system = load_run(str(folder))
     cases, _ = cases_of(values["data"], phantom_cases=values["phantom_cases"], size=values["phantom_size"])

@@ -3,7 +3,7 @@
     python benchmarks/soft_core.py [FOLDER …] [--write]
 
 60 nodule phantoms, and each FOLDER in the Decathlon's layout, all labels as one. A soft mask that loses a structure
-teaches a network to lose it: its Dice with the mask that it was made from, thresholded at one half, bounds that of a
+teaches a network to lose it: its Dice with the mask that it was made from, thresholded at one half, is that of a
 network that predicts the soft mask perfectly. The error against the true share is known for phantoms alone.
 """
 
@@ -28,7 +28,7 @@ from dsnotes.softmask import softened, trimap_from_mask
 WAYS = {"1": (1, 0.0), "2": (2, 0.0), "3": (3, 0.0), "3 or less, a third core": (3, 1 / 3)}
 
 
-def used(case: Case, radius: int, core: float) -> int:
+def radius_used(case: Case, radius: int, core: float) -> int:
     """The radius with the same trimap."""
     wanted = trimap_from_mask(case.label, radius, core=core)
     return next(r for r in range(radius, 0, -1) if (trimap_from_mask(case.label, r) == wanted).all())
@@ -41,7 +41,7 @@ def rows(name: str, cases: Sequence[Case]) -> list[list[str]]:
         overlap = [dice(s > 0.5, case.label) for s, case in zip(soft, cases, strict=True)]
         area = [s.sum() / case.label.sum() for s, case in zip(soft, cases, strict=True)]
         error = [abs(s - c.extras["seen"]).sum() for s, c in zip(soft, cases, strict=True) if "seen" in c.extras]
-        radii = Counter(used(case, radius, core) for case in cases)
+        radii = Counter(radius_used(case, radius, core) for case in cases)
         found.append([
             name,
             way,
@@ -49,7 +49,7 @@ def rows(name: str, cases: Sequence[Case]) -> list[list[str]]:
             f"{min(overlap):.2f}",
             f"{statistics.mean(area):.2f}",
             f"{statistics.mean(error):.1f}" if error else "–",
-            ", ".join(f"{count} of {r}" for r, count in sorted(radii.items())),
+            ", ".join(f"{r} px: {count}" for r, count in sorted(radii.items())),
         ])  # fmt: skip
         print(*found[-1], flush=True)
     return found
@@ -64,7 +64,15 @@ def main() -> None:
     for folder in options.folders:
         cases = [replace(case, label=(case.label > 0).astype(np.uint8)) for case in open_dataset(folder)]
         images[folder.name] = [case for case in cases if case.label.any()]
-    head = ["images", "radius", "Dice at .5", "lowest", "area", "error, pixels", "cases of each radius"]
+    head = [
+        "images",
+        "radius",
+        "Dice at .5",
+        "lowest Dice",
+        "area / mask area",
+        "error, pixels",
+        "cases of each radius",
+    ]
     text = "\n\n".join(
         [
             "## What a soft mask keeps of a structure",

@@ -300,8 +300,8 @@ curves.lines(
 
 # %% [markdown]
 # A wide band has its price. Pixels in it are not known to be nodule; of a nodule hardly wider than the band only the
-# deepest are, and the rest fades. The thresholded soft mask then has little in common with the mask that it was made
-# from, and a network that learns it perfectly has no better Dice than that.
+# deepest are, and the rest fades. Of small nodules the thresholded soft mask then has little in common with the mask
+# that it was made from, and a network that learns it perfectly has no better Dice than that.
 
 # %%
 curves.lines(
@@ -311,15 +311,15 @@ curves.lines(
     },
     x="radius, pixels",
     y="Dice of soft mask and mask",
-    title="But a small nodule must not be all band",
+    title="A small nodule must keep a core",
 )
 assert min(at_half[5]) < min(at_half[1])
 
 # %% [markdown]
 # `softened` therefore narrows the band where less than a third of a structure would stay core (`core=1/3`). On 60
-# nodules the worst has a Dice of .80 then, instead of .05, at nearly the same error. The membranes of an electron
-# microscope are five pixels wide: with a radius of 3 their soft masks reach .75, with 2 they reach .92
-# (`benchmarks/results/soft_core.md`).
+# nodules the worst has a Dice of .80 then, instead of .05, at nearly the same error (31.8 pixels, not 29.5). The
+# membranes of an electron microscope are about seven pixels wide: with a radius of 3 their soft masks reach .75, with 2
+# they reach .92 (`benchmarks/results/soft_core.md`).
 
 # %% [markdown]
 # ## 5. What four readers disagree about

@@ -509,16 +509,16 @@ Table(verdict.values(), caption=f"{seeds} seeds of {steps} steps, pixels of the 
 # | Dice | .770 → .767 | .756 → .763 | .796 → .787 | −.002 | .03 |
 #
 # Matted targets lower the error of the share to .69 of what it was and the ECE to about half (.56 of it against the
-# share, .46 against the readers), and this run shows no price in Dice. Blurring the mask, which needs no matting, gets
-# seven tenths of the way in the error of the share (.204) and four fifths in the ECE (.165), but costs .024 Dice and
-# leaves the areas 30 % too large; binary labels make them 26 % too large, matted ones 17 %. With the Jaccard metric
-# loss the matted network has the lowest of all three errors and the highest Dice, .789; no binary network had that
-# loss, so how much of it is the loss is open.
+# share, .46 against the readers), and show no loss of Dice, though these runs could have missed one below .03. Blurring
+# the mask, which needs no matting, gets seven tenths of the way in the error of the share (.204) and four fifths in the
+# ECE (.165), but its Dice is .024 lower, which three seeds cannot establish, and it leaves the areas 30 % too large;
+# binary labels make them 26 % too large, matted ones 17 %. With the Jaccard metric loss the matted network has the
+# lowest of all three errors and the highest Dice, .789; no binary network had that loss, so how much of it is the loss
+# is open.
 #
-# Three things hide this effect. The band must not be wider than small nodules can bear: with three pixels for all of
-# them, small nodules faded in their own soft masks (notebook 60), and the matted networks lost .024 Dice, in every
-# seed. We took that for the price of soft masks, until the soft masks were compared with the masks they came
-# from.
+# Three things hide this effect. The band must not be too wide for small nodules: with three pixels for all of them
+# (`core=0`), small nodules faded in their own soft masks (notebook 60), and in an earlier run the matted network with
+# cross-entropy lost .024 Dice in the mean, some in every seed. It looked like the price of soft masks.
 #
 # It also grows with training: after 300 steps (`--steps 300`) the binary network is still blurred at the border, with
 # an error of .201 and an ECE of .172, and matted targets lower them to .87 and .72 of that. 300 steps more make the

@@ -203,9 +203,10 @@ def load_run(run: str):
 
     require_finished(run)
     training = Path(run) / "training"
-    teachers = [Path(run, "teacher", phase, "checkpoint.pt") for phase in ("squares", "adversarial")]
-    trained = [{"teacher": str(path)} for path in teachers if path.is_file()]
-    return load(training, weights="checkpoint.pt", **(trained or [{}])[-1]) if training.is_dir() else load(run)
+    phases = ("adversarial", "squares")  # the later one first
+    teachers = [path for phase in phases if (path := Path(run, "teacher", phase, "checkpoint.pt")).is_file()]
+    options = {"teacher": str(teachers[0])} if teachers else {}
+    return load(training, weights="checkpoint.pt", **options) if training.is_dir() else load(run)
 
 
 def require_finished(run: str) -> None:

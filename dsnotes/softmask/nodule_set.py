@@ -26,7 +26,7 @@ from dsnotes.data.files import save_label, save_volume
 from dsnotes.safety.atomic import atomic
 from dsnotes.softmask.matting import soft_mask
 from dsnotes.softmask.recist import MARGIN, mask_from_recist
-from dsnotes.softmask.trimap import CORE, trimap_from_mask
+from dsnotes.softmask.trimap import LEAST_CORE, trimap_from_mask
 
 BINARY = ("soft mask", "GrabCut")
 LEAST_SHARE = 1 / 3  # least area, in areas of the ellipse through the ends of the axes; 24 phantom nodules have ≥ 0.52
@@ -55,7 +55,7 @@ def make_set(
     *,
     size: int = 64,
     radius: int = 3,
-    core: float = CORE,
+    core: float = LEAST_CORE,
     eps: float = 1e-2,
     binary: str = "soft mask",
     source: str = SOURCE,
@@ -74,9 +74,10 @@ def make_set(
     settings = {"size": size, "radius": radius, "core": core, "eps": float(eps), "binary": binary}
     if binary not in BINARY:
         raise ValueError(f"binary={binary!r} is unknown. Choose one of {list(BINARY)}.")
-    if size < 16 or radius < 1 or not eps >= 1e-12:
+    if size < 16 or radius < 1 or not 0 <= core < 1 or not eps >= 1e-12:
         raise ValueError(
-            f"{settings} came; needed are a size from 16, a radius from 1 and a positive eps such as 1e-2."
+            f"{settings} came; needed are a size from 16, a radius from 1, 0 ≤ core < 1 and a positive eps "
+            f"such as 1e-2."
         )
     if repeated := [name for name, times in Counter(one.name for one in lesions).items() if times > 1]:
         raise ValueError(f"the lesions {repeated[:3]} came more than once: pass each row of the table once.")
@@ -223,7 +224,7 @@ def _earlier(folder: Path, settings: dict) -> dict[str, dict]:
     path = folder / "dataset.json"
     if not path.is_file():
         return {}
-    before = {"binary": "GrabCut"} | (json.loads(path.read_text(encoding="utf-8")).get("made_with") or {})
+    before = {"binary": "GrabCut", "core": 0.0} | (json.loads(path.read_text(encoding="utf-8")).get("made_with") or {})
     if before != settings:
         raise ValueError(
             f"{folder} was made with {before}, but {settings} came; a dataset needs one way of labelling. Pass another "

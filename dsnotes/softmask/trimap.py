@@ -20,7 +20,7 @@ from dsnotes.data.conversion import as_array, checked_spacing
 AnyMask = Shaped[np.ndarray, "..."] | Shaped[Tensor, "..."]
 Trimap = Int8[np.ndarray, "..."]
 
-CORE = 1 / 3  # of a structure, to stay certain: below, matting begins to lose it (benchmarks/soft_core.py)
+LEAST_CORE = 1 / 3  # the share of a structure that must stay certain, or its soft mask fades (benchmarks/soft_core.py)
 
 
 def trimap_from_mask(
@@ -37,7 +37,7 @@ def trimap_from_mask(
     so a lesion cut off by the crop is not eroded there. Where erosion would remove all of a slice's lesion, its deepest
     pixels stay core. A small lesion beside a larger one has no core then, and matting makes it background; with
     `keep_small=True` every connected lesion keeps its deepest pixels. With `core=1/3` the radius is lowered, to 1 if
-    need be, until a third of the mask's pixels are core.
+    need be, until a third of the mask's pixels are core, as in `softened`.
 
     With the `spacing` of a stack, in mm, the unknown shell is three-dimensional, for `soft_mask(…, window="volume")`:
     an ellipsoid of `radius` voxels along the finest axis and as many mm along the others, but at least one voxel, so
@@ -53,11 +53,12 @@ def trimap_from_mask(
         raise ValueError("mask is empty. Leave this case out, or check its label.")
     if not 0 <= core < 1:
         raise ValueError(f"core={core} came; needed is a share of the mask, 0 ≤ core < 1. For instance core=1/3.")
-    made = _slice_by_slice if spacing is None else partial(_shell, spacing=spacing)
-    trimap = made(inside, radius, keep_small=keep_small)
-    while radius > 1 and np.count_nonzero(trimap == 1) < core * np.count_nonzero(inside):
-        radius -= 1
-        trimap = made(inside, radius, keep_small=keep_small)
+    build = _slice_by_slice if spacing is None else partial(_shell, spacing=spacing)
+    narrowed = radius
+    trimap = build(inside, narrowed, keep_small=keep_small)
+    while narrowed > 1 and np.count_nonzero(trimap == 1) < core * np.count_nonzero(inside):
+        narrowed -= 1
+        trimap = build(inside, narrowed, keep_small=keep_small)
     if trimap.min() > -1:
         raise ValueError(
             f"radius={radius} leaves no pixel outside the lesion in {mask.shape}. "

@@ -32,7 +32,7 @@ from dsnotes.training.run_identity import describe_run
 from dsnotes.training.settings import Settings, learning_rate, must_stop, settings_with
 from dsnotes.training.step import Step
 from dsnotes.training.system import System
-from dsnotes.training.validate import silence, validate
+from dsnotes.training.validate import empty_prediction, validate
 
 
 def fit(
@@ -154,7 +154,7 @@ def fit(
             if isinstance(error, FloatingPointError):
                 raise
         if len(history):
-            warn_once(silence(history), history, aloud=world.first)
+            warn_once(empty_prediction(history), history, aloud=world.first)
     return history
 
 

@@ -19,7 +19,7 @@ from dsnotes.training import devices
 from dsnotes.training.history import History
 
 METRICS = ("dice", "iou", "ppv", "sensitivity")
-ENOUGH = 100  # steps, before an empty prediction is worth a warning
+STEPS_BEFORE_WARNING = 100
 Counts = Integer[Tensor, "3 foreground"]  # true positives, predicted, true voxels of each foreground class
 
 
@@ -36,9 +36,9 @@ def validate(
     """val_dice, val_iou, val_ppv, val_sensitivity; val_score, the mean of these four; val_loss and its terms.
 
     If there was foreground to find and no voxel was found, val_highest is the highest probability of a foreground class
-    in any voxel (see `silence`). `evaluate` is the step's. With several foreground classes the metrics are means over
-    them, and val_dice_1, val_dice_2, … are added. Without `deploy` there are only the losses, and val_score is
-    -val_loss.
+    in any voxel (see `empty_prediction`). `evaluate` is the step's. With several foreground classes the metrics are
+    means over them, and val_dice_1, val_dice_2, … are added. Without `deploy` there are only the losses, and val_score
+    is -val_loss.
     """
     counts = torch.zeros(3, classes - 1, dtype=torch.int64, device=device)
     losses: dict[str, Tensor] = {}
@@ -52,9 +52,11 @@ def validate(
         samples += size
         if deploy is not None:
             label = class_indices(batch["label"], outputs.logits)
-            p = deploy(outputs)
-            counts += count(p, label, valid=batch.get("valid"), regions=regions)
-            highest = torch.maximum(highest, (p if regions or p.shape[1] == 1 else p[:, 1:]).max().float())
+            p, valid = deploy(outputs), batch.get("valid")
+            counts += count(p, label, valid=valid, regions=regions)
+            foreground = p if regions or p.shape[1] == 1 else p[:, 1:]
+            seen = foreground if valid is None else foreground * valid[:, None]
+            highest = torch.maximum(highest, seen.max().float())
     devices.total(counts)
     devices.highest(highest)
     devices.total(samples)
@@ -76,19 +78,19 @@ def validate(
     }
 
 
-def silence(history: History) -> str | None:
-    """What to know of a network that, after 100 steps or more, finds nothing because it is nowhere sure; else None.
+def empty_prediction(history: History) -> str | None:
+    """A warning if the last epoch's prediction is empty after 100 steps or more, else None.
 
-    After a ReLU no feature is negative. Where an object switches all of them off, the logit is the last layer's bias:
-    no probability exceeds that of the bias, which settles late.
+    One cause: features after a ReLU are not negative. Where the object switches all of them off, the logit is the last
+    layer's bias, so no probability exceeds that of the bias, which settles late.
     """
     highest = history[-1].get("val_highest")
-    if highest is None or history.steps < ENOUGH:
+    if highest is None or history.steps < STEPS_BEFORE_WARNING:
         return None
     return (
         f"after {history.steps} steps the prediction is empty in all validation patches, because no foreground "
         f"probability is high enough: the highest is {highest:.2f}. val_dice says nothing about such a network. Look "
-        f"at what it has learned, dsnotes.predict(system, case) > {0.6 * highest:.2g}, and train longer: "
+        f"at the foreground channels of dsnotes.predict(system, case) above {0.6 * highest:.2g}, and train longer: "
         f"epochs={2 * len(history)}."
     )
 

@@ -165,10 +165,23 @@ def test_one_folder_takes_one_way_of_labelling(tmp_path):
         make_set(lesions, images, tmp_path / "set", radius=2)
 
 
+def test_a_set_from_before_the_core_was_kept_goes_on_as_it_began(tmp_path):
+    lesions, images = filed(tmp_path / "raw", disk())
+    make_set(lesions, images, tmp_path / "set", core=0.0)
+    about = json.loads((tmp_path / "set/dataset.json").read_text(encoding="utf-8"))
+    del about["made_with"]["core"]
+    (tmp_path / "set/dataset.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r"'core': 0\.0.*earlier settings"):
+        make_set(lesions, images, tmp_path / "set")
+    assert make_set(lesions, images, tmp_path / "set", core=0.0).made == ()
+
+
 def test_wrong_arguments_are_answered_with_what_to_pass(tmp_path):
     lesions, images = filed(tmp_path / "raw", disk())
     with pytest.raises(ValueError, match="needed are a size from 16"):
         make_set(lesions, images, tmp_path / "set", size=8)
+    with pytest.raises(ValueError, match=r"'core': 1.* 0 ≤ core < 1"):
+        make_set(lesions, images, tmp_path / "set", core=1)
     with pytest.raises(ValueError, match="came more than once: pass each row of the table once"):
         make_set([*lesions, *lesions], images, tmp_path / "set")
     (tmp_path / "file").touch()

@@ -70,14 +70,14 @@ def test_validation_moves_neither_weights_nor_running_statistics(tiny, discs):
     torch.testing.assert_close(system.network.state_dict(), before, rtol=0, atol=0)
 
 
-def test_a_network_that_is_nowhere_sure_is_told_from_one_that_has_learned_nothing(tiny, discs):
+def test_an_empty_prediction_is_explained_by_its_highest_probability(tiny, discs):
     cases = discs(4)
     system = tiny(lr=1e-9)
     with torch.no_grad():
         system.network.backbone.output.weight.mul_(0)
         system.network.backbone.output.bias.fill_(-0.2)  # sigmoid(-0.2) = 0.45 everywhere
     how = {"patch": (16, 16), "batch": 2, "progress": False, "workers": 0}
-    with pytest.warns(RuntimeWarning, match=r"after 100 steps .* the highest is 0\.45.*> 0\.27, .* epochs=4"):
+    with pytest.warns(RuntimeWarning, match=r"after 100 steps .* the highest is 0\.45.*above 0\.27, .* epochs=4"):
         history = fit(system, cases, cases, epochs=2, iterations=50, **how)
     assert [record["val_highest"] for record in history] == pytest.approx([1 / (1 + np.exp(0.2))] * 2)
     assert not fit(system, cases, cases, epochs=1, iterations=99, **how).notes[1:]  # too early to say
