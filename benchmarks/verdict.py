@@ -30,7 +30,7 @@ from dsnotes.runs import verdict
 from dsnotes.runs.differences import labelled
 from dsnotes.runs.experiment import cases_of, figures, system_of
 from dsnotes.runs.plan import Plan, open_plan
-from dsnotes.runs.results_io import write_result
+from dsnotes.runs.results_io import read_result, write_result
 from dsnotes.safety.atomic import write_text
 from dsnotes.softmask import softened
 from dsnotes.viewers import style
@@ -52,13 +52,14 @@ def located(data: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def patients(data, fold, folds, validation, size, normalise, channels, phantom_cases, phantom_size, split):
+def patients(data, fold, folds, validation, size, normalise, channels, phantom_cases, phantom_size, split, patient):
     cases, names = cases_of(located(data), phantom_cases=phantom_cases, size=phantom_size)
+    whose = {"seed": 0, "patient": patient or None}
     if split:
-        train, _, test = printed_folds(cases, split, seed=0)[fold]
+        train, _, test = printed_folds(cases, split, **whose)[fold]
     else:
-        others, test = k_fold(cases, folds, seed=0)[fold]
-        train, _ = shares(others, (1 - validation, validation), seed=0)
+        others, test = k_fold(cases, folds, **whose)[fold]
+        train, _ = shares(others, (1 - validation, validation), **whose)
     fixed = Preprocess(size=size, channels=channels)
     train, test = ([fixed(case) for case in part] for part in (train, test))
     if normalise == "foreground":
@@ -69,9 +70,18 @@ def patients(data, fold, folds, validation, size, normalise, channels, phantom_c
     return [scale(case) for case in train], [scale(case) for case in test], names
 
 
+def same(kept: Path, values: dict) -> None:
+    """A run that was kept and the sweep must have the same parameters: a row is not filled by another experiment."""
+    other = [key for key, value in read_result(kept)["parameters"].items() if rounded(values.get(key)) != value]
+    if other:
+        raise SystemExit(f"{kept} was run with other values of {', '.join(other)}: delete it to run it again.")
+
+
 def compute(values: dict) -> dict:
     frozen = {key: tuple(values[key] or ()) or None for key in ("size", "channels")}
-    named = {key: values[key] for key in ("data", "fold", "folds", "validation", "normalise", "phantom_cases")}
+    named = {
+        key: values[key] for key in ("data", "fold", "folds", "validation", "normalise", "phantom_cases", "patient")
+    }
     split = tuple(map(tuple, values["split"] or ()))
     train, test, names = patients(**named, **frozen, split=split, phantom_size=tuple(values["phantom_size"] or ()))
     torch.manual_seed(values["seed"])
@@ -142,6 +152,7 @@ def main() -> None:
         for values, row in runs:
             kept = place(plan, row, values)
             if kept.exists():
+                same(kept, values)
                 continue
             if time.process_time() > options.seconds:
                 print("stopped; the same command goes on")

@@ -7,6 +7,10 @@ Case c, trained with seed s, scores d_cs better with the change than without it.
 so more cases do not make up for few seeds. The variance of the mean is estimated from the mean squares of the two-way
 table of n cases and m seeds, $(MS_{cases} + MS_{seeds} - MS_{rest}) / nm$, with Satterthwaite's degrees of freedom.
 With one seed this is the paired t-test, which says nothing about another training.
+
+In cross-validation the cases of a fold share their trained networks, so a training is as much as a seed of one fold.
+With `folds` the t-test over trainings, each the mean of its cases, is made too, and the wider of the two intervals
+counts.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import numpy as np
 from dsnotes.metrics.compare import detectable, holm
 
 Scores = Mapping[object, Mapping[str, float]]  # seed -> case -> score
+Folds = Mapping[str, object]  # case -> the fold in which it was held out
 
 
 @dataclass(frozen=True)
@@ -55,15 +60,19 @@ def effect(
     before: Scores,
     after: Scores,
     *,
+    folds: Folds | None = None,
     level: float = 0.05,
     power: float = 0.8,
     draw: float = 0.005,
     resamples: int = 5000,
 ) -> Effect:
     """Compare two rows, seed by seed and case by case; a case within ± `draw`, on average over seeds, is a draw."""
-    d, left_out = differences(before, after)
+    d, cases, left_out = differences(before, after)
     n, m = d.shape
     mean, error, freedom = _mean_and_error(d)
+    if folds is not None and len({folds[case] for case in cases}) > 1:
+        each = (error, freedom), _over_trainings(d, [folds[case] for case in cases])
+        error, freedom = max(each, key=lambda one: one[0] * _t_quantile(1 - level / 2, one[1]))
     of_cases = d.mean(1)
     low, high = bootstrap_interval(of_cases, level=level, resamples=resamples)
     reach = _t_quantile(1 - level / 2, freedom) * error
@@ -86,15 +95,18 @@ def effect(
     )
 
 
-def against(first: str, rows: Mapping[str, Scores], **how) -> dict[str, Effect]:
-    """Every other row against `first`, with p-values corrected by Holm for their number."""
-    found = {name: effect(rows[first], scores, **how) for name, scores in rows.items() if name != first}
+def against(
+    first: str, rows: Mapping[str, Scores], *, bases: Mapping[str, str] | None = None, **how
+) -> dict[str, Effect]:
+    """Every other row against `first`, or against the row that `bases` gives it; p-values corrected by Holm."""
+    of = dict.fromkeys(rows, first) | dict(bases or {})
+    found = {name: effect(rows[of[name]], scores, **how) for name, scores in rows.items() if name != first}
     corrected = holm([one.p for one in found.values()]) if found else []
     return {name: replace(one, p=p) for (name, one), p in zip(found.items(), corrected, strict=True)}
 
 
-def differences(before: Scores, after: Scores) -> tuple[np.ndarray, int]:
-    """(cases, seeds) of after - before for the cases and seeds of both, and how many are left out."""
+def differences(before: Scores, after: Scores) -> tuple[np.ndarray, list[str], int]:
+    """(cases, seeds) of after - before for the cases and seeds of both, those cases, and how many are left out."""
     seeds = [seed for seed in before if seed in after]
     shared = [set(of[seed]) for of in (before, after) for seed in seeds]
     found = sorted(set.intersection(*shared)) if shared else []
@@ -106,7 +118,7 @@ def differences(before: Scores, after: Scores) -> tuple[np.ndarray, int]:
         )
     every = len(set().union(*shared)) + len({*before, *after})
     d = np.array([[after[seed][case] - before[seed][case] for seed in seeds] for case in cases], dtype=float)
-    return d, every - len(cases) - len(seeds)
+    return d, cases, every - len(cases) - len(seeds)
 
 
 def bootstrap_interval(
@@ -143,6 +155,13 @@ def _mean_and_error(d: np.ndarray) -> tuple[float, float, float]:
         return mean, math.sqrt(part / (n * m)), freedom
     parts = ((between_cases, n - 1), (between_seeds, m - 1), (residual, (n - 1) * (m - 1)))
     return mean, math.sqrt(total / (n * m)), total**2 / sum(ms**2 / of for ms, of in parts)
+
+
+def _over_trainings(d: np.ndarray, folds: Sequence[object]) -> tuple[float, float]:
+    """The standard error of the mean over trainings, one for each fold and seed, and its degrees of freedom."""
+    own = np.array([str(fold) for fold in folds])
+    means = np.concatenate([d[own == fold].mean(0) for fold in sorted(set(own))])
+    return float(means.std(ddof=1) / math.sqrt(len(means))), len(means) - 1
 
 
 def _t_quantile(probability: float, freedom: float) -> float:

@@ -101,8 +101,8 @@ def objective(name: str, backbone: Backbone) -> Supervision:
         return TwoPathway(objective=PATHWAYS[name], sides=sides)
     if name == "restoration":
         return Restoration(norm=norm_of(backbone))
-    if name in ("soft", "soft+critic"):
-        return SoftAdversarial(adversarial=float(name == "soft+critic"))
+    if name in ("mask", "soft", "soft+critic"):
+        return SoftAdversarial(adversarial=float(name == "soft+critic"), binary=name == "mask")
     return VARIANTS[name.removeprefix("mu-")](features=0.9, restored_features=0.6)  # a tenth of the published weights
 
 
@@ -113,14 +113,19 @@ SUPERVISIONS = {
     "bce/2+dice": "µ-Net's loss on the output alone, the control of its pseudo-labels",
     "halving": "nnU-Net's weights 1, 1/2, 1/4, …",
     "mss": "MSS U-Net's weights .4 .2 .2 .1 .1",
-    "exp-log": "MSS U-Net's exponential-log loss on the output alone",
+    "exp-log": "MSS U-Net's loss on the output alone: exponential logarithms, and Dice with squares",
     "mss+exp-log": "both",
     "two-pathway-hard": "MSDS-UNet's hard fusion",
     "two-pathway-soft": "its soft fusion",
     "two-pathway": "hard, soft and side",
     "two-pathway-gm": "the same with GradNorm",
     "restoration": "DSMS U-Net's second decoder",
-    **{f"mu-{name}": f"µ-Net's pseudo-labels, variant {name}" for name in VARIANTS if name != "vae"},
+    **{
+        f"mu-{name}": f"µ-Net's pseudo-labels, variant {name}, features weighted a tenth of the paper's"
+        for name in VARIANTS
+        if name != "vae"
+    },
+    "mask": "DSNet's Dice and L1, both to the mask: the control of soft masks",
     "soft": "DSNet's Dice and L1 to a soft mask",
     "soft+critic": "the same with its critic (2-D)",
 }

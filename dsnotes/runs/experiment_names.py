@@ -63,7 +63,7 @@ def _check_system(name: str, options: Mapping[str, Any]) -> None:
 
     if name not in recipes():
         raise RefusedError(f"system={name}: {unknown_name(name)}")
-    known = recipes()[name].options
+    known = ["dims", *recipes()[name].options]  # the axes are an argument of `build`
     for option in options:
         if option not in known:
             raise RefusedError(f"options={dict(options)}: {name} has no option {option!r}; {suggest(option, known)}")

@@ -11,6 +11,7 @@ list:                                    # replaces the table's rows; with `rows
 grid: {fold: [0, 1, 2, 3, 4], seed: [0, 1, 2]}   # every row with every combination
 timeout: 86400                           # seconds per run
 columns: {tumour: dice_tumour}           # for `dsnotes table FILE`, if the sweep has no published table
+against: {mss-unet: pspnet-2d}           # a row that is compared with another than the first
 needs: {data/kits19: python data_scripts/kits19.py --out data/kits19}   # folder -> the command that makes it
 """
 
@@ -37,6 +38,7 @@ KEYS = {
     "timeout": (int, float),
     "needs": dict,
     "columns": dict,
+    "against": dict,
 }
 
 
@@ -63,6 +65,7 @@ class Plan:
     columns: dict[str, str] = field(
         default_factory=dict
     )  # what `dsnotes table FILE` shows, such as {tumour: dice_tumour}
+    against: dict[str, str] = field(default_factory=dict)  # row -> the row that it is compared with
 
     def missing(self) -> list[str]:
         """A line for each folder that the runs read and that does not exist."""
@@ -94,6 +97,9 @@ def open_plan(path: str | os.PathLike, given: Mapping[str, str] | None = None) -
                 raise RefusedError(f"{path}: {error}") from None
             own.append(runs.setdefault(source.identity(values), values))
         rows.append(Row(name, changes, tuple(own)))
+    there = [row.name for row in rows]
+    if unknown := [str(row) for pair in content.get("against", {}).items() for row in pair if str(row) not in there]:
+        raise RefusedError(f"{path}: against names {unknown[0]!r}, which is no row; there are {', '.join(there)}")
     if not runs:
         raise RefusedError(f"{path} has no runs; fill 'list', and give every parameter under 'grid' at least one value")
     return Plan(
@@ -105,6 +111,7 @@ def open_plan(path: str | os.PathLike, given: Mapping[str, str] | None = None) -
         tuple(rows),
         {str(folder): str(command) for folder, command in content.get("needs", {}).items()},
         {str(name): str(figure) for name, figure in content.get("columns", {}).items()},
+        {str(row): str(base) for row, base in content.get("against", {}).items()},
     )
 
 

@@ -1,7 +1,7 @@
 """What stored runs say about an idea: helps, hurts, no difference larger than x, or unknown and why.
 
 `benchmarks/verdict.py` computes the runs of sweeps/verdict-*.yml; `benchmarks/verdict/` holds one small file per run.
-The other rows of a sweep are compared with its first.
+The other rows of a sweep are compared with its first, or with the row that its `against` names.
 """
 
 from __future__ import annotations
@@ -25,13 +25,17 @@ NOT_RUN = "not run yet"
 
 @dataclass(frozen=True)
 class Question:
-    """`scores[figure][row]` is seed -> case -> score; `cost[row]` holds the means of steps, seconds and MiB."""
+    """`scores[figure][row]` is seed -> case -> score; `cost[row]` holds the means of steps, seconds and MiB.
+
+    `folds` is case -> the fold in which it was held out.
+    """
 
     plan: Plan
     scores: dict[str, dict[str, dict]]
     cost: dict[str, dict[str, float]]
     runs: int
     planned: int
+    folds: dict[str, int]
 
     @property
     def name(self) -> str:
@@ -47,11 +51,17 @@ class Question:
         return next(iter(labelled(self.plan)))
 
     def effects(self, figure: str = "dice") -> dict[str, Effect]:
-        """Every row against the first; rows without runs under the first row's seeds are absent."""
+        """Every row against its base; rows without runs under the seeds of their base are absent."""
         rows = self.scores.get(figure, {})
-        base = rows.get(self.first, {})
-        whole = {row: of for row, of in rows.items() if row == self.first or set(of) & set(base)}
-        return against(self.first, whole) if base and len(whole) > 1 else {}
+        base_of = {row: rows.get(self.base(row), {}) for row in rows}
+        whole = {row: of for row, of in rows.items() if row == self.first or set(of) & set(base_of[row])}
+        if self.first not in whole or len(whole) < 2:
+            return {}
+        return against(self.first, whole, bases={row: self.base(row) for row in whole}, folds=self.folds)
+
+    def base(self, row: str) -> str:
+        """The row that this one is compared with."""
+        return self.plan.against.get(row, self.first)
 
 
 def questions(stored: str | os.PathLike, sweeps: str | os.PathLike) -> list[Question]:
@@ -75,23 +85,25 @@ def question(folder: Path, plan: Plan) -> Question:
     figures = list(dict.fromkeys(["dice", *plan.columns.values()]))
     scores: dict[str, dict] = {figure: {row: {} for row in rows} for figure in figures}
     costs: dict[str, list] = {row: [] for row in rows}
+    folds: dict[str, int] = {}
     for run in found:
         row, seed = run["row"], run["parameters"]["seed"]
         costs[row].append(run["about"]["run"])
+        folds |= dict.fromkeys(run["cases"], run["parameters"]["fold"])
         for figure in figures:
             own = {case: float(of[figure]) for case, of in run["cases"].items() if figure in of}
             scores[figure][row].setdefault(seed, {}).update(own)
     complete = {figure: {row: of for row, of in by_row.items() if of} for figure, by_row in scores.items()}
     known = {row: set.intersection(*map(set, of)) for row, of in costs.items() if of}
     cost = {row: {key: float(np.mean([run[key] for run in costs[row]])) for key in keys} for row, keys in known.items()}
-    return Question(plan, complete, cost, len(found), len(plan.runs))
+    return Question(plan, complete, cost, len(found), len(plan.runs), folds)
 
 
 def verdict_rows(one: Question, *, margin: float = 0.02) -> list[dict[str, Any]]:
     """A table's rows: the means, what a run cost, the effect with its interval, and the verdict in words."""
     effects, lines = one.effects(), []
     for row in labelled(one.plan):
-        line: dict[str, Any] = {"row": row}
+        line: dict[str, Any] = {"row": row if row not in one.plan.against else f"{row} (against {one.base(row)})"}
         for title, figure in one.plan.columns.items():
             line[title] = _mean(one.scores.get(figure, {}).get(row, {}))
         run = one.cost.get(row, {})
@@ -156,7 +168,7 @@ def summary(found: list[Question]) -> str:
     for one in found:
         lines = []
         for row, effect in one.effects().items():
-            before, after = (_mean(one.scores["dice"][each]).partition(" ")[0] for each in (one.first, row))
+            before, after = (_mean(one.scores["dice"][each]).partition(" ")[0] for each in (one.base(row), row))
             lines.append(f"| {row} | {before} → {after} | {effect.verdict()} |")
         if lines:
             head = ["| idea | Dice without → with it | verdict |", "| --- | --- | --- |"]

@@ -29,7 +29,8 @@ from dsnotes.supervision.targets import class_indices, one_hot, probabilities
 @dataclass(frozen=True)
 class SoftAdversarial(Supervision):
     """A weight of 0 leaves out its term: `adversarial=0` builds no critic, with `soft=0` too no soft mask is needed.
-    If the network predicts on a finer grid (`Outputs.fine`), label and soft mask are upsampled to it.
+    If the network predicts on a finer grid (`Outputs.fine`), label and soft mask are upsampled to it. With
+    `binary=True` the mask itself takes the soft mask's place: what the softness adds is the difference.
     """
 
     dice: float = 0.5
@@ -37,17 +38,20 @@ class SoftAdversarial(Supervision):
     adversarial: float = 1.0
     saturating: bool = False
     critic_width: int = 64
+    binary: bool = False
 
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
         y = prediction(outputs)
-        t = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
         terms = {}
         if self.dice:
-            mask = functional.interpolate(t, y.shape[2:], mode="nearest")
+            mask = true_mask(outputs, batch)
             terms["dice"] = self.dice * soft_dice(foreground(y), foreground(mask), squared=False)
         if self.soft:
-            terms["soft"] = self.soft * (y - true_soft_mask(outputs, batch)).abs().mean()
+            terms["soft"] = self.soft * (y - self.target(outputs, batch)).abs().mean()
         return terms
+
+    def target(self, outputs: Outputs, batch: Batch) -> SoftMask:
+        return true_mask(outputs, batch) if self.binary else true_soft_mask(outputs, batch)
 
     def critic(self, backbone: Backbone) -> nn.Module:
         if backbone.dims != 2:
@@ -63,7 +67,7 @@ class SoftAdversarial(Supervision):
 
     def pairs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
         """The critic's inputs: the image with the true soft mask, and with the predicted one."""
-        y, soft, image = prediction(outputs), true_soft_mask(outputs, batch), batch["image"]
+        y, soft, image = prediction(outputs), self.target(outputs, batch), batch["image"]
         if y.shape[2:] != image.shape[2:]:
             image = functional.interpolate(image, scale_factor=y.shape[-1] // image.shape[-1], mode="bicubic")
         return torch.cat([image, soft], dim=1), torch.cat([image, y], dim=1)
@@ -72,6 +76,12 @@ class SoftAdversarial(Supervision):
 def prediction(outputs: Outputs) -> Probs:
     """Probabilities on the network's finest grid."""
     return probabilities(outputs.logits if outputs.fine is None else outputs.fine)
+
+
+def true_mask(outputs: Outputs, batch: Batch) -> Tensor:
+    """The batch's mask, one channel per logit, on the grid of `prediction`."""
+    t = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
+    return functional.interpolate(t, prediction(outputs).shape[2:], mode="nearest")
 
 
 def true_soft_mask(outputs: Outputs, batch: Batch) -> SoftMask:

@@ -83,6 +83,26 @@ def test_with_several_seeds_chance_is_found_in_five_of_100_and_a_large_effect_mo
     assert np.mean(np.array(naive) < 0.05) > 0.15
 
 
+def test_cases_of_a_fold_share_their_training():
+    """With three trainings of each of three folds, and no effect: without the folds, luck is taken for an effect."""
+    rng, folds = np.random.default_rng(7), {f"case{c}": c // 10 for c in range(30)}
+    zero, found, without = scores(np.zeros((30, 3))), [], []
+    for _ in range(600):
+        d = simulated(rng, cases=30, seeds=3, effect=0, of_cases=0.02, of_seeds=0, rest=0.02)
+        d += np.repeat(rng.normal(0, 0.03, (3, 3)), 10, 0)  # a training's luck, the same for its ten cases
+        found.append(effect(zero, scores(d), folds=folds, resamples=2).p < 0.05)
+        without.append(effect(zero, scores(d), resamples=2).p < 0.05)
+    assert np.mean(found) < 0.06
+    assert np.mean(found) < np.mean(without)
+    d = np.random.default_rng(8).normal(0.01, 0.001, (30, 3)) + np.repeat(
+        [[0, 0.02, 0], [0.01, 0, 0], [0, 0, 0.03]], 10, 0
+    )
+    runs = [d[10 * fold : 10 * fold + 10, seed].mean() for fold in range(3) for seed in range(3)]
+    one = effect(zero, scores(d), folds=folds)
+    half = stats.t.ppf(0.975, 8) * np.std(runs, ddof=1) / 3
+    assert one.high - one.low >= 2 * half * (1 - 1e-9)
+
+
 def test_the_bootstrap_interval_is_scipys():
     values = np.random.default_rng(4).exponential(1, 40)
     how = {"method": "percentile", "n_resamples": 20_000, "rng": np.random.default_rng(5)}
@@ -109,6 +129,14 @@ def test_against_corrects_for_the_family():
     smallest = min(alone, key=alone.get)
     assert found[smallest].p == pytest.approx(min(1, 4 * alone[smallest]))
     assert list(found) == list(alone)
+
+
+def test_a_row_may_have_a_base_of_its_own():
+    rng = np.random.default_rng(9)
+    rows = {name: scores(rng.normal(size, 0.01, (9, 2))) for name, size in {"a": 0.5, "b": 0.6, "c": 0.61}.items()}
+    found = against("a", rows, bases={"c": "b"})
+    assert found["c"].mean == pytest.approx(effect(rows["b"], rows["c"]).mean)
+    assert found["b"].mean == pytest.approx(effect(rows["a"], rows["b"]).mean)
 
 
 def test_verdicts_in_words():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from dsnotes.papers import build, systems
 from dsnotes.papers.protocol import LOSSES, OWN, on_output_alone, protocol, protocols, under
 from dsnotes.runs.differences import differences, labelled, resolved, supervision, unfair
 from dsnotes.runs.experiment import system_of
+from dsnotes.runs.experiment_names import names_in, refusal
 from dsnotes.runs.plan import open_plan
 from dsnotes.training.patch_size import fitting_patch
 
@@ -23,6 +25,16 @@ each_sweep = pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yml")), ids=l
 @each_sweep
 def test_rows_differ_in_nothing_that_no_row_names(path):
     assert unfair(open_plan(path)) == []
+
+
+@each_sweep
+def test_every_row_has_names_that_a_run_accepts(path):
+    """As `dsnotes sweep` checks them before the first run; the data may not be there."""
+    plan = open_plan(path)
+    for values in plan.runs:
+        names = names_in(plan.source, values)
+        names.pop("data")
+        assert refusal(json.dumps(names)) == ""
 
 
 @pytest.mark.parametrize(

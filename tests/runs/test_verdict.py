@@ -73,6 +73,18 @@ def test_rows_name_cost_effect_and_what_is_missing(repository):
     assert set(rows["late"]) == set(rows["none"]) >= set(COMPARISON)
 
 
+def test_a_row_is_compared_with_the_row_that_the_sweep_names(repository):
+    sweep = repository / "sweeps" / "verdict-one.yml"
+    sweep.write_text(sweep.read_text(encoding="utf-8") + "against: {better: same}\n", encoding="utf-8")
+    one = stored("one", repository)
+    assert one.base("better") == "same"
+    assert [row["row"] for row in verdict_rows(one)] == ["none", "better (against same)", "same", "late"]
+    wrong = sweep.read_text(encoding="utf-8").replace("better: same", "better: sane")
+    sweep.write_text(wrong, encoding="utf-8")
+    with pytest.raises(RefusedError, match="against names 'sane', which is no row; there are none, better, same, late"):
+        open_plan(sweep)
+
+
 def test_page_and_summary_say_what_was_not_run(repository):
     one, other = questions(repository / "benchmarks" / "verdict", repository / "sweeps")
     assert "18 of 24 runs" in markdown(one)

@@ -38,6 +38,15 @@ def test_terms_are_the_papers():
     torch.testing.assert_close(objective.adversarial_term(critic, outputs, b), -c.log().mean())
 
 
+def test_the_control_of_the_soft_mask_compares_with_the_mask():
+    objective, b = SoftAdversarial(adversarial=0, binary=True), batch()
+    outputs, x = unet(objective)(b["image"]), b["label"][:, None].float()
+    terms = objective.terms(outputs, b)
+    torch.testing.assert_close(terms["soft"], 100 * (outputs.logits.sigmoid() - x).abs().mean())
+    torch.testing.assert_close(terms["dice"], SoftAdversarial(adversarial=0).terms(outputs, b)["dice"])
+    torch.testing.assert_close(objective.pairs(outputs, b)[0], torch.cat([b["image"], x], 1))
+
+
 def test_the_literal_game_is_offered():
     literal, b = SoftAdversarial(saturating=True, critic_width=4), batch()
     net = unet(literal)
