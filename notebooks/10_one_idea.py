@@ -522,7 +522,7 @@ forest_plot(
 
 # %% [markdown]
 # A point is one seed, the mean over all patients; the square and its bar are the mean over seeds with its 95 %
-# interval. In the folds it helps, by .015 (.006 to .024). With five patients the gain is as large on average, .016, but
+# interval. In the folds it helps, by .015 (.004 to .026). With five patients the gain is as large on average, .016, but
 # from seed to seed it ranges from −.023 to .079: such a training depends much more on its initial weights and batches.
 # Five seeds could only have shown .069, so whether it helps there, or helps more, is unknown.
 #
@@ -536,7 +536,7 @@ forest_plot(
 #
 # > **Use it / do not / unknown.** *Use* side losses where a network is deep, has no shortcuts or is trained by plain
 # > gradient descent; there they decide whether it learns. *Use* them in a modern U-Net too: they cost next to nothing,
-# > and on hearts they raised the Dice of unseen patients by .015 (95 %: .006 to .024; 30 patients, three seeds of 400
+# > and on hearts they raised the Dice of unseen patients by .015 (95 %: .004 to .026; 30 patients, three seeds of 400
 # > steps). *Unknown:* with five training patients, and after long trainings.
 #
 # ## Read next

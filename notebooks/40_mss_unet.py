@@ -568,7 +568,7 @@ assert found["halving weights"].verdict().startswith("helps")
 assert found["MSS weights"].verdict().startswith("unknown")
 
 # %% [markdown]
-# From .013 to .054, by row: where a gain changes from seed to seed, patients do not make up for it. In the figure a
+# From .015 to .054, by row: where a gain changes from seed to seed, patients do not make up for it. In the figure a
 # point is one seed, the square and its bar the mean over seeds with its 95 % interval.
 
 # %% [markdown]
@@ -685,7 +685,7 @@ Table(
 #
 # > **Use it / do not / unknown.** *Use* multi-scale supervision as a default: a 1×1×1 convolution per level costs next
 # > to nothing. On hearts, with 30 patients and three seeds, nnU-Net's halving weights raised the mean Dice by .015
-# > (95 %: .006 to .024), and the paper's weights and loss together by .023 (.007 to .038; p = .046, near the level).
+# > (95 %: .004 to .026), and the paper's weights and loss together by .023 (.007 to .038; p = .046 for either, near the level).
 # > *Unknown:* each of the paper's two alone (+.008 and +.013, where only .05 could have been shown), 3-D, and a long
 # > training. *Use* the clean-up only where both kidneys are in the image.
 #
