@@ -119,7 +119,7 @@ def grown(case):
 
 ours = [case for case in scanned(first, 0, 0.8) if case.extras["kind"] != "ground-glass"]
 truth = [case.label for case in ours]
-made = softened([grown(case) for case in ours], radius=2, eps=5e-3, annotators=False)
+made = softened([grown(case) for case in ours], radius=2, core=0, eps=5e-3, annotators=False)  # one radius, as printed
 theirs = scanned(second, 1, 0.65)
 dsnotes.show(made[held_out], soft=made[held_out].extras["soft"], zoom=14, title="outlined by GrabCut, then softened")
 
@@ -175,7 +175,7 @@ def matting_by_hand(image, trimap, eps):
 
 # %%
 nodule = grown(ours[held_out])
-trimap = trimap_from_mask(nodule.label, radius=2, core=1 / 3)  # as `softened` does
+trimap = trimap_from_mask(nodule.label, radius=2)
 by_hand, by_library = matting_by_hand(nodule.image, trimap, 5e-3), soft_mask(nodule.image, trimap, eps=5e-3)
 maps({"image": nodule.image, "trimap": trimap, "α by hand": by_hand, "α by dsnotes": by_library}, window="each")
 print(f"{(trimap == 0).sum()} unknown pixels; largest difference {np.abs(by_hand - by_library).max():.1e}")
