@@ -686,8 +686,8 @@ Table(
 # > **Use it / do not / unknown.** *Use* multi-scale supervision as a default: a 1×1×1 convolution per level costs next
 # > to nothing. On hearts, with 30 patients and three seeds, nnU-Net's halving weights raised the mean Dice by .015
 # > (95 %: .004 to .026), and the paper's weights and loss together by .023 (.007 to .038); p = .046 for either, near
-# > the level. *Unknown:* each of the paper's two alone (+.008 and +.013, where only .05 could have been shown), 3-D, and
-# > a long training. *Use* the clean-up only where both kidneys are in the image.
+# > the level. *Unknown:* each of the paper's two alone (+.008 and +.013, where only .05 could have been shown), 3-D,
+# > and a long training. *Use* the clean-up only where both kidneys are in the image.
 #
 # ## Read next
 #
