@@ -26,6 +26,7 @@ from dsnotes.metrics import dice
 from dsnotes.runs.differences import labelled
 from dsnotes.runs.experiment import cases_of
 from dsnotes.runs.notebook import finished, folder_of
+from dsnotes.runs.paper_tables import published
 from dsnotes.runs.plan import Plan, open_plan
 from dsnotes.runs.predict_command import load_run
 
@@ -40,13 +41,13 @@ FIGURES = {"mss-2": "dice_kidney", "mss-5": "dice_kidney_and_tumour"}  # "dice" 
 
 
 def rows(plan: Plan, runs: Path) -> list[list[str]]:
-    figure = FIGURES.get(plan.table or "", "dice")
     found = []
     for name, row in labelled(plan).items():
+        figure = figure_of(plan, row.name)
         folders = [folder_of(plan.source, values, runs) for values in row.runs]
         done = {folder: run for folder in folders if (run := finished(folder)) is not None}
-        each = [statistics.mean(case[figure] for case in run["cases"].values()) for run in done.values()]
-        silent = [folder for folder, dice_of in zip(done, each, strict=True) if dice_of < NOTHING_FOUND]
+        each = [mean(run, figure) for run in done.values()]
+        silent = [folder for folder, run in done.items() if mean(run, "dice") < NOTHING_FOUND]
         spread = f" ± {statistics.stdev(each):.3f}" if len(each) > 1 else ""
         before = BEFORE.get(plan.table or "", {}).get(row.name)
         found.append([
@@ -58,6 +59,20 @@ def rows(plan: Plan, runs: Path) -> list[list[str]]:
             ", ".join(at_a_lower_threshold(folder, done[folder]["parameters"]) for folder in silent) or "–",
         ])  # fmt: skip
     return found
+
+
+def figure_of(plan: Plan, row: str) -> str:
+    """The Dice of the published table: of large tumours, of all slices, at a row's threshold."""
+    if plan.table is None:
+        return "dice"
+    columns = published(plan.table).columns.values()
+    keys = [column.key for column in columns if column.how == "mean" and column.key.startswith("dice")]
+    return FIGURES.get(plan.table) or (keys or ["dice"])[0].format(row=row)
+
+
+def mean(run: dict, figure: str) -> float:
+    """Over the cases that have it: not every patient has a small tumour."""
+    return statistics.mean(case[figure] for case in run["cases"].values() if figure in case)
 
 
 def at_a_lower_threshold(folder: Path, values: dict) -> str:
@@ -85,6 +100,7 @@ def section(plan: Plan, runs: Path) -> list[str]:
         f"{values['phantom_cases']} phantoms of {size}, a fifth of them held out; width {values['width']}, "
         f"{values['epochs']} x {values['iterations']} steps of {values['batch'] or 'the recipe'}, recipe "
         f"{', '.join(f'`{name}`' for name in dict.fromkeys(run['recipe'] for run in plan.runs))}.",
+        f"The Dice is `{'`, `'.join(dict.fromkeys(figure_of(plan, row.name) for row in labelled(plan).values()))}`.",
         "",
         table(HEAD, rows(plan, runs)),
         "",
