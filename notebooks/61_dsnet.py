@@ -850,12 +850,15 @@ else:
 # %% [markdown]
 # **Stored results.** Membranes of ISBI 2012, three seeds of 240 steps, 6 slices (`benchmarks/dsnet_membranes.py`):
 #
-# | images | U-Net | EDRFM | SDRFM |
-# |---|---|---|---|
-# | membranes, Dice of each seed | .659 .650 .651 | .658 .666 .649 | .656 .657 .654 |
+# | | U-Net | backbone | SR | EDRFM | SDRFM | soft masks | DSNet |
+# |---|---|---|---|---|---|---|---|
+# | seed 0 | .657 | .652 | .656 | .658 | .653 | .655 | .651 |
+# | seed 1 | .662 | .659 | .647 | .655 | .656 | .637 | .646 |
+# | seed 2 | .654 | .651 | .652 | .648 | .658 | .662 | .662 |
 #
-# The fusions are level with a plain U-Net. Whether soft masks and the critic help on membranes is a question that is
-# prepared, with three folds and three seeds (`sweeps/verdict-soft-masks-membrane.yml`); its results appear here once
+# The whole chain is level with a plain U-Net, and running statistics serve all rows as well as an image's own. Whether
+# soft masks and the critic help a modern U-Net on membranes is a question that is prepared, with four folds and three
+# seeds (`sweeps/verdict-soft-masks-membrane.yml`); its results appear here once
 # `make verdict` has run it:
 
 # %%
