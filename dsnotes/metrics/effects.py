@@ -8,8 +8,8 @@ so more cases do not make up for few seeds. The variance of the mean is estimate
 table of n cases and m seeds, $(MS_{cases} + MS_{seeds} - MS_{rest}) / nm$, with Satterthwaite's degrees of freedom.
 With one seed this is the paired t-test, which says nothing about another training.
 
-In cross-validation the cases of a fold share their trained networks, so a training is as much as a seed of one fold.
-With `folds` the t-test over trainings, each the mean of its cases, is made too, and the wider of the two intervals
+In cross-validation the cases of a fold share a trained network for each seed. With `folds` a second t-test treats
+every training, one fold under one seed, as one observation, the mean of its cases; the wider of the two intervals
 counts.
 """
 
@@ -98,9 +98,13 @@ def effect(
 def against(
     first: str, rows: Mapping[str, Scores], *, bases: Mapping[str, str] | None = None, **how
 ) -> dict[str, Effect]:
-    """Every other row against `first`, or against the row that `bases` gives it; p-values corrected by Holm."""
+    """Every other row against `first`, or against the row that `bases` gives it; p-values corrected by Holm.
+
+    A row whose base is not among `rows` is left out.
+    """
     of = dict.fromkeys(rows, first) | dict(bases or {})
-    found = {name: effect(rows[of[name]], scores, **how) for name, scores in rows.items() if name != first}
+    compared = [name for name in rows if name != first and of[name] in rows]
+    found = {name: effect(rows[of[name]], rows[name], **how) for name in compared}
     corrected = holm([one.p for one in found.values()]) if found else []
     return {name: replace(one, p=p) for (name, one), p in zip(found.items(), corrected, strict=True)}
 

@@ -1,12 +1,14 @@
 """The table of a sweep without a published table: `dsnotes table sweeps/mss-strategies.yml`.
 
-Below it, every row against the first: the difference paired by case and seed, its interval over cases and seeds, the
-smallest difference that so many could have shown, wins, draws and losses, and p with Holm's correction.
+Below it, every row against the first, or against the row that the sweep's `against` gives it: the difference paired by
+case and seed, its interval over cases, seeds and trainings, the smallest difference that so many could have shown,
+wins, draws and losses, and p with Holm's correction.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -38,7 +40,7 @@ def sweep_table(plan: Plan, out: str | os.PathLike = "runs") -> str:
         lines.append([name, f"{len(done[name])} of {len(row.runs)}", *cells, *spent])
     parts = [_aligned(lines)]
     for title, figure in plan.columns.items():
-        if compared := _comparison_rows(done, figure):
+        if compared := _comparison_rows(done, figure, plan.against):
             parts.append(f"{title}, against {next(iter(done))!r}:\n{_aligned(compared)}")
     return "\n\n".join(parts)
 
@@ -48,17 +50,20 @@ def _aligned(lines: list[list[str]]) -> str:
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def _comparison_rows(done: Runs, figure: str) -> list[list[str]]:
-    """Empty unless the first row and another have cases and seeds in common."""
+def _comparison_rows(done: Runs, figure: str, bases: Mapping[str, str]) -> list[list[str]]:
+    """Empty unless two rows that are compared have cases and seeds in common."""
     rows = {name: by_seed(runs, figure) for name, runs in done.items()}
-    base = next(iter(rows.values()), {})
-    shared = {name: of for name, of in rows.items() if _cases(of, base) > 1}
-    if len(shared) < 2 or not base:
+    first = next(iter(rows))
+    shared = {name: of for name, of in rows.items() if _cases(of, rows[bases.get(name, first)]) > 1}
+    if len(shared) < 2 or first not in shared:
         return []
+    held_out = {
+        case: run.get("parameters", {}).get("fold") for runs in done.values() for run in runs for case in run["cases"]
+    }
     head = ["row", "difference", "95 %", "could have shown", "win/draw/loss", "cases × seeds", "p (Holm)"]
     return [head] + [
         [
-            name,
+            f"{name} (against {bases[name]})" if name in bases else name,
             f"{one.mean:+.4f}",
             f"{one.low:+.4f} to {one.high:+.4f}",
             f"{one.smallest:.4f}",
@@ -66,7 +71,7 @@ def _comparison_rows(done: Runs, figure: str) -> list[list[str]]:
             f"{one.cases} × {len(one.by_seed)}",
             f"{one.p:.2g}",
         ]
-        for name, one in against(next(iter(rows)), shared).items()
+        for name, one in against(first, shared, bases=bases, folds=held_out).items()
     ]
 
 

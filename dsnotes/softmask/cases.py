@@ -35,10 +35,9 @@ def softened(
     With two classes and several masks in extras["annotators"] (or "readers"), strategy 2 is used: pixels marked by all
     or none of them are known. If no pixel is marked by all, or with `annotators=False`, strategy 1 is used: pixels up
     to `radius` from the label's border are unknown, each class against all others. Of a structure thinner than twice
-    that, too few pixels would be core, and it would fade from the soft mask; so
-    the radius is lowered, to 1 if need be, for a class that keeps less than `core` of its pixels in a case (`core=0`:
-    never). `eps` suits CT with about
-    30 HU of noise; `noise_eps` gives the value for other noise.
+    that, too few pixels would be core, and it would fade from the soft mask; so the radius is lowered, to 1 if need be,
+    for a class that keeps less than `core` of its pixels in a case (`core=0`: never). `eps` suits CT with about 30 HU
+    of noise; `noise_eps` gives the value for other noise.
 
     `window="volume"` softens volumes in 3-D, trimap and windows both, weighted by the case's spacing; of annotators'
     masks it always does, because slices that some did not mark have no core of their own.

@@ -137,6 +137,7 @@ def test_a_row_may_have_a_base_of_its_own():
     found = against("a", rows, bases={"c": "b"})
     assert found["c"].mean == pytest.approx(effect(rows["b"], rows["c"]).mean)
     assert found["b"].mean == pytest.approx(effect(rows["a"], rows["b"]).mean)
+    assert list(against("a", rows, bases={"c": "not run"})) == ["b"]
 
 
 def test_verdicts_in_words():
