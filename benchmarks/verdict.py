@@ -70,11 +70,14 @@ def patients(data, fold, folds, validation, size, normalise, channels, phantom_c
     return [scale(case) for case in train], [scale(case) for case in test], names
 
 
-def same(kept: Path, values: dict) -> None:
-    """A run that was kept and the sweep must have the same parameters: a row is not filled by another experiment."""
-    other = [key for key, value in read_result(kept)["parameters"].items() if rounded(values.get(key)) != value]
+def refuse_other_parameters(kept: Path, values: dict) -> None:
+    """Stop if a parameter that the kept run has stored differs from the sweep's: a row is one experiment."""
+    stored = read_result(kept)["parameters"]
+    other = [
+        f"{key}={was!r}, not {values.get(key)!r}" for key, was in stored.items() if rounded(values.get(key)) != was
+    ]
     if other:
-        raise SystemExit(f"{kept} was run with other values of {', '.join(other)}: delete it to run it again.")
+        raise SystemExit(f"{kept} was run with {'; '.join(other)}. To run it again, delete it first: rm '{kept}'")
 
 
 def compute(values: dict) -> dict:
@@ -152,7 +155,7 @@ def main() -> None:
         for values, row in runs:
             kept = place(plan, row, values)
             if kept.exists():
-                same(kept, values)
+                refuse_other_parameters(kept, values)
                 continue
             if time.process_time() > options.seconds:
                 print("stopped; the same command goes on")

@@ -848,7 +848,8 @@ else:
     print("data is empty: no training on real images; the stored results are below")
 
 # %% [markdown]
-# **Stored results.** Membranes of ISBI 2012, three seeds of 240 steps, 6 slices (`benchmarks/dsnet_membranes.py`):
+# **Stored results.** Dice with running statistics on 6 slices of membranes (ISBI 2012), three seeds of 240 steps
+# (`benchmarks/results/dsnet_membranes.md`):
 #
 # | | U-Net | backbone | SR | EDRFM | SDRFM | soft masks | DSNet |
 # |---|---|---|---|---|---|---|---|
@@ -856,10 +857,10 @@ else:
 # | seed 1 | .662 | .659 | .647 | .655 | .656 | .637 | .646 |
 # | seed 2 | .654 | .651 | .652 | .648 | .658 | .662 | .662 |
 #
-# The whole chain is level with a plain U-Net, and running statistics serve all rows as well as an image's own. Whether
-# soft masks and the critic help a modern U-Net on membranes is a question that is prepared, with four folds and three
-# seeds (`sweeps/verdict-soft-masks-membrane.yml`); its results appear here once
-# `make verdict` has run it:
+# No step of the chain is better than the plain U-Net: the means over the seeds lie between .651 and .658, while a row's
+# seeds differ by up to .025. An image's own statistics change a row's mean by .005 at most. Whether soft masks and the
+# critic help a modern U-Net on membranes is not known yet: four folds and three seeds are planned
+# (`sweeps/verdict-soft-masks-membrane.yml`), and the results appear here once `make verdict` has run them:
 
 # %%
 study = stored("soft-masks-membrane")
@@ -891,9 +892,9 @@ Table(brief_rows(study), caption=f"{study.runs} of {study.planned} runs are stor
 # > **Use it / do not / unknown.** *Use* soft masks where you need the share of a pixel, and score them as shares: the
 # > error of the share at the edge fell from .27 to .19, at no loss of Dice that three seeds could show. *Do not* expect
 # > super-resolution to add what the scanner did not see. *Unknown:* the teacher's features, which gained .07 Dice on
-# > phantoms in each of three seeds when concatenated, nothing when weighted, and nothing on real membranes; and the
-# > critic, whose effect changed its sign with the seed. The table of section 5 says which difference 24 nodules could
-# > have shown; the paper's six steps are between .002 and .017.
+# > phantoms in each of three seeds when concatenated, no gain that three seeds could show when weighted, and none on
+# > six slices of real membranes; and the critic, whose effect changed its sign with the seed. The table of section 5
+# > says which difference 24 nodules could have shown; the paper's six steps are between .002 and .017.
 #
 # ## Read next
 #

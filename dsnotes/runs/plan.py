@@ -99,7 +99,10 @@ def open_plan(path: str | os.PathLike, given: Mapping[str, str] | None = None) -
         rows.append(Row(name, changes, tuple(own)))
     there = [row.name for row in rows]
     if unknown := [str(row) for pair in content.get("against", {}).items() for row in pair if str(row) not in there]:
-        raise RefusedError(f"{path}: against names {unknown[0]!r}, which is no row; there are {', '.join(there)}")
+        raise RefusedError(
+            f"{path}: against names {unknown[0]!r}, which is no row; write against: {{row: base}} with two of "
+            f"{', '.join(there)}"
+        )
     if not runs:
         raise RefusedError(f"{path} has no runs; fill 'list', and give every parameter under 'grid' at least one value")
     return Plan(

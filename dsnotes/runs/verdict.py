@@ -63,6 +63,10 @@ class Question:
         """The row that this one is compared with."""
         return self.plan.against.get(row, self.first)
 
+    def title(self, row: str) -> str:
+        """The row's name, with its base if that is not the first row."""
+        return f"{row} (against {self.base(row)})" if row in self.plan.against else row
+
 
 def questions(stored: str | os.PathLike, sweeps: str | os.PathLike) -> list[Question]:
     """One for each sweeps/verdict-*.yml, sorted by name, with the runs stored so far."""
@@ -103,7 +107,7 @@ def verdict_rows(one: Question, *, margin: float = 0.02) -> list[dict[str, Any]]
     """A table's rows: the means, what a run cost, the effect with its interval, and the verdict in words."""
     effects, lines = one.effects(), []
     for row in labelled(one.plan):
-        line: dict[str, Any] = {"row": row if row not in one.plan.against else f"{row} (against {one.base(row)})"}
+        line: dict[str, Any] = {"row": one.title(row)}
         for title, figure in one.plan.columns.items():
             line[title] = _mean(one.scores.get(figure, {}).get(row, {}))
         run = one.cost.get(row, {})
@@ -169,7 +173,7 @@ def summary(found: list[Question]) -> str:
         lines = []
         for row, effect in one.effects().items():
             before, after = (_mean(one.scores["dice"][each]).partition(" ")[0] for each in (one.base(row), row))
-            lines.append(f"| {row} | {before} → {after} | {effect.verdict()} |")
+            lines.append(f"| {one.title(row)} | {before} → {after} | {effect.verdict()} |")
         if lines:
             head = ["| idea | Dice without → with it | verdict |", "| --- | --- | --- |"]
             parts += [f"**{one.text}**", "\n".join(head + lines)]
