@@ -4,7 +4,7 @@ Wang, Xu, Xu, Meng, Xiao, Peng and Zhang, "Accurate Lung Nodules Segmentation wi
 Soft Mask Supervision", https://arxiv.org/abs/2007.14556 (version 2; later ones rename the modules).
 
     teacher, _ = dsnet.train_teacher(any_ct, width=16, blocks=4, epochs=(30, 10), out="runs/teacher")
-    system = dsnotes.build("dsnet", width=16, teacher=teacher)          # or teacher="runs/teacher/adversarial/checkpoint.pt"
+    system = dsnotes.build("dsnet", width=16, teacher=teacher)  # or teacher="runs/teacher/adversarial/checkpoint.pt"
 """
 
 from __future__ import annotations

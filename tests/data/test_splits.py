@@ -1,5 +1,6 @@
 """Splits keep patients whole: properties over random names, and the paper's own numbers."""
 
+import csv
 from itertools import combinations
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsnotes.data.annotators import open_reader_archive
 from dsnotes.data.case import Case
 from dsnotes.data.patients import patients
 from dsnotes.data.splits import k_fold, printed_folds, split
@@ -123,6 +125,23 @@ def test_lidc_nodules_of_a_patient_stay_together():
     train, val, test = split(lidc_names(), seed=0)
     assert not {name[:14] for name in train} & {name[:14] for name in (*val, *test)}
     assert split(lidc_names(), seed=0) == split(lidc_names(), seed=0, patient=r".{14}")
+
+
+def test_the_real_nodules_of_a_patient_stay_together(real_data):
+    """The nodules with four readers, 896 of 554 patients; their patients as the index of the outlines has them."""
+    folder = real_data("lidc_readers")
+    with (folder / "lidc_4reader_index.csv").open(encoding="utf-8") as rows:
+        patients_of = [row["patient_id"] for row in csv.DictReader(rows)]
+    whose = dict(zip((case.name for case in open_reader_archive(folder)), patients_of, strict=True))
+    assert (len(whose), len(set(whose.values()))) == (896, 554)
+    names = list(whose)
+    for folds in (k_fold(names, 4, seed=0), printed_folds(names, [[387, 55, 544]], seed=0), [split(names, seed=0)]):
+        for parts in folds:
+            assert sorted(name for part in parts for name in part) == sorted(names)
+            sides = [{whose[name] for name in part} for part in parts]
+            assert sum(map(len, sides)) == 554
+    tested = [whose[name] for _, test in k_fold(names, 4, seed=0) for name in test]
+    assert sorted(tested) == sorted(whose.values())
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import gzip
 import hashlib
 import io
 import json
+import re
+import shlex
 import sys
 from dataclasses import replace
 from importlib import import_module
@@ -17,10 +19,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import tifffile
+import yaml
 from fetch import run
+from fetch.command import arguments
 from made_here import nifti, read_nifti, tar, zipped
 
 from dsnotes.data.dataset import open_dataset
+from dsnotes.softmask import nodule_set
 
 RNG = np.random.default_rng(0)
 
@@ -484,3 +489,36 @@ def test_brats2019_without_a_folder_says_how_to_get_one(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert go("brats2019", tmp_path / "out", "--from", str(tmp_path / "empty")) == 1
     assert "Pass the folder with HGG/ and LGG/" in capsys.readouterr().err
+
+
+SWEEPS = sorted((Path(__file__).resolve().parents[2] / "sweeps").glob("*.yml"))
+COMMANDS = {
+    ("data/deeplesion" if "deeplesion.py" in line else folder, line)
+    for path in SWEEPS
+    for folder, lines in yaml.safe_load(path.read_text(encoding="utf-8")).get("needs", {}).items()
+    for line in lines.split(" && ")
+    if line.startswith("python ")
+}
+IN_HEADERS = {
+    ("data/deeplesion_all", line.strip())
+    for path in SWEEPS
+    for line in re.findall(r"^# (python data_scripts/[^&\n]+)", path.read_text(encoding="utf-8"), flags=re.M)
+}
+
+
+@pytest.mark.parametrize(("folder", "line"), sorted(COMMANDS | IN_HEADERS))
+def test_the_commands_of_the_sweeps_are_ones_that_the_scripts_take(folder, line, monkeypatch):
+    """Each writes the folder that the sweep reads, or that the command after it reads."""
+    words = shlex.split(line)
+    if words[1] == "-m":
+        made = []
+        monkeypatch.setattr(sys, "argv", words[2:])
+        monkeypatch.setattr(nodule_set, "open_dataset", lambda source: [source])
+        monkeypatch.setattr(nodule_set, "lesions_of", list)
+        monkeypatch.setattr(nodule_set, "make_set", lambda lesions, data, out: made.extend([*data, out]))
+        nodule_set.main()
+        assert made == [Path("data/deeplesion"), Path(folder)]
+    else:
+        script = import_module(Path(words[1]).stem)
+        asked = arguments(script.__doc__, getattr(script, "options", lambda parser: None)).parse_args(words[2:])
+        assert asked.out == Path(folder)

@@ -12,6 +12,7 @@ from dsnotes.networks.baselines.v_net import VNet
 from dsnotes.networks.dsms_unet import KERNELS, DSMSUNet, ParallelConvs, factor_like
 from dsnotes.networks.unet import UNet
 from dsnotes.papers import build, dsms_unet
+from dsnotes.papers.protocol import under
 from dsnotes.supervision import Restoration, loss_terms, supervise
 
 
@@ -179,9 +180,11 @@ def test_the_control_of_equal_size(dims, msc, kcm):
 
 
 def test_five_systems_of_table_1_and_all_of_them_learn_from_cross_entropy():
+    """Eq. 1, under the recipe of the table's sweep and nothing else."""
     b = batch()
+    assert set(dsms_unet.TABLES[1].rows) == {"fcn", "unet-2d", "drs-unet", "kcmdrs-unet", "dsmsc-unet"}
     for name in dsms_unet.TABLES[1].rows:
-        system = build(name, width=2, **({"dice": 0.0} if name == "unet-2d" else {}))
+        system = under(build(name, width=2), "dsms")
         y = b["label"][:, None].float()
         images = b["image"] if name != "fcn" else functional.pad(b["image"], (0, 32, 0, 32))
         y = y if name != "fcn" else functional.pad(y, (0, 32, 0, 32))
@@ -190,6 +193,7 @@ def test_five_systems_of_table_1_and_all_of_them_learn_from_cross_entropy():
         ratio = 1 if name in ("fcn", "unet-2d") else 10
         logits = system.network(images).logits
         expected = ratio * functional.binary_cross_entropy_with_logits(logits, y)
+        assert list(terms) == [["segmentation", "restoration"], ["cross-entropy"]][ratio == 1]
         torch.testing.assert_close(next(iter(terms.values())), expected)
 
 

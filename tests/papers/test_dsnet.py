@@ -1,15 +1,22 @@
 """DSNet by name: the chain of Table 3, its teacher from training to use, learning on nodules, the tables as printed."""
 
+import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
+import jupytext
 import pytest
+import SimpleITK as sitk
 import torch
+import yaml
 
 import dsnotes
 from dsnotes.data import phantoms
 from dsnotes.data.preprocess import hu_window
 from dsnotes.networks.srgan import reduced
 from dsnotes.papers import build, dsnet, systems
+from dsnotes.runs.results_io import STARTED_FROM
 from dsnotes.softmask import soft_mask, trimap_from_mask
 from dsnotes.supervision import loss_terms
 from dsnotes.training import checkpoints
@@ -19,6 +26,7 @@ from dsnotes.training.step import PlainStep
 QUIET = {"progress": False, "device": "cpu", "amp": False}
 WINDOW = hu_window(-1000, 400)
 TINY = {"width": 4, "blocks": 1, "scale": 2}
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +101,54 @@ def test_weights_that_were_loaded_are_a_teacher_too(nodules):
     system.network.load_state_dict(trained.network.state_dict())
     history = dsnotes.fit(system, nodules[:1], patch=(16, 16), epochs=1, iterations=1, **QUIET)
     assert not any("teacher" in note for note in history.notes)
+
+
+def ct_without_labels(folder: Path) -> None:
+    """As data_scripts/deeplesion.py leaves them."""
+    (folder / "imagesTr").mkdir(parents=True)
+    cases = phantoms.nodules(3, seed=2)
+    for number, case in enumerate(cases):
+        image = sitk.GetImageFromArray(case.image.round().astype("int16"))
+        sitk.WriteImage(image, str(folder / "imagesTr" / f"00000{number}_01_01_001-1.nii.gz"))
+    listed = [{"image": f"./imagesTr/00000{number}_01_01_001-1.nii.gz"} for number in range(len(cases))]
+    about = {"name": "DeepLesion", "labels": {"0": "background", "1": "lesion"}, "modality": {"0": "CT"}}
+    (folder / "dataset.json").write_text(json.dumps(about | {"training": listed}))
+
+
+def built_by_the_experiment(**given):
+    """The system that notebook 80 builds: its parameters, its imports and the cell that reads `teacher`, as written."""
+    code = [cell for cell in jupytext.read(ROOT / "notebooks/80_experiment.py").cells if cell.cell_type == "code"]
+    (system,) = (cell.source for cell in code if '"checkpoint" in teacher' in cell.source)
+    values: dict = {}
+    for source in (*(cell.source for cell in code[:2]), system):
+        exec(source, values)
+        values |= given
+    return values["built"]
+
+
+@pytest.mark.parametrize("sweep", ["dsnet-1", "dsnet-3"])
+def test_a_sweeps_header_makes_the_teacher_that_dsnet_starts_from(sweep, nodules, tmp_path, monkeypatch):
+    """On CT without labels, 512 pixels from 128; then frozen. The sweep's own words are run, at a small size."""
+    header = (ROOT / "sweeps" / f"{sweep}.yml").read_text(encoding="utf-8").partition("notebook:")[0]
+    (command,), (option,) = re.findall(r'python -c "(.+?)"', header), re.findall(r"-p teacher='(.+?)'", header)
+    (folder,) = re.findall(r"deeplesion\.py --out (\S+)", header)
+    ct_without_labels(tmp_path / folder)
+    small = {"epochs": (1, 1), "width": 4, "blocks": 1, "patch": (32, 32), "batch": 2, "iterations": 2, **QUIET}
+    trained, train = [], dsnet.train_teacher
+    monkeypatch.setattr(dsnet, "train_teacher", lambda *args, **how: trained.append(train(*args, **how, **small)[0]))
+    monkeypatch.chdir(tmp_path)
+    exec(command, {})
+    monkeypatch.chdir(ROOT / "notebooks")  # a notebook runs in its own folder
+    monkeypatch.setenv(STARTED_FROM, str(tmp_path))
+    run = {"system": "dsnet", "recipe": "dsnet", "width": 4, "teacher": yaml.safe_load(option)}
+    built = built_by_the_experiment(**run, train=nodules, classes=2, joined={"regions": {}})
+    taught = built.network.backbone.teacher.generator
+    expected = trained[0].network.backbone.generator.state_dict()
+    torch.testing.assert_close(taught.state_dict(), expected, rtol=0, atol=0)
+    assert (taught.scale, built.network.backbone.scale) == (4, 4)
+    history = dsnotes.fit(built, nodules[:1], patch=(16, 16), epochs=1, iterations=2, **QUIET)
+    assert not any("untrained teacher" in note for note in history.notes)
+    torch.testing.assert_close(taught.state_dict(), expected, rtol=0, atol=0)
 
 
 def test_a_file_that_is_no_teacher_is_answered(tmp_path):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
 import dsnotes
 from dsnotes.data.case import Case
@@ -42,7 +41,7 @@ def deployed(values: dict) -> list[tuple]:
 
 
 def test_dsms_target_is_the_pancreas_with_its_tumour_and_everything_else_is_zero():
-    """IV-A: "only the target organ and its tumor with fixed values, while other regions are allocated value with zero"."""
+    """ "only the target organ and its tumor with fixed values, while other regions are allocated value with zero"."""
     label = np.array([[0, 1], [2, 0]], np.uint8)  # the Decathlon's: 1 pancreas, 2 cancer
     case = Case("pancreas_001", np.zeros((2, 2), np.float32), label, (1.0, 1.0))
     for values in plan_of("dsms-1").runs:
@@ -134,17 +133,19 @@ def test_mu_net_figure_3_is_one_u_net_under_five_supervisions(name):
     assert set(rows) == FIGURE_3
     assert len({tuple(deployed(values)) for values in rows.values()}) == 1
     b = {"image": torch.randn(2, 1, 32, 32), "label": torch.randint(0, 2, (2, 32, 32))}
-    y, terms, sides = b["label"][:, None].float(), {}, {}
+    terms, sizes = {}, {}
     for row, values in rows.items():
         system = system_of(values | SMALL)
+        terms[row] = set(loss_terms(system.objective, system.network, b))
         outputs = system.network(b["image"])
-        sides[row], terms[row] = outputs, set(loss_terms(system.objective, system.network, b))
-    assert {x.shape for x in sides["U-Net with Up"].upsampled.values()} == {y.shape}, "up-sampled to the mask"
-    down = {x.shape[-1] for x in sides["U-Net with Down"].side_outputs.values()}
-    assert down == {4, 8, 16} or down == {2, 4, 8, 16}, "compared with the mask, down-sampled"
-    assert {"mask", "features"} <= terms["U-Net-Deep"], "the mask goes through the same network"
-    assert {"restored mask", "features"} <= {t.replace("_", " ") for t in terms["U-Net-Auto"]}
-    assert len(terms["U-Net"]) <= 2
+        sizes[row] = {x.shape[-1] for x in (outputs.upsampled or outputs.side_outputs).values()}
+    assert sizes["U-Net with Up"] == {32}, "intermediate predictions, up-sampled to the mask"
+    assert sizes["U-Net with Down"] == {4, 8, 16}, "the mask, down-sampled to the intermediate predictions"
+    assert sizes["U-Net"] == sizes["U-Net-Deep"] == sizes["U-Net-Auto"] == set(), "features, not predictions"
+    assert terms["U-Net-Deep"] == {"output", "mask", "agree", "features"}, "Eq. 6"
+    auto = {"output", "restored mask", "restored image", "agree restored", "restored features"}
+    assert terms["U-Net-Auto"] == auto, "Eq. 7"
+    assert terms["U-Net"] == {"cross-entropy", "dice"}, "Eq. 4"
 
 
 @pytest.mark.parametrize("name", ["mu-net-fig-4", "mu-net-fig-4-phantom"])
