@@ -135,9 +135,9 @@ def write() -> None:
     found = verdict.questions(KEPT, root / "sweeps")
     for one in found:
         text += "\n" + verdict.markdown(one).replace("###", "##", 1) + "\n"
-        if one.effects():
+        if titled := {one.title(row): effect for row, effect in one.effects().items()}:
             picture = root / "assets" / f"verdict_{one.name.replace('-', '_')}.png"
-            shown = forest_plot(one.effects(), reference=one.first, title=one.text)
+            shown = forest_plot(titled, reference=one.first, title=one.text)
             picture.write_bytes(style.png(shown.figure))
             text += f"\n![{shown.alt}](../../assets/{picture.name})\n"
     write_text(page, text)
