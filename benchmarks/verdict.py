@@ -15,7 +15,9 @@ import argparse
 import os
 import re
 import time
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,9 @@ from dsnotes.runs.experiment import cases_of, figures, system_of
 from dsnotes.runs.plan import Plan, open_plan
 from dsnotes.runs.results_io import read_result, write_result
 from dsnotes.safety.atomic import write_text
+from dsnotes.shapes import Outputs, Probs
 from dsnotes.softmask import softened
+from dsnotes.training.system import logits_to_probabilities
 from dsnotes.viewers import style
 from dsnotes.viewers.forest_plot import forest_plot
 
@@ -52,7 +56,9 @@ def located(data: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def patients(data, fold, folds, validation, size, normalise, channels, phantom_cases, phantom_size, split, patient):
+def patients(
+    data, fold, folds, validation, size, spacing, normalise, channels, phantom_cases, phantom_size, split, patient
+):
     cases, names = cases_of(located(data), phantom_cases=phantom_cases, size=phantom_size)
     whose = {"seed": 0, "patient": patient or None}
     if split:
@@ -60,7 +66,7 @@ def patients(data, fold, folds, validation, size, normalise, channels, phantom_c
     else:
         others, test = k_fold(cases, folds, **whose)[fold]
         train, _ = shares(others, (1 - validation, validation), **whose)
-    fixed = Preprocess(size=size, channels=channels)
+    fixed = Preprocess(size=size, spacing=spacing, channels=channels)
     train, test = ([fixed(case) for case in part] for part in (train, test))
     if normalise == "foreground":
         statistics = foreground_statistics(train)
@@ -80,8 +86,13 @@ def refuse_other_parameters(kept: Path, values: dict) -> None:
         raise SystemExit(f"{kept} was run with {'; '.join(other)}. To run it again, delete it first: rm '{kept}'")
 
 
+def beside_the_output(outputs: Outputs, *, deploy: Callable[[Outputs], Probs]) -> Probs:
+    """The answer of a system that merges several maps, and behind it, as further channels, that of its output."""
+    return torch.cat([deploy(outputs), logits_to_probabilities(outputs)], 1)
+
+
 def compute(values: dict) -> dict:
-    frozen = {key: tuple(values[key] or ()) or None for key in ("size", "channels")}
+    frozen = {key: tuple(values[key] or ()) or None for key in ("size", "spacing", "channels")}
     named = {
         key: values[key] for key in ("data", "fold", "folds", "validation", "normalise", "phantom_cases", "patient")
     }
@@ -99,10 +110,16 @@ def compute(values: dict) -> dict:
     )
     seconds, peak = time.process_time() - started, peak_mib()
     cases, window = {}, tuple(values["size"] or ()) or tuple(values["patch"])
+    merged = system.deploy is not logits_to_probabilities
+    answering = replace(system, deploy=partial(beside_the_output, deploy=system.deploy)) if merged else system
     for case in test:
-        p = dsnotes.predict(system, case, patch=window, overlap=values["overlap"], device="cpu")
+        p = dsnotes.predict(answering, case, patch=window, overlap=values["overlap"], device="cpu")
+        p, output = np.split(p, 2) if answering is not system else (p, None)
         found = figures(p, case, names=names, postprocess=values["postprocess"], thresholds=[0.3])
         cases[case.name] = {key: x for key, x in found.items() if key.startswith(FIGURES)}
+        if output is not None:
+            alone = figures(output, case, names=names, postprocess=values["postprocess"])
+            cases[case.name][verdict.OUTPUT] = alone["dice"]
         cases[case.name] |= {"highest probability": float(p.max())} if len(p) == 1 else {}
     run = {"steps": history.steps, "training seconds": round(seconds, 1), "loss": history[-1]["loss"]}
     run |= {"peak MiB": peak} if peak else {}
@@ -118,9 +135,9 @@ def write() -> None:
     found = verdict.questions(KEPT, root / "sweeps")
     for one in found:
         text += "\n" + verdict.markdown(one).replace("###", "##", 1) + "\n"
-        if one.effects():
+        if titled := {one.title(row): effect for row, effect in one.effects().items()}:
             picture = root / "assets" / f"verdict_{one.name.replace('-', '_')}.png"
-            shown = forest_plot(one.effects(), reference=one.first, title=one.text)
+            shown = forest_plot(titled, reference=one.first, title=one.text)
             picture.write_bytes(style.png(shown.figure))
             text += f"\n![{shown.alt}](../../assets/{picture.name})\n"
     write_text(page, text)
@@ -151,7 +168,7 @@ def main() -> None:
         rows = labelled(plan)
         runs = [(values, name) for name, row in rows.items() for values in row.runs]
         order = list(rows)
-        runs.sort(key=lambda run: (run[0]["fold"], run[0]["seed"], order.index(run[1])))
+        runs.sort(key=lambda run: (run[0]["seed"], run[0]["fold"], order.index(run[1])))
         for values, row in runs:
             kept = place(plan, row, values)
             if kept.exists():

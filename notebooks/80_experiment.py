@@ -211,6 +211,7 @@ history = dsnotes.fit(
     seed=seed,
     device=device,
     budget=budget or None,
+    measured=runs.folder() and runs.folder().parent / "measured",  # a row's other seeds and folds make as many steps
     out=runs.folder() and runs.folder() / "training",
     on_epoch=curves.live(title=f"{system} on {data}"),
     progress=False,

@@ -21,6 +21,7 @@ from dsnotes.runs.results_io import COSTS, RefusedError, read_result
 from dsnotes.safety.nearest import suggest
 
 NOT_RUN = "not run yet"
+OUTPUT = "output_dice"  # of the output alone, where a system answers with several maps
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def stored(name: str, root: str | os.PathLike = "..") -> Question:
 def question(folder: Path, plan: Plan) -> Question:
     rows = labelled(plan)
     found = [read_result(path) for path in sorted(folder.glob("*.json"))]
-    figures = list(dict.fromkeys(["dice", *plan.columns.values()]))
+    figures = list(dict.fromkeys(["dice", *plan.columns.values(), OUTPUT]))
     scores: dict[str, dict] = {figure: {row: {} for row in rows} for figure in figures}
     costs: dict[str, list] = {row: [] for row in rows}
     folds: dict[str, int] = {}
@@ -95,8 +96,8 @@ def question(folder: Path, plan: Plan) -> Question:
         costs[row].append(run["about"]["run"])
         folds |= dict.fromkeys(run["cases"], run["parameters"]["fold"])
         for figure in figures:
-            own = {case: float(of[figure]) for case, of in run["cases"].items() if figure in of}
-            scores[figure][row].setdefault(seed, {}).update(own)
+            if own := {case: float(of[figure]) for case, of in run["cases"].items() if figure in of}:
+                scores[figure][row].setdefault(seed, {}).update(own)
     complete = {figure: {row: of for row, of in by_row.items() if of} for figure, by_row in scores.items()}
     known = {row: set.intersection(*map(set, of)) for row, of in costs.items() if of}
     cost = {row: {key: float(np.mean([run[key] for run in costs[row]])) for key in keys} for row, keys in known.items()}
@@ -110,6 +111,8 @@ def verdict_rows(one: Question, *, margin: float = 0.02) -> list[dict[str, Any]]
         line: dict[str, Any] = {"row": one.title(row)}
         for title, figure in one.plan.columns.items():
             line[title] = _mean(one.scores.get(figure, {}).get(row, {}))
+        if by_row := one.scores.get(OUTPUT):
+            line["Dice, output alone"] = _mean(by_row.get(row, {}))
         run = one.cost.get(row, {})
         for title, key in COSTS.items():
             if any(key in each for each in one.cost.values()):

@@ -14,18 +14,19 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dsnotes.losses import cross_entropy, min_max, restoration_bce, restoration_l1, restoration_mse
+from dsnotes.losses import min_max, restoration_bce, restoration_l1, restoration_mse
 from dsnotes.networks.base import Backbone, Head
 from dsnotes.networks.heads import RestorationDecoder
 from dsnotes.shapes import Outputs, Scalar
 from dsnotes.supervision.base import Batch, Supervision
-from dsnotes.supervision.targets import class_indices, one_hot
+from dsnotes.supervision.plain import Plain
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Scalar]] = {
     "bce": restoration_bce,
     "mse": restoration_mse,
     "l1": restoration_l1,
 }
+ENTROPY = Plain(dice=0.0)
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Restoration(Supervision):
     restoration: float = 1.0
     loss: str = "bce"
     norm: str = "batch"  # of the second decoder: "batch" or "instance"
+    output: Plain = ENTROPY  # the segmentation's loss; the paper's is cross-entropy alone
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
@@ -50,8 +52,7 @@ class Restoration(Supervision):
         return {"restoration": RestorationDecoder(backbone, norm=self.norm)} if self.restoration else {}
 
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
-        mask = one_hot(class_indices(batch["label"], outputs.logits), outputs.logits.shape[1])
-        terms = {"segmentation": self.segmentation * cross_entropy(outputs.logits, mask)}
+        terms = {"segmentation": self.segmentation * sum(self.output.terms(outputs, batch).values())}
         if self.restoration:
             if outputs.restored is None:
                 raise ValueError(

@@ -1,16 +1,24 @@
 """A budget in seconds, fixed as steps before training starts: `fit(…, budget="600 s")`.
 
 Seconds depend on what else the machine does. So the time of a step is measured once, on one thread or on the GPU, and
-every system trains for as many steps as fit into the budget.
+every system trains for as many steps as fit into the budget. Runs that differ in seed and patients alone can share one
+measurement, and so have the same number of steps: `shared`.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+import os
 import re
+import secrets
 import statistics
 import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -51,6 +59,20 @@ def seconds_per_step(system: System, settings: Settings, draw: Draw, *, amp: tor
     finally:
         torch.set_num_threads(threads)
     return statistics.median(taken[1:])
+
+
+def shared(folder: str | os.PathLike, of: Mapping[str, object], measure: Callable[[], float]) -> float:
+    """The seconds per step of every run described by `of`: the first one measures them, the others read its file."""
+    text = json.dumps(of, sort_keys=True)
+    path = Path(folder) / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{secrets.token_hex(4)}")
+        part.write_text(json.dumps({"seconds per step": measure(), "run": of}, indent=1), encoding="utf-8")
+        with suppress(FileExistsError):  # of runs that measure at the same time, the first to finish counts
+            os.link(part, path)
+        part.unlink()
+    return float(json.loads(path.read_text(encoding="utf-8"))["seconds per step"])
 
 
 def settings_within(settings: Settings, budget: str | float, per_step: float) -> Settings:

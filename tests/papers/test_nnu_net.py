@@ -77,6 +77,24 @@ def test_loss_is_cross_entropy_and_the_dice_with_plain_sums():
     torch.testing.assert_close(nnu_net.EntropyAndDice(over_batch=True)(logits, t), expected)
 
 
+def test_restoration_beside_dice_adds_a_tenth_of_its_term_to_the_control():
+    torch.manual_seed(0)
+    system = dsnotes.build("nnu-net", width=4, dims=2, patch=PATCH[2], halvings=2, supervision="restoration+dice")
+    image, label = torch.rand(2, 1, *PATCH[2]), torch.randint(0, 2, (2, *PATCH[2]))
+    outputs, batch = system.network(image), {"image": image, "label": label}
+    p, t = outputs.logits.sigmoid()[:, 0], label.float()
+    entropy = torch.nn.functional.binary_cross_entropy(p, t)
+    dice = (2 * (p * t).sum() + 1e-5) / (p.sum() + t.sum() + 1e-5)
+    terms = system.objective.terms(outputs, batch)
+    assert terms["segmentation"].item() == pytest.approx((entropy + 1 - dice).item(), rel=1e-5)
+    control = dsnotes.build("nnu-net", width=4, dims=2, patch=PATCH[2], halvings=2, supervision="none").objective
+    assert terms["segmentation"].item() == pytest.approx(sum(control.terms(outputs, batch).values()).item(), rel=1e-6)
+    full = dsnotes.build("nnu-net", width=4, dims=2, patch=PATCH[2], halvings=2, supervision="restoration").objective
+    assert terms["restoration"].item() == pytest.approx(
+        0.1 * full.terms(outputs, batch)["restoration"].item(), rel=1e-6
+    )
+
+
 def test_an_unknown_supervision_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match="'mss\\+exp-log'"):
         dsnotes.build("nnu-net", supervision="mss-exp-log")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dsnotes.runs.plan import open_plan
-from dsnotes.runs.results_io import RefusedError, write_result
+from dsnotes.runs.results_io import RefusedError, read_result, write_result
 from dsnotes.runs.verdict import (
     BRIEF,
     COMPARISON,
@@ -71,6 +71,17 @@ def test_rows_name_cost_effect_and_what_is_missing(repository):
     assert rows["better"]["Dice"].startswith("0.77")
     assert rows["late"]["verdict"] == NOT_RUN
     assert set(rows["late"]) == set(rows["none"]) >= set(COMPARISON)
+
+
+def test_the_output_alone_has_a_column_where_runs_merge_several_maps(repository):
+    assert "Dice, output alone" not in verdict_rows(stored("one", repository))[0]
+    for path in (repository / "benchmarks" / "verdict" / "verdict-one").glob("better-*.json"):
+        run = read_result(path)
+        for case in run["cases"].values():
+            case["output_dice"] = 0.25
+        write_result(path, run)
+    rows = {row["row"]: row["Dice, output alone"] for row in verdict_rows(stored("one", repository))}
+    assert (rows["none"], rows["better"]) == ("", "0.250 ± 0.000")
 
 
 def test_a_row_is_compared_with_the_row_that_the_sweep_names(repository):
