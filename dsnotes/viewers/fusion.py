@@ -1,6 +1,9 @@
-"""DSNet's selective fusion: the share of detail in each channel, and the two branches it fuses."""
+"""DSNet's selective fusion: the share of detail in each channel, the branches it fuses, and the attention on them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -39,17 +42,39 @@ def fusion(backbone: nn.Module, images: Image, *, image: int = 0, title: str = "
 
 
 @torch.no_grad()
+def spatial_gate(backbone: nn.Module, images: Image) -> Tensor:
+    """(batch, 1, H, W) on the fine grid: the spatial attention of the first CBAM, the paper's Fig. 5 (c) and (d)."""
+    if not isinstance(backbone, DSNet):
+        raise ValueError(
+            f"{type(backbone).__name__} came, but CBAM's attention is DSNet's. Pass system.network.backbone of "
+            f"dsnotes.build('dsnet') or of another name that starts with dsnet."
+        )
+    *before, attention = backbone.encoder[0].body
+    with _evaluating(backbone):
+        x = backbone.see(images)
+        for layer in before:
+            x = layer(x)
+        return attention.gates(x)[1]
+
+
+@torch.no_grad()
 def _branches(backbone: nn.Module, images: Image) -> tuple[Tensor, Tensor]:
-    """Context and detail branches in evaluation mode, so that batch norm statistics do not change."""
     if not isinstance(backbone, DSNet) or backbone.fusion != "sdrfm":
         what = f"fusion={backbone.fusion!r}" if isinstance(backbone, DSNet) else type(backbone).__name__
         raise ValueError(
             f"{what} came, but only selective fusion weights its branches. Pass system.network.backbone of "
             f"dsnotes.build('dsnet-sdrfm'), 'dsnet-soft' or 'dsnet'."
         )
+    with _evaluating(backbone):
+        return backbone.fuse.branches(enlarged(images, backbone.scale), backbone.teacher(images))
+
+
+@contextmanager
+def _evaluating(backbone: DSNet) -> Iterator[None]:
+    """In evaluation mode, so that batch norm statistics do not change."""
     training = backbone.training
     backbone.eval()
     try:
-        return backbone.fuse.branches(enlarged(images, backbone.scale), backbone.teacher(images))
+        yield
     finally:
         backbone.train(training)

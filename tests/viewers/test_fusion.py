@@ -1,4 +1,4 @@
-"""What the selective fusion of DSNet chose."""
+"""What the selective fusion of DSNet chose, and what its attention does with it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from dsnotes.networks.dsnet import DSNet
 from dsnotes.networks.srgan import Generator, enlarged
-from dsnotes.viewers.fusion import detail_shares, fusion
+from dsnotes.viewers.fusion import detail_shares, fusion, spatial_gate
 
 
 def small(how: str = "sdrfm") -> DSNet:
@@ -37,10 +37,23 @@ def test_a_branch_that_always_wins_has_all_the_share_and_is_all_of_the_picture()
     assert shown[5].images[0].get_array().max() > 0
 
 
+@pytest.mark.parametrize("how", ["interpolated", "super-resolved", "edrfm", "sdrfm"])
+def test_the_gate_is_what_the_first_cbam_multiplies_with(how):
+    backbone, images, seen = small(how).eval(), torch.rand(2, 1, 16, 16), []
+    first = backbone.encoder[0].body[-1]
+    first.register_forward_hook(lambda _, given, out: seen.append((given[0], out)))
+    with torch.no_grad():
+        backbone(images)
+    gate, (x, out) = spatial_gate(backbone, images), seen[0]
+    assert gate.shape == (2, 1, 16 * backbone.scale, 16 * backbone.scale)
+    torch.testing.assert_close(gate * first.gates(x)[0] * x, out)
+
+
 def test_looking_leaves_the_network_as_it_was():
     backbone = small().train()
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     fusion(backbone, torch.rand(2, 1, 16, 16), image=1)
+    spatial_gate(backbone, torch.rand(2, 1, 16, 16))
     assert backbone.training
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
 
@@ -50,3 +63,5 @@ def test_a_network_without_selective_fusion_is_refused():
         fusion(small("edrfm"), torch.rand(1, 1, 16, 16))
     with pytest.raises(ValueError, match="Linear came, but only selective fusion"):
         detail_shares(nn.Linear(2, 2), torch.rand(1, 1, 16, 16))
+    with pytest.raises(ValueError, match=r"Linear came, but CBAM's attention is DSNet's. .*dsnotes.build\('dsnet'\)"):
+        spatial_gate(nn.Linear(2, 2), torch.rand(1, 1, 16, 16))
