@@ -746,17 +746,26 @@ largest_step.compare(
 # %% [markdown]
 # **Fig. 5: what the attention sees.** The paper shows the spatial gate of the first CBAM without SDRFM (c) and with it
 # (d), and says that SDRFM *alleviates the interference of some high-frequency noise*. Below are the gates of the two
-# fusions trained above from seed 0. Each map has its own grey scale, whose ends stand in its title; white is what the
-# gate lets through. **Before running:** where is it whitest: in the nodule, at its edge or outside?
+# fusions trained above, for two nodules from seed 0 and for the first nodule from every other seed. Each map has its
+# own grey scale, whose ends stand in its title; white is what the gate lets through. **Before running:** which do the
+# gates of one nodule depend on more, the fusion or the seed?
 
 # %%
 gates = {name: [spatial_gate(one, real) for one in nets] for name, nets in fusing.items()}  # (B, 1, 2 H, 2 W) per seed
+
+
+def with_gates(i, seed):
+    """A nodule, its mask and the gates of both fusions, which are named with their lowest and highest value."""
+    shown = {"image": real[i], "mask": truth[i]}
+    for name, of_seeds in gates.items():
+        gate = of_seeds[seed][i, 0]
+        shown[f"{name[6:].upper()}, {gate.min():.2f} … {gate.max():.2f}"] = gate
+    return shown
+
+
+chosen = [(0, 0), (2, 0), *((0, seed) for seed in range(1, seeds))]
 maps(
-    {
-        test[i].extras["kind"]: {"image": real[i], "mask": truth[i]}
-        | {f"{name[6:].upper()}, {g[0][i].min():.2f} … {g[0][i].max():.2f}": g[0][i] for name, g in gates.items()}
-        for i in range(3)
-    },
+    {f"{test[i].extras['kind']}, seed {seed}": with_gates(i, seed) for i, seed in chosen},
     window="each",
     title="Spatial gate of the first CBAM, fused without selection (EDRFM) and with it (SDRFM)",
 )
