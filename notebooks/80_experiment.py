@@ -63,6 +63,7 @@ lungs: float = 0.0  # mm kept around the lungs of a chest CT, the rest becomes a
 relabel: list = []  # the new value of each label, such as [0, 1, 1] to merge two classes
 overlap: float = 0.5  # of the sliding windows in prediction
 mirror: bool = False  # average the prediction over all mirrored views
+noise: float = 0.0  # standard deviation of Gaussian noise added to each view at test time
 postprocess: str = ""  # kidneys (at most two, with their tumours), small (opening, no small components), or none
 thresholds: list = []  # more thresholds to score, such as [0.5, 0.6, "none"]; one foreground class only
 regions: dict = {}  # classes to score together, such as {"kidney_and_tumour": [1, 2]}; empty: the dataset's
@@ -239,7 +240,7 @@ if runs.folder():
 
 # %%
 where = next(built.network.parameters()).device
-look = {"overlap": overlap, "mirror": mirror, "device": where}
+look = {"overlap": overlap, "mirror": mirror, "noise": noise, "device": where}
 look |= {"patch": patch} if patch and built.dims == 3 else {}
 scores, labels, seconds = {}, {}, []
 for case, uncut in zip(test, whole, strict=True):
