@@ -107,7 +107,8 @@ def _of_slices(one: str, other: str) -> bool:
 
 
 def _named(row: Row) -> set[str]:
-    of_the_loss = {"supervision"} if "loss" in row.changes else set()
+    chosen = "loss" in row.changes or "supervision" in row.changes.get("options", {})
+    of_the_loss = {"supervision"} if chosen else set()
     return {_outside(name) for name in row.changes} | set(row.changes.get("settings", {})) | of_the_loss
 
 

@@ -111,6 +111,12 @@ def test_a_baseline_on_another_loss_is_found(tmp_path):
     assert unfair(open_plan(path)) == [], "it names the loss"
     plan = open_plan(path)
     assert differences(plan)["third"] == {"supervision": ("loss msds-dice", "loss bce")}
+    path.write_text(
+        UNFAIR.format(notebook=SWEEPS.parent / "notebooks/80_experiment.py")
+        .replace("{system: unet-3d}", "{system: nnu-net, options: {supervision: ce}}")
+        .replace("{system: msds-unet}", "{system: nnu-net, options: {supervision: none}}")
+    )
+    assert unfair(open_plan(path)) == [], "it chooses the supervision"
 
 
 def test_table_1s_3d_unet_with_resnet_is_table_3s_row_without_deep_supervision():

@@ -123,13 +123,18 @@ def test_the_penalty_of_the_lowest_printed_lambda_3_outweighs_every_dice():
     assert 0.1 * sum(float(p.detach().square().sum()) for p in weights) == pytest.approx(667, rel=0.01)
 
 
+def as_published(name):
+    """First runs of the rows without those that repeat one with a tenth of λ and η."""
+    return {row: values for row, values in first_runs(name).items() if not values["preset"].endswith("-batch-norm")}
+
+
 FIGURE_3 = {"U-Net", "U-Net with Up", "U-Net with Down", "U-Net-Deep", "U-Net-Auto"}
 
 
 @pytest.mark.parametrize("name", ["mu-net-fig-3", "mu-net-fig-3-phantom"])
 def test_mu_net_figure_3_is_one_u_net_under_five_supervisions(name):
     """4.6: "the different deep supervision mechanisms are respectively incorporated with U-Net"."""
-    rows = first_runs(name)
+    rows = as_published(name)
     assert set(rows) == FIGURE_3
     assert len({tuple(deployed(values)) for values in rows.values()}) == 1
     b = {"image": torch.randn(2, 1, 32, 32), "label": torch.randint(0, 2, (2, 32, 32))}
@@ -151,7 +156,7 @@ def test_mu_net_figure_3_is_one_u_net_under_five_supervisions(name):
 @pytest.mark.parametrize("name", ["mu-net-fig-4", "mu-net-fig-4-phantom"])
 def test_mu_net_figure_4_compares_the_tied_decoder_of_rec_with_a_variational_one(name):
     """4.7: "μ-Net using a tied-weight decoder (i.e., μ-Net-Rec) with μ-Net using VAE decoder"."""
-    rows = first_runs(name)
+    rows = as_published(name)
     assert rows["tied"]["system"] == "mu-net-rec"
     kinds = {}
     for row, values in rows.items():
