@@ -75,7 +75,7 @@ def labelled(plan: Plan) -> dict[str, Row]:
     """Rows by name; rows with the same name also get what they change."""
     count = [row.name for row in plan.rows].count
     return {
-        f"{row.name} {' '.join(f'{k}={v}' for k, v in row.changes.items())}".strip()
+        f"{row.name} {' '.join(f'{k}={v}' for k, v in row.changes.items() if v != row.name)}".strip()
         if count(row.name) > 1
         else row.name: row
         for row in plan.rows
