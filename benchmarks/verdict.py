@@ -86,8 +86,8 @@ def refuse_other_parameters(kept: Path, values: dict) -> None:
         raise SystemExit(f"{kept} was run with {'; '.join(other)}. To run it again, delete it first: rm '{kept}'")
 
 
-def beside_the_output(outputs: Outputs, *, deploy: Callable[[Outputs], Probs]) -> Probs:
-    """The answer of a system that merges several maps, and behind it, as further channels, that of its output."""
+def with_output(outputs: Outputs, *, deploy: Callable[[Outputs], Probs]) -> Probs:
+    """The prediction merged from several maps; further channels hold that of the output alone."""
     return torch.cat([deploy(outputs), logits_to_probabilities(outputs)], 1)
 
 
@@ -111,7 +111,7 @@ def compute(values: dict) -> dict:
     seconds, peak = time.process_time() - started, peak_mib()
     cases, window = {}, tuple(values["size"] or ()) or tuple(values["patch"])
     merged = system.deploy is not logits_to_probabilities
-    answering = replace(system, deploy=partial(beside_the_output, deploy=system.deploy)) if merged else system
+    answering = replace(system, deploy=partial(with_output, deploy=system.deploy)) if merged else system
     for case in test:
         p = dsnotes.predict(answering, case, patch=window, overlap=values["overlap"], device="cpu")
         p, output = np.split(p, 2) if answering is not system else (p, None)
@@ -119,7 +119,7 @@ def compute(values: dict) -> dict:
         cases[case.name] = {key: x for key, x in found.items() if key.startswith(FIGURES)}
         if output is not None:
             alone = figures(output, case, names=names, postprocess=values["postprocess"])
-            cases[case.name][verdict.OUTPUT] = alone["dice"]
+            cases[case.name][verdict.OUTPUT_DICE] = alone["dice"]
         cases[case.name] |= {"highest probability": float(p.max())} if len(p) == 1 else {}
     run = {"steps": history.steps, "training seconds": round(seconds, 1), "loss": history[-1]["loss"]}
     run |= {"peak MiB": peak} if peak else {}
@@ -135,9 +135,9 @@ def write() -> None:
     found = verdict.questions(KEPT, root / "sweeps")
     for one in found:
         text += "\n" + verdict.markdown(one).replace("###", "##", 1) + "\n"
-        if titled := {one.title(row): effect for row, effect in one.effects().items()}:
+        if effects := one.titled_effects():
             picture = root / "assets" / f"verdict_{one.name.replace('-', '_')}.png"
-            shown = forest_plot(titled, reference=one.first, title=one.text)
+            shown = forest_plot(effects, reference=one.first, title=one.text)
             picture.write_bytes(style.png(shown.figure))
             text += f"\n![{shown.alt}](../../assets/{picture.name})\n"
     write_text(page, text)

@@ -68,7 +68,7 @@ postprocess: str = ""  # kidneys (at most two, with their tumours), small (openi
 thresholds: list = []  # more thresholds to score, such as [0.5, 0.6, "none"]; one foreground class only
 regions: dict = {}  # classes to score together, such as {"kidney_and_tumour": [1, 2]}; empty: the dataset's
 eps: float = 0.0  # added to numerator and denominator of each ratio; 1 in µ-Net
-teacher: dict = {}  # for DSNet: arguments of papers.dsnet.train_teacher, or {"checkpoint": "its/checkpoint.pt"}
+teacher: dict = {}  # for DSNet: of dsnet.train_teacher, or {"checkpoint": "runs/teacher/adversarial/checkpoint.pt"}
 phantom_cases: int = 20  # number of phantoms
 phantom_size: list = []  # voxels per axis of a phantom
 device: str = "auto"  # cpu, cuda, cuda:1
@@ -212,7 +212,7 @@ history = dsnotes.fit(
     seed=seed,
     device=device,
     budget=budget or None,
-    measured=runs.folder() and runs.folder().parent / "measured",  # a row's other seeds and folds make as many steps
+    timings=runs.folder() and runs.folder().parent / "timings",  # all seeds and folds of a row train equally many steps
     out=runs.folder() and runs.folder() / "training",
     on_epoch=curves.live(title=f"{system} on {data}"),
     progress=False,

@@ -185,8 +185,7 @@ question = stored("multi-scale-cardiac")
 Table(verdict_rows(question), caption=question.text)
 
 # %%
-titled = {question.title(row): effect for row, effect in question.effects().items()}
-forest_plot(titled, reference=question.first, title=question.text)
+forest_plot(question.titled_effects(), reference=question.first, title=question.text)
 
 # %% [markdown]
 # A point is one seed: the mean over all patients. The square and its bar are the mean over seeds with its 95 %

@@ -102,8 +102,8 @@ def objective(name: str, backbone: Backbone) -> Supervision:
         return TwoPathway(objective=PATHWAYS[name], sides=sides)
     if name == "restoration":
         return Restoration(norm=norm_of(backbone))
-    if name == "restoration+dice":  # the paper's ratio of ten to one, at the length of the control's gradient
-        return Restoration(segmentation=1.0, restoration=0.1, norm=norm_of(backbone), output=own)
+    if name == "restoration+dice":  # the paper's 10 to 1, scaled to the control's loss
+        return Restoration(segmentation=1.0, restoration=0.1, norm=norm_of(backbone), segmentation_loss=own)
     if name in ("mask", "soft", "soft+critic"):
         return SoftAdversarial(adversarial=float(name == "soft+critic"), binary=name == "mask")
     return VARIANTS[name.removeprefix("mu-")](features=0.9, restored_features=0.6)  # a tenth of the published weights
@@ -123,7 +123,7 @@ SUPERVISIONS = {
     "two-pathway": "hard, soft and side",
     "two-pathway-gm": "the same with GradNorm",
     "restoration": "DSMS U-Net's second decoder",
-    "restoration+dice": "the same beside nnU-Net's loss, whose control is none",
+    "restoration+dice": "restoration added to nnU-Net's loss; compare with none",
     **{
         f"mu-{name}": f"µ-Net's pseudo-labels, variant {name}, features weighted a tenth of the paper's"
         for name in VARIANTS

@@ -21,7 +21,7 @@ from dsnotes.runs.results_io import COSTS, RefusedError, read_result
 from dsnotes.safety.nearest import suggest
 
 NOT_RUN = "not run yet"
-OUTPUT = "output_dice"  # of the output alone, where a system answers with several maps
+OUTPUT_DICE = "output_dice"  # of the output alone, where a system answers with several maps
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,10 @@ class Question:
         """The row that this one is compared with."""
         return self.plan.against.get(row, self.first)
 
+    def titled_effects(self) -> dict[str, Effect]:
+        """`effects` by title, for a figure."""
+        return {self.title(row): effect for row, effect in self.effects().items()}
+
     def title(self, row: str) -> str:
         """The row's name, with its base if that is not the first row."""
         return f"{row} (against {self.base(row)})" if row in self.plan.against else row
@@ -87,7 +91,7 @@ def stored(name: str, root: str | os.PathLike = "..") -> Question:
 def question(folder: Path, plan: Plan) -> Question:
     rows = labelled(plan)
     found = [read_result(path) for path in sorted(folder.glob("*.json"))]
-    figures = list(dict.fromkeys(["dice", *plan.columns.values(), OUTPUT]))
+    figures = list(dict.fromkeys(["dice", *plan.columns.values(), OUTPUT_DICE]))
     scores: dict[str, dict] = {figure: {row: {} for row in rows} for figure in figures}
     costs: dict[str, list] = {row: [] for row in rows}
     folds: dict[str, int] = {}
@@ -111,7 +115,7 @@ def verdict_rows(one: Question, *, margin: float = 0.02) -> list[dict[str, Any]]
         line: dict[str, Any] = {"row": one.title(row)}
         for title, figure in one.plan.columns.items():
             line[title] = _mean(one.scores.get(figure, {}).get(row, {}))
-        if by_row := one.scores.get(OUTPUT):
+        if by_row := one.scores.get(OUTPUT_DICE):
             line["Dice, output alone"] = _mean(by_row.get(row, {}))
         run = one.cost.get(row, {})
         for title, key in COSTS.items():

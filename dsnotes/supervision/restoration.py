@@ -26,7 +26,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Scalar]] = {
     "mse": restoration_mse,
     "l1": restoration_l1,
 }
-ENTROPY = Plain(dice=0.0)
+CROSS_ENTROPY = Plain(dice=0.0)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Restoration(Supervision):
     restoration: float = 1.0
     loss: str = "bce"
     norm: str = "batch"  # of the second decoder: "batch" or "instance"
-    output: Plain = ENTROPY  # the segmentation's loss; the paper's is cross-entropy alone
+    segmentation_loss: Plain = CROSS_ENTROPY  # as in the paper
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
@@ -52,7 +52,7 @@ class Restoration(Supervision):
         return {"restoration": RestorationDecoder(backbone, norm=self.norm)} if self.restoration else {}
 
     def terms(self, outputs: Outputs, batch: Batch) -> dict[str, Scalar]:
-        terms = {"segmentation": self.segmentation * sum(self.output.terms(outputs, batch).values())}
+        terms = {"segmentation": self.segmentation * sum(self.segmentation_loss.terms(outputs, batch).values())}
         if self.restoration:
             if outputs.restored is None:
                 raise ValueError(

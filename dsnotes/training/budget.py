@@ -2,7 +2,7 @@
 
 Seconds depend on what else the machine does. So the time of a step is measured once, on one thread or on the GPU, and
 every system trains for as many steps as fit into the budget. Runs that differ in seed and patients alone can share one
-measurement, and so have the same number of steps: `shared`.
+measurement, and so make the same number of steps: `shared_seconds_per_step`.
 """
 
 from __future__ import annotations
@@ -61,14 +61,16 @@ def seconds_per_step(system: System, settings: Settings, draw: Draw, *, amp: tor
     return statistics.median(taken[1:])
 
 
-def shared(folder: str | os.PathLike, of: Mapping[str, object], measure: Callable[[], float]) -> float:
-    """The seconds per step of every run described by `of`: the first one measures them, the others read its file."""
-    text = json.dumps(of, sort_keys=True)
+def shared_seconds_per_step(
+    folder: str | os.PathLike, run: Mapping[str, object], measure: Callable[[], float]
+) -> float:
+    """The seconds per step of `run`, measured by the first run with this description and read by the others."""
+    text = json.dumps(run, sort_keys=True)
     path = Path(folder) / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{secrets.token_hex(4)}")
-        part.write_text(json.dumps({"seconds per step": measure(), "run": of}, indent=1), encoding="utf-8")
+        part.write_text(json.dumps({"seconds per step": measure(), "run": run}, indent=1), encoding="utf-8")
         with suppress(FileExistsError):  # of runs that measure at the same time, the first to finish counts
             os.link(part, path)
         part.unlink()

@@ -43,7 +43,7 @@ def fit(
     *,
     settings: Settings | None = None,
     budget: str | float | None = None,
-    measured: str | Path | None = None,
+    timings: str | Path | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     device: str | torch.device = "auto",
@@ -64,7 +64,7 @@ def fit(
     `settings` defaults to the system's, and every field of `Settings` can be passed by name instead: patch=, epochs=,
     batch=, lr=, iterations=, … `budget`, such as "600 s", replaces `iterations` by the number of steps that one thread
     or the GPU makes in that time, measured once and kept in `history.steps_per_epoch`; runs that pass the same folder
-    as `measured`, and differ in seed and cases alone, share the measurement and so make the same number of steps. With
+    as `timings`, and differ in seed and cases alone, share the measurement and so make the same number of steps. With
     `out`, a checkpoint is saved in that folder after every epoch, and the same command resumes from it, on a CPU bit
     for bit as if it had never stopped. `on_epoch` is called with the history after every epoch and ends the run by
     returning True. `seed` determines the batches, their augmentation and the dropout, but not the network's initial
@@ -99,7 +99,7 @@ def fit(
         values = label_values(system.objective, system.classes)
         draw = Draw(train, settings, values, augment, seed, world.rank, device, world.size)
         if budget is not None:
-            settings = steps_within(budget, system, settings, draw, folder, world, amp=amp, measured=measured)
+            settings = steps_within(budget, system, settings, draw, folder, world, amp=amp, timings=timings)
             draw = replace(draw, settings=settings)
         run = describe_run(system, settings, train, val, seed=seed, processes=world.size)
         if budget is not None:
@@ -170,7 +170,7 @@ def steps_within(
     world: devices.World,
     *,
     amp: bool | str,
-    measured: str | Path | None = None,
+    timings: str | Path | None = None,
 ) -> Settings:
     """The settings with the budget's steps: those of the run in `folder`, those of a run like it, or measured now."""
     budget_module.parse_seconds(budget)
@@ -186,7 +186,7 @@ def steps_within(
     dtype, _ = choose_dtype(amp, system.network, device=draw.device, shape=shape)
     measure = partial(budget_module.seconds_per_step, system, settings, draw, amp=dtype)
     alike = describe_run(system, settings, (), None, seed=0, processes=1) | {"device": draw.device.type}
-    per_step = measure() if measured is None else budget_module.shared(measured, alike, measure)
+    per_step = measure() if timings is None else budget_module.shared_seconds_per_step(timings, alike, measure)
     return budget_module.settings_within(settings, budget, per_step)
 
 

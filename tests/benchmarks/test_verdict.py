@@ -17,7 +17,7 @@ def test_the_output_is_predicted_behind_the_answer_in_one_pass():
     (case,) = lung(1, size=(16, 32, 32), seed=0)
     options = {"dims": 3, "width": 4, "halvings": 2, "patch": (16, 32, 32), "supervision": "two-pathway"}
     merging = dsnotes.build("nnu-net", in_channels=1, classes=2, **options)
-    both = replace(merging, deploy=partial(verdict.beside_the_output, deploy=merging.deploy))
+    both = replace(merging, deploy=partial(verdict.with_output, deploy=merging.deploy))
     answer, output = np.split(dsnotes.predict(both, case), 2)
     np.testing.assert_array_equal(answer, dsnotes.predict(merging, case))
     np.testing.assert_array_equal(output, dsnotes.predict(replace(merging, deploy=logits_to_probabilities), case))

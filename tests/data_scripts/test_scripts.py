@@ -520,5 +520,5 @@ def test_the_commands_of_the_sweeps_are_ones_that_the_scripts_take(folder, line,
         assert made == [Path("data/deeplesion"), Path(folder)]
     else:
         script = import_module(Path(words[1]).stem)
-        asked = arguments(script.__doc__, getattr(script, "options", lambda parser: None)).parse_args(words[2:])
-        assert asked.out == Path(folder)
+        parsed = arguments(script.__doc__, getattr(script, "options", lambda parser: None)).parse_args(words[2:])
+        assert parsed.out == Path(folder)

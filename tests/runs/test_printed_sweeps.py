@@ -62,6 +62,11 @@ def test_dsnet_has_the_printed_numbers_of_nodules(names, counts):
         for values in plan_of(name).runs:
             (parts,) = printed_folds(nodules, values["split"], seed=0)
             assert dict(zip(("train", "validation", "test"), map(len, parts), strict=True)) == counts, name
+    paired = [f"{n // 2:06d}_01_01_{n % 2:03d}-1" for n in range(sum(counts.values()))]  # two nodules of each patient
+    (parts,) = printed_folds(paired, plan_of(names[0]).runs[0]["split"], seed=0)
+    missed = [len(part) - counts[which] for which, part in zip(("train", "validation", "test"), parts, strict=True)]
+    assert max(map(abs, missed)) < 2, "by less than one patient"
+    assert not {name[:6] for name in parts[0]} & {name[:6] for name in parts[2]}
     printed = [counts[part] for part in ("train", "validation", "test")]
     assert printed in [list(folds[0]) for folds in protocol("dsnet").split.values()]
 
