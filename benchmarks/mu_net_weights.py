@@ -36,9 +36,9 @@ from dsnotes.training.system import System
 
 PATCH = (48, 48)
 L_BD = {"cross_entropy": 0.5, "squared": False, "over_batch": False}  # what makes the U-Net's own loss µ-Net's
-# A third of the crops are forced onto the heart: L_BD takes the Dice per image, which learns nothing from an empty crop.
-FORCED = {"foreground": 1 / 3}
-SETTINGS = Settings(patch=PATCH, batch=4, optimiser="adam", lr=2e-3, schedule="poly", stop="never", **FORCED)
+# A third of the crops are forced onto the heart: L_BD's Dice is per image and learns nothing from an empty crop.
+HOW = {"optimiser": "adam", "lr": 2e-3, "schedule": "poly", "stop": "never"}
+SETTINGS = Settings(patch=PATCH, batch=4, foreground=1 / 3, **HOW)
 
 
 def weighed(system: str, *, norm: str = "batch", **weights: float) -> tuple[str, dict, dict]:
@@ -188,8 +188,8 @@ def main() -> None:
                 f"`python benchmarks/mu_net_weights.py FOLDER` on `{options.folder.name}`: {len(train)} patients "
                 f"train, {len(validation)} choose, {len(test)} are reported; half resolution, crops {PATCH}, width 8, "
                 f"batch 4, a third of the crops on the heart, Adam {SETTINGS.lr}, poly over {options.steps} steps, "
-                f"weights of the preset `cardiac` but for λ and η; on a {machine()}. Dice of the reported patients, one number a seed "
-                f"({' '.join(map(str, options.seeds))}).",
+                f"weights of the preset `cardiac` but for λ and η; on a {machine()}. Dice of the reported patients, one "
+                f"number a seed ({' '.join(map(str, options.seeds))}).",
                 "",
                 table(
                     ["row", f"{third} steps", f"{2 * third}", f"{3 * third}", "mean at the end",
