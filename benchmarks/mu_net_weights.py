@@ -188,8 +188,8 @@ def main() -> None:
                 f"`python benchmarks/mu_net_weights.py FOLDER` on `{options.folder.name}`: {len(train)} patients "
                 f"train, {len(validation)} choose, {len(test)} are reported; half resolution, crops {PATCH}, width 8, "
                 f"batch 4, a third of the crops on the heart, Adam {SETTINGS.lr}, poly over {options.steps} steps, "
-                f"weights of the preset `cardiac` but for λ and η; on a {machine()}. Dice of the reported patients, one "
-                f"number a seed ({' '.join(map(str, options.seeds))}).",
+                f"weights of the preset `cardiac` but for λ and η; on a {machine()}. Dice of the reported patients, "
+                f"one number a seed ({' '.join(map(str, options.seeds))}).",
                 "",
                 table(
                     ["row", f"{third} steps", f"{2 * third}", f"{3 * third}", "mean at the end",
