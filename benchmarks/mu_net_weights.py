@@ -185,8 +185,9 @@ def main() -> None:
             [
                 "## mu_net_weights",
                 "",
-                f"`python benchmarks/mu_net_weights.py FOLDER` on `{options.folder.name}`: {len(train)} patients "
-                f"train, {len(validation)} choose, {len(test)} are reported; half resolution, crops {PATCH}, width 8, "
+                f"`python benchmarks/mu_net_weights.py FOLDER --steps {options.steps}` on `{options.folder.name}`: "
+                f"{len(train)} patients train, {len(validation)} choose, {len(test)} are reported; half resolution, "
+                f"crops {PATCH}, width 8, "
                 f"batch 4, a third of the crops on the heart, Adam {SETTINGS.lr}, poly over {options.steps} steps, "
                 f"weights of the preset `cardiac` but for λ and η; on a {machine()}. Dice of the reported patients, "
                 f"one number a seed ({' '.join(map(str, options.seeds))}).",

@@ -799,11 +799,11 @@ forest_plot(study.titled_effects(), reference=study.first, title=study.text)
 
 # %% [markdown]
 # Beside a loss that learns in every run, restoring the image makes no difference larger than .018: .828 with it and
-# without it. With cross-entropy alone no effect was found either, but one of less than .07 could not have been. In one
-# of the nine trainings (fold 2, seed 1) its two rows mark nothing in any patient. They did find the hearts: at a
-# threshold of .3 their mean Dice is .72, with restoration and without it. But with cross-entropy alone their highest
-# probability had come to .44 when the 400 steps were over. This pair widens the ± of both rows and adds no difference;
-# the interval is wide because of fold 0, seed 1, where restoration scores .68 and cross-entropy alone .80.
+# without it. Without the Dice term no effect was found either, but only one of .073 or more could have been. For one of
+# the nine pairs of trainings (fold 2, seed 1) neither row marks anything. They did find the hearts: at a threshold of
+# .3 their mean Dice is .72, with restoration and without it. But without the Dice term their highest probability had
+# come to .44 when the 400 steps were over. This pair widens the ± of both rows and adds no difference; the interval is
+# wide because of fold 0, seed 1, where restoration scores .68 and cross-entropy alone .80.
 
 # %% [markdown]
 # ## 8. The claim, and the paper's own table
@@ -874,11 +874,11 @@ for whose, gaps in below.items():
 #   paper's settings.
 #
 # > **Use it / do not / unknown.** *Do not* add either part to a U-Net without a control of the same size, and do not
-# > compare short trainings at a fixed threshold: look at the highest probability first. *Do not* expect restoration to
-# > help where the loss has a Dice term: on hearts it made no difference larger than .018 (30 patients, three seeds).
-# > *Unknown:* restoration beside the paper's cross-entropy alone (−.011, 95 %: −.066 to .044), where on our phantoms
-# > its sign depends on the threshold. *Unknown:* the scales on real images; an organ as hard as the pancreas, 283
-# > patients and a long training, where the paper reports +.023.
+# > compare short trainings at a fixed threshold: look at the highest probability first. *Do not* expect more than .018
+# > from restoration on hearts like these with a Dice loss and 400 steps (30 patients, three seeds). *Unknown:*
+# > restoration beside the paper's cross-entropy alone (−.011, 95 %: −.066 to .044), where on our phantoms its sign
+# > depends on the threshold. *Unknown:* the scales on real images; an organ as hard as the pancreas, 283 patients and a
+# > long training, where the paper reports +.023.
 #
 # ## Read next
 #
