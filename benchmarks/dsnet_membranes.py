@@ -171,9 +171,9 @@ def main() -> None:
             "",
             f"`python benchmarks/dsnet_membranes.py FOLDER --work WORK` on `{options.folder.name}`: {len(train)} "
             f"slices train, {len(test)} test; crops {options.crop}², width {WIDTH} on a grid {SCALE} times finer, the "
-            f"U-Net {2 * WIDTH}; {options.steps} steps of {SETTINGS.batch}, Adam {SETTINGS.lr}, poly (constant where a row "
-            f"says so); a teacher of {how} and 6 epochs; on a {machine()}. Dice with each kind of statistics: the mean over the seeds, then "
-            f"each seed ({' '.join(map(str, options.seeds))}).",
+            f"U-Net {2 * WIDTH}; {options.steps} steps of {SETTINGS.batch}, Adam {SETTINGS.lr}, poly (constant where a "
+            f"row says so); a teacher of {how} and 6 epochs; on a {machine()}. Dice with each kind of statistics: the "
+            f"mean over the seeds, then each seed ({' '.join(map(str, options.seeds))}).",
             "",
             table(["row", *WAYS, "training, CPU s"], written(runs, options.seeds, options.steps, options.crop)),
         ]
