@@ -37,8 +37,7 @@ from dsnotes.training.system import System
 PATCH = (48, 48)
 L_BD = {"cross_entropy": 0.5, "squared": False, "over_batch": False}  # what makes the U-Net's own loss µ-Net's
 # A third of the crops are forced onto the heart: L_BD's Dice is per image and learns nothing from an empty crop.
-HOW = {"optimiser": "adam", "lr": 2e-3, "schedule": "poly", "stop": "never"}
-SETTINGS = Settings(patch=PATCH, batch=4, foreground=1 / 3, **HOW)
+SETTINGS = Settings(patch=PATCH, batch=4, foreground=1 / 3, optimiser="adam", lr=2e-3, schedule="poly", stop="never")
 
 
 def weighed(system: str, *, norm: str = "batch", **weights: float) -> tuple[str, dict, dict]:
@@ -187,10 +186,9 @@ def main() -> None:
                 "",
                 f"`python benchmarks/mu_net_weights.py FOLDER --steps {options.steps}` on `{options.folder.name}`: "
                 f"{len(train)} patients train, {len(validation)} choose, {len(test)} are reported; half resolution, "
-                f"crops {PATCH}, width 8, "
-                f"batch 4, a third of the crops on the heart, Adam {SETTINGS.lr}, poly over {options.steps} steps, "
-                f"weights of the preset `cardiac` but for λ and η; on a {machine()}. Dice of the reported patients, "
-                f"one number a seed ({' '.join(map(str, options.seeds))}).",
+                f"crops {PATCH}, width 8, batch 4, a third of the crops on the heart, Adam {SETTINGS.lr}, poly over "
+                f"{options.steps} steps, weights of the preset `cardiac` but for λ and η; on a {machine()}. Dice of "
+                f"the reported patients, one number a seed ({' '.join(map(str, options.seeds))}).",
                 "",
                 table(
                     ["row", f"{third} steps", f"{2 * third}", f"{3 * third}", "mean at the end",

@@ -114,10 +114,10 @@ def compute(values: dict) -> dict:
     answering = replace(system, deploy=partial(with_output, deploy=system.deploy)) if merged else system
     for case in test:
         p = dsnotes.predict(answering, case, patch=window, overlap=values["overlap"], device="cpu")
-        p, output = np.split(p, 2) if answering is not system else (p, None)
+        p, output = np.split(p, 2) if merged else (p, None)
         found = figures(p, case, names=names, postprocess=values["postprocess"], thresholds=[0.3])
         cases[case.name] = {key: x for key, x in found.items() if key.startswith(FIGURES)}
-        if output is not None:
+        if merged:
             alone = figures(output, case, names=names, postprocess=values["postprocess"])
             cases[case.name][verdict.OUTPUT_DICE] = alone["dice"]
         cases[case.name] |= {"highest probability": float(p.max())} if len(p) == 1 else {}

@@ -16,7 +16,6 @@ import secrets
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,9 +70,13 @@ def shared_seconds_per_step(
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{secrets.token_hex(4)}")
         part.write_text(json.dumps({"seconds per step": measure(), "run": run}, indent=1), encoding="utf-8")
-        with suppress(FileExistsError):  # of runs that measure at the same time, the first to finish counts
+        try:
             os.link(part, path)
-        part.unlink()
+        except OSError:
+            if not path.exists():  # a file system without hard links; else another run was faster, and its time counts
+                os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
     return float(json.loads(path.read_text(encoding="utf-8"))["seconds per step"])
 
 

@@ -185,8 +185,11 @@ def steps_within(
     shape = (settings.batch, system.network.backbone.in_channels, *settings.patch)
     dtype, _ = choose_dtype(amp, system.network, device=draw.device, shape=shape)
     measure = partial(budget_module.seconds_per_step, system, settings, draw, amp=dtype)
-    alike = describe_run(system, settings, (), None, seed=0, processes=1) | {"device": draw.device.type}
-    per_step = measure() if timings is None else budget_module.shared_seconds_per_step(timings, alike, measure)
+    if timings is None:
+        return budget_module.settings_within(settings, budget, measure())
+    alike = describe_run(system, settings, (), None, seed=0, processes=1)
+    alike |= {"device": draw.device.type, "amp": str(dtype)}
+    per_step = budget_module.shared_seconds_per_step(timings, alike, measure)
     return budget_module.settings_within(settings, budget, per_step)
 
 

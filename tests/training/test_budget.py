@@ -65,14 +65,15 @@ def test_a_killed_run_goes_on_with_the_same_steps_without_measuring_again(tiny, 
 
 
 def test_seeds_and_cases_share_a_measurement_and_other_rows_do_not(tiny, discs, measured, monkeypatch, tmp_path):
-    found = iter((0.5, 0.25))
+    found = iter((0.5, 0.25, 0.2))
     monkeypatch.setattr(budget, "seconds_per_step", lambda *_, **__: measured.append(1) or next(found))
     how = {**HOW, "budget": "6 s", "epochs": 4, "timings": tmp_path / "timings"}
     first = fit(tiny(), discs(4), seed=0, **how)
     again = fit(tiny(), discs(6), seed=1, **how)
     assert (first.steps, again.steps, len(measured)) == (12, 12, 1)
     assert fit(tiny(), discs(4), **how | {"batch": 1}).steps == 24, "another row: a larger share of the budget's steps"
-    assert len(measured) == len(list((tmp_path / "timings").iterdir())) == 2
+    assert fit(tiny(), discs(4), **how | {"amp": True}).steps == 28, "bfloat16: other steps, another time"
+    assert len(measured) == len(list((tmp_path / "timings").iterdir())) == 3
 
 
 def test_of_runs_that_measure_at_the_same_time_the_first_to_finish_counts(tmp_path):
@@ -82,6 +83,16 @@ def test_of_runs_that_measure_at_the_same_time_the_first_to_finish_counts(tmp_pa
         return 0.75
 
     assert budget.shared_seconds_per_step(tmp_path, {"system": "a"}, slow) == 0.5
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_system_without_hard_links_shares_too(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(budget.os, "link", no_links)
+    assert budget.shared_seconds_per_step(tmp_path, {"system": "a"}, lambda: 0.5) == 0.5
+    assert budget.shared_seconds_per_step(tmp_path, {"system": "a"}, lambda: 0.75) == 0.5
     assert len(list(tmp_path.iterdir())) == 1
 
 
