@@ -793,8 +793,8 @@ with_entropy = stored("restoration-cardiac")
 Table(brief_rows(with_entropy), caption="could have shown: the smallest difference found in 4 of 5 repetitions.")
 
 # %% [markdown]
-# No effect was found, and one of less than .07 could not have been. For one of the nine pairs of trainings (fold 2,
-# seed 1) neither row marks anything. They did find the hearts: at a threshold of .3 their mean Dice is .72, with
+# No effect was found; one smaller than .07 could easily have been missed. For one of the nine pairs of trainings (fold
+# 2, seed 1) neither row marks anything. Both did find the hearts: at a threshold of .3 their mean Dice is .72, with
 # restoration and without it. But without a Dice term their highest probability had come to .44 when the 400 steps were
 # over. This pair widens the ± of both rows and adds no difference; the interval is wide because of fold 0, seed 1,
 # where restoration scores .68 and cross-entropy alone .80.
